@@ -1,0 +1,21 @@
+"""Errors that a user reads: one line that names the value and the remedy."""
+
+
+class MARError(Exception):
+    """Base of every error raised on purpose. ``str(error)`` is one line for the user."""
+
+
+class InputError(MARError, ValueError):
+    """The input cannot be used (not CT, corrupted, no metal, mask of another geometry, ...)."""
+
+
+class OutputError(MARError, OSError):
+    """The output cannot be written (exists already, equals the input, no permission, ...)."""
+
+
+class DeviceError(MARError, RuntimeError):
+    """The compute device does not exist or has too little memory."""
+
+
+class Cancelled(MARError):
+    """The user asked to stop; nothing was written."""

@@ -1,0 +1,88 @@
+"""Geometry as data: the image grid and the lines along which it is measured.
+
+Coordinates: the origin is the centre of the image; ``x`` points along increasing columns, ``y``
+along decreasing rows (up), both in mm. A ray of a parallel view at angle ``theta`` is
+``x cos(theta) + y sin(theta) = s``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ImageGrid:
+    """Pixel grid of a slice: ``(rows, cols)`` pixels of ``spacing_mm = (row, col)``."""
+
+    rows: int
+    cols: int
+    spacing_mm: tuple[float, float]
+
+    @property
+    def diagonal_mm(self) -> float:
+        """Length of the diagonal: no ray crosses more of the image."""
+        return math.hypot(self.rows * self.spacing_mm[0], self.cols * self.spacing_mm[1])
+
+
+@dataclass(frozen=True)
+class ParallelGeometry:
+    """Parallel-beam views over half a turn.
+
+    :param views: number of views, equally spaced over ``[0, pi)``.
+    :param bins: number of detector bins.
+    :param bin_mm: distance between bins in mm.
+    :param offset_bins: the isocentre projects to bin ``(bins - 1) / 2 + offset_bins``.
+    """
+
+    views: int
+    bins: int
+    bin_mm: float
+    offset_bins: float = 0.0
+
+    @property
+    def angles_rad(self) -> np.ndarray:
+        """View angles, float64 ``(views,)``."""
+        return np.arange(self.views) * (math.pi / self.views)
+
+    @property
+    def bin_positions_mm(self) -> np.ndarray:
+        """Signed distance of each bin's ray from the isocentre, float64 ``(bins,)``."""
+        return (np.arange(self.bins) - (self.bins - 1) / 2 - self.offset_bins) * self.bin_mm
+
+
+@dataclass(frozen=True)
+class FanGeometry:
+    """Fan-beam views over a full turn; the detector is flat or an arc around the source.
+
+    :param views: number of source positions, equally spaced over ``[0, 2 pi)``.
+    :param bins: number of detector cells.
+    :param bin_mm: distance between cells on the detector (arc length if curved) in mm.
+    :param source_isocentre_mm: distance from the source to the isocentre.
+    :param source_detector_mm: distance from the source to the detector.
+    :param curved: True for an arc centred on the source, False for a flat detector.
+    :param offset_bins: the central ray meets cell ``(bins - 1) / 2 + offset_bins``.
+    """
+
+    views: int
+    bins: int
+    bin_mm: float
+    source_isocentre_mm: float
+    source_detector_mm: float
+    curved: bool = True
+    offset_bins: float = 0.0
+
+    @property
+    def angles_rad(self) -> np.ndarray:
+        """Source angles, float64 ``(views,)``; the source is at ``sid (cos, sin)``."""
+        return np.arange(self.views) * (2 * math.pi / self.views)
+
+    @property
+    def fan_angles_rad(self) -> np.ndarray:
+        """Angle of each cell's ray to the central ray, float64 ``(bins,)``."""
+        u = (np.arange(self.bins) - (self.bins - 1) / 2 - self.offset_bins) * self.bin_mm
+        if self.curved:
+            return u / self.source_detector_mm
+        return np.arctan(u / self.source_detector_mm)
