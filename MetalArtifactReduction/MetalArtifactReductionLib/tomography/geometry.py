@@ -86,3 +86,22 @@ class FanGeometry:
         if self.curved:
             return u / self.source_detector_mm
         return np.arctan(u / self.source_detector_mm)
+
+
+def parallel_geometry_for(
+    grid: ImageGrid, *, bins_per_pixel: float = 1.0, views_per_pixel: float = 1.41
+) -> ParallelGeometry:
+    """Views and bins fine enough that image -> sinogram -> image keeps the image.
+
+    The bins cover the diagonal, so no part of the rectangle is cut off; their number has small
+    prime factors for the sake of the Fourier transform.
+
+    :param grid: the image's pixels.
+    :param bins_per_pixel: bins per (smallest) pixel.
+    :param views_per_pixel: views per pixel of the longer side, measured in smallest pixels.
+    """
+    pixel = min(grid.spacing_mm)
+    bins = 16 * math.ceil((grid.diagonal_mm / pixel * bins_per_pixel + 2) / 16)
+    side = max(grid.rows * grid.spacing_mm[0], grid.cols * grid.spacing_mm[1]) / pixel
+    views = max(180, 8 * math.ceil(views_per_pixel * side / 8))
+    return ParallelGeometry(views, bins, pixel / bins_per_pixel)
