@@ -60,7 +60,7 @@ class FootprintProjector(Projector):
         return sinogram.t().reshape(count, views, bins)
 
     def _adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
-        views, bins = self.sinogram_shape
+        bins = self.geometry.bins
         rows, cols = self.image_shape
         pixel = torch.arange(rows * cols, device=self.device)
         row, col = pixel // cols, pixel % cols

@@ -149,7 +149,7 @@ class FourierSlice:
     def _polar_interpolation(
         self, sign: np.ndarray, col_frequency: np.ndarray, row_frequency: np.ndarray
     ) -> TapMatrix:
-        """Window weights from the extended half plane ``(half + 2 margin, rows)`` to polar lines."""
+        """Window weights from the extended half plane ``(cols, rows)`` to the polar lines."""
         band = (np.abs(col_frequency) <= 0.5 + 1e-9) & (np.abs(row_frequency) <= 0.5 + 1e-9)
         # Outside the band the spectrum of the samples repeats; the image has nothing there.
         col_frequency = np.where(band, sign * col_frequency, 0.0)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 class TapMatrix:
-    """Rows of ``taps`` weighted look-ups into ``columns`` entries; applied to many right-hand sides.
+    """Rows of ``taps`` weighted look-ups into ``columns`` entries, for many right-hand sides.
 
     Both directions are gathers (``embedding_bag`` with weights), hence deterministic and without
     atomic additions. ``embedding_bag`` is missing on some devices (MPS); there the forward product

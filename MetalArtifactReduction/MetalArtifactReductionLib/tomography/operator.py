@@ -41,12 +41,12 @@ class _Linear(torch.autograd.Function):
         apply: Callable[[torch.Tensor], torch.Tensor],
         transpose: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        ctx.apply, ctx.transpose = apply, transpose
+        ctx.map, ctx.transposed = apply, transpose
         return apply(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _Linear.apply(gradients[0], ctx.transpose, ctx.apply), None, None
+        return _Linear.apply(gradients[0], ctx.transposed, ctx.map), None, None
 
 
 class Projector(ABC):

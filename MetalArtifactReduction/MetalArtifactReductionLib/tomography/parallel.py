@@ -16,7 +16,7 @@ class ParallelProjector(Projector):
     :param geometry: views and bins, see `parallel_geometry_for`.
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     :param chunk: slices at once; bounds the memory.
-    :param oversampling: of the Fourier grid; 1.5 puts the interpolation error near 1e-3 of the peak.
+    :param oversampling: of the Fourier grid; at 1.5 the interpolation error is near 1e-3.
     """
 
     geometry: ParallelGeometry

@@ -69,7 +69,7 @@ class FilteredBackProjection:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def to_parallel(self, sinogram: torch.Tensor) -> torch.Tensor:
-        """The sinogram as parallel views ``(slices, views, bins)`` (unchanged if it is parallel)."""
+        """The sinogram as parallel views ``(slices, views, bins)``, unchanged if it is."""
         if self._rebin is None:
             return sinogram
         count = sinogram.shape[0]
@@ -78,7 +78,7 @@ class FilteredBackProjection:
 
 
 def rebinned_geometry(grid: ImageGrid, fan: FanGeometry) -> ParallelGeometry:
-    """Parallel geometry that keeps the fan's sampling: its views over half a turn, its bin pitch."""
+    """Parallel geometry with the fan's sampling: its views over half a turn, its bin pitch."""
     pitch = fan.bin_mm * fan.source_isocentre_mm / fan.source_detector_mm
     reach = fan.source_isocentre_mm * math.sin(float(np.abs(fan.fan_angles_rad).max()))
     bins = 2 * math.ceil(max(reach, grid.diagonal_mm / 2) / pitch) + 2
