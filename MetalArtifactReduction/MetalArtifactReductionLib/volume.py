@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .dicom import DicomSource
+
+AIR_HU = -1000.0
+"""HU of air by definition; what padding becomes for the computation."""
+
+PADDING_BELOW_HU = -1001.0
+"""Only values at or below this can be padding: air itself never is."""
+
+_AXIAL_ORDER = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class VolumeSource:
+    """Where a volume came from and what is needed to write it back the way it was.
+
+    :param path: the file or folder that was read; None for a volume made in memory.
+    :param format: ``"nifti"``, ``"nifti2"``, ``"nrrd"``, ``"metaimage"``, ``"dicom"`` or ``""``.
+    :param dtype: numpy name of the type that holds the HU on disk, for example ``"int16"``.
+    :param axes: ``hu == stored.transpose(axes)`` where ``stored`` is indexed (k, j, i).
+    :param files: every file that was read (of a DICOM series: one a slice, in slice order).
+    :param dicom: facts of a DICOM series, else None. No patient identity is kept.
+    :param warnings: sentences for the user about what was unusual but usable.
+    """
+
+    path: Path | None = None
+    format: str = ""
+    dtype: str = "float32"
+    axes: tuple[int, int, int] = _AXIAL_ORDER
+    files: tuple[Path, ...] = ()
+    dicom: DicomSource | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CTVolume:
     """A CT volume whose first axis is the acquisition axis.
 
+    The acquisition axis is the one closest to the patient's superior-inferior direction; rows run
+    closest to anterior-posterior and columns closest to right-left. Axes are permuted to get
+    there, never flipped: the direction of each is in ``ijk_to_ras``.
+
     :param hu: float32 array ``(slices, rows, cols)`` in Hounsfield units, C-contiguous.
-    :param ijk_to_ras: float64 ``(4, 4)``; maps ``(col, row, slice, 1)`` to RAS in mm.
+    :param ijk_to_ras: float64 ``(4, 4)``; maps ``(col, row, slice, 1)`` to RAS in mm. Columns need
+        not be orthogonal: a tilted gantry shears the volume.
     :param source: where the volume came from and how to write it back (see ``VolumeSource``).
     """
 
     hu: np.ndarray
     ijk_to_ras: np.ndarray
-    source: Any = field(default=None, compare=False)
+    source: VolumeSource | None = field(default=None, compare=False)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -32,3 +72,146 @@ class CTVolume:
         if hu.shape != self.hu.shape:
             raise ValueError(f"array of shape {hu.shape} does not fit a volume of {self.hu.shape}")
         return replace(self, hu=np.ascontiguousarray(hu, dtype=np.float32))
+
+
+def acquisition_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
+    """The permutation that brings an array indexed (k, j, i) into (slice, row, col).
+
+    :param ijk_to_ras: ``(4, 4)`` affine of the array as it is stored.
+    :returns: ``axes`` for ``stored.transpose(axes)``: the axis closest to superior-inferior, then
+        the one closest to anterior-posterior, then right-left. Ties keep the stored order.
+    """
+    directions = np.asarray(ijk_to_ras, dtype=float)[:3, :3]
+    directions = np.abs(directions / np.linalg.norm(directions, axis=0))[:, ::-1]  # (RAS, kji)
+    superior = int(np.argmax(np.round(directions[2], 9)))
+    first, second = (axis for axis in range(3) if axis != superior)
+    kept = directions[1, first] + directions[0, second]
+    swapped = directions[1, second] + directions[0, first]
+    if swapped > kept + 1e-9:
+        first, second = second, first
+    return superior, first, second
+
+
+def permuted_affine(ijk_to_ras: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
+    """The affine of ``array.transpose(axes)``, given that of ``array`` (indexed (k, j, i))."""
+    ijk_to_ras = np.asarray(ijk_to_ras, dtype=np.float64)
+    permuted = ijk_to_ras.copy()
+    for new, old in enumerate(axes):
+        permuted[:, 2 - new] = ijk_to_ras[:, 2 - old]
+    return permuted
+
+
+def volume_from_storage(
+    array: np.ndarray, ijk_to_ras: np.ndarray, source: VolumeSource | None = None
+) -> CTVolume:
+    """A volume from an array in any storage order.
+
+    :param array: ``(k, j, i)`` HU as a file or a scene holds them; copied, never changed.
+    :param ijk_to_ras: ``(4, 4)``; maps ``(i, j, k, 1)`` to RAS in mm.
+    :param source: kept with the permutation and, where unset, the array's type filled in.
+    :raises ValueError: if the array is not 3-D or the affine is singular.
+    """
+    if array.ndim != 3:
+        raise ValueError(f"a volume has three axes, the array has {array.ndim}")
+    ijk_to_ras = np.asarray(ijk_to_ras, dtype=np.float64)
+    if ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(ijk_to_ras[:3, :3])) < 1e-12:
+        raise ValueError("ijk_to_ras must be an invertible 4 x 4 matrix")
+    axes = acquisition_axes(ijk_to_ras)
+    source = replace(source or VolumeSource(dtype=array.dtype.name), axes=axes)
+    # A copy even where nothing is permuted: the caller's array stays the caller's.
+    hu = np.array(array.transpose(axes), dtype=np.float32, order="C", copy=True)
+    return CTVolume(hu, permuted_affine(ijk_to_ras, axes), source)
+
+
+def to_storage(array: np.ndarray, volume: CTVolume) -> tuple[np.ndarray, np.ndarray]:
+    """Bring an array on the volume's grid back into the order its source is stored in.
+
+    :param array: ``(slices, rows, cols)`` of any type, on the grid of ``volume``.
+    :returns: a view ``(k, j, i)`` and the ``(4, 4)`` matrix from ``(i, j, k, 1)`` to RAS.
+    """
+    if array.shape != volume.hu.shape:
+        raise ValueError(f"array of shape {array.shape} does not fit {volume.hu.shape}")
+    axes = volume.source.axes if volume.source is not None else _AXIAL_ORDER
+    inverse = tuple(int(axis) for axis in np.argsort(axes))
+    stored_affine = permuted_affine(volume.ijk_to_ras, (inverse[0], inverse[1], inverse[2]))
+    return array.transpose(inverse), stored_affine
+
+
+def shear_deg(ijk_to_ras: np.ndarray) -> float:
+    """How far the axes are from orthogonal, in degrees (the gantry tilt of a tilted series)."""
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    cosines = directions.T @ directions - np.eye(3)
+    return float(np.degrees(np.arcsin(min(1.0, float(np.abs(cosines).max())))))
+
+
+def padding_mask(hu: np.ndarray) -> np.ndarray:
+    """Voxels that the scanner (or a resampling) filled in outside its field of view.
+
+    Padding is the volume's lowest value, at most -1001 HU (-1024, -2000, -2048, -3024, ...), where
+    it forms a plateau that touches the border of its slice. Dark streaks next to metal, which may
+    be as low or clipped at the same value, lie inside the patient and are not padding.
+
+    :param hu: ``(slices, rows, cols)`` in HU.
+    :returns: bool array of the same shape; all False where nothing is padded.
+    """
+    from scipy import ndimage
+
+    mask = np.zeros(hu.shape, dtype=bool)
+    value = hu.min()
+    if not value <= PADDING_BELOW_HU:
+        return mask
+    smallest = max(4, hu[0].size // 1000)  # below that it is noise in air, not a filled region
+    for slice_hu, slice_mask in zip(hu, mask, strict=True):
+        candidate = slice_hu == value
+        if np.count_nonzero(candidate) < smallest:
+            continue
+        labels, count = ndimage.label(candidate)
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        keep = np.zeros(count + 1, dtype=bool)
+        keep[border] = True
+        keep &= np.bincount(labels.ravel(), minlength=count + 1) >= smallest
+        keep[0] = False
+        slice_mask[...] = keep[labels]
+    return mask
+
+
+def fill_padding(
+    hu: np.ndarray, mask: np.ndarray | None = None, air_hu: float = AIR_HU
+) -> np.ndarray:
+    """A copy for the computation in which padding is air; the input is not changed.
+
+    :param hu: ``(slices, rows, cols)`` in HU.
+    :param mask: what :func:`padding_mask` returned, if already known.
+    :param air_hu: what padding becomes.
+    """
+    if mask is None:
+        mask = padding_mask(hu)
+    return np.where(mask, np.asarray(air_hu, dtype=hu.dtype), hu)
+
+
+def read_volume(
+    path: str | PathLike[str], *, series: str | int | None = None, check: bool = True
+) -> CTVolume:
+    """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file or a folder of DICOM.
+
+    See :func:`MetalArtifactReductionLib.volume_io.read_volume`.
+    """
+    from . import volume_io  # its libraries load only once a file is read
+
+    return volume_io.read_volume(path, series=series, check=check)
+
+
+def write_volume(
+    volume: CTVolume,
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    dtype: str | None = None,
+) -> Path:
+    """Write a CT whole or not at all.
+
+    See :func:`MetalArtifactReductionLib.volume_io.write_volume`.
+    """
+    from . import volume_io
+
+    return volume_io.write_volume(volume, path, overwrite=overwrite, dtype=dtype)

@@ -1,0 +1,88 @@
+"""Outputs appear whole or not at all, and never on top of an input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+from .errors import OutputError
+
+
+def check_path_free(
+    path: str | PathLike[str],
+    *,
+    inputs: Iterable[str | PathLike[str]] = (),
+    companions: Iterable[str | PathLike[str]] = (),
+    overwrite: bool = False,
+) -> None:
+    """Raise where a file cannot or must not be written; to be called before long work.
+
+    :param inputs: files that must stay as they are, whatever links lead to them.
+    :param companions: files written together with ``path`` (the data beside a header).
+    :param overwrite: whether files that exist may be replaced.
+    :raises OutputError: no such folder, no permission, an input, or exists already.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: no permission to write in {path.parent}; choose another folder")
+    targets = [path, *map(Path, companions)]
+    if any(_same_file(target, Path(read)) for read in inputs for target in targets):
+        raise OutputError(f"{path}: is the input itself; choose another name for the output")
+    for target in targets:
+        if not overwrite and os.path.lexists(target):
+            raise OutputError(
+                f"{target}: exists already; choose another name or allow overwriting (--force)"
+            )
+
+
+@contextmanager
+def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Write ``path`` through a temporary file of the same name in a hidden folder beside it.
+
+    Everything made in that folder moves into place together once the block ends well, ``path``
+    itself last; after an exception nothing is left behind.
+
+    :returns: the path to write to inside the ``with`` block.
+    :raises OutputError: no permission, disk full, or a file appeared there meanwhile.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=".mar-", dir=path.parent))
+        yield temporary / path.name
+        # The header last: it must never be there without its data.
+        made = sorted(temporary.iterdir(), key=lambda file: file.name == path.name)
+        for file in made:
+            if not overwrite and os.path.lexists(path.parent / file.name):
+                raise OutputError(f"{path.parent / file.name}: appeared meanwhile; not overwritten")
+        for file in made:
+            file.replace(path.parent / file.name)
+    except OutputError:
+        raise
+    except PermissionError:
+        raise OutputError(f"{path}: no permission to write there; choose another folder") from None
+    except OSError as error:
+        raise OutputError(
+            f"{path}: could not be written ({error.strerror or error});"
+            " free space or choose another disk"
+        ) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    """The same file on disk, through links of either kind too."""
+    try:
+        return first.samefile(second)
+    except OSError:
+        return first.resolve() == second.resolve()
