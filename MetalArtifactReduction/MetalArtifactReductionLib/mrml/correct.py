@@ -1,0 +1,231 @@
+"""The main job on a scene: a CT volume node in, result nodes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, InputError
+from ..progress import Cancel, Progress
+from ..volume import CTVolume, VolumeSource
+from ..volume_checks import check_is_ct
+from .display import apply_window, show_change, show_in_slice_views
+from .hierarchy import CORRECTED_REFERENCE, METAL_REFERENCE, mark_result, place_results
+from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
+from .volumes import node_from_volume, volume_from_node
+
+if TYPE_CHECKING:
+    from ..correction import CorrectionResult
+    from ..metal import MetalSegmentation
+
+OVERLAY_OPACITY = 0.5
+
+
+@dataclass(frozen=True)
+class CorrectedNodes:
+    """What a correction added to the scene.
+
+    :param corrected: scalar volume node, HU.
+    :param change_map: scalar volume node, corrected minus input in HU.
+    :param metal: the metal that was used: a new segmentation node, or the one that was given.
+    :param fraction: scalar volume node with the metal fraction, if asked for.
+    :param folder: subject-hierarchy item that holds the new nodes.
+    :param result: arrays and facts of the correction itself.
+    """
+
+    corrected: Any
+    change_map: Any
+    metal: Any
+    fraction: Any
+    folder: int
+    result: CorrectionResult
+
+
+def propose_metal(
+    scene: Any,
+    volume_node: Any,
+    *,
+    threshold_hu: float | None = None,
+    method: str = "threshold",
+    into: Any = None,
+) -> tuple[Any, MetalSegmentation]:
+    """Find the metal in a volume node and show it as a segmentation beside it.
+
+    :param threshold_hu: where metal begins; from the HU by ``method`` if None.
+    :param method: see :func:`MetalArtifactReductionLib.metal.segment_metal`.
+    :param into: an earlier proposal to replace, instead of one more node.
+    :returns: the segmentation node, and what was found.
+    :raises InputError: the volume cannot be used, or no metal was found; nothing is added then.
+    """
+    from ..metal import segment_metal
+
+    volume = _ct_from_node(scene, volume_node)
+    found = segment_metal(volume, method, threshold_hu=threshold_hu)
+    with _all_or_none(scene) as added:
+        node = segmentation_from_fraction(
+            scene, found.fraction, volume, volume_node, f"{volume_node.GetName()} metal", into=into
+        )
+        if into is None:
+            added(node)
+        mark_result(node, "metal", volume_node, attributes={"threshold_hu": found.threshold_hu})
+        place_results(scene, volume_node, [node], _folder_name(volume_node))
+    return node, found
+
+
+def correct_node(
+    scene: Any,
+    volume_node: Any,
+    metal_segmentation: Any = None,
+    method: str = "nmar",
+    *,
+    keep_fraction: bool = False,
+    show: bool = True,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    **options: Any,
+) -> CorrectedNodes:
+    """Reduce the metal artifacts of a volume node.
+
+    The input node is never modified. The new nodes lie under the same parent transform, refer to
+    the input by node reference, and appear all together or, on an error or cancel, not at all.
+
+    :param scene: the ``vtkMRMLScene`` of ``volume_node``.
+    :param volume_node: the CT, ``vtkMRMLScalarVolumeNode``.
+    :param metal_segmentation: segmentation node of the metal, labelmap, or volume of metal
+        fractions; found from the HU if None.
+    :param method: a name from :data:`MetalArtifactReductionLib.inpainting.registry.METHODS`.
+    :param keep_fraction: also add the metal fraction as a volume node.
+    :param show: show the corrected volume and the change map in the slice views.
+    :param options: passed on to :func:`MetalArtifactReductionLib.correction.correct_volume`
+        (``device``, ``batch_slices``, ...).
+    :raises InputError: the volume or the metal cannot be used.
+    :raises Cancelled: ``cancel`` said so, or the volume left the scene in the meantime.
+    """
+    from ..correction import correct_volume
+
+    volume = _ct_from_node(scene, volume_node)
+    fraction = None
+    if metal_segmentation is not None:
+        fraction = fraction_from_node(metal_segmentation, volume_node)
+    result = correct_volume(volume, fraction, method, progress=progress, cancel=cancel, **options)
+    # A callback may have let the user delete nodes or close the scene while this was computing.
+    if any(
+        node is not None and node.GetScene() is not scene
+        for node in (volume_node, metal_segmentation)
+    ):
+        raise Cancelled("the volume or its metal was removed from the scene; nothing was added")
+    return add_results(
+        scene,
+        volume_node,
+        result,
+        metal=metal_segmentation,
+        method=method,
+        keep_fraction=keep_fraction,
+        show=show,
+    )
+
+
+def add_results(
+    scene: Any,
+    volume_node: Any,
+    result: CorrectionResult,
+    *,
+    metal: Any = None,
+    method: str = "",
+    keep_fraction: bool = False,
+    show: bool = True,
+) -> CorrectedNodes:
+    """Turn a finished correction of a volume node into nodes, wherever it was computed.
+
+    See :func:`correct_node` for the parameters.
+    """
+    name = volume_node.GetName()
+    attributes = {"method": method}
+    with _all_or_none(scene) as added:
+        if metal is None:
+            metal = added(
+                segmentation_from_fraction(
+                    scene, result.metal_fraction, result.corrected, volume_node, f"{name} metal"
+                )
+            )
+            mark_result(metal, "metal", volume_node, attributes=attributes)
+        corrected = added(
+            node_from_volume(
+                scene, result.corrected, f"{name} corrected ({method})", like=volume_node
+            )
+        )
+        change = added(
+            node_from_volume(
+                scene,
+                result.corrected.with_hu(result.change_hu),
+                f"{name} change ({method})",
+                like=volume_node,
+            )
+        )
+        references = {METAL_REFERENCE: metal}
+        mark_result(
+            corrected, "corrected", volume_node, references=references, attributes=attributes
+        )
+        references[CORRECTED_REFERENCE] = corrected
+        mark_result(change, "change", volume_node, references=references, attributes=attributes)
+        fraction = None
+        if keep_fraction:
+            fraction = added(
+                node_from_fraction(
+                    scene,
+                    result.metal_fraction,
+                    result.corrected,
+                    f"{name} metal fraction",
+                    like=volume_node,
+                )
+            )
+            mark_result(fraction, "fraction", volume_node, attributes=attributes)
+        apply_window(corrected, "bone")
+        show_change(change)
+        if show:
+            show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
+        folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
+    return CorrectedNodes(corrected, change, metal, fraction, folder, result)
+
+
+def _ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
+    """The node's volume, once it is sure to be CT; errors name the node."""
+    volume = volume_from_node(volume_node)
+    name = volume_node.GetName()
+    if volume_node.GetScene() is not scene:
+        raise InputError(f"volume '{name}' is not in this scene: add it first")
+    check_is_ct(replace(volume, source=VolumeSource(path=Path(name))))
+    return volume
+
+
+def _folder_name(volume_node: Any) -> str:
+    return f"{volume_node.GetName()}: metal artifact reduction"
+
+
+class _Added:
+    """Remembers nodes that were added to the scene."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+
+    def __call__(self, node: Any) -> Any:
+        self.nodes.append(node)
+        return node
+
+
+@contextmanager
+def _all_or_none(scene: Any) -> Iterator[_Added]:
+    """Take the added nodes out of the scene again if anything goes wrong."""
+    added = _Added()
+    try:
+        yield added
+    except BaseException:
+        for node in added.nodes:
+            # Removing a node leaves its display nodes behind.
+            for index in reversed(range(node.GetNumberOfDisplayNodes())):
+                scene.RemoveNode(node.GetNthDisplayNode(index))
+            scene.RemoveNode(node)
+        raise

@@ -1,0 +1,156 @@
+"""How results look: window presets, the change map's colours, the slice views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ._slicer import slicer_classes
+from .volumes import voxel_array
+
+_CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
+_CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
+_CHANGE_TRANSPARENT_BELOW = 0.04
+
+
+@dataclass(frozen=True)
+class Window:
+    """A grey-value window in HU."""
+
+    level_hu: float
+    width_hu: float
+
+
+WINDOWS: Mapping[str, Window] = MappingProxyType(
+    {
+        "bone": Window(level_hu=400.0, width_hu=2000.0),
+        "soft-tissue": Window(level_hu=40.0, width_hu=400.0),
+        "metal": Window(level_hu=1500.0, width_hu=5000.0),
+    }
+)
+"""Window presets: bone and soft tissue as in radiology; metal shows streaks, bone and implants
+at once, up to 4000 HU."""
+
+
+def apply_window(node: Any, preset: str) -> None:
+    """Show a volume node in one of :data:`WINDOWS`.
+
+    :raises InputError: unknown preset.
+    """
+    if preset not in WINDOWS:
+        raise InputError(f"no window preset '{preset}': choose one of {', '.join(WINDOWS)}")
+    window = WINDOWS[preset]
+    display = _display_node(node)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(window.width_hu, window.level_hu)
+
+
+def change_color_node(scene: Any) -> Any:
+    """The scene's colour table for change maps; made on first use, one a scene.
+
+    Blue is darker than before, red is brighter. Changes below 4 % of the window's limit are
+    transparent, so that an overlay leaves the CT uncovered where nothing was changed.
+    """
+    node = scene.GetSingletonNode(_CHANGE_COLORS_TAG, "vtkMRMLColorTableNode")
+    if node is not None:
+        return node
+    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
+    table.UnRegister(None)
+    table.SetName("Change (blue: lower, red: higher HU)")
+    table.SetSingletonTag(_CHANGE_COLORS_TAG)
+    table.SetTypeToUser()
+    table.SetNumberOfColors(_CHANGE_COLORS)
+    half = _CHANGE_COLORS // 2
+    for index in range(_CHANGE_COLORS):
+        amount = (index - half) / half
+        strength = abs(amount)
+        pale = 0.8 * (1.0 - strength)
+        red = 0.95 if amount > 0 else pale
+        blue = 0.95 if amount < 0 else pale
+        # The slice views know only transparent and not: any opacity above 0 counts as full.
+        opacity = float(strength >= _CHANGE_TRANSPARENT_BELOW)
+        table.SetColor(index, f"{amount:+.3f}", red, pale, blue, opacity)
+    table.SetAttribute("Category", "MetalArtifactReduction")
+    table = scene.AddNode(table)
+    table.AddDefaultStorageNode()
+    # Every Slicer reads .ctbl; the newer default, .csv, is unknown to older ones.
+    table.GetStorageNode().SetDefaultWriteFileExtension("ctbl")
+    return table
+
+
+def show_change(node: Any, limit_hu: float | None = None) -> None:
+    """Show a change map in diverging colours, symmetric about no change.
+
+    :param node: volume node with differences in HU.
+    :param limit_hu: change at which the colour is strongest; by default what 99 % of the changed
+        voxels stay within, rounded up to 50 HU.
+    """
+    if limit_hu is None:
+        changed = np.abs(voxel_array(node))
+        changed = changed[changed > 1.0]
+        largest = float(np.percentile(changed, 99)) if changed.size else 0.0
+        limit_hu = 50.0 * max(1.0, float(np.ceil(largest / 50.0)))
+    display = _display_node(node)
+    display.SetAndObserveColorNodeID(change_color_node(node.GetScene()).GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(2.0 * limit_hu, 0.0)
+
+
+def show_in_slice_views(
+    scene: Any, background: Any, foreground: Any = None, *, foreground_opacity: float = 0.5
+) -> None:
+    """Show volumes in every slice view; where the scene has none, make Slicer's three.
+
+    :param background: volume node.
+    :param foreground: volume node laid over it, or None.
+    :param foreground_opacity: 0..1.
+    """
+    composites = _composite_nodes(scene)
+    made = not composites
+    if made:
+        logics = _make_slice_views(scene)
+        composites = _composite_nodes(scene)
+    for composite in composites:
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetForegroundOpacity(foreground_opacity if foreground is not None else 0.0)
+    if made:
+        for logic in logics:
+            logic.FitSliceToAll(*logic.GetSliceNode().GetDimensions()[:2])
+
+
+def _display_node(node: Any) -> Any:
+    node.CreateDefaultDisplayNodes()
+    return node.GetDisplayNode()
+
+
+def _composite_nodes(scene: Any) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
+
+
+def _make_slice_views(scene: Any) -> list[Any]:
+    """The red, yellow and green slice views, as Slicer's own layout makes them."""
+    slicer = slicer_classes()
+    kind = slicer.vtkMRMLSliceNode
+    kind.AddDefaultSliceOrientationPresets(scene)
+    logics = []
+    for name, label, orientation, color in (
+        ("Red", "R", "Axial", kind.GetRedColor()),
+        ("Yellow", "Y", "Sagittal", kind.GetYellowColor()),
+        ("Green", "G", "Coronal", kind.GetGreenColor()),
+    ):
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLScene(scene)
+        node = logic.AddSliceNode(name)
+        node.SetLayoutLabel(label)
+        node.SetLayoutColor(color)
+        node.SetOrientation(orientation)
+        node.SetDimensions(512, 512, 1)
+        logics.append(logic)
+    return logics

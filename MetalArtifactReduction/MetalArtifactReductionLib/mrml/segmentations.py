@@ -1,0 +1,220 @@
+"""Metal: segmentation nodes <-> the share of each voxel that is metal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import CTVolume, to_storage
+from ._slicer import slicer_classes
+from .volumes import (
+    fill_image,
+    ijk_to_ras,
+    node_from_volume,
+    require_linear_parent,
+    require_scalar_volume,
+    storage_axes,
+    transform_between,
+    voxel_array,
+    voxel_array_of,
+    vtk_matrix,
+)
+
+METAL_COLOR = (0.95, 0.75, 0.10)
+METAL_FRACTION_THRESHOLD = 0.5
+"""A voxel belongs to the metal segment when at least half of it is metal."""
+
+
+def segmentation_from_fraction(
+    scene: Any,
+    fraction: np.ndarray,
+    volume: CTVolume,
+    reference: Any,
+    name: str = "Metal",
+    *,
+    threshold: float = METAL_FRACTION_THRESHOLD,
+    into: Any = None,
+) -> Any:
+    """A segmentation node with one binary segment where there is metal.
+
+    Slicer cannot store fractional segments, so the border's partial volume stays behind: keep it
+    with :func:`node_from_fraction`.
+
+    :param fraction: 0..1, ``(slices, rows, cols)``, on the grid of ``volume``.
+    :param volume: what :func:`volume_from_node` gave for ``reference``.
+    :param reference: the volume node; becomes the reference geometry, and its parent transform
+        the segmentation's.
+    :param into: segmentation node whose segments are replaced; a new node if None.
+    :returns: ``vtkMRMLSegmentationNode`` with a closed surface for 3-D views when there is metal.
+    """
+    slicer = slicer_classes()
+    stored, matrix = to_storage(np.asarray(fraction) >= threshold, volume)
+    labelmap = slicer.vtkOrientedImageData()
+    fill_image(labelmap, stored.astype(np.uint8))
+    labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
+
+    node = into
+    if node is None:
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+    node.GetSegmentation().RemoveAllSegments()
+    # In this order: the reference geometry is kept relative to the segmentation's own transform,
+    # and saving resamples to it.
+    node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    node.AddSegmentFromBinaryLabelmapRepresentation(labelmap, name, METAL_COLOR)
+    if stored.any():
+        node.CreateClosedSurfaceRepresentation()
+    return node
+
+
+def fraction_from_segmentation(
+    segmentation: Any, reference: Any, segment_ids: Iterable[str] | None = None
+) -> np.ndarray:
+    """Where a segmentation has metal, on the grid of a volume node.
+
+    :param segmentation: ``vtkMRMLSegmentationNode``, in any geometry and under any transform.
+    :param reference: the volume node whose grid is wanted; neither node is modified.
+    :param segment_ids: segments to unite; all of them if None.
+    :returns: float32, 0 or 1, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
+    :raises InputError: no such segment, nothing segmented, or nothing inside the volume.
+    """
+    slicer = slicer_classes()
+    require_scalar_volume(reference)
+    if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
+        raise InputError("no segmentation given: choose the segmentation of the metal")
+    name = segmentation.GetName()
+    contents = segmentation.GetSegmentation()
+    wanted = list(contents.GetSegmentIDs() if segment_ids is None else segment_ids)
+    unknown = [segment_id for segment_id in wanted if contents.GetSegment(segment_id) is None]
+    if unknown:
+        raise InputError(f"segmentation '{name}' has no segment '{unknown[0]}': choose another")
+
+    grid = slicer.vtkOrientedImageData()
+    grid.SetDimensions(reference.GetImageData().GetDimensions())
+    grid.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras(reference)))
+    between = transform_between(segmentation, reference)
+    metal = np.zeros(voxel_array(reference).shape, dtype=bool)
+    drawn = False
+    source = _with_binary_labelmap(segmentation, reference)
+    for segment_id in wanted:
+        labelmap = slicer.vtkOrientedImageData()
+        if not source.GetBinaryLabelmapRepresentation(segment_id, labelmap):
+            continue
+        if labelmap.IsEmpty() or not voxel_array_of(labelmap).any():
+            continue
+        drawn = True
+        resampled = slicer.vtkOrientedImageData()
+        if not slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            labelmap, grid, resampled, False, False, between
+        ):
+            raise InputError(f"segmentation '{name}' cannot be resampled: draw the metal again")
+        _paint(metal, resampled)
+    if not drawn:
+        raise InputError(f"segmentation '{name}' is empty: segment the metal first")
+    if not metal.any():
+        raise InputError(
+            f"segmentation '{name}' has no metal inside volume '{reference.GetName()}': "
+            "choose the segmentation of this volume"
+        )
+    return np.ascontiguousarray(metal.transpose(storage_axes(reference)), dtype=np.float32)
+
+
+def node_from_fraction(
+    scene: Any, fraction: np.ndarray, volume: CTVolume, name: str, *, like: Any = None
+) -> Any:
+    """A metal fraction (0..1) as a new float scalar volume node.
+
+    :param fraction: ``(slices, rows, cols)``, on the grid of ``volume``.
+    :param like: see :func:`node_from_volume`.
+    """
+    node = node_from_volume(scene, volume.with_hu(np.asarray(fraction)), name, like=like)
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(1.0, 0.5)
+    return node
+
+
+def fraction_from_node(metal: Any, reference: Any) -> np.ndarray:
+    """The metal fraction in a segmentation node, or in a volume node on the same grid.
+
+    :param metal: ``vtkMRMLSegmentationNode``, a labelmap (every label is metal), or a float
+        volume with values in 0..1.
+    :param reference: the CT's volume node.
+    :returns: float32 0..1, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
+    :raises InputError: empty, of another geometry, or values outside 0..1.
+    """
+    if metal is not None and metal.IsA("vtkMRMLSegmentationNode"):
+        return fraction_from_segmentation(metal, reference)
+    if metal is None or not metal.IsA("vtkMRMLScalarVolumeNode") or metal.GetImageData() is None:
+        raise InputError("no metal given: choose a segmentation or a volume of metal fractions")
+    name = metal.GetName()
+    stored = voxel_array(metal)
+    require_linear_parent(metal)
+    same_place = stored.shape == voxel_array(reference).shape and np.allclose(
+        ijk_to_ras(metal, world=True), ijk_to_ras(reference, world=True), rtol=0, atol=1e-3
+    )
+    if not same_place:
+        raise InputError(
+            f"metal '{name}' lies on another grid than volume '{reference.GetName()}': "
+            "resample it to the volume first"
+        )
+    if metal.IsA("vtkMRMLLabelMapVolumeNode"):
+        stored = stored != 0
+    low, high = float(stored.min()), float(stored.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise InputError(
+            f"metal '{name}' has values from {low:g} to {high:g}: a metal fraction is within 0..1"
+        )
+    if high == 0.0:
+        raise InputError(f"metal '{name}' is empty: segment the metal first")
+    return np.ascontiguousarray(stored.transpose(storage_axes(reference)), dtype=np.float32)
+
+
+def _with_binary_labelmap(segmentation: Any, reference: Any) -> Any:
+    """The node itself, or a copy outside the scene if only surfaces are there: input untouched."""
+    slicer = slicer_classes()
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    contents = segmentation.GetSegmentation()
+    if contents.GetNumberOfSegments() == 0 or contents.ContainsRepresentation(binary):
+        return segmentation
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.GetSegmentation().DeepCopy(contents)
+    # The reference's grid as seen from the segmentation; a bent one only gives the voxel size.
+    grid = vtk_matrix(ijk_to_ras(reference))
+    to_segmentation = vtk_matrix(np.eye(4))
+    if slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        reference.GetParentTransformNode(), segmentation.GetParentTransformNode(), to_segmentation
+    ):
+        to_segmentation.Multiply4x4(to_segmentation, grid, grid)
+    extent = [0, 0, 0, 0, 0, 0]
+    extent[1::2] = [size - 1 for size in reference.GetImageData().GetDimensions()]
+    converter = slicer.vtkSegmentationConverter
+    copy.GetSegmentation().SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(),
+        converter.SerializeImageGeometry(grid, extent),
+    )
+    if not copy.CreateBinaryLabelmapRepresentation():
+        raise InputError(
+            f"segmentation '{segmentation.GetName()}' cannot be turned into voxels: "
+            "create its binary labelmap in the Segmentations module"
+        )
+    return copy
+
+
+def _paint(metal: np.ndarray, labelmap: Any) -> None:
+    """Set ``metal`` (k, j, i) where a labelmap on the same grid is not zero; clips its extent."""
+    if labelmap.IsEmpty():
+        return
+    low = np.array(labelmap.GetExtent()[::2])[::-1]
+    inside = voxel_array_of(labelmap)
+    start = np.maximum(low, 0)
+    stop = np.minimum(low + inside.shape, metal.shape)
+    if (stop <= start).any():
+        return
+    target = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    origin = tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))
+    metal[target] |= inside[origin] != 0

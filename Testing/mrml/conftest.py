@@ -1,0 +1,42 @@
+"""Real MRML scenes, and nodes put into them without the code under test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.mrml.volumes import image_data, vtk_matrix
+
+
+@pytest.fixture
+def scene() -> Any:
+    pytest.importorskip("slicer", reason="the package slicer-core is not installed")
+    return mrml.headless_scene()
+
+
+@pytest.fixture
+def add_volume(scene: Any) -> Any:
+    """Adds a volume node straight through VTK, not through the code under test."""
+
+    def add(
+        array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "CT", kind: str = "ScalarVolume"
+    ) -> Any:
+        node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", name)
+        node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras))
+        node.SetAndObserveImageData(image_data(array))
+        node.CreateDefaultDisplayNodes()
+        return node
+
+    return add
+
+
+@pytest.fixture
+def add_transform(scene: Any) -> Any:
+    def add(matrix: np.ndarray, name: str = "Registration") -> Any:
+        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        node.SetMatrixTransformToParent(vtk_matrix(matrix))
+        return node
+
+    return add
