@@ -31,7 +31,7 @@ def check_is_ct(volume: CTVolume) -> None:
     rows, cols = hu.shape[1:]
     if hu.size == 0 or min(rows, cols) < SMALLEST_SLICE or max(rows, cols) > LARGEST_SLICE:
         raise InputError(
-            f"{name}: slices of {cols} x {rows} voxels, but {SMALLEST_SLICE} to {LARGEST_SLICE}"
+            f"{name}: axial slices of {cols} x {rows} voxels, but {SMALLEST_SLICE} to {LARGEST_SLICE}"
             " are possible; crop or resample the volume"
         )
     low, high = float(hu.min()), float(hu.max())
