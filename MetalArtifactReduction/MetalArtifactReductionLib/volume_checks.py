@@ -31,8 +31,8 @@ def check_is_ct(volume: CTVolume) -> None:
     rows, cols = hu.shape[1:]
     if hu.size == 0 or min(rows, cols) < SMALLEST_SLICE or max(rows, cols) > LARGEST_SLICE:
         raise InputError(
-            f"{name}: axial slices of {cols} x {rows} voxels, but {SMALLEST_SLICE} to {LARGEST_SLICE}"
-            " are possible; crop or resample the volume"
+            f"{name}: axial slices of {cols} x {rows} voxels, but {SMALLEST_SLICE} to"
+            f" {LARGEST_SLICE} a side are possible; crop or resample the volume"
         )
     low, high = float(hu.min()), float(hu.max())
     if not (np.isfinite(low) and np.isfinite(high)):
