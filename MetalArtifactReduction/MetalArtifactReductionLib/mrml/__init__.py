@@ -6,7 +6,14 @@ argument. Importing this package imports no MRML; the first call does.
 
 from ._slicer import SceneUnavailable
 from .correct import CorrectedNodes, add_results, correct_node, propose_metal
-from .display import WINDOWS, Window, apply_window, show_change, show_in_slice_views
+from .display import (
+    WINDOWS,
+    Window,
+    apply_window,
+    set_overlay_opacity,
+    show_change,
+    show_in_slice_views,
+)
 from .hierarchy import place_results, results_of
 from .scene import headless_scene, load_scene, save_scene
 from .segmentations import (
@@ -37,6 +44,7 @@ __all__ = [
     "results_of",
     "save_scene",
     "segmentation_from_fraction",
+    "set_overlay_opacity",
     "show_change",
     "show_in_slice_views",
     "volume_from_node",

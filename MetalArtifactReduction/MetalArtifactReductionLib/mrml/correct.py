@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import Cancelled, InputError
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
@@ -42,6 +44,20 @@ class CorrectedNodes:
     fraction: Any
     folder: int
     result: CorrectionResult
+
+    def facts(self) -> dict[str, float]:
+        """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
+        fraction, change = self.result.metal_fraction, self.result.change_hu
+        slices = len(change)
+        changed = np.abs(change[(change != 0) & (fraction == 0)])
+        voxel_mm3 = float(np.prod(self.result.corrected.spacing_mm))
+        return {
+            "slices": slices,
+            "slices_changed": int(np.count_nonzero(change.reshape(slices, -1).any(axis=1))),
+            "metal_cm3": float(fraction.sum(dtype=np.float64)) * voxel_mm3 / 1000,
+            "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
+            "largest_change_hu": float(changed.max()) if changed.size else 0.0,
+        }
 
 
 def propose_metal(

@@ -124,6 +124,16 @@ def show_in_slice_views(
             logic.FitSliceToAll(*logic.GetSliceNode().GetDimensions()[:2])
 
 
+def set_overlay_opacity(scene: Any, node: Any, opacity: float) -> None:
+    """How opaque a volume is in the slice views that show it as foreground.
+
+    :param opacity: 0..1.
+    """
+    for composite in _composite_nodes(scene):
+        if composite.GetForegroundVolumeID() == node.GetID():
+            composite.SetForegroundOpacity(opacity)
+
+
 def _display_node(node: Any) -> Any:
     node.CreateDefaultDisplayNodes()
     return node.GetDisplayNode()
