@@ -1,1 +1,4 @@
-"""SimulateImplantsLib."""
+"""Implants as geometry: families, placement on bones, voxelisation, phantoms.
+
+CT physics is asked from ``MetalArtifactReductionLib``; nothing there knows of this package.
+"""

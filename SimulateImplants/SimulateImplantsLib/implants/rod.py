@@ -1,0 +1,173 @@
+"""Spinal rods, straight or through the heads of screws, and the cross-link between two rods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from MetalArtifactReductionLib.errors import InputError
+from scipy.interpolate import CubicSpline
+
+from .base import Implant, ImplantPart
+from .mesh import Mesh, circle, equal_area_radius, loft
+from .pedicle_screw import RodSeat
+
+SEGMENTS = 40
+
+
+@dataclass(frozen=True)
+class Rod(Implant):
+    """Round rod with hemispherical ends.
+
+    Frame: a straight rod begins at the origin and runs along +z. A rod with a path lies where
+    its path lies: through screws in RAS, the rod's frame is RAS and its placement the identity.
+
+    :param diameter_mm: 4.75, 5.5, 6.0 and 6.35 mm are on the market.
+    :param length_mm: end to end, of a straight rod; ignored with a path.
+    :param path_mm: centre line from end to end as points ``((x, y, z), ...)``, at least two, joined
+        by a smooth curve; empty for a straight rod.
+    :param material: of the rod.
+    """
+
+    kind: ClassVar[str] = "rod"
+
+    diameter_mm: float = 5.5
+    length_mm: float = 80.0
+    path_mm: tuple[tuple[float, float, float], ...] = ()
+    material: str = "Ti6Al4V"
+
+    def check(self) -> None:
+        """The path needs points apart from each other and bends that the rod can follow."""
+        if not self.path_mm:
+            return
+        try:
+            path = np.array(self.path_mm, dtype=float)
+        except (TypeError, ValueError):
+            path = np.empty(0)
+        if path.ndim != 2 or path.shape[1] != 3 or len(path) < 2 or not np.isfinite(path).all():
+            raise InputError("rod: path_mm has to be two or more points of three finite numbers")
+        object.__setattr__(self, "path_mm", tuple(tuple(float(v) for v in p) for p in path))
+        gaps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+        if gaps.min() < 0.1:
+            raise InputError(
+                f"rod: points {gaps.argmin()} and {gaps.argmin() + 1} of path_mm are "
+                f"{gaps.min():.3g} mm apart; points have to be 0.1 mm or more apart"
+            )
+        line, tangent = self.centre_line()
+        step = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1)
+        radius = float((step / np.maximum(turn, 1e-9)).min())
+        if radius < self.diameter_mm:
+            raise InputError(
+                f"rod: path_mm bends to a radius of {radius:.1f} mm; a rod of "
+                f"{self.diameter_mm:g} mm needs at least its diameter"
+            )
+        if step.sum() < 2 * self.diameter_mm:
+            raise InputError(f"rod: path_mm is only {step.sum():.1f} mm long")
+
+    @staticmethod
+    def through(
+        seats: Sequence[RodSeat | Sequence[float] | np.ndarray],
+        diameter_mm: float = 5.5,
+        overhang_mm: float = 10.0,
+        material: str = "Ti6Al4V",
+    ) -> Rod:
+        """A rod along a smooth curve through the seats of screws, in the seats' frame.
+
+        :param seats: two or more, in order from one end to the other (a natural cubic spline
+            over the chord length goes through all of them).
+        :param overhang_mm: straight piece beyond the first and the last seat.
+        """
+        points = np.array(
+            [seat.position if isinstance(seat, RodSeat) else seat for seat in seats], dtype=float
+        )
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
+            raise InputError(f"a rod needs two or more screws, {len(points)} given")
+        gaps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        if gaps.min() < 1.0:
+            raise InputError(
+                f"rod: seats {gaps.argmin() + 1} and {gaps.argmin() + 2} are "
+                f"{gaps.min():.2f} mm apart; give every screw once, in order along the rod"
+            )
+        if overhang_mm < 0:
+            raise InputError(f"rod: overhang_mm of {overhang_mm:g} is negative")
+        spline = _spline(points)
+        ends = np.array([spline.x[0], spline.x[-1]])
+        tangent = spline(ends, 1)
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        path = points.tolist()
+        if overhang_mm >= 0.1:
+            path = [
+                (points[0] - overhang_mm * tangent[0]).tolist(),
+                *path,
+                (points[-1] + overhang_mm * tangent[1]).tolist(),
+            ]
+        return Rod(diameter_mm, path_mm=tuple(tuple(p) for p in path), material=material)
+
+    def centre_line(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points ``(n, 3)`` along the centre line, end to end, and unit tangents."""
+        if not self.path_mm:
+            z = np.array([0.0, self.length_mm])
+            line = np.stack([0 * z, 0 * z, z], axis=-1)
+            return line, np.tile([0.0, 0.0, 1.0], (2, 1))
+        points = np.array(self.path_mm)
+        spline = _spline(points)
+        if len(points) == 2:
+            at = spline.x
+        else:
+            at = np.linspace(0.0, spline.x[-1], max(8, int(np.ceil(spline.x[-1] / 1.5))) + 1)
+        tangent = spline(at, 1)
+        return spline(at), tangent / np.linalg.norm(tangent, axis=1, keepdims=True)
+
+    def parts(self) -> list[ImplantPart]:
+        """One closed surface."""
+        return [ImplantPart("rod", self._body(), self.material, "rod")]
+
+    def _body(self) -> Mesh:
+        line, tangent = self.centre_line()
+        radius = 0.5 * self.diameter_mm
+        # Parallel transport of a normal along the line: no twist.
+        normal = np.empty_like(line)
+        helper = np.eye(3)[np.argmin(np.abs(tangent[0]))]
+        current = np.cross(tangent[0], helper)
+        for i, t in enumerate(tangent):
+            current = current - (current @ t) * t
+            current = current / np.linalg.norm(current)
+            normal[i] = current
+        binormal = np.cross(tangent, normal)
+        # Hemispheres at both ends lie within the length.
+        length = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        at = np.concatenate([[0.0], np.cumsum(length)])
+        angle = np.linspace(0.0, np.pi / 2, 17)
+        cap = radius * (1 - np.cos(angle))
+        inner = at[(at > radius + 0.2) & (at < at[-1] - radius - 0.2)]
+        stations = np.concatenate([cap[1:], inner, (at[-1] - cap)[::-1][:-1]])
+        size = radius * np.concatenate(
+            [np.sin(angle)[1:], np.ones(len(inner)), np.sin(angle)[::-1][:-1]]
+        )
+
+        def along(values: np.ndarray) -> np.ndarray:
+            return np.stack([np.interp(stations, at, values[:, k]) for k in range(3)], axis=-1)
+
+        centre, n, b = along(line), along(normal), along(binormal)
+        n /= np.linalg.norm(n, axis=1, keepdims=True)
+        b /= np.linalg.norm(b, axis=1, keepdims=True)
+        xy = circle(SEGMENTS) * equal_area_radius(SEGMENTS)
+        rings = centre[:, None] + size[:, None, None] * (
+            xy[None, :, :1] * n[:, None] + xy[None, :, 1:] * b[:, None]
+        )
+        return loft(rings, line[0], line[-1])
+
+
+def _spline(points: np.ndarray) -> CubicSpline:
+    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    if len(points) == 2:
+        return CubicSpline(at, points, bc_type=((1, _unit(points)), (1, _unit(points))))
+    return CubicSpline(at, points, bc_type="natural")
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    step = points[1] - points[0]
+    return step / np.linalg.norm(step)
