@@ -1,1 +1,1 @@
-"""physics."""
+"""CT physics: attenuation, materials, spectra, acquisition and the simulation of artifacts."""

@@ -1,0 +1,166 @@
+"""Rays across a detector cell: sub-sampling, and the blur of cell and focal spot."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..tomography.fan import fan_rays, lagrange_cubic
+from ..tomography.footprint import FootprintProjector
+from ..tomography.geometry import FanGeometry, ImageGrid, ParallelGeometry
+
+
+def subdivided(
+    geometry: ParallelGeometry | FanGeometry, samples: int
+) -> ParallelGeometry | FanGeometry:
+    """The same detector with every cell cut into ``samples`` equal cells."""
+    bins, pitch, offset = geometry.bins * samples, geometry.bin_mm / samples, geometry.offset_bins
+    if isinstance(geometry, ParallelGeometry):
+        return ParallelGeometry(geometry.views, bins, pitch, offset * samples)
+    return FanGeometry(
+        geometry.views,
+        bins,
+        pitch,
+        geometry.source_isocentre_mm,
+        geometry.source_detector_mm,
+        geometry.curved,
+        offset * samples,
+    )
+
+
+def isocentre_pitch_mm(geometry: ParallelGeometry | FanGeometry) -> float:
+    """Distance between neighbouring rays at the isocentre."""
+    if isinstance(geometry, ParallelGeometry):
+        return geometry.bin_mm
+    return geometry.bin_mm * geometry.source_isocentre_mm / geometry.source_detector_mm
+
+
+class Aperture:
+    """A detector cell as seen through a focal spot of finite width, as a few weighted rays.
+
+    Cell and focal spot are boxes; at the isocentre their images are as wide as the cells' pitch and
+    ``focal_spot_mm (1 - source_isocentre / source_detector)``. The convolution of both weighs the
+    rays across a cell and its neighbours. (Exact at the isocentre; the focal spot's image grows
+    towards the detector and shrinks towards the source, which is left out.)
+
+    Tissue is band-limited and given on few samples a cell; cubic interpolation gives its rays.
+
+    :param pitch_mm: distance between cells at the isocentre.
+    :param focal_mm: width of the focal spot's image at the isocentre.
+    :param samples: rays across a cell; with 1 there is one in its middle and no blur at all.
+    :param tissue_samples: samples of the tissue's line integrals across a cell.
+    """
+
+    def __init__(self, pitch_mm: float, focal_mm: float, samples: int, tissue_samples: int) -> None:
+        self.samples, self.tissue_samples = samples, tissue_samples
+        self._reach = 0 if samples == 1 else int(np.ceil(focal_mm / pitch_mm * samples / 2))
+        self.rays = samples + 2 * self._reach
+        edges = (np.arange(self.rays + 1) - self._reach) / samples - 0.5
+        weights = np.ones(1)
+        if samples > 1:
+            weights = np.diff(_trapezoid_cumulative(edges * pitch_mm, pitch_mm, focal_mm))
+        self.weights = torch.from_numpy(weights.astype(np.float32))
+        # Where each ray lies, counted in tissue samples from the first one of the cell.
+        place = ((edges[:-1] + edges[1:]) / 2 + 0.5) * tissue_samples - 0.5
+        first = np.floor(place + 1e-9).astype(int) - 1
+        self._lowest = int(first.min())
+        self._interpolation = torch.zeros(int(first.max()) + 4 - self._lowest, self.rays)
+        for ray, tap in enumerate(first - self._lowest):
+            taps = lagrange_cubic(np.float64(place[ray] - (first[ray] + 1)))
+            self._interpolation[tap : tap + 4, ray] = torch.from_numpy(taps)
+
+    def average(self, tissue: torch.Tensor) -> torch.Tensor:
+        """Mean line integral of each cell: ``(..., bins * tissue_samples)`` -> ``(..., bins)``.
+
+        Where the line integral varies little across a cell, as in tissue, the logarithm of the mean
+        intensity is the mean of the line integrals.
+        """
+        padded = self._padded_tissue(tissue)
+        bins, step = tissue.shape[-1] // self.tissue_samples, self.tissue_samples
+        last = step * (bins - 1) + 1
+        mean = torch.zeros(*tissue.shape[:-1], bins, device=tissue.device)
+        for k, weight in enumerate(self._interpolation @ self.weights):
+            if weight != 0:
+                mean += float(weight) * padded[..., k : k + last : step]
+        return mean
+
+    def touched(self, implants: torch.Tensor) -> torch.Tensor:
+        """Cells of which a ray meets an implant: ``(m, views, n)`` -> bool ``(views, bins)``."""
+        met = self._padded_implants(implants.sum(dim=0, keepdim=True))
+        return F.max_pool1d(met, self.rays, self.samples)[0] > 0
+
+    def tissue_rays(self, tissue: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Line integrals of the rays of some cells: ``(2, views, n)`` -> ``(2, cells, rays)``."""
+        windows = self._padded_tissue(tissue).unfold(
+            -1, len(self._interpolation), self.tissue_samples
+        )
+        return windows[:, cells] @ self._interpolation.to(tissue.device)
+
+    def implant_rays(self, implants: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Paths of the rays of some cells: ``(m, views, n)`` -> ``(m, cells, rays)``."""
+        return self._padded_implants(implants).unfold(-1, self.rays, self.samples)[:, cells]
+
+    def _padded_tissue(self, tissue: torch.Tensor) -> torch.Tensor:
+        after = len(self._interpolation) + self._lowest - self.tissue_samples
+        return F.pad(tissue, (-self._lowest, after), mode="replicate")
+
+    def _padded_implants(self, implants: torch.Tensor) -> torch.Tensor:
+        return F.pad(implants, (self._reach, self._reach), mode="replicate")
+
+
+def _trapezoid_cumulative(x: np.ndarray, first: float, second: float) -> np.ndarray:
+    """Integral up to ``x`` of the convolution of two centred boxes of unit area."""
+    if second < 1e-9 * first:
+        return np.clip(x / first + 0.5, 0.0, 1.0)
+    ramp = lambda u: np.maximum(u, 0.0) ** 2 / 2  # noqa: E731
+    a, b = (first + second) / 2, (first - second) / 2
+    return (ramp(x + a) - ramp(x + b) - ramp(x - b) + ramp(x - a)) / (first * second)
+
+
+class MetalPaths:
+    """Path of every ray in each implant, in mm and never negative.
+
+    Parallel beam: the footprint projector on the cells themselves. Fan beam: footprints on a
+    parallel raster of half a pixel, interpolated linearly (hence positively) at the fan's rays.
+
+    :param grid: the image's pixels.
+    :param geometry: of the rays wanted.
+    :param device: torch device.
+    """
+
+    def __init__(
+        self,
+        grid: ImageGrid,
+        geometry: ParallelGeometry | FanGeometry,
+        device: torch.device,
+    ) -> None:
+        self._shape = geometry.views, geometry.bins
+        self._rays: torch.Tensor | None = None
+        if isinstance(geometry, ParallelGeometry):
+            self._direct = FootprintProjector(grid, geometry, device)
+            return
+        pixel = min(grid.spacing_mm)
+        bins = 2 * int(np.ceil(grid.diagonal_mm / pixel)) + 5
+        # One view per sample of the rim of the circle inside the image.
+        views = 8 * int(np.ceil(np.pi / 2 * grid.diagonal_mm / np.sqrt(2) / pixel / 8))
+        raster = ParallelGeometry(views, bins, pixel / 2)
+        self._direct = FootprintProjector(grid, raster, device)
+        theta, s_mm = np.broadcast_arrays(*fan_rays(geometry))
+        view = np.mod(theta, 2 * np.pi) / np.pi * views  # of 2 * views + 1 rows, see below
+        place = s_mm / raster.bin_mm + (bins - 1) / 2
+        rays = np.stack([place / (bins - 1) * 2 - 1, view / (2 * views) * 2 - 1], axis=-1)
+        self._rays = torch.from_numpy(rays.astype(np.float32)).to(device)[None]
+
+    def __call__(self, fraction: torch.Tensor) -> torch.Tensor:
+        """Fractions 0..1 ``(implants, rows, cols)`` -> mm ``(implants, views, bins)``."""
+        # One implant at a time: the same rounding whatever else is projected.
+        parallel = torch.cat([self._direct(one[None]) for one in fraction])
+        if self._rays is None:
+            return parallel
+        # The second half of the turn is the first seen from behind: p(theta + pi, s) = p(theta, -s)
+        turn = torch.cat([parallel, parallel.flip(-1), parallel[:, :1]], dim=1)
+        paths = F.grid_sample(
+            turn[None], self._rays, mode="bilinear", padding_mode="zeros", align_corners=True
+        )
+        return paths[0]

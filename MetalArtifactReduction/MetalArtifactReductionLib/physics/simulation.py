@@ -1,0 +1,348 @@
+"""Metal artifacts simulated into a clean CT volume, slice by slice, with known truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..progress import Cancel, Progress, check_cancelled, report
+from ..tomography import ImageGrid
+from ..volume import CTVolume
+from .acquisition import PRESETS, AcquisitionParameters
+from .materials import Material, material
+from .noise import standard_normals
+from .scanner import Scanner
+from .slice_models import SliceScan, physics_slice, relative_mu, trace_slice
+
+Model = Literal["physics", "trace-maximum", "missing-trace"]
+MODELS: tuple[str, ...] = get_args(Model)
+
+FORMAT = 1
+"""Of the record of parameters; changes when the same parameters no longer give the same volume."""
+
+OVERLAP = 1e-3
+"""Rounding that the sum of the fractions in a voxel may have above 1."""
+
+
+@dataclass(frozen=True)
+class Sinograms:
+    """Sinograms of the simulated slices, corrected line integrals, water ``MU_WATER_PER_MM``.
+
+    :param slices: index of each slice in the volume, int ``(n,)``.
+    :param corrupted: with implants, float32 ``(n, views, bins)``.
+    :param reference: without implants, same shape, or None.
+    :param metal_path_mm: path of each ray in metal, same shape.
+    """
+
+    slices: np.ndarray
+    corrupted: np.ndarray
+    reference: np.ndarray | None
+    metal_path_mm: np.ndarray
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulation gives back; all arrays on the input's grid.
+
+    :param corrupted: the implants as the simulated scanner shows them, with artifacts.
+    :param ideal: the input with the implants' HU at the reference energy and no artifact, neither
+        blurred nor noisy: the truth about what is where.
+    :param reference: the same scan of the input without implants (same noise numbers). Compare a
+        correction with this one: against ``ideal`` the scanner's own blur and noise would count as
+        errors of the correction. None if it was not asked for.
+    :param metal_fraction: share of each voxel that is metal (:attr:`Material.is_metal`), 0..1.
+    :param labels: uint8, where implants take at least half of the voxel the 1-based index of the
+        one with the largest share, else 0; ``parameters["implants"]`` says which is which.
+    :param sinograms: if they were to be kept.
+    :param parameters: everything needed to make the same again, of plain JSON types.
+    """
+
+    corrupted: CTVolume
+    ideal: CTVolume
+    reference: CTVolume | None
+    metal_fraction: np.ndarray
+    labels: np.ndarray
+    sinograms: Sinograms | None
+    parameters: dict[str, Any]
+
+    def parameters_json(self) -> str:
+        """``parameters`` as JSON text."""
+        return json.dumps(self.parameters, indent=2)
+
+
+def simulate_volume(
+    volume: CTVolume,
+    implants: Mapping[str, np.ndarray],
+    parameters: AcquisitionParameters = PRESETS["reference"],
+    *,
+    model: Model = "physics",
+    seed: int = 0,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    slices: Sequence[int] | None = None,
+    every_slice: bool = False,
+    with_reference: bool = True,
+    keep_sinograms: bool = False,
+    scanner: Scanner | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> SimulationResult:
+    """Simulate the artifacts of implants in a CT volume.
+
+    Models:
+
+    - ``"physics"``: polychromatic acquisition with noise, scatter and beam-hardening correction,
+      see :class:`Scanner` and :class:`AcquisitionParameters`.
+    - ``"trace-maximum"``: the metal trace in the sinogram of the input is filled with that
+      sinogram's largest value, as if metal stopped as much as the thickest anatomy.
+    - ``"missing-trace"``: the metal trace is set to 0, as if its data were lost.
+
+    The last two use the geometry and the reconstruction of ``parameters`` and nothing else.
+
+    Only slices that hold an implant are projected; all others, and pixels outside the scan field of
+    view, keep the input's values bit for bit. So the noise and blur of the simulated scan begin and
+    end with the implant; ``every_slice=True`` scans the others too. Each slice has its own random
+    numbers from ``(seed, slice index)``: the result depends neither on the batch size nor on which
+    other slices are simulated.
+
+    :param volume: clean CT in HU; not modified.
+    :param implants: fraction of each voxel ``(slices, rows, cols)`` by material name. They displace
+        tissue; their sum must not pass 1.
+    :param parameters: the acquisition.
+    :param model: one of ``MODELS``.
+    :param seed: of the noise, not negative.
+    :param device: torch device.
+    :param batch_slices: slices between two reports of progress and checks of ``cancel``.
+    :param slices: only these indices, or None for all; implants elsewhere are ignored.
+    :param every_slice: also scan slices without implant.
+    :param with_reference: also scan without implants.
+    :param keep_sinograms: return the sinograms too (a few MB a slice).
+    :param scanner: made earlier with the same grid, parameters and device, to save its set-up.
+    :param progress: called with the fraction done after every batch.
+    :param cancel: polled before every batch.
+    :raises InputError: no implant in the volume or outside the field of view, fractions of another
+        shape or not within 0..1, unknown material or model.
+    :raises Cancelled: on request.
+    """
+    if model not in MODELS:
+        raise InputError(f"unknown simulation model {model!r}; use one of {', '.join(MODELS)}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed {seed!r} must be a whole number, 0 or more")
+    if batch_slices < 1:
+        raise InputError(f"batch_slices {batch_slices} must be 1 or more")
+    materials = [material(name) for name in implants]
+    _check_fractions(volume, implants)
+    chosen = _chosen_slices(volume, implants, slices, every_slice)
+    if slices is not None:
+        implants = {name: _only(fraction, chosen) for name, fraction in implants.items()}
+    if scanner is None:
+        scanner = Scanner(_grid(volume), parameters, device)
+    elif scanner.parameters != parameters or scanner.grid != _grid(volume):
+        raise InputError("the scanner given was made for other parameters or another image grid")
+    for name, fraction in implants.items():
+        scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
+
+    seen = scanner.seen.cpu().numpy()
+    corrupted = volume.hu.copy()
+    reference = volume.hu.copy() if with_reference else None
+    kept: list[SliceScan] = []
+    for done, index in enumerate(chosen):
+        if done % batch_slices == 0:
+            check_cancelled(cancel)
+            report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
+        scan = _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
+        images = scanner.reconstruct(scan.sinograms).cpu().numpy()
+        corrupted[index][seen] = _clipped(images[0], parameters)[seen]
+        if reference is not None:
+            reference[index][seen] = _clipped(images[1], parameters)[seen]
+        if keep_sinograms:
+            kept.append(SliceScan(scan.sinograms.cpu(), scan.metal_path_mm.cpu()))
+    report(progress, 1.0, "artifacts simulated")
+    return SimulationResult(
+        corrupted=volume.with_hu(corrupted),
+        ideal=volume.with_hu(_ideal(volume.hu, implants, materials, chosen, parameters)),
+        reference=None if reference is None else volume.with_hu(reference),
+        metal_fraction=_metal_fraction(implants, materials),
+        labels=_labels(implants),
+        sinograms=_sinograms(kept, chosen) if keep_sinograms else None,
+        parameters=_record(volume, implants, materials, parameters, model, int(seed), chosen),
+    )
+
+
+def _grid(volume: CTVolume) -> ImageGrid:
+    _, rows, cols = volume.hu.shape
+    return ImageGrid(rows, cols, volume.spacing_mm[1:])
+
+
+def _scan(
+    scanner: Scanner,
+    volume: CTVolume,
+    implants: Mapping[str, np.ndarray],
+    materials: Sequence[Material],
+    index: int,
+    model: str,
+    seed: int,
+    with_reference: bool,
+) -> SliceScan:
+    """One slice by one of the models."""
+    hu = torch.from_numpy(volume.hu[index]).to(scanner.device)
+    stack = np.stack([fraction[index] for fraction in implants.values()]).astype(np.float32)
+    fractions = torch.from_numpy(stack).to(scanner.device)
+    if model != "physics":
+        fill = model == "trace-maximum"
+        return trace_slice(scanner, hu, fractions, materials, fill, with_reference)
+    normals = None
+    if scanner.parameters.photons_per_ray is not None:
+        normals = standard_normals(seed, index, (2, *scanner.cells.sinogram_shape))
+    return physics_slice(scanner, hu, fractions, materials, normals, with_reference)
+
+
+def _check_fractions(volume: CTVolume, implants: Mapping[str, np.ndarray]) -> None:
+    if not implants:
+        raise InputError("no implant given; pass at least one material with its fraction")
+    total = np.zeros(volume.hu.shape, np.float32)
+    for name, fraction in implants.items():
+        if fraction.shape != volume.hu.shape:
+            raise InputError(
+                f"fraction of {name} has shape {fraction.shape}, the volume {volume.hu.shape}; "
+                "voxelise the implant on the volume's grid"
+            )
+        low, high = float(fraction.min()), float(fraction.max())  # NaN fails the comparison
+        if not (low >= 0.0 and high <= 1.0 + OVERLAP):
+            raise InputError(f"fraction of {name} spans {low:g} to {high:g}; it must be in 0..1")
+        total += fraction
+    if float(total.max()) == 0.0:
+        raise InputError("no implant in the volume: every fraction is 0; check its position")
+    if float(total.max()) > 1.0 + OVERLAP:
+        raise InputError(
+            f"implants fill a voxel {float(total.max()):.3f} times; count overlaps once"
+        )
+
+
+def _chosen_slices(
+    volume: CTVolume,
+    implants: Mapping[str, np.ndarray],
+    slices: Sequence[int] | None,
+    every_slice: bool,
+) -> list[int]:
+    """Indices to project, increasing."""
+    count = volume.hu.shape[0]
+    wanted = range(count) if slices is None else sorted({int(i) for i in slices})
+    for index in wanted:
+        if not 0 <= index < count:
+            raise InputError(f"slice {index} is not in the volume; use 0 to {count - 1}")
+    if every_slice:
+        chosen = list(wanted)
+    else:
+        chosen = [i for i in wanted if any(f[i].any() for f in implants.values())]
+    if not chosen:
+        raise InputError("none of the slices asked for holds an implant; use every_slice=True")
+    return chosen
+
+
+def _only(fraction: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+    kept = np.zeros_like(fraction)
+    kept[chosen] = fraction[chosen]
+    return kept
+
+
+def _clipped(hu: np.ndarray, parameters: AcquisitionParameters) -> np.ndarray:
+    return hu if parameters.hu_clip is None else np.clip(hu, *parameters.hu_clip)
+
+
+def _ideal(
+    hu: np.ndarray,
+    implants: Mapping[str, np.ndarray],
+    materials: Sequence[Material],
+    chosen: Sequence[int],
+    parameters: AcquisitionParameters,
+) -> np.ndarray:
+    """The input with every implant at its HU; voxels without implant as they are."""
+    ideal = hu.copy()
+    for index in chosen:
+        stack = np.stack([fraction[index] for fraction in implants.values()])
+        inside = stack.sum(axis=0) > 0
+        share = stack[:, inside]
+        values = [
+            1000.0 * (relative_mu(implant, parameters.reference_energy_kev) - 1.0)
+            for implant in materials
+        ]
+        tissue = np.maximum(hu[index][inside], -1000.0)
+        mixed = tissue * (1.0 - share.sum(axis=0)) + np.array(values) @ share
+        ideal[index][inside] = _clipped(mixed, parameters)
+    return ideal
+
+
+def _metal_fraction(
+    implants: Mapping[str, np.ndarray], materials: Sequence[Material]
+) -> np.ndarray:
+    total = np.zeros_like(next(iter(implants.values())), np.float32)
+    for fraction, implant in zip(implants.values(), materials, strict=True):
+        if implant.is_metal:
+            total += fraction
+    return total.clip(0.0, 1.0)
+
+
+def _labels(implants: Mapping[str, np.ndarray]) -> np.ndarray:
+    largest = np.zeros_like(next(iter(implants.values())), np.float32)
+    labels, total = np.zeros(largest.shape, np.uint8), np.zeros_like(largest)
+    for number, fraction in enumerate(implants.values(), start=1):
+        labels[fraction > largest] = number
+        np.maximum(largest, fraction, out=largest)
+        total += fraction
+    labels[total < 0.5] = 0
+    return labels
+
+
+def _sinograms(kept: Sequence[SliceScan], chosen: Sequence[int]) -> Sinograms:
+    stacked = torch.stack([scan.sinograms for scan in kept]).numpy()
+    paths = torch.stack([scan.metal_path_mm for scan in kept]).numpy()
+    reference = stacked[:, 1] if stacked.shape[1] == 2 else None
+    return Sinograms(np.array(chosen), stacked[:, 0], reference, paths)
+
+
+def _record(
+    volume: CTVolume,
+    implants: Mapping[str, np.ndarray],
+    materials: Sequence[Material],
+    parameters: AcquisitionParameters,
+    model: str,
+    seed: int,
+    chosen: Sequence[int],
+) -> dict[str, Any]:
+    """Everything that decides the result, as plain JSON types."""
+    try:
+        library = version("metal-artifact-reduction")
+    except PackageNotFoundError:  # inside Slicer the extension is not a Python distribution
+        library = "extension"
+    voxel_mm3 = float(np.prod(volume.spacing_mm))
+    return {
+        "software": f"MetalArtifactReductionLib {library}",
+        "format": FORMAT,
+        "model": model,
+        "seed": seed,
+        "shape": list(volume.hu.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "slices": list(chosen),
+        "acquisition": parameters.to_dict(),
+        "implants": [
+            {
+                "label": number,
+                "material": implant.name,
+                "density_g_cm3": implant.density_g_cm3,
+                "composition": dict(implant.composition),
+                "is_metal": implant.is_metal,
+                "volume_mm3": float(fraction.sum(dtype=np.float64)) * voxel_mm3,
+            }
+            for number, (implant, fraction) in enumerate(
+                zip(materials, implants.values(), strict=True), start=1
+            )
+        ],
+    }
