@@ -7,6 +7,7 @@ compressed stream is checked (length and checksum) before ITK sees it.
 from __future__ import annotations
 
 import bz2
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _CHUNK = 1 << 18
 _HEADER_LIMIT = 1 << 16
 _COMPRESSION_LEVEL = 2
-_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
 @contextmanager
@@ -64,12 +64,11 @@ def first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class _Payload:
-    """Where the voxels of a file are and how long they have to be."""
+    """Where the voxels of a file are."""
 
     path: Path
     offset: int
     encoding: str  # "raw", "gzip", "bzip2" or "zlib"
-    expected: int | None  # bytes after decompression, None where the header does not tell
     stored: int | None = None  # bytes in the file, where the header tells
 
 
@@ -80,14 +79,16 @@ def read_itk_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[Path, ...]]
     :raises InputError: truncated or corrupted, colour or vector, not three-dimensional.
     """
     payload = _payload(path)
-    if payload is not None:
-        _check_payload(path, payload)
+    if payload is not None and not payload.path.is_file():
+        raise InputError(f"{path}: its data file {payload.path} is missing; put it beside it")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with quiet_itk():
         try:
             reader.ReadImageInformation()
             _check_layout(path, reader)
+            if payload is not None:
+                _check_payload(path, payload, _bytes_of(reader))
             image = reader.Execute()
         except RuntimeError as error:
             raise InputError(
@@ -115,6 +116,12 @@ def _check_layout(path: Path, reader: Any) -> None:
     if len(size) not in (2, 3) and not (len(size) == 4 and size[3] == 1):
         text = " x ".join(map(str, size))
         raise InputError(f"{path}: {text} is not one 3-D volume; extract a single volume first")
+
+
+def _bytes_of(reader: Any) -> int:
+    """What the voxels of a scalar image occupy, says its header."""
+    voxel = sitk.Image(1, 1, reader.GetPixelID())
+    return math.prod(reader.GetSize()) * int(voxel.GetSizeOfPixelComponent())
 
 
 def _header_fields(path: Path, separator: str) -> tuple[dict[str, str], int]:
@@ -158,12 +165,7 @@ def _nrrd_payload(path: Path) -> _Payload | None:
     encoding = {"gz": "gzip", "bz2": "bzip2"}.get(fields["encoding"], fields["encoding"])
     if encoding not in ("raw", "gzip", "bzip2"):
         return None
-    kind = fields["type"].replace("signed ", "").replace("un", "").replace("_t", "")
-    widths = {"char": 1, "int8": 1, "uint8": 1, "uchar": 1, "short": 2, "int16": 2, "ushort": 2}
-    widths |= {"short int": 2, "uint16": 2, "int": 4, "uint": 4, "int32": 4, "uint32": 4}
-    widths |= {"float": 4, "double": 8, "longlong": 8, "long long": 8, "int64": 8, "uint64": 8}
-    expected = widths[kind] * int(np.prod([int(n) for n in fields["sizes"].split()]))
-    return _Payload(path.parent / name if name else path, 0 if name else end, encoding, expected)
+    return _Payload(path.parent / name if name else path, 0 if name else end, encoding)
 
 
 def _meta_payload(path: Path) -> _Payload | None:
@@ -174,9 +176,6 @@ def _meta_payload(path: Path) -> _Payload | None:
         return None
     if fields.get("binarydata", "True").lower() != "true":
         return None
-    width = _META_BYTES[fields["elementtype"].removeprefix("MET_").removeprefix("U")]
-    channels = int(fields.get("elementnumberofchannels", "1"))
-    expected = width * channels * int(np.prod([int(n) for n in fields["dimsize"].split()]))
     local = name.upper() == "LOCAL"
     compressed = fields.get("compresseddata", "False").lower() == "true"
     size = fields.get("compresseddatasize")
@@ -184,30 +183,27 @@ def _meta_payload(path: Path) -> _Payload | None:
         path if local else path.parent / name,
         end if local else 0,
         "zlib" if compressed else "raw",
-        expected,
         int(size) if compressed and size else None,
     )
 
 
-def _check_payload(path: Path, payload: _Payload) -> None:
-    """Raise unless every voxel is there and a compressed stream's checksum is right."""
-    if not payload.path.is_file():
-        raise InputError(f"{path}: its data file {payload.path} is missing; put it beside it")
+def _check_payload(path: Path, payload: _Payload, expected: int) -> None:
+    """Raise unless every voxel is there and a compressed stream's checksum is right.
+
+    :param expected: bytes after decompression.
+    """
     found = payload.path.stat().st_size - payload.offset
-    expected = payload.stored
-    if expected is None and payload.encoding == "raw":
-        expected = payload.expected
-    if expected is not None and found < expected:
+    wanted = payload.stored or (expected if payload.encoding == "raw" else 0)
+    if found >= wanted and payload.encoding != "raw":
+        found, wanted = _decompressed_bytes(path, payload), expected
+    if found < wanted:
         raise InputError(
-            f"{path}: truncated, {found} of {expected} bytes are there; copy or download it again"
+            f"{path}: truncated, {found} of {wanted} bytes are there; copy or download it again"
         )
-    if payload.encoding != "raw":
-        _check_stream(path, payload)
 
 
-def _check_stream(path: Path, payload: _Payload) -> None:
+def _decompressed_bytes(path: Path, payload: _Payload) -> int:
     """Decompress without keeping anything: only this finds damaged bytes."""
-    wanted = payload.expected or 0
     total = 0
     stream: Any = (
         bz2.BZ2Decompressor()
@@ -220,17 +216,11 @@ def _check_stream(path: Path, payload: _Payload) -> None:
             while not stream.eof:
                 data = file.read(_CHUNK)
                 if not data:
-                    raise InputError(
-                        f"{path}: truncated, {total} of {wanted} bytes are there;"
-                        " copy or download it again"
-                    )
+                    raise OSError(f"the stream ends early, after {total} bytes of voxels")
                 total += len(stream.decompress(data))
     except (zlib.error, OSError) as error:
         raise InputError(f"{path}: corrupted ({error}); copy or download it again") from None
-    if total < wanted:
-        raise InputError(
-            f"{path}: truncated, {total} of {wanted} bytes are there; copy or download it again"
-        )
+    return total
 
 
 def write_itk_file(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
