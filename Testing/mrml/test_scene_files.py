@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.correction import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.mrml.hierarchy import INPUT_REFERENCE, METAL_REFERENCE
 from mrml_support import affine, rotation, world_position
@@ -36,10 +36,11 @@ def results(scene: Any, add_volume: Any, add_transform: Any) -> Any:
     metal = np.zeros(volume.hu.shape, dtype=np.float32)
     metal[3:6, 4:9, 5:8] = 1.0
     change = np.where(metal > 0, 0.25, 0).astype(np.float32) - 37.5
-    finished = SimpleNamespace(
-        corrected=volume.with_hu(volume.hu + change), metal_fraction=metal, change_hu=change
+    parameters = {"note": 'quotes " and <angle> & ; : are kept'}
+    finished = CorrectionResult(
+        volume.with_hu(volume.hu + change), metal, change, "nmar", parameters
     )
-    return mrml.add_results(scene, ct, finished, method="nmar", keep_fraction=True)
+    return mrml.add_results(scene, ct, finished, keep_fraction=True)
 
 
 def scene_path(folder: Path, kind: str) -> Path:
@@ -71,6 +72,8 @@ def test_everything_comes_back(scene: Any, results: Any, tmp_path: Path, kind: s
     metal = corrected.GetNodeReference(METAL_REFERENCE)
     assert corrected.GetNodeReference(INPUT_REFERENCE) is new_ct
     assert mrml.results_of(again, new_ct, "corrected") == [corrected]
+    name = "MetalArtifactReduction.parameters"
+    assert corrected.GetAttribute(name) == results.corrected.GetAttribute(name)
     np.testing.assert_array_equal(
         mrml.fraction_from_segmentation(metal, new_ct),
         mrml.volume_from_node(results.fraction).hu,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -97,6 +98,7 @@ def correct_node(
     metal_segmentation: Any = None,
     method: str = "nmar",
     *,
+    device: str = "auto",
     keep_fraction: bool = False,
     show: bool = True,
     progress: Progress | None = None,
@@ -113,10 +115,11 @@ def correct_node(
     :param metal_segmentation: segmentation node of the metal, labelmap, or volume of metal
         fractions; found from the HU if None.
     :param method: a name from :data:`MetalArtifactReductionLib.inpainting.registry.METHODS`.
+    :param device: ``cpu``, ``cuda``, ``mps``; ``auto`` takes the fastest there is.
     :param keep_fraction: also add the metal fraction as a volume node.
     :param show: show the corrected volume and the change map in the slice views.
     :param options: passed on to :func:`MetalArtifactReductionLib.correction.correct_volume`
-        (``device``, ``batch_slices``, ...).
+        (``batch_slices``, ...).
     :raises InputError: the volume or the metal cannot be used.
     :raises Cancelled: ``cancel`` said so, or the volume left the scene in the meantime.
     """
@@ -126,7 +129,15 @@ def correct_node(
     fraction = None
     if metal_segmentation is not None:
         fraction = fraction_from_node(metal_segmentation, volume_node)
-    result = correct_volume(volume, fraction, method, progress=progress, cancel=cancel, **options)
+    result = correct_volume(
+        volume,
+        fraction,
+        method,
+        device=_fastest_device() if device == "auto" else device,
+        progress=progress,
+        cancel=cancel,
+        **options,
+    )
     # A callback may have let the user delete nodes or close the scene while this was computing.
     if any(
         node is not None and node.GetScene() is not scene
@@ -138,7 +149,6 @@ def correct_node(
         volume_node,
         result,
         metal=metal_segmentation,
-        method=method,
         keep_fraction=keep_fraction,
         show=show,
     )
@@ -150,16 +160,19 @@ def add_results(
     result: CorrectionResult,
     *,
     metal: Any = None,
-    method: str = "",
     keep_fraction: bool = False,
     show: bool = True,
 ) -> CorrectedNodes:
     """Turn a finished correction of a volume node into nodes, wherever it was computed.
 
-    See :func:`correct_node` for the parameters.
+    See :func:`correct_node` for the parameters. Method and parameters of the correction are kept
+    as attributes of the nodes, the latter as JSON.
     """
-    name = volume_node.GetName()
-    attributes = {"method": method}
+    name, method = volume_node.GetName(), result.method
+    attributes = {
+        "method": method,
+        "parameters": json.dumps(dict(result.parameters), default=str, sort_keys=True),
+    }
     with _all_or_none(scene) as added:
         if metal is None:
             metal = added(
@@ -215,6 +228,14 @@ def _ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
         raise InputError(f"volume '{name}' is not in this scene: add it first")
     check_is_ct(replace(volume, source=VolumeSource(path=Path(name))))
     return volume
+
+
+def _fastest_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _folder_name(volume_node: Any) -> str:
