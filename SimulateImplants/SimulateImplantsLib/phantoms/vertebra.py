@@ -130,12 +130,14 @@ def canal_distance(shape: VertebraShape, p: Points) -> np.ndarray:
     )
 
 
-def pedicle_distance(pedicle: PedicleShape, p: Points, half_length: float = 10.0) -> np.ndarray:
-    """The pedicle: an elliptic rod about its true axis."""
+def pedicle_distance(
+    pedicle: PedicleShape, p: Points, behind: float = 10.0, ahead: float = 20.0
+) -> np.ndarray:
+    """The pedicle: an elliptic rod about its true axis, from the arch into the body."""
     axes = frame_along(pedicle.direction)
-    return elliptic_rod(
-        p, pedicle.isthmus, axes, pedicle.width / 2, pedicle.height / 2, half_length
-    )
+    middle = pedicle.isthmus + pedicle.direction * 0.5 * (ahead - behind)
+    half = 0.5 * (ahead + behind)
+    return elliptic_rod(p, middle, axes, pedicle.width / 2, pedicle.height / 2, half)
 
 
 def vertebra_distance(
@@ -154,11 +156,13 @@ def vertebra_distance(
         pedicle = shape.pedicles[side]
         x, y, _ = pedicle.isthmus
         joint = np.asarray((joints or {}).get(side, (x - sign * 3, y - 17.0, -21.0)), float)
-        distance = smooth_min(distance, pedicle_distance(pedicle, p), 3.0)
+        distance = smooth_min(distance, pedicle_distance(pedicle, p), 4.0)
+        # A wide pedicle arises from an articular pillar as stout as itself.
+        pillar_mm = max(5.8, 0.45 * pedicle.width + 0.8)
         pars_top = (x + sign * 2.5, y - 11.5, 2.5)
         pars_low = (x - sign * 2.5, y - 14.5, -9.0)
         joint_low = joint + np.array([-sign * 0.5, -1.0, -5.0])
-        pillar = polyline(p, [pars_top, pars_low, joint, joint_low], [5.8, 4.6, 4.6, 3.6])
+        pillar = polyline(p, [pars_top, pars_low, joint, joint_low], [pillar_mm, 4.6, 4.6, 3.6])
         superior = capsule(
             p, pars_top, (x + sign * 4.0, y - 12.0, shape.half_height + 4.0), 5.6, 4.0
         )

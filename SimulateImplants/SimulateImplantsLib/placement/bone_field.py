@@ -1,0 +1,142 @@
+"""A bone's mask resampled to an isotropic grid of its own, with depths under its surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from MetalArtifactReductionLib.errors import InputError
+from scipy import ndimage
+
+
+def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """The mask as booleans.
+
+    :raises InputError: mask of another geometry than the volume's, or empty.
+    """
+    array = np.asarray(mask)
+    if array.shape != tuple(shape):
+        raise InputError(
+            f"segmentation {name} has the shape {array.shape} and the CT {tuple(shape)}; resample "
+            "it to the CT's geometry"
+        )
+    array = array > 0
+    if not array.any():
+        raise InputError(f"segmentation {name} is empty: no bone; segment it or lower the threshold")
+    return array
+
+
+@dataclass(frozen=True)
+class LocalGrid:
+    """Isotropic grid in RAS: point of index ``(a, b, c)`` = origin + axes @ index * spacing.
+
+    :param axes: orthonormal columns: directions of the three array axes.
+    """
+
+    origin: np.ndarray
+    axes: np.ndarray
+    spacing_mm: float
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def spanning(
+        cls, centre: np.ndarray, axes: np.ndarray, low: np.ndarray, high: np.ndarray, step: float
+    ) -> LocalGrid:
+        """Grid over ``low``..``high`` (mm along the axes, from ``centre``)."""
+        low, high = np.asarray(low, float), np.asarray(high, float)
+        count = np.maximum(np.ceil((high - low) / step).astype(int) + 1, 2)
+        origin = np.asarray(centre, float) + axes @ low
+        return cls(origin, np.asarray(axes, float), step, tuple(int(n) for n in count))  # type: ignore[arg-type]
+
+    def points(self) -> np.ndarray:
+        """RAS of all grid points, ``(3, *shape)`` float32."""
+        m = (self.axes * self.spacing_mm).astype(np.float32)
+        a, b, c = (np.arange(n, dtype=np.float32) for n in self.shape)
+        return (
+            self.origin.astype(np.float32)[:, None, None, None]
+            + m[:, 0, None, None, None] * a[None, :, None, None]
+            + m[:, 1, None, None, None] * b[None, None, :, None]
+            + m[:, 2, None, None, None] * c[None, None, None, :]
+        )
+
+    def to_index(self, ras: np.ndarray) -> np.ndarray:
+        """Fractional indices of RAS points ``(..., 3)``."""
+        return (np.asarray(ras, float) - self.origin) @ self.axes / self.spacing_mm
+
+    def to_ras(self, index: np.ndarray) -> np.ndarray:
+        """RAS of (fractional) indices ``(..., 3)``."""
+        return self.origin + np.asarray(index, float) @ self.axes.T * self.spacing_mm
+
+
+def voxel_box(mask: np.ndarray, margin: int = 2) -> tuple[slice, slice, slice]:
+    """Index box of the mask with a margin, within the array."""
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes or boxes[0] is None:
+        raise InputError("the mask is empty: no bone")
+    a, b, c = (
+        slice(max(s.start - margin, 0), min(s.stop + margin, n))
+        for s, n in zip(boxes[0], mask.shape, strict=True)
+    )
+    return a, b, c
+
+
+def touches_border(mask: np.ndarray) -> bool:
+    """Whether the mask reaches the first or last slice, row or column: the bone is cut there."""
+    return any(
+        bool(np.take(mask, index, axis=axis).any()) for axis in range(3) for index in (0, -1)
+    )
+
+
+def mask_points(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """RAS of the mask's voxel centres, ``(n, 3)``."""
+    kji = np.argwhere(mask)
+    return kji[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+
+
+def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
+    """The mask on a local grid (shape-based interpolation: signed distances are interpolated)."""
+    box = voxel_box(mask, margin=3)
+    part = np.pad(mask[box], 1)
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)[::-1]
+    signed = ndimage.distance_transform_edt(part, sampling=spacing)
+    signed -= ndimage.distance_transform_edt(~part, sampling=spacing)
+    signed = ndimage.gaussian_filter(signed.astype(np.float32), 0.5)
+    inverse = np.linalg.inv(ijk_to_ras)
+    start = np.array([box[0].start, box[1].start, box[2].start], float) - 1.0
+    # index of the part (slice, row, col) of each grid point; affine in the grid's own index.
+    linear = (inverse[:3, :3] @ grid.axes * grid.spacing_mm)[::-1]
+    offset = (inverse[:3, :3] @ grid.origin + inverse[:3, 3])[::-1] - start
+    out = ndimage.affine_transform(
+        signed, linear, offset, output_shape=grid.shape, order=1, mode="constant", cval=-99.0
+    )
+    return out > 0
+
+
+@dataclass(frozen=True)
+class BoneField:
+    """Depth under the bone's surface on a local grid: positive inside, negative outside (mm)."""
+
+    grid: LocalGrid
+    depth: np.ndarray
+
+    @classmethod
+    def from_inside(cls, inside: np.ndarray, grid: LocalGrid) -> BoneField:
+        """:param inside: boolean array on the grid."""
+        h = grid.spacing_mm
+        padded = np.pad(inside, 1)
+        depth = ndimage.distance_transform_edt(padded, sampling=h).astype(np.float32)
+        outside = ndimage.distance_transform_edt(~padded, sampling=h).astype(np.float32)
+        signed = np.where(padded, depth - 0.5 * h, 0.5 * h - outside)[1:-1, 1:-1, 1:-1]
+        return cls(grid, np.ascontiguousarray(signed, np.float32))
+
+    @classmethod
+    def from_mask(cls, mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> BoneField:
+        """The field of a voxel mask."""
+        return cls.from_inside(resample_mask(mask, ijk_to_ras, grid), grid)
+
+    def at(self, ras: np.ndarray) -> np.ndarray:
+        """Depth at RAS points ``(..., 3)``, trilinear; far outside the grid -99."""
+        points = np.asarray(ras, float)
+        index = self.grid.to_index(points.reshape(-1, 3)).T
+        value = ndimage.map_coordinates(self.depth, index, order=1, mode="constant", cval=-99.0)
+        return value.reshape(points.shape[:-1])

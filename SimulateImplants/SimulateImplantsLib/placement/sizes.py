@@ -1,0 +1,63 @@
+"""Sizes that implants come in, and how a proposal is snapped to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from MetalArtifactReductionLib.errors import InputError
+
+
+@dataclass(frozen=True)
+class ScrewSizes:
+    """Available pedicle screws and the margins kept (mm).
+
+    :param diameters_mm, lengths_mm: what the manufacturer offers.
+    :param pedicle_margin_mm: bone left between the thread and the pedicle's outer surface.
+    :param pedicle_share: largest share of the pedicle's width that the thread fills
+        (0.8: Misenhimer et al. 1989, Spine 14:367).
+    :param tip_margin_mm: bone left between the tip and the front of the body.
+    :param depth_share: largest share of the way from entry to the front of the bone.
+    """
+
+    diameters_mm: tuple[float, ...] = (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5)
+    lengths_mm: tuple[float, ...] = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0)
+    pedicle_margin_mm: float = 0.5
+    pedicle_share: float = 0.85
+    tip_margin_mm: float = 4.0
+    depth_share: float = 0.88
+
+    def __post_init__(self) -> None:
+        for name in ("diameters_mm", "lengths_mm"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise InputError(f"screw {name} {values}: at least one size above 0 is needed")
+
+    def diameter(self, clearance_mm: float) -> float | None:
+        """The thickest screw for an axis ``clearance_mm`` under the surface; None if too thin."""
+        room = min(
+            2 * (clearance_mm - self.pedicle_margin_mm), 2 * clearance_mm * self.pedicle_share
+        )
+        return snap_down(room, self.diameters_mm)
+
+    def length(self, depth_mm: float) -> float | None:
+        """The longest screw for ``depth_mm`` of bone along the axis; None if none is so short."""
+        room = min(depth_mm - self.tip_margin_mm, depth_mm * self.depth_share)
+        return snap_down(room, self.lengths_mm)
+
+
+def snap_down(value: float, sizes: Sequence[float]) -> float | None:
+    """The largest size not above ``value``."""
+    fitting = [s for s in sizes if s <= value + 1e-6]
+    return max(fitting) if fitting else None
+
+
+def snap_nearest(value: float, sizes: Sequence[float]) -> float:
+    """The size next to ``value``."""
+    return float(min(sizes, key=lambda s: abs(s - value)))
+
+
+def steps(low: float, high: float, step: float) -> tuple[float, ...]:
+    """Sizes from ``low`` to ``high``."""
+    return tuple(float(v) for v in np.arange(low, high + 0.5 * step, step))
