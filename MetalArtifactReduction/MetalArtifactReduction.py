@@ -428,8 +428,8 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         rows = (
             (_("Corrected slices"), "{slices_changed} / {slices}"),
             (_("Metal"), "{metal_cm3:.1f} cm³"),
-            (_("Mean change where changed"), "{mean_change_hu:.0f} HU"),
-            (_("Largest change outside metal"), "{largest_change_hu:.0f} HU"),
+            (_("Mean change outside metal"), "{mean_change_hu:.0f} HU"),
+            (_("99 % of the changes are below"), "{p99_change_hu:.0f} HU"),
         )
         cells = "".join(
             f"<tr><td>{name}:&nbsp;</td><td>{value.format(**facts)}</td></tr>"

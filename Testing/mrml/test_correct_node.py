@@ -84,9 +84,7 @@ def test_correction_brightens_the_dark_band(scene: Any, ct: Any, method: str) ->
     assert nodes.corrected.GetAttribute("MetalArtifactReduction.method") == method
     facts = nodes.facts()
     assert (facts["slices"], facts["slices_changed"]) == (SLICES, SLICES - 2)
-    voxel_mm3 = float(np.prod(SPACING_MM))
-    assert facts["metal_cm3"] == pytest.approx(2 * 4 * 27 * voxel_mm3 / 1000, rel=0.15)
-    assert facts["mean_change_hu"] <= facts["largest_change_hu"]
+    assert 0 < facts["mean_change_hu"] < facts["p99_change_hu"] < 3000
 
 
 def test_given_metal_is_what_is_corrected(scene: Any, ct: Any) -> None:
@@ -99,6 +97,8 @@ def test_given_metal_is_what_is_corrected(scene: Any, ct: Any) -> None:
     assert nodes.metal is given
     assert nodes.corrected.GetNodeReference(METAL_REFERENCE) is given
     np.testing.assert_array_equal(nodes.result.metal_fraction > 0, left > 0)
+    cm3 = 4 * 25 * float(np.prod(SPACING_MM)) / 1000  # 25 pixels lie within 3 of the axis
+    assert nodes.facts()["metal_cm3"] == pytest.approx(cm3)
     assert given.GetAttribute("MetalArtifactReduction.role") is None  # not ours: not marked
 
 

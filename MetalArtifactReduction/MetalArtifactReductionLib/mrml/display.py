@@ -15,7 +15,7 @@ from .volumes import voxel_array
 
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
-_CHANGE_TRANSPARENT_BELOW = 0.04
+_CHANGE_TRANSPARENT_BELOW = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def apply_window(node: Any, preset: str) -> None:
 def change_color_node(scene: Any) -> Any:
     """The scene's colour table for change maps; made on first use, one a scene.
 
-    Blue is darker than before, red is brighter. Changes below 4 % of the window's limit are
+    Blue is darker than before, red is brighter. Changes below 10 % of the window's limit are
     transparent, so that an overlay leaves the CT uncovered where nothing was changed.
     """
     node = scene.GetSingletonNode(_CHANGE_COLORS_TAG, "vtkMRMLColorTableNode")
