@@ -103,7 +103,7 @@ def test_what_counts_as_metal():
 
 def test_names_ignore_case_and_errors_help():
     assert material("ti6al4v") is material("Ti6Al4V")
-    with pytest.raises(InputError, match="unobtainium.*CoCrMo"):
+    with pytest.raises(InputError, match=r"unobtainium.*CoCrMo"):
         material("unobtainium")
     with pytest.raises(InputError, match=r"5 keV.*10 to 150"):
         material("water").mu_per_mm(5.0)

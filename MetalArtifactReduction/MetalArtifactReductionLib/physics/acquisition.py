@@ -44,6 +44,14 @@ def _within(
         raise InputError(f"{name} {value!r} must be a whole number")
 
 
+def _check_clip(hu_clip: Any) -> None:
+    pair = hu_clip if isinstance(hu_clip, tuple) and len(hu_clip) == 2 else (math.nan, math.nan)
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in pair) or not (
+        pair[0] < 0 < pair[1]
+    ):
+        raise InputError(f"hu_clip {hu_clip!r} must be (below 0, above 0) in HU, or None")
+
+
 @dataclass(frozen=True)
 class AcquisitionParameters:
     """How the simulated scanner measures, corrects and reconstructs.
@@ -159,11 +167,7 @@ class AcquisitionParameters:
         _within("samples_per_bin", self.samples_per_bin, 1, 15, whole=True)
         _within("reference_energy_kev", self.reference_energy_kev, 20.0, 150.0)
         if self.hu_clip is not None:
-            low, high = self.hu_clip
-            if not (math.isfinite(low) and math.isfinite(high) and low < 0 < high):
-                raise InputError(
-                    f"hu_clip {self.hu_clip} must be (below 0, above 0) in HU, or None"
-                )
+            _check_clip(self.hu_clip)
 
     def with_changes(self, **changes: Any) -> AcquisitionParameters:
         """The same parameters with some changed (and checked)."""
