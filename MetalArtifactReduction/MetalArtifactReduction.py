@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import slicer
 import vtk
-from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -27,6 +26,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 
 __all__ = [
     "MetalArtifactReduction",
@@ -213,6 +214,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self._parameterNode = inputParameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            if self._parameterNodeGuiTag is None:
+                # Slicer 5.8 keeps the tag to itself. Without it the old connection stays alive
+                # and, when combo boxes are filled anew, sets their parameters to the last choice.
+                self._parameterNodeGuiTag = max(self._parameterNode._parameterGUIs)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._update()
 

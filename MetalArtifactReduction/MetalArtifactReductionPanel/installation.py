@@ -6,9 +6,10 @@ import logging
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
+
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.packages import missing_requirements
-from slicer.i18n import tr as _
 
 SLICER_BRINGS = ("numpy", "SimpleITK", "pydicom")
 """Slicer's own builds; replacing them would break other modules."""

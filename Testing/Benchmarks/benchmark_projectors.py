@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+
 from analytic import head_phantom, rasterize, relative_error, sinogram
 from MetalArtifactReductionLib.tomography import (
     FilteredBackProjection,

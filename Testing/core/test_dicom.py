@@ -11,9 +11,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
-from MetalArtifactReductionLib.volume_checks import describe
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -23,6 +20,10 @@ from pydicom.uid import (
     generate_uid,
 )
 from scipy.spatial.transform import Rotation
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
+from MetalArtifactReductionLib.volume_checks import describe
 
 SHAPE = (9, 48, 64)
 SPACING = (0.7, 0.9)  # row, column

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+
 from support import REPOSITORY
 
 MODULES = ("MetalArtifactReduction", "SimulateImplants")

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import vtk
+
 from MetalArtifactReductionLib.errors import InputError
 from SimulateImplantsLib.implants import (
     AcetabularCup,

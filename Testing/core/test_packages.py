@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import REPOSITORY
 
 from MetalArtifactReductionLib.packages import missing_requirements
+from support import REPOSITORY
 
 
 def test_missing_wrong_and_satisfied_requirements(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.acquisition import (
     PRESETS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.physics.materials import material
 

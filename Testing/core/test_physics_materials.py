@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import (
     element_mass_attenuation,

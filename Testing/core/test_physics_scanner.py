@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu
 from MetalArtifactReductionLib.physics.detector import TOUCHING_MM, Aperture, MetalPaths

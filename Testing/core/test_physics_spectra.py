@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import element_mass_attenuation, material
 from MetalArtifactReductionLib.physics.spectra import monoenergetic, tube_spectrum
-from scipy.optimize import brentq
 
 # Mass energy-absorption of dry air in cm2/g: NISTIR 5632, table 4.
 AIR_KEV = [10, 15, 20, 30, 40, 50, 60, 80, 100, 150]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
+
 from analytic import (
     Ellipse,
     fan_sinogram,
@@ -26,7 +28,6 @@ from MetalArtifactReductionLib.tomography import (
     fbp,
     parallel_geometry_for,
 )
-from scipy import ndimage
 from support import shared_data
 
 GRID = ImageGrid(200, 180, (1.0, 1.0))

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters, preset
 from MetalArtifactReductionLib.physics.materials import material

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from MetalArtifactReductionLib.volume import (
     CTVolume,
     acquisition_axes,
@@ -15,7 +17,6 @@ from MetalArtifactReductionLib.volume import (
     to_storage,
     volume_from_storage,
 )
-from scipy.spatial.transform import Rotation
 
 
 def affine(directions: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:

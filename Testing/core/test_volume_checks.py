@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 from MetalArtifactReductionLib.volume_checks import check_is_ct, clipped_at, describe

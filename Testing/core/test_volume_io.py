@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
+
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
 from MetalArtifactReductionLib.volume_io import check_output, write_array_like
-from scipy.spatial.transform import Rotation
 from support import shared_data
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

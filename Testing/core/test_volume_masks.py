@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.itk_files import image_from_array
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, to_storage
 from MetalArtifactReductionLib.volume_io import geometry_difference, read_mask, write_array_like
-from scipy.spatial.transform import Rotation
 
 SHAPE = (5, 32, 40)
 

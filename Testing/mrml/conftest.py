@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.mrml.volumes import image_data, vtk_matrix
 

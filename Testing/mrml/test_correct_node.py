@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError
 from MetalArtifactReductionLib.mrml.hierarchy import INPUT_REFERENCE, METAL_REFERENCE

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import InputError
 from mrml_support import affine, place_like, rotation

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError

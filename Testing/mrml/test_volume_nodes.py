@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import InputError, MARError
 from mrml_support import affine, rotation, world_position

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from MetalArtifactReductionLib.progress import Progress, report
 from MetalArtifactReductionLib.volume import CTVolume
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+
 from MetalArtifactReductionLib.volume import CTVolume
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from MetalArtifactReductionLib.errors import InputError
 from scipy import ndimage
+
+from MetalArtifactReductionLib.errors import InputError
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:

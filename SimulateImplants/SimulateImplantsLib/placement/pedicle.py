@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from MetalArtifactReductionLib.errors import InputError
 from scipy import ndimage, optimize
+
+from MetalArtifactReductionLib.errors import InputError
 
 from .bone_field import BoneField, LocalGrid
 from .geometry import unit

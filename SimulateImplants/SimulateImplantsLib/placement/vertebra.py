@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from MetalArtifactReductionLib.errors import InputError
 from scipy import ndimage
+
+from MetalArtifactReductionLib.errors import InputError
 
 from .bone_field import LocalGrid, mask_points, resample_mask, touches_border
 from .geometry import Vector, across, unit
