@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
@@ -186,7 +187,7 @@ def _lattice(volume: CTVolume, ray_distance_mm: float) -> _Lattice:
         raise InputError(f"ray_distance_mm of {ray_distance_mm:g} is outside 0.01 to 2 mm")
     spacing = np.array(volume.spacing_mm)
     if not np.isfinite(volume.ijk_to_ras).all() or (
-        abs(np.linalg.det(volume.ijk_to_ras[:3, :3])) < 1e-6 * spacing.prod()
+        abs(np.linalg.det(volume.ijk_to_ras[:3, :3])) <= 1e-6 * spacing.prod()
     ):
         raise InputError("the volume's IJK-to-RAS matrix cannot be inverted; repair its header")
     wanted = spacing[0] * spacing[1] / ray_distance_mm**2

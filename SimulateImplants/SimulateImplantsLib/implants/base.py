@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import vtk
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import material as find_material
 
 from .mesh import Mesh, join
 from .presets import parameter_ranges
+
+if TYPE_CHECKING:
+    import vtk
 
 
 @dataclass(frozen=True)

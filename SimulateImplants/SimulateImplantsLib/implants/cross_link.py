@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from MetalArtifactReductionLib.errors import InputError
 from scipy.interpolate import PchipInterpolator
+
+from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
 from .femoral_head import TAPER_SLOPE, TAPER_TIP_MM, TAPER_TO_CENTRE_MM

@@ -1,12 +1,18 @@
-"""Closed triangle meshes in numpy, and the two ways most implants are made: loft and revolve."""
+"""Closed triangle meshes in numpy, and the two ways most implants are made: loft and revolve.
+
+vtk is imported only where a vtkPolyData is made or read: parametric implants and their
+voxelisation need numpy and scipy alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+
+if TYPE_CHECKING:
+    import vtk
 
 WELD_MM = 1.2345e-6
 """Points closer than this are one point (no round number, so that none lies between two cells)."""
@@ -45,6 +51,9 @@ class Mesh:
 
     def to_polydata(self) -> vtk.vtkPolyData:
         """The mesh as vtkPolyData (double points, triangles, no normals)."""
+        import vtk
+        from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+
         points = vtk.vtkPoints()
         points.SetData(numpy_to_vtk(np.ascontiguousarray(self.points, dtype=np.float64), deep=True))
         cells = vtk.vtkCellArray()
@@ -62,6 +71,9 @@ class Mesh:
     @staticmethod
     def from_polydata(polydata: vtk.vtkPolyData) -> Mesh:
         """Polygons and strips of a vtkPolyData as triangles; points are kept as they are."""
+        import vtk
+        from vtk.util.numpy_support import vtk_to_numpy
+
         triangulate = vtk.vtkTriangleFilter()
         triangulate.SetInputData(polydata)
         triangulate.PassVertsOff()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
@@ -17,6 +18,8 @@ PROXIMAL_MM = 62.0
 """Length of the thick part, of which the upper half lies above the lag screw."""
 
 BEND_START_MM = -25.0
+STRETCH = 2.0
+"""Triangles are this much longer along the nail than around it."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,12 @@ class CephalomedullaryNail(Implant):
         for number, height in enumerate(self._locking_levels(), start=1):
             centre = self._bend(np.array([[0.0, 0.0, height]]))[0]
             pose = np.eye(4)
-            # From lateral to medial: +z of the screw along +x.
-            pose[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
-            pose[:3, 3] = centre - [0.5 * self.locking_length_mm, 0, 0]
+            # From lateral to medial, square to the bent part like its holes.
+            bend = np.deg2rad(self.bend_deg)
+            medial = np.array([np.cos(bend), 0.0, -np.sin(bend)])
+            y = np.array([0.0, 1.0, 0.0])
+            pose[:3, :3] = np.stack([np.cross(y, medial), y, medial], axis=1)
+            pose[:3, 3] = centre - 0.5 * self.locking_length_mm * medial
             moved = locking.transformed(pose)
             parts.append(
                 ImplantPart(f"locking screw {number}", moved, self.material, "locking screw")
@@ -199,7 +205,8 @@ class CephalomedullaryNail(Implant):
                 theta = np.arcsin(radius * turn[:, 0] / distal)
                 z = height + radius * turn[:, 1]
                 loops.append(np.stack([side * (0.5 * np.pi + theta) * scale, z], axis=-1))
-        points, triangles = triangulate(loops, 1.0)
+        points, triangles = triangulate([loop / [1.0, STRETCH] for loop in loops], 1.0)
+        points = points * [1.0, STRETCH]
 
         def sheet(outside: bool, domain: np.ndarray) -> np.ndarray:
             theta = domain[:, 0] / scale

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from MetalArtifactReductionLib.errors import InputError
 from scipy.interpolate import CubicSpline
+
+from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
 from .mesh import Mesh, circle, equal_area_radius, loft

@@ -94,9 +94,9 @@ def _triangulate_once(
         index = start + np.arange(len(loop))
         expected.append(np.stack([index, np.roll(index, -1)], axis=-1))
         start += len(loop)
-    wanted = np.unique(np.sort(np.concatenate(expected), axis=1), axis=0)
-    found = np.unique(np.sort(rim(triangles), axis=1), axis=0)
-    if wanted.shape != found.shape or (wanted != found).any():
+    wanted = _edge_keys(np.concatenate(expected), len(points))
+    found = _edge_keys(rim(triangles), len(points))
+    if not np.array_equal(np.sort(wanted), np.sort(found)):
         return None
     return points, triangles
 
@@ -104,10 +104,14 @@ def _triangulate_once(
 def rim(triangles: np.ndarray) -> np.ndarray:
     """Directed edges ``(n, 2)`` that only one triangle uses."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    _, inverse, counts = np.unique(
-        np.sort(edges, axis=1), axis=0, return_inverse=True, return_counts=True
-    )
-    return edges[counts[inverse.reshape(-1)] == 1]
+    keys = _edge_keys(edges, int(triangles.max(initial=0)) + 1)
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return edges[counts[inverse] == 1]
+
+
+def _edge_keys(edges: np.ndarray, count: int) -> np.ndarray:
+    """One number for an edge ``(n, 2)`` whatever its direction."""
+    return edges.min(axis=1) * count + edges.max(axis=1)
 
 
 def thicken(points: np.ndarray, triangles: np.ndarray, front: Map, back: Map) -> Mesh:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 
 from .acetabular_cup import AcetabularCup

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import vtk
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
 from .mesh import Mesh, edge_counts, signed_volumes, weld
 from .rays import enclosed_volumes
+
+if TYPE_CHECKING:
+    import vtk
 
 SMALLEST_MM, LARGEST_MM = 2.0, 700.0
 """Longest side of anything implanted: from a marker to a long nail, with room to spare."""
@@ -22,11 +27,11 @@ OVERLAP_TOLERANCE = 1e-4
 
 _UNITS = ((1000.0, "m"), (25.4, "inches"), (10.0, "cm"), (0.1, "1/10 mm"), (0.001, "um"))
 _READERS = {
-    ".stl": vtk.vtkSTLReader,
-    ".obj": vtk.vtkOBJReader,
-    ".ply": vtk.vtkPLYReader,
-    ".vtk": vtk.vtkPolyDataReader,
-    ".vtp": vtk.vtkXMLPolyDataReader,
+    ".stl": "vtkSTLReader",
+    ".obj": "vtkOBJReader",
+    ".ply": "vtkPLYReader",
+    ".vtk": "vtkPolyDataReader",
+    ".vtp": "vtkXMLPolyDataReader",
 }
 
 
@@ -118,13 +123,15 @@ def read_surface(path: Path) -> vtk.vtkPolyData:
     """Read a surface file; InputError for a wrong name, type or content."""
     if not path.is_file():
         raise InputError(f"no such file: {path}")
-    reader_class = _READERS.get(path.suffix.lower())
-    if reader_class is None:
+    reader_name = _READERS.get(path.suffix.lower())
+    if reader_name is None:
         raise InputError(
             f"{path.name}: {path.suffix or 'no'} extension is no surface format; "
             f"take one of {', '.join(_READERS)}"
         )
-    reader = reader_class()
+    import vtk
+
+    reader = getattr(vtk, reader_name)()
     reader.SetFileName(str(path))
     silent = vtk.vtkObject()
     shown = silent.GetGlobalWarningDisplay()
@@ -192,15 +199,7 @@ def checked_surface(mesh: Mesh, name: str, *, allow_self_intersection: bool = Fa
 def _oriented(mesh: Mesh, name: str) -> Mesh:
     """Neighbours agree about outside, and every outer shell has its normals outward."""
     if edge_counts(mesh.triangles)[2]:
-        normals = vtk.vtkPolyDataNormals()
-        normals.SetInputData(mesh.to_polydata())
-        normals.ConsistencyOn()
-        normals.SplittingOff()
-        normals.ComputePointNormalsOff()
-        normals.Update()
-        mesh = weld(Mesh.from_polydata(normals.GetOutput()))
-        if edge_counts(mesh.triangles)[2]:
-            raise InputError(f"{name}: the surface has no inside (it is one-sided like a Moebius)")
+        mesh = Mesh(mesh.points, _consistent(mesh.triangles, name))
     shells = _shells(mesh)
     volumes = signed_volumes(mesh)
     triangles = mesh.triangles.copy()
@@ -221,11 +220,40 @@ def _oriented(mesh: Mesh, name: str) -> Mesh:
     return Mesh(mesh.points, triangles)
 
 
+def _consistent(triangles: np.ndarray, name: str) -> np.ndarray:
+    """Turn triangles so that neighbours run along their common edge in opposite directions.
+
+    Every triangle exists twice, as it is and turned over; those that fit each other are linked.
+    Of an orientable shell this makes two components, of which the first has the majority.
+    """
+    count = len(triangles)
+    start, end = triangles.ravel(), np.roll(triangles, -1, axis=1).ravel()
+    key = np.minimum(start, end) * (int(triangles.max()) + 1) + np.maximum(start, end)
+    first, second = np.argsort(key, kind="stable").reshape(-1, 2).T  # both sides of each edge
+    fits = (start < end)[first] != (start < end)[second]
+    one, other = first // 3, second // 3
+    links_from = np.concatenate([one, one + count])
+    links_to = np.concatenate(
+        [np.where(fits, other, other + count), np.where(fits, other + count, other)]
+    )
+    graph = coo_array(
+        (np.ones(len(links_from), dtype=np.int8), (links_from, links_to)), shape=(2 * count,) * 2
+    )
+    labels = connected_components(graph, directed=False)[1]
+    kept, turned = labels[:count], labels[count:]
+    if (kept == turned).any():
+        raise InputError(f"{name}: the surface is one-sided (like a Klein bottle); rebuild it")
+    # The side that most triangles of a shell are on already stays as it is.
+    sizes = np.bincount(kept, minlength=int(labels.max()) + 1)
+    flip = sizes[turned] > sizes[kept]
+    flip |= (sizes[turned] == sizes[kept]) & (turned < kept)
+    result = triangles.copy()
+    result[flip] = result[flip][:, ::-1]
+    return result
+
+
 def _shells(mesh: Mesh) -> np.ndarray:
     """Number of the connected shell of each triangle, ``(m,)``."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     t = mesh.triangles
     start, end = np.concatenate([t[:, 0], t[:, 1]]), np.concatenate([t[:, 1], t[:, 2]])
     count = len(mesh.points)
