@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import Cancelled, MARError
 
@@ -38,9 +38,16 @@ corrected volume out. Not a medical device.
 Every command explains itself: mar COMMAND --help"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"mar: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command, the installed packages' own included."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mar", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of any error")
@@ -56,9 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    debug = False
     try:
+        options = build_parser().parse_args(arguments)
+        debug = options.debug
         options.run(options)
     except Cancelled as error:
         print(f"mar: {error}", file=sys.stderr)
@@ -67,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mar: stopped; nothing was written", file=sys.stderr)
         return 130
     except (MARError, MemoryError) as error:
-        if options.debug:
+        if debug:
             raise
         remedy = "not enough memory; give fewer --batch-slices or crop the volume"
         message = remedy if isinstance(error, MemoryError) else " ".join(str(error).split())
@@ -93,9 +101,16 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes the fastest there is"
     )
     parser.add_argument(
-        "--batch-slices", type=int, default=8, help="slices at once; fewer need less memory"
+        "--batch-slices", type=_count, default=8, help="slices at once; fewer need less memory"
     )
     add_quiet(parser)
+
+
+def _count(text: str) -> int:
+    """One or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -179,8 +194,10 @@ def _fact(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _add_metal_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_metal_options(parser: argparse.ArgumentParser) -> Any:
+    """``--segmentation`` and ``--threshold``; returns the group of what excludes a threshold."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--threshold", type=float, metavar="HU", help="metal begins here; proposed if not given"
     )
     parser.add_argument(
@@ -189,6 +206,7 @@ def _add_metal_options(parser: argparse.ArgumentParser) -> None:
         choices=("threshold", "kmeans"),
         help="how a threshold is proposed",
     )
+    return group
 
 
 def _add_segment(commands: Any) -> None:
@@ -233,6 +251,9 @@ def _metal_table(found: Any) -> str:
 
 
 def _add_correct(commands: Any) -> None:
+    from .correction import CorrectionParameters
+    from .recombination import RECONSTRUCTIONS
+
     parser = add_command(
         commands,
         "correct",
@@ -244,14 +265,18 @@ def _add_correct(commands: Any) -> None:
     )
     _add_input(parser)
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="corrected volume to write")
-    parser.add_argument("--method", default="nmar", help=_methods_help())
+    parser.add_argument(
+        "--method", default="nmar", help=f"{_methods_help()} (default: %(default)s)"
+    )
     parser.add_argument(
         "--reconstruction",
-        default=None,
-        help="replace, add-change or frequency-split: how the filled sinogram becomes the image",
+        choices=RECONSTRUCTIONS,
+        default=CorrectionParameters.reconstruction,
+        help="how the filled sinogram becomes the image (default: %(default)s)",
     )
-    parser.add_argument("--mask", type=Path, help="metal mask on the input's grid")
-    _add_metal_options(parser)
+    _add_metal_options(parser).add_argument(
+        "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"
+    )
     parser.add_argument("--change-map", type=Path, metavar="FILE", help="write corrected - input")
     parser.add_argument("--metal", type=Path, metavar="FILE", help="write the metal that was used")
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
@@ -265,19 +290,20 @@ def _methods_help() -> str:
 
 
 def _correct(options: argparse.Namespace) -> None:
-    from .correction import correct_volume
+    from .correction import CorrectionParameters, correct_volume
     from .inpainting.registry import create_inpainter
     from .metal import segment_metal
+    from .outputs import written_together
     from .volume import write_volume
     from .volume_io import check_output, read_mask, write_array_like
 
     device = chosen_device(options.device)
     inpainter = create_inpainter(options.method)
     volume = _read(options)
-    outputs = [options.output, options.change_map, options.metal]
-    for path in filter(None, outputs):
+    outputs = list(filter(None, (options.output, options.change_map, options.metal)))
+    for path in outputs:
         check_output(volume, path, overwrite=options.force)
-    _check_distinct(list(filter(None, outputs)))
+    _check_distinct(outputs, options.mask)
     if options.mask is not None:
         fraction = read_mask(options.mask, volume)
     else:
@@ -285,33 +311,33 @@ def _correct(options: argparse.Namespace) -> None:
         fraction = found.fraction
         if not options.quiet:
             print(_metal_table(found))
-    settings = {} if options.reconstruction is None else {"reconstruction": options.reconstruction}
     with progress_bar("correcting", options.quiet) as progress:
         result = correct_volume(
             volume,
             fraction,
             inpainter,
+            parameters=CorrectionParameters(reconstruction=options.reconstruction),
             device=device,
             batch_slices=options.batch_slices,
             progress=progress,
-            **settings,
         )
-    if options.change_map is not None:
-        write_array_like(
-            result.change_hu, volume, options.change_map, dtype="float32", overwrite=options.force
-        )
-    if options.metal is not None:
-        write_array_like(result.metal_fraction, volume, options.metal, overwrite=options.force)
-    write_volume(result.corrected, options.output, overwrite=options.force)
+    with written_together(outputs, overwrite=options.force) as files:
+        if options.change_map is not None:
+            write_array_like(result.change_hu, volume, files[options.change_map])
+        if options.metal is not None:
+            write_array_like(result.metal_fraction, volume, files[options.metal])
+        write_volume(result.corrected, files[options.output])
 
 
-def _check_distinct(paths: list[Path]) -> None:
+def _check_distinct(outputs: Sequence[Path], mask: Path | None) -> None:
     from .errors import OutputError
+    from .outputs import check_path_free
 
-    resolved = [path.resolve() for path in paths]
-    for path in paths:
+    resolved = [path.resolve() for path in outputs]
+    for path in outputs:
         if resolved.count(path.resolve()) > 1:
             raise OutputError(f"{path}: named for two outputs; give each its own name")
+        check_path_free(path, inputs=(mask,) if mask else (), overwrite=True)
 
 
 def _add_evaluate(commands: Any) -> None:

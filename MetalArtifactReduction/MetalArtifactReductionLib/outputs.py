@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -78,6 +78,29 @@ def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iter
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def written_together(
+    paths: Sequence[str | PathLike[str]], *, overwrite: bool = False
+) -> Iterator[dict[Path, Path]]:
+    """As :func:`written_whole` for several files: all of them appear at the end, or none.
+
+    :returns: for each path where to write it inside the ``with`` block.
+    :raises OutputError: as :func:`written_whole`, with the path itself in the message.
+    """
+    with ExitStack() as stack:
+        places = {
+            path: stack.enter_context(written_whole(path, overwrite=overwrite))
+            for path in map(Path, paths)
+        }
+        try:
+            yield places
+        except OutputError as error:
+            text = str(error)
+            for path, place in places.items():
+                text = text.replace(str(place), str(path))
+            raise OutputError(text) from None
 
 
 def _same_file(first: Path, second: Path) -> bool:
