@@ -215,6 +215,7 @@ def test_wrong_shapes_and_devices_are_named():
         A.adjoint(torch.zeros(64, 64))
     with pytest.raises(DeviceError, match=r"'gpu9'.*cpu"):
         as_device("gpu9")
+    assert as_device("auto").type in ("cpu", "cuda", "mps")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

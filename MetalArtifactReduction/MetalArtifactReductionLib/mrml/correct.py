@@ -133,7 +133,7 @@ def correct_node(
         volume,
         fraction,
         method,
-        device=_fastest_device() if device == "auto" else device,
+        device=device,
         progress=progress,
         cancel=cancel,
         **options,
@@ -228,14 +228,6 @@ def _ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
         raise InputError(f"volume '{name}' is not in this scene: add it first")
     check_is_ct(replace(volume, source=VolumeSource(path=Path(name))))
     return volume
-
-
-def _fastest_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _folder_name(volume_node: Any) -> str:

@@ -18,7 +18,10 @@ GPU_CHUNK = 32
 
 
 def as_device(device: str | torch.device) -> torch.device:
-    """The torch device, or a :class:`DeviceError` that names the ones this machine has."""
+    """The torch device of that name; ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    :raises DeviceError: unknown; the message names the devices that this machine has.
+    """
     available = ["cpu"]
     if torch.cuda.is_available():
         available += ["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
