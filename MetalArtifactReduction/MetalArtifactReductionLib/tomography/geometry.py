@@ -13,6 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+FEWEST_VIEWS = 400
+"""Small images are cheap, and with fewer views the skin is combed by thin streaks."""
+
+
 @dataclass(frozen=True)
 class ImageGrid:
     """Pixel grid of a slice: ``(rows, cols)`` pixels of ``spacing_mm = (row, col)``."""
@@ -104,5 +108,5 @@ def parallel_geometry_for(
     pixel = min(grid.spacing_mm)
     bins = 16 * math.ceil((grid.diagonal_mm / pixel * bins_per_pixel + 2) / 16)
     side = max(grid.rows * grid.spacing_mm[0], grid.cols * grid.spacing_mm[1]) / pixel
-    views = max(180, 8 * math.ceil(views_per_pixel * side / 8))
+    views = max(FEWEST_VIEWS, 8 * math.ceil(views_per_pixel * side / 8))
     return ParallelGeometry(views, bins, pixel / bins_per_pixel)

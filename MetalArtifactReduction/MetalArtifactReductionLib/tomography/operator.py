@@ -27,6 +27,8 @@ def as_device(device: str | torch.device) -> torch.device:
         available += ["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         available.append("mps")
+    if str(device) == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if d in available))
     if str(device) not in available:
         raise DeviceError(
             f"unknown device {str(device)!r}; this machine has {', '.join(available)}"
