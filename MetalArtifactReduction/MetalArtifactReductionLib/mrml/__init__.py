@@ -20,6 +20,7 @@ from .segmentations import (
     fraction_from_node,
     fraction_from_segmentation,
     node_from_fraction,
+    segment_masks,
     segmentation_from_fraction,
 )
 from .volumes import node_from_volume, require_scalar_volume, volume_from_node
@@ -43,6 +44,7 @@ __all__ = [
     "require_scalar_volume",
     "results_of",
     "save_scene",
+    "segment_masks",
     "segmentation_from_fraction",
     "set_overlay_opacity",
     "show_change",

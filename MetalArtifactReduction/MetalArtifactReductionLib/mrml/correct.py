@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from ..volume_checks import check_is_ct
 from .display import apply_window, show_change, show_in_slice_views
 from .hierarchy import CORRECTED_REFERENCE, METAL_REFERENCE, mark_result, place_results
 from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
+from .transaction import all_or_none
 from .volumes import node_from_volume, volume_from_node
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def propose_metal(
 
     volume = _ct_from_node(scene, volume_node)
     found = segment_metal(volume, method, threshold_hu=threshold_hu)
-    with _all_or_none(scene) as added:
+    with all_or_none(scene) as added:
         node = segmentation_from_fraction(
             scene, found.fraction, volume, volume_node, f"{volume_node.GetName()} metal", into=into
         )
@@ -173,7 +172,7 @@ def add_results(
         "method": method,
         "parameters": json.dumps(dict(result.parameters), default=str, sort_keys=True),
     }
-    with _all_or_none(scene) as added:
+    with all_or_none(scene) as added:
         if metal is None:
             metal = added(
                 segmentation_from_fraction(
@@ -232,29 +231,3 @@ def _ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
 
 def _folder_name(volume_node: Any) -> str:
     return f"{volume_node.GetName()}: metal artifact reduction"
-
-
-class _Added:
-    """Remembers nodes that were added to the scene."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-
-    def __call__(self, node: Any) -> Any:
-        self.nodes.append(node)
-        return node
-
-
-@contextmanager
-def _all_or_none(scene: Any) -> Iterator[_Added]:
-    """Take the added nodes out of the scene again if anything goes wrong."""
-    added = _Added()
-    try:
-        yield added
-    except BaseException:
-        for node in added.nodes:
-            # Removing a node leaves its display nodes behind.
-            for index in reversed(range(node.GetNumberOfDisplayNodes())):
-                scene.RemoveNode(node.GetNthDisplayNode(index))
-            scene.RemoveNode(node)
-        raise

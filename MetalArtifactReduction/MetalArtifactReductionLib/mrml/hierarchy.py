@@ -70,13 +70,13 @@ def place_results(scene: Any, input_node: Any, nodes: Iterable[Any], folder_name
     nodes = list(nodes)
     folder = _existing_folder(scene, hierarchy, input_node)
     if not folder:
-        input_item = _item(hierarchy, input_node)
+        input_item = item_of(hierarchy, input_node)
         study = hierarchy.GetItemAncestorAtLevel(input_item, "Study")
         parent = study or hierarchy.GetItemParent(input_item)
         folder = hierarchy.CreateFolderItem(parent, hierarchy.GenerateUniqueItemName(folder_name))
         hierarchy.SetItemAttribute(folder, _FOLDER_ATTRIBUTE, "1")
     for node in nodes:
-        hierarchy.SetItemParent(_item(hierarchy, node), folder)
+        hierarchy.SetItemParent(item_of(hierarchy, node), folder)
     return int(folder)
 
 
@@ -89,8 +89,8 @@ def _existing_folder(scene: Any, hierarchy: Any, input_node: Any) -> int:
     return 0
 
 
-def _item(hierarchy: Any, node: Any) -> int:
-    """The node's item; without a running Slicer nobody has made one yet."""
+def item_of(hierarchy: Any, node: Any) -> int:
+    """The node's subject-hierarchy item; without a running Slicer nobody has made one yet."""
     item = hierarchy.GetItemByDataNode(node)
     if not item:
         item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,42 @@ def fraction_from_segmentation(
     :returns: float32, 0 or 1, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
     :raises InputError: no such segment, nothing segmented, or nothing inside the volume.
     """
+    metal: np.ndarray | None = None
+    for _, mask in segment_masks(segmentation, reference, segment_ids=segment_ids, of="metal"):
+        metal = mask if metal is None else metal | mask
+    name = segmentation.GetName()
+    if metal is None:
+        raise InputError(f"segmentation '{name}' is empty: segment the metal first")
+    if not metal.any():
+        raise InputError(
+            f"segmentation '{name}' has no metal inside volume '{reference.GetName()}': "
+            "choose the segmentation of this volume"
+        )
+    return metal.astype(np.float32)
+
+
+def segment_masks(
+    segmentation: Any,
+    reference: Any,
+    *,
+    segment_ids: Iterable[str] | None = None,
+    of: str = "bone",
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The segments of a segmentation on the grid of a volume, one after the other.
+
+    :param segmentation: ``vtkMRMLSegmentationNode``, of any geometry and under any transform.
+    :param reference: the volume node whose grid is wanted; neither node is modified.
+    :param segment_ids: only these segments, in this order; all of them if None.
+    :param of: what the segments should be, for messages.
+    :returns: pairs of segment id and bool mask ``(slices, rows, cols)`` as
+        :func:`volume_from_node` orders them; all False for a segment outside the volume. Segments
+        without a single voxel are left out.
+    :raises InputError: no segmentation, no such segment.
+    """
     slicer = slicer_classes()
     require_scalar_volume(reference)
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
-        raise InputError("no segmentation given: choose the segmentation of the metal")
+        raise InputError(f"no segmentation given: choose the segmentation of the {of}")
     name = segmentation.GetName()
     contents = segmentation.GetSegmentation()
     wanted = list(contents.GetSegmentIDs() if segment_ids is None else segment_ids)
@@ -97,8 +129,6 @@ def fraction_from_segmentation(
     grid.SetDimensions(reference.GetImageData().GetDimensions())
     grid.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras(reference)))
     between = transform_between(segmentation, reference)
-    metal = np.zeros(voxel_array(reference).shape, dtype=bool)
-    drawn = False
     source = _with_binary_labelmap(segmentation, reference)
     for segment_id in wanted:
         labelmap = slicer.vtkOrientedImageData()
@@ -106,21 +136,14 @@ def fraction_from_segmentation(
             continue
         if labelmap.IsEmpty() or not voxel_array_of(labelmap).any():
             continue
-        drawn = True
         resampled = slicer.vtkOrientedImageData()
         if not slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
             labelmap, grid, resampled, False, False, between
         ):
-            raise InputError(f"segmentation '{name}' cannot be resampled: draw the metal again")
-        _paint(metal, resampled)
-    if not drawn:
-        raise InputError(f"segmentation '{name}' is empty: segment the metal first")
-    if not metal.any():
-        raise InputError(
-            f"segmentation '{name}' has no metal inside volume '{reference.GetName()}': "
-            "choose the segmentation of this volume"
-        )
-    return np.ascontiguousarray(metal.transpose(storage_axes(reference)), dtype=np.float32)
+            raise InputError(f"segmentation '{name}' cannot be resampled: draw the {of} again")
+        mask = np.zeros(voxel_array(reference).shape, dtype=bool)
+        _paint(mask, resampled)
+        yield segment_id, np.ascontiguousarray(mask.transpose(storage_axes(reference)))
 
 
 def node_from_fraction(
