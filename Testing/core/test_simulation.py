@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters, preset
@@ -292,3 +293,13 @@ def test_scanner_of_another_grid_is_refused(volume, implants):
     other = Scanner(ImageGrid(64, 64, (PIXEL, PIXEL)), PARAMETERS)
     with pytest.raises(InputError, match="another image grid"):
         simulate_volume(volume, implants, PARAMETERS, scanner=other)
+
+
+def test_gpu_agrees_with_cpu(volume, implants, result):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    r = simulate_volume(volume, implants, PARAMETERS, seed=7, device="cuda")
+    difference = np.abs(r.corrupted.hu - result.corrupted.hu)
+    # A starved ray may count one photon more or less; everything else is rounding.
+    assert np.percentile(difference, 99) < 0.1
+    assert difference.max() < 50
