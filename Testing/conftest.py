@@ -1,6 +1,11 @@
-"""Makes ``support`` importable from every test file and bounds the threads of torch."""
+"""Makes ``support`` importable from every test file and gives each process one thread.
 
+Several test processes with several threads each fight for the cores and take three times as long.
+"""
+
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))

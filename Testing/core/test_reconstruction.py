@@ -49,7 +49,8 @@ def test_a_disc_keeps_its_value(window):
     A = ParallelProjector(GRID, geometry)
     image = fbp(A, as_sinogram(parallel_sinogram(DISC, geometry)), window)[0].numpy()
     assert image[interior()].mean() == pytest.approx(0.02, rel=2e-3)
-    assert np.abs(image[interior()] - 0.02).max() < 0.02 * 0.03
+    ringing = 0.05 if window == "sharp" else 0.03  # of the disc's edge
+    assert np.abs(image[interior()] - 0.02).max() < 0.02 * ringing
 
 
 @pytest.mark.parametrize("curved", [True, False])
@@ -140,3 +141,17 @@ def test_round_trip_of_real_ct_loses_under_3_hu(name, index):
     body = ndimage.binary_opening(hu > -300, iterations=3)
     body = ndimage.binary_erosion(ndimage.binary_fill_holes(body), iterations=2)
     assert np.sqrt(np.mean((back - hu)[body] ** 2)) < 3.0
+
+
+def test_a_water_disc_has_no_bias():
+    """Rings of a 300 mm disc within 0.5 HU: cupping must come from physics, never from us."""
+    grid = ImageGrid(256, 256, (1.5, 1.5))
+    geometry = parallel_geometry_for(grid)
+    water = [Ellipse(0.0192, 150, 150)]
+    A = ParallelProjector(grid, geometry)
+    image = fbp(A, as_sinogram(parallel_sinogram(water, geometry)))[0].numpy()
+    y, x = np.mgrid[:256, :256]
+    radius = np.hypot(x - 127.5, y - 127.5) * 1.5
+    for inner in range(0, 140, 20):
+        ring = (radius >= inner) & (radius < inner + 20) & (radius < 145)
+        assert abs(image[ring].mean() / 0.0192 - 1) * 1000 < 0.5

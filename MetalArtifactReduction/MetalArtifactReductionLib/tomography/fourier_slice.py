@@ -19,7 +19,8 @@ from scipy.special import i0
 from .geometry import ImageGrid
 from .interpolation import TapMatrix
 
-WINDOW_TAPS = 4
+WINDOW_TAPS = 5
+"""With 4, a water disc came back with a smooth bias of 1 to 2 HU; with 5 it is 0.1 HU."""
 
 
 def kaiser_bessel(x: np.ndarray, taps: int, beta: float) -> np.ndarray:
