@@ -48,7 +48,7 @@ def ramp_response(
         "cosine": np.cos(np.pi * f / 2),
         "hamming": 0.54 + 0.46 * np.cos(np.pi * f),
         "hann": 0.5 + 0.5 * np.cos(np.pi * f),
-        "sharp": 1 + 0.6 * np.exp(-(((f - 0.6) / 0.25) ** 2)) * (f < 1),
+        "sharp": 1 + f * np.exp(-(((f - 0.6) / 0.25) ** 2)),
     }[window]
     return (response * np.where(f <= 1, shape, 0)).astype(np.float32)
 
