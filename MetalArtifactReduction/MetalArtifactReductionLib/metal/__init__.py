@@ -1,1 +1,25 @@
-"""metal."""
+"""Metal in the image and in the sinogram: segmentation, trace, perturbation."""
+
+from .body import body_mask
+from .components import CleanUpParameters, MetalComponent
+from .perturbation import PerturbationParameters, perturb_mask, perturbed_masks
+from .segmentation import SEGMENTATION_METHODS, MetalSegmentation, segment_metal
+from .threshold import kmeans_threshold, propose_threshold
+from .trace import TraceParameters, metal_trace, trace_from_path
+
+__all__ = [
+    "SEGMENTATION_METHODS",
+    "CleanUpParameters",
+    "MetalComponent",
+    "MetalSegmentation",
+    "PerturbationParameters",
+    "TraceParameters",
+    "body_mask",
+    "kmeans_threshold",
+    "metal_trace",
+    "perturb_mask",
+    "perturbed_masks",
+    "propose_threshold",
+    "segment_metal",
+    "trace_from_path",
+]

@@ -1,0 +1,276 @@
+"""Correct the metal artifacts of a CT volume: :func:`correct_volume` describes the whole method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from .errors import DeviceError, InputError
+from .inpainting import Inpainter, InpaintingContext, create_inpainter
+from .metal import TraceParameters, metal_trace, segment_metal
+from .physics.attenuation import hu_to_mu
+from .progress import Cancel, Progress, check_cancelled, report
+from .recombination import RECONSTRUCTIONS, put_metal_back, recombine, restore_padding
+from .tomography import (
+    FilteredBackProjection,
+    ImageGrid,
+    ParallelProjector,
+    as_device,
+    parallel_geometry_for,
+)
+from .volume import CTVolume
+
+FEWEST_VIEWS = 540
+"""Also for small matrices: the filled trace has sharper ends than the image it came from, and
+fewer views show them as fine radial lines at the skin."""
+
+
+@dataclass(frozen=True)
+class CorrectionResult:
+    """What :func:`correct_volume` returns.
+
+    :param corrected: the corrected volume, same geometry.
+    :param metal_fraction: the metal that was corrected for, float32 0..1.
+    :param change_hu: corrected minus original, float32 HU: what the method changed, everywhere.
+    :param method: name of the inpainter.
+    :param parameters: everything needed to repeat the correction; plain values.
+    :param timings: seconds by step (``"segmentation"``, ``"correction"``).
+    """
+
+    corrected: CTVolume
+    metal_fraction: np.ndarray
+    change_hu: np.ndarray
+    method: str
+    parameters: Mapping[str, object]
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CorrectionParameters:
+    """Choices that no method has for itself.
+
+    :param reconstruction: one of :data:`.recombination.RECONSTRUCTIONS`.
+    :param trace: what counts as a ray through metal.
+    :param window: filter window of the reconstruction; ``"ramp"`` keeps the resolution.
+    """
+
+    reconstruction: str = "replace"
+    trace: TraceParameters = field(default_factory=TraceParameters)
+    window: str = "ramp"
+
+
+def correct_volume(
+    volume: CTVolume,
+    metal_fraction: np.ndarray | None = None,
+    method: str | Inpainter = "nmar",
+    *,
+    parameters: CorrectionParameters | None = None,
+    method_options: Mapping[str, object] | None = None,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> CorrectionResult:
+    """Correct every slice that holds metal; the others come back bit-identical.
+
+    The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
+    filled by the method (no other bin changes), and the sinogram is reconstructed again.
+
+    :param volume: the CT; never modified.
+    :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
+        grid; found by :func:`.metal.segment_metal` when None.
+    :param method: a name of :func:`.inpainting.method_names`, or an inpainter.
+    :param parameters: see :class:`CorrectionParameters`.
+    :param method_options: options of a method given by name.
+    :param device: torch device: ``"cpu"``, ``"cuda"``, ``"mps"``, ...
+    :param batch_slices: slices at once; bounds the memory, does not change the result.
+    :param progress: told after every batch.
+    :param cancel: asked before every batch.
+    :raises InputError: unusable volume, mask, method or option; no metal.
+    :raises DeviceError: unknown device; too little memory for even a single slice.
+    :raises Cancelled: when ``cancel`` said so.
+    """
+    parameters = parameters or CorrectionParameters()
+    inpainter = create_inpainter(method, **dict(method_options or {}))
+    where = as_device(device)
+    _check(volume, metal_fraction, parameters, batch_slices)
+
+    started = time.perf_counter()
+    report(progress, 0.0, "looking for metal")
+    check_cancelled(cancel)
+    if metal_fraction is None:
+        metal_fraction = segment_metal(volume).fraction
+    metal_fraction = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
+    if with_metal.size == 0:
+        raise InputError("the metal mask is empty; segment the metal or lower the threshold")
+    segmented = time.perf_counter()
+
+    _, rows, cols = volume.hu.shape
+    grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
+    scanner = _Scanner(grid, parameters, where)
+    corrected = volume.hu.copy()
+
+    def correct(slices: np.ndarray) -> None:
+        corrected[slices] = _correct_slices(
+            volume.hu, metal_fraction, slices, inpainter, scanner, parameters
+        )
+
+    _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
+    report(progress, 1.0, f"corrected {with_metal.size} slices")
+    return CorrectionResult(
+        corrected=volume.with_hu(corrected),
+        metal_fraction=metal_fraction,
+        change_hu=corrected - volume.hu,
+        method=inpainter.name,
+        parameters={
+            "method": inpainter.name,
+            "method_parameters": dict(inpainter.parameters),
+            **asdict(parameters),
+            "geometry": asdict(scanner.projector.geometry),
+        },
+        timings={
+            "segmentation": segmented - started,
+            "correction": time.perf_counter() - segmented,
+        },
+    )
+
+
+def _correct_slices(
+    volume_hu: np.ndarray,
+    metal_fraction: np.ndarray,
+    slices: np.ndarray,
+    inpainter: Inpainter,
+    scanner: _Scanner,
+    parameters: CorrectionParameters,
+) -> np.ndarray:
+    """One batch: HU in, corrected HU out, ``(slices, rows, cols)``."""
+    original_hu = torch.from_numpy(volume_hu[slices]).to(scanner.device)
+    fraction = torch.from_numpy(metal_fraction[slices]).to(scanner.device)
+    image_mu = hu_to_mu(original_hu)
+
+    sinogram = scanner.projector(image_mu)
+    trace = metal_trace(scanner.projector, fraction, parameters.trace)
+    context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=volume_hu)
+    inpainted = replace_in_trace(sinogram, trace, inpainter(sinogram, trace, context))
+
+    free_of_metal_hu = recombine(
+        parameters.reconstruction,
+        original_hu,
+        fraction,
+        sinogram,
+        inpainted,
+        scanner.reconstruct,
+        scanner.projector.grid.spacing_mm,
+    )
+    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, fraction)
+    return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices])
+
+
+def replace_in_trace(
+    sinogram: torch.Tensor, trace: torch.Tensor, inpainted: torch.Tensor
+) -> torch.Tensor:
+    """The inpainted values inside the trace and the measured ones, bit by bit, outside.
+
+    :raises ValueError: when the method returned another shape or values that are not finite.
+    """
+    if inpainted.shape != sinogram.shape:
+        raise ValueError(
+            f"the method returned shape {tuple(inpainted.shape)} for {tuple(sinogram.shape)}"
+        )
+    filled = torch.where(trace, inpainted.to(sinogram.dtype), sinogram)
+    if not bool(torch.isfinite(filled).all()):
+        raise ValueError("the method returned values that are not finite")
+    return filled
+
+
+class _Scanner:
+    """Projector and reconstruction, made once and shared by all batches.
+
+    The bins cover the diagonal of the image, so that corners of the rectangle outside the scanner's
+    field of view project and come back like the rest.
+    """
+
+    def __init__(
+        self, grid: ImageGrid, parameters: CorrectionParameters, device: torch.device
+    ) -> None:
+        self.device = device
+        views_per_pixel = max(1.41, FEWEST_VIEWS / max(grid.rows, grid.cols))
+        geometry = parallel_geometry_for(grid, views_per_pixel=views_per_pixel)
+        self.projector = ParallelProjector(grid, geometry, device)
+        self.reconstruct = FilteredBackProjection(self.projector, parameters.window)
+
+
+def _check(
+    volume: CTVolume,
+    metal_fraction: np.ndarray | None,
+    parameters: CorrectionParameters,
+    batch_slices: int,
+) -> None:
+    """Everything that can be found wrong before the work starts."""
+    if parameters.reconstruction not in RECONSTRUCTIONS:
+        raise InputError(
+            f"unknown reconstruction {parameters.reconstruction!r}; choose one of "
+            f"{', '.join(RECONSTRUCTIONS)}"
+        )
+    if batch_slices < 1:
+        raise InputError(f"batch_slices is {batch_slices}; give 1 or more")
+    if not np.isfinite(volume.hu).all():
+        raise InputError("the volume holds NaN or infinite values; repair or export it again")
+    if metal_fraction is None:
+        return
+    if metal_fraction.shape != volume.hu.shape:
+        raise InputError(
+            f"the metal mask has shape {metal_fraction.shape} but the volume {volume.hu.shape}; "
+            "make the mask on the volume's own grid"
+        )
+    if not np.isfinite(metal_fraction).all():
+        raise InputError("the metal mask holds NaN or infinite values; give fractions 0..1")
+
+
+def _in_batches(
+    work: Callable[[np.ndarray], None],
+    slices: np.ndarray,
+    batch_slices: int,
+    device: torch.device,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> None:
+    """Run ``work`` on batches; halve them when memory runs out.
+
+    :raises DeviceError: when a single slice does not fit.
+    """
+    done = 0
+    while done < slices.size:
+        check_cancelled(cancel)
+        batch = slices[done : done + batch_slices]
+        try:
+            work(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if batch.size == 1:
+                raise DeviceError(
+                    f"not enough memory on {device} for a single slice; close other programs or "
+                    "choose another device"
+                ) from error
+            batch_slices = max(1, batch.size // 2)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            message = f"memory is short: going on with {batch_slices} slices at once"
+            report(progress, done / slices.size, message)
+            continue
+        done += batch.size
+        report(progress, done / slices.size, f"corrected {done} of {slices.size} slices")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Torch says it in different words on the CPU, CUDA and MPS."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text

@@ -1,0 +1,149 @@
+"""The prior image of NMAR, when all there is to make it from is a reconstructed image.
+
+Meyer et al. (see `nmar`) segment air, soft tissue and bone in the uncorrected image when artifacts
+are mild, and in the linearly interpolated one when they are severe. Here the two are mixed slice by
+slice: each counts the more the less it deviates from tissue near the metal, shadows come from the
+interpolated one, and bone has to be the brighter the more the image streaks. The numbers were
+chosen by measured error on simulated hips, nails, screws, rods and clips (13 slices, fan beam,
+120 kVp, noise) and by looking at real nails, sternal wires and a dental restoration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ..physics.attenuation import MU_WATER_PER_MM
+
+
+@dataclass(frozen=True)
+class PriorParameters:
+    """How the prior image is made; HU as in the corrupted image.
+
+    :param air_hu: below is air (0 in the prior).
+    :param bone_hu: lowest and highest threshold of bone.
+    :param bone_base_hu: threshold of bone for an image without streaks ...
+    :param bone_per_streak: ... plus 1000 HU times this times the streaks' mean square (relative to
+        water): 150 HU for streaks of 100 HU, so that bright streaks do not pass as bone.
+    :param smoothing_mm: standard deviation of the Gaussian before the thresholds.
+    :param reach_mm: streaks are judged within this distance from metal.
+    :param blur_mm: so near to metal the uncorrected image shows the metal's blur and shadow.
+    :param uncorrected: mix in the uncorrected image; False takes the interpolated image alone.
+    """
+
+    air_hu: float = -500.0
+    bone_hu: tuple[float, float] = (250.0, 700.0)
+    bone_base_hu: float = 200.0
+    bone_per_streak: float = 15.0
+    smoothing_mm: float = 0.9
+    reach_mm: float = 70.0
+    blur_mm: float = 1.5
+    uncorrected: bool = True
+
+
+_FAT, _MUSCLE = 0.9, 1.05
+"""Soft tissue relative to water: what deviates from both is a streak."""
+
+_RAMP_AIR, _RAMP_BONE = 0.6, 0.2
+_SEEN_AS_BONE = 1.3
+_BRIGHTEST = 2.5
+_DARKEST_TISSUE = 0.95
+_NOISE_POWER = 3e-4
+_MILD, _SEVERE = 4e-3, 1.5e-2
+"""Mean squares of 63 and 122 HU: up to the first, the uncorrected image alone is the best prior."""
+
+
+def prior_image(
+    corrupted_mu: torch.Tensor,
+    interpolated_mu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+    spacing_mm: tuple[float, float],
+    parameters: PriorParameters | None = None,
+) -> torch.Tensor:
+    """Air 0, soft tissue as water, bone as it is; metal replaced by soft tissue.
+
+    With mild streaks the classes give way to the smoothed image itself.
+
+    :param corrupted_mu: the uncorrected images ``(slices, rows, cols)`` in 1/mm.
+    :param interpolated_mu: a first correction (linear interpolation, or an earlier NMAR), same.
+    :param metal_fraction: 0..1, same shape.
+    :param spacing_mm: ``(row, col)``.
+    :returns: prior images in 1/mm, same shape.
+    """
+    p = parameters or PriorParameters()
+    # One pixel more: the blur around the metal is neither bone nor tissue.
+    metal = F.max_pool2d((metal_fraction > 0)[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    sigma = [max(0.5, p.smoothing_mm / s) for s in spacing_mm]
+    interpolated = (interpolated_mu / MU_WATER_PER_MM).masked_fill(metal, 1.0)
+    smooth = gaussian_smooth(interpolated, sigma)
+    corrupted = (corrupted_mu / MU_WATER_PER_MM).clamp(max=_BRIGHTEST)
+    corrupted = torch.where(_near(metal, p.blur_mm, spacing_mm, 1), interpolated, corrupted)
+    smooth_corrupted = gaussian_smooth(corrupted, sigma)
+
+    # Streaks, judged where the interpolated image shows the body and not both agree on bone.
+    judged = (smooth > 0.5) & ~((smooth_corrupted > _SEEN_AS_BONE) & (smooth > _SEEN_AS_BONE))
+    judged &= ~metal & _near(metal, p.reach_mm, spacing_mm, 4)
+    streaks = _tissue_deviation(smooth_corrupted, judged)
+    skin = ((smooth - 1.0 - p.air_hu / 1000.0) / _RAMP_AIR + 0.5).clamp(0.0, 1.0)
+    air = (1.0 - skin) * smooth.clamp(0.0, 0.5)
+    mild = torch.zeros_like(streaks)
+    if p.uncorrected:
+        interpolated_streaks = _tissue_deviation(smooth, judged)
+        mild = ((_SEVERE - streaks) / (_SEVERE - _MILD)).clamp(0.0, 1.0)
+        weight = interpolated_streaks / (interpolated_streaks + streaks)
+        weight = mild + (1.0 - mild) * weight
+        # Dark places may be shadows, however mild the rest of the slice.
+        shadow = ((1.0 - smooth_corrupted) / 0.15).clamp(0.0, 1.0)
+        smooth = smooth + weight * (1.0 - shadow) * (smooth_corrupted - smooth)
+
+    bone = 1.0 + p.bone_base_hu / 1000.0 + p.bone_per_streak * streaks
+    bone = bone.clamp(1.0 + p.bone_hu[0] / 1000.0, 1.0 + p.bone_hu[1] / 1000.0)
+    # Short ramps, no jumps: these would alias, their sinogram having steps that the measured one
+    # does not have. What is hardly streaked needs no classes: they would show where every ray
+    # meets metal.
+    bony = ((smooth - bone) / _RAMP_BONE + 0.5).clamp(0.0, 1.0)
+    classes = 1.0 + bony * (smooth - 1.0)
+    tissue = classes + mild * (smooth.clamp(min=_DARKEST_TISSUE) - classes)
+    return (skin * tissue + mild * air) * MU_WATER_PER_MM
+
+
+def gaussian_smooth(images: torch.Tensor, sigma: list[float]) -> torch.Tensor:
+    """Separable Gaussian over the last two axes, cut at 3 sigma, edges repeated.
+
+    :param images: ``(slices, rows, cols)``.
+    :param sigma: standard deviations in pixels ``[row, col]``.
+    """
+    out = images[:, None]
+    for axis, s in enumerate(sigma):
+        radius = max(1, round(3 * s))
+        x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+        kernel = torch.exp(-0.5 * (x / s) ** 2)
+        kernel = kernel / kernel.sum()
+        pad = (0, 0, radius, radius) if axis == 0 else (radius, radius, 0, 0)
+        shape = (1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1)
+        out = F.conv2d(F.pad(out, pad, mode="replicate"), kernel.view(shape))
+    return out[:, 0]
+
+
+def _near(
+    metal: torch.Tensor, reach_mm: float, spacing_mm: tuple[float, float], step: int
+) -> torch.Tensor:
+    """Pixels in a box of about ``reach_mm`` around metal, found on every ``step``-th pixel."""
+    coarse = F.max_pool2d(metal[:, None].float(), step, ceil_mode=True)
+    for axis, s in enumerate(spacing_mm):
+        radius = max(1, round(reach_mm / (step * s)))
+        kernel = (2 * radius + 1, 1) if axis == 0 else (1, 2 * radius + 1)
+        margin = (0, 0, radius, radius) if axis == 0 else (radius, radius, 0, 0)
+        coarse = F.max_pool2d(F.pad(coarse, margin), kernel, stride=1)
+    fine = coarse.repeat_interleave(step, 2).repeat_interleave(step, 3)[:, 0]
+    return fine[:, : metal.shape[1], : metal.shape[2]] > 0
+
+
+def _tissue_deviation(image: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Mean square deviation from fat or muscle, whichever is nearer, ``(slices, 1, 1)``."""
+    x = image.clamp(0.0, 2.0)
+    square = torch.minimum((x - _FAT) ** 2, (x - _MUSCLE) ** 2) * where
+    count = where.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    return square.sum(dim=(1, 2), keepdim=True) / count + _NOISE_POWER

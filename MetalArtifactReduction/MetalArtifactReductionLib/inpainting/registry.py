@@ -1,0 +1,71 @@
+"""Methods by name. A new method is one more entry in :data:`METHODS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+
+from ..errors import InputError
+from .protocol import Inpainter
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One inpainting method.
+
+    :param name: as the user types it.
+    :param summary: one line: what it is for.
+    :param factory: ``"module:callable"`` relative to this package; imported on first use, so that
+        listing the methods costs nothing.
+    """
+
+    name: str
+    summary: str
+    factory: str
+
+
+METHODS: Mapping[str, MethodEntry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            MethodEntry(
+                "li",
+                "linear interpolation of the trace along the bins (Kalender 1987): the baseline",
+                ".linear:LinearInterpolation",
+            ),
+            MethodEntry(
+                "nmar",
+                "normalised interpolation with a prior image (Meyer 2010): keeps bone near metal",
+                ".nmar:NMAR",
+            ),
+        )
+    }
+)
+
+
+def method_names() -> tuple[str, ...]:
+    """Names that :func:`create_inpainter` knows."""
+    return tuple(METHODS)
+
+
+def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
+    """The inpainter of that name, made with ``options``; an inpainter is returned as it is.
+
+    :raises InputError: for an unknown name (the message lists the known ones) or an option that
+        the method does not have.
+    """
+    if not isinstance(method, str):
+        if options:
+            raise InputError(f"options {sorted(options)} need a method by name, not an object")
+        return method
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    module, name = METHODS[method].factory.split(":")
+    factory = getattr(import_module(module, __package__), name)
+    try:
+        inpainter: Inpainter = factory(**options)
+    except TypeError as error:
+        raise InputError(f"method {method!r} cannot be made with {options}: {error}") from error
+    return inpainter

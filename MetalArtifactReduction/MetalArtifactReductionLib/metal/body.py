@@ -1,0 +1,69 @@
+"""Where the patient is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+SMOOTHING_MM = 3.0
+BODY_HU = -550.0
+"""Half-way between fat and air: smoothing leaves the skin where it is."""
+
+
+def body_mask(
+    hu: np.ndarray, spacing_mm: tuple[float, float, float], *, coarse_mm: float = 0.0
+) -> np.ndarray:
+    """The patient without the table: everything inside the skin, lungs and bowel gas included.
+
+    Smoothed (3 mm, so that streaks do not cut the skin), thresholded half-way between fat and air,
+    opened to let go of table and blankets, closed, the large parts kept (two legs are two parts),
+    holes filled slice by slice.
+
+    :param hu: ``(slices, rows, cols)``.
+    :param spacing_mm: ``(slice, row, col)``.
+    :param coarse_mm: work on every n-th pixel, about this far apart, to save time; 0 uses all.
+    :returns: bool, same shape.
+    """
+    step = [max(1, int(coarse_mm / s)) for s in spacing_mm[1:]]
+    sigma = [SMOOTHING_MM / s for s in spacing_mm[1:]]
+    spacing = (spacing_mm[1] * step[0], spacing_mm[2] * step[1])
+    tissue = np.empty((len(hu), *hu[0, :: step[0], :: step[1]].shape), dtype=bool)
+    for index, layer in enumerate(hu):
+        # Clipped, so that neither metal nor the dark between streaks outweighs its surroundings.
+        smooth = np.clip(layer, -1000.0, 100.0).astype(np.float32)
+        smooth = ndimage.gaussian_filter(smooth, sigma, mode="nearest", truncate=2.5)
+        tissue[index] = smooth[:: step[0], :: step[1]] > BODY_HU
+    parts = _disc(tissue, ndimage.binary_erosion, 4.0, spacing)
+    parts = _disc(parts, ndimage.binary_dilation, 4.0, spacing) & tissue
+    labels, count = ndimage.label(parts)
+    if count == 0:
+        return np.zeros(hu.shape, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = (sizes >= 0.1 * sizes.max())[labels]
+    closed = _disc(body, ndimage.binary_dilation, 8.0, spacing)
+    body |= _disc(closed, ndimage.binary_erosion, 8.0, spacing)
+    for index in range(len(body)):
+        body[index] = ndimage.binary_fill_holes(body[index])
+    if step != [1, 1]:
+        body = body.repeat(step[0], axis=1).repeat(step[1], axis=2)
+        body = body[:, : hu.shape[1], : hu.shape[2]]
+    return body
+
+
+def _disc(
+    mask: np.ndarray,
+    morphology: Callable[..., np.ndarray],
+    radius_mm: float,
+    spacing_mm: tuple[float, float],
+) -> np.ndarray:
+    """Erosion or dilation of every slice by a disc; erosion spares the image's border, where the
+    field of view cuts the body.
+    """
+    radius = [max(1, round(radius_mm / s)) for s in spacing_mm]
+    y, x = np.ogrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
+    disc = (y / (radius[0] + 0.5)) ** 2 + (x / (radius[1] + 0.5)) ** 2 <= 1
+    border = 1 if morphology is ndimage.binary_erosion else 0
+    return morphology(mask, disc[None], border_value=border)

@@ -1,0 +1,89 @@
+"""From bright voxels to the share of each voxel that is metal."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from .components import BrightPart, padded
+
+_SMALLEST_FRACTION = 0.25
+"""Below, a border voxel cannot be told from bone or a streak beside the metal."""
+
+_PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
+    [[[False]], [[True]], [[False]]]
+)
+
+
+def part_fraction(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    part: BrightPart,
+    clipped_from_hu: float | None = None,
+    *,
+    reach_mm: float = 3.0,
+    largest_hole_mm2: float = 50.0,
+) -> tuple[tuple[slice, slice, slice], np.ndarray]:
+    """Metal fraction of one part and its border.
+
+    A border voxel holds ``fraction = (HU - background) / (metal - background)``: ``metal`` is the
+    brightest value within ``reach_mm`` (at least half of the part's), ``background`` the median
+    around the part. Voxels at half the metal's height and more are the core; its inside is 1. So
+    streaks that hang on unclipped metal (they pass the threshold, but not half of 8000 HU) do not
+    count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
+    6000 HU and more), which makes the clipped voxels, or nearly so, the core: half of the clipped
+    height would count the blur around the metal, too. Holes up to ``largest_hole_mm2`` are filled,
+    whether beam hardening made them or a nail's canal: every ray to them meets metal, so nothing
+    better than the original is to be had there.
+
+    :param hu: the volume ``(slices, rows, cols)``.
+    :param spacing_mm: ``(slice, row, col)``.
+    :param part: from :func:`.components.bright_parts`.
+    :param clipped_from_hu: see :func:`.threshold.clip_level`.
+    :returns: the box in the volume and float32 fractions 0..1 in it.
+    """
+    reach = [int(np.clip(round(reach_mm / s), 1, 6)) for s in spacing_mm]
+    box = padded(part.box, (1, reach[1] + 1, reach[2] + 1), hu.shape)
+    values = hu[box]
+    inside = np.zeros(values.shape, dtype=bool)
+    at = tuple(
+        slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True)
+    )
+    inside[at] = part.voxels
+
+    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=2)
+    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=2) & ~shell
+    background = float(np.median(values[near])) if near.any() else 0.0
+    background = float(np.clip(background, -200.0, 800.0))
+
+    size = (3 if reach[0] > 1 else 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
+    metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
+    metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
+    if clipped_from_hu is not None:
+        metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
+    share = (values - background) / np.maximum(metal - background, 1.0)
+    core = inside & (share >= 0.5)
+    # A little below half: clipped values scatter, and a ring with a gap holds nothing.
+    ring = inside & (share >= 0.42)
+    core |= _small_holes(ring, largest_hole_mm2 / (spacing_mm[1] * spacing_mm[2]))
+    border = ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
+    deep = ndimage.binary_erosion(core, _PLANE_NEIGHBOURS, border_value=1)
+    fraction = np.where(border & (share >= _SMALLEST_FRACTION), np.clip(share, 0, 1), 0)
+    fraction = np.where(deep, 1, fraction)
+    # A filled hole may be dark at its rim.
+    fraction = np.where(core, np.maximum(fraction, 0.5), fraction)
+    return box, fraction.astype(np.float32)
+
+
+def _small_holes(mask: np.ndarray, largest_pixels: float) -> np.ndarray:
+    """Holes within slices, up to a size: the liner of a cup stays open."""
+    out = np.zeros_like(mask)
+    for index, layer in enumerate(mask):
+        holes = ndimage.binary_fill_holes(layer) & ~layer
+        if holes.any():
+            labels, _ = ndimage.label(holes)
+            sizes = np.bincount(labels.ravel())
+            small = sizes <= largest_pixels
+            small[0] = False
+            out[index] = small[labels]
+    return out
