@@ -23,7 +23,9 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
         )
     array = array > 0
     if not array.any():
-        raise InputError(f"segmentation {name} is empty: no bone; segment it or lower the threshold")
+        raise InputError(
+            f"segmentation {name} is empty: no bone; segment it or lower the threshold"
+        )
     return array
 
 

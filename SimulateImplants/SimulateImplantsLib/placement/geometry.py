@@ -35,7 +35,9 @@ def angle_deg(a: Vector, b: Vector) -> float:
     return float(np.rad2deg(np.arccos(np.clip(unit(a) @ unit(b), -1.0, 1.0))))
 
 
-def axis_placement(entry_ras: Vector, target_ras: Vector, x_hint: Vector | None = None) -> np.ndarray:
+def axis_placement(
+    entry_ras: Vector, target_ras: Vector, x_hint: Vector | None = None
+) -> np.ndarray:
     """Placement of an implant whose frame has its origin at the entry and +z to the tip.
 
     :param entry_ras: origin (for a pedicle screw where shaft and head meet: on the bone).

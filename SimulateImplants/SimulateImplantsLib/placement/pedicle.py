@@ -17,6 +17,9 @@ from .vertebra import VertebraFrame
 SIDES = ("left", "right")
 _STEP_MM = 0.8
 _SHARPNESS = 2.0
+_FORWARD_GAIN = 0.04
+"""Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
+deeper in the body."""
 _PEDICLE_MM, _AHEAD_MM = 5.0, 22.0
 
 
@@ -28,7 +31,7 @@ class PedicleTrajectory:
     :param target_ras: the screw's tip.
     :param isthmus_ras: where the pedicle is narrowest, on the axis.
     :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
-        included) between the pedicle's back and the tip.
+        included) from the pedicle's back to 5 mm before the tip.
     :param pedicle_width_mm: twice the clearance at the isthmus.
     :param convergence_deg: towards the midline going forwards, seen from above.
     :param inclination_deg: upwards (positive) against the vertebra's own horizontal plane.
@@ -111,7 +114,9 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | No
         for n in range(1, count + 1):
             a, c = np.nonzero(labels == n)
             area = len(a) * h * h
-            centre = np.array([x[columns[0]] + h * a.mean(), y[rows[0] + j], z[heights[0]] + h * c.mean()])
+            centre = np.array(
+                [x[columns[0]] + h * a.mean(), y[rows[0] + j], z[heights[0]] + h * c.mean()]
+            )
             # A pedicle: beside the canal, in the upper part of the body, at least 3 mm thick.
             if area > 18 and abs(centre[2] - 0.15 * frame.body_height_mm) < 12:
                 found.append((area, j, centre))
@@ -126,7 +131,9 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | No
     return _Isthmus(by_row[j][1], by_row[j][0])
 
 
-def _path_depths(field: BoneField, through: np.ndarray, direction: np.ndarray, s: np.ndarray) -> np.ndarray:
+def _path_depths(
+    field: BoneField, through: np.ndarray, direction: np.ndarray, s: np.ndarray
+) -> np.ndarray:
     points = through[..., None, :] + s[:, None] * direction[..., None, :]
     return field.at(points)
 
@@ -140,10 +147,12 @@ def _clearance(depth: np.ndarray, s: np.ndarray) -> np.ndarray:
     inner = depth[..., np.abs(s) <= _PEDICLE_MM]
     least = -np.log(np.mean(np.exp(-_SHARPNESS * inner), axis=-1)) / _SHARPNESS
     ahead = np.minimum(depth[..., s > _PEDICLE_MM].min(axis=-1) - least, 0)
-    return least + ahead
+    return least + ahead + _FORWARD_GAIN * np.minimum(depth[..., s > 12], 10).mean(axis=-1)
 
 
-def _direction(frame: VertebraFrame, convergence: np.ndarray, incline: np.ndarray, sign: float) -> np.ndarray:
+def _direction(
+    frame: VertebraFrame, convergence: np.ndarray, incline: np.ndarray, sign: float
+) -> np.ndarray:
     """Unit vectors (RAS) from tangents of the two angles."""
     local = np.stack([-sign * convergence, np.ones_like(convergence), incline], axis=-1)
     local /= np.linalg.norm(local, axis=-1, keepdims=True)
@@ -209,7 +218,9 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     sign = -1.0 if side == "left" else 1.0
     isthmus = _isthmus(field, frame, side)
     if isthmus is None:
-        raise InputError(f"{frame.level or 'vertebra'} {side}: no pedicle found in the segmentation")
+        raise InputError(
+            f"{frame.level or 'vertebra'} {side}: no pedicle found in the segmentation"
+        )
     start = frame.ras(isthmus.centre)
     s = np.arange(-_PEDICLE_MM, _AHEAD_MM + 0.1, 1.0)
 
@@ -278,29 +289,35 @@ def trajectory_along(
     back = _reach(field, through, -direction, 32.0)
     front = _reach(field, through, direction, 60.0)
     entry = through - back * direction
-    length = sizes.length(back + front)
-    fits = True
-    if length is None:
-        length, fits = min(sizes.lengths_mm), False
-        warnings.append(
-            f"{name}: only {back + front:.0f} mm of bone along the axis; the shortest screw is "
-            f"{length:g} mm"
-        )
-    # The thread enters the bone at an angle: the entry's own surface is no clearance.
-    begin = min(6.0, 0.5 * back)
-    s = np.arange(begin, length + 0.1, 0.4)
+    s = np.arange(0.0, back + front, 0.4)
     depths = field.at(entry + s[:, None] * direction)
-    clearance = float(depths.min())
-    near = np.abs(s - back) < _PEDICLE_MM
-    narrow = int(np.argmin(np.where(near, depths, np.inf)))
+    # Behind the pedicle the thread lies in the articular pillar, whose back it enters through:
+    # no clearance is asked for there.
+    begin = min(max(back - _PEDICLE_MM - 0.5, 4.0), back)
+    in_pedicle = (s >= begin) & (s <= back + _PEDICLE_MM)
+    narrow = int(np.argmin(np.where(in_pedicle, depths, np.inf)))
     pedicle = float(depths[narrow])
-    diameter = sizes.diameter(min(clearance, pedicle))
+    fits = True
+    diameter = sizes.diameter(pedicle)
     if diameter is None:
         diameter, fits = min(sizes.diameters_mm), False
         warnings.append(
             f"{name}: pedicle of {2 * pedicle:.1f} mm is too small for any screw with its margin; "
             f"the thinnest ({diameter:g} mm) is proposed"
         )
+    # In the body the thread may not reach the surface; its tapered tip may come nearer.
+    in_body = s > back + _PEDICLE_MM
+    tight = s[in_body & (depths < 0.5 * diameter)]
+    room = min(back + front, float(tight[0]) + 5.0) if len(tight) else back + front
+    length = sizes.length(room)
+    if length is None:
+        length, fits = min(sizes.lengths_mm), False
+        warnings.append(
+            f"{name}: only {room:.0f} mm of bone along the axis; the shortest screw is "
+            f"{length:g} mm"
+        )
+    used = (s >= begin) & (s <= max(length - 5.0, begin + 1.0))
+    clearance = float(depths[used].min())
     convergence, inclination = screw_angles_deg(frame, side, direction)
     return PedicleTrajectory(
         level=frame.level,

@@ -17,15 +17,15 @@ class ScrewSizes:
     :param diameters_mm, lengths_mm: what the manufacturer offers.
     :param pedicle_margin_mm: bone left between the thread and the pedicle's outer surface.
     :param pedicle_share: largest share of the pedicle's width that the thread fills
-        (0.8: Misenhimer et al. 1989, Spine 14:367).
+        (above 0.8 pedicles deform and break: Misenhimer et al. 1989, Spine 14:367).
     :param tip_margin_mm: bone left between the tip and the front of the body.
     :param depth_share: largest share of the way from entry to the front of the bone.
     """
 
     diameters_mm: tuple[float, ...] = (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5)
     lengths_mm: tuple[float, ...] = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0)
-    pedicle_margin_mm: float = 0.5
-    pedicle_share: float = 0.85
+    pedicle_margin_mm: float = 0.75
+    pedicle_share: float = 0.75
     tip_margin_mm: float = 4.0
     depth_share: float = 0.88
 

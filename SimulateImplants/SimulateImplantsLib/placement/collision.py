@@ -1,0 +1,112 @@
+"""Which implants of a plan touch one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..implants import PedicleScrew, Rod
+from .geometry import segment_distance
+from .plan import PlannedImplant
+
+
+@dataclass(frozen=True)
+class Collision:
+    """Two implants (indices into the plan) and the gap between them; negative: overlap (mm)."""
+
+    first: int
+    second: int
+    gap_mm: float
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Capsules (segments with radii), or points of the surface where no capsules describe it."""
+
+    segments: np.ndarray
+    """``(n, 2, 3)``."""
+    radii: np.ndarray
+    points: np.ndarray | None
+
+
+def _body(item: PlannedImplant) -> _Body:
+    implant, m = item.make(), item.matrix
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.asarray(points, float) @ m[:3, :3].T + m[:3, 3]
+
+    if isinstance(implant, PedicleScrew):
+        seat = implant.rod_seat()
+        reach = 0.5 * implant.rod_diameter_mm + 3.0
+        shaft = [[0, 0, 0.5 * implant.diameter_mm], [0, 0, implant.length_mm]]
+        head = [seat.position - seat.up * reach, seat.position + seat.up * 0.5]
+        segments = np.stack([moved(np.array(shaft)), moved(np.array(head))])
+        return _Body(segments, np.array([0.5 * implant.diameter_mm, reach]), None)
+    if isinstance(implant, Rod):
+        line = moved(implant.centre_line()[0])[::2]
+        return _Body(
+            np.stack([line[:-1], line[1:]], axis=1),
+            np.full(len(line) - 1, 0.5 * implant.diameter_mm),
+            None,
+        )
+    points = moved(np.asarray(implant.mesh().points))
+    return _Body(np.empty((0, 2, 3)), np.empty(0), points)
+
+
+def _gap(a: _Body, b: _Body) -> float:
+    if a.points is None and b.points is None:
+        return min(
+            segment_distance(p[0], p[1], q[0], q[1]) - ra - rb
+            for p, ra in zip(a.segments, a.radii, strict=True)
+            for q, rb in zip(b.segments, b.radii, strict=True)
+        )
+    if a.points is not None and b.points is not None:
+        return float(cKDTree(a.points).query(b.points)[0].min())
+    if a.points is None:
+        a, b = b, a
+    assert a.points is not None
+    gaps = []
+    for (start, end), radius in zip(b.segments, b.radii, strict=True):
+        along = end - start
+        t = np.clip((a.points - start) @ along / max(float(along @ along), 1e-9), 0, 1)
+        gaps.append(
+            float(np.linalg.norm(a.points - start - t[:, None] * along, axis=1).min()) - radius
+        )
+    return min(gaps)
+
+
+def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:
+    """Parts of one construct: a rod in its screws, a stem in its head, a head in its cup."""
+    construct = a.attributes.get("construct")
+    if construct is None or construct != b.attributes.get("construct"):
+        return False
+    kinds = {a.kind, b.kind}
+    joints = (
+        {"pedicle-screw", "rod"},
+        {"hip-stem", "femoral-head"},
+        {"femoral-head", "acetabular-cup"},
+        {"hip-stem", "acetabular-cup"},
+        {"rod", "cross-link"},
+    )
+    return kinds in joints
+
+
+def collisions(implants: Sequence[PlannedImplant], nearer_than_mm: float = 0.0) -> list[Collision]:
+    """Pairs whose gap is below ``nearer_than_mm``, but for those meant to touch.
+
+    Screws and rods are capsules (exact); for other implants the vertices of their surfaces count,
+    which are about 1 mm apart.
+    """
+    bodies = [_body(item) for item in implants]
+    found = []
+    for i in range(len(bodies)):
+        for j in range(i + 1, len(bodies)):
+            if meant_to_touch(implants[i], implants[j]):
+                continue
+            gap = _gap(bodies[i], bodies[j])
+            if gap < nearer_than_mm:
+                found.append(Collision(i, j, gap))
+    return found
