@@ -36,9 +36,10 @@ def recombine(
     ``"add-change"``: the original plus the reconstruction of what the inpainting changed. Keeps the
     original's texture, and its high-frequency streaks.
     ``"frequency-split"``: low frequencies of ``"replace"``; high ones of the original close to
-    metal, going over to those of ``"replace"`` farther away. Brings back edges of bone at the implant that
-    the inpainting blurred, and the fine streaks there. After Meyer, Raupach, Lell, Schmidt,
-    Kachelriess: Frequency split metal artifact reduction (FSMAR). Med. Phys. 39 (2012) 1904-1916.
+    metal, going over to those of ``"replace"`` farther away. Brings back edges of bone at the
+    implant that the inpainting blurred, and the fine streaks there. After Meyer, Raupach, Lell,
+    Schmidt, Kachelriess: Frequency split metal artifact reduction (FSMAR). Med. Phys. 39 (2012)
+    1904-1916.
 
     :param how: one of :data:`RECONSTRUCTIONS`.
     :param original_hu: uncorrected images in HU.

@@ -1,0 +1,198 @@
+"""Several methods on the same cases, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..correction import CorrectionParameters, correct_volume
+from ..inpainting import Inpainter
+from ..progress import Cancel, Progress, check_cancelled, report
+from ..volume import CTVolume
+from .metrics import Metrics, evaluate
+
+UNCORRECTED = "uncorrected"
+
+COLUMNS: Mapping[str, tuple[str, int]] = {
+    "rmse_body_hu": ("RMSE body HU", 1),
+    "rmse_near_metal_hu": ("RMSE near metal HU", 1),
+    "streak_amplitude_hu": ("streaks HU", 0),
+    "psnr_db": ("PSNR dB", 1),
+    "ssim": ("SSIM", 4),
+    "noise_ratio": ("noise", 2),
+    "edge_strength_soft": ("edges soft", 2),
+    "edge_strength_bone": ("edges bone", 2),
+    "bone_volume_ratio": ("bone volume", 3),
+    "bone_dice": ("bone Dice", 3),
+    "metal_volume_ratio": ("metal volume", 3),
+    "metal_dice": ("metal Dice", 3),
+}
+"""Measures of the table: heading and digits."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with simulated metal.
+
+    :param name: for the table.
+    :param corrupted: what the scanner shows.
+    :param reference_hu: the same scan without metal, ``(slices, rows, cols)``.
+    :param metal: the true metal fraction, same shape.
+    :param given_metal: a segmentation to correct with; None finds the metal in ``corrupted``, as a
+        user would.
+    """
+
+    name: str
+    corrupted: CTVolume
+    reference_hu: np.ndarray
+    metal: np.ndarray
+    given_metal: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """:param case: name of the case.
+    :param method: name of the method, or :data:`UNCORRECTED`.
+    :param metrics: its figures.
+    :param seconds: of the correction without finding the metal; 0 for the input.
+    """
+
+    case: str
+    method: str
+    metrics: Metrics
+    seconds: float
+
+
+def compare_methods(
+    cases: Iterable[Case],
+    methods: Mapping[str, str | Inpainter] | Sequence[str] = ("li", "nmar"),
+    *,
+    parameters: CorrectionParameters | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Row]:
+    """Correct every case by every method from its image alone, and measure in slices with metal.
+
+    :param cases: scans with known truth.
+    :param methods: names, or label -> name or inpainter.
+    :returns: for each case the input's row, then one a method.
+    """
+    chosen = methods if isinstance(methods, Mapping) else {name: name for name in methods}
+    listed = list(cases)
+    rows: list[Row] = []
+    for number, case in enumerate(listed):
+        check_cancelled(cancel)
+        report(progress, number / len(listed), f"comparing methods on {case.name}")
+        images = {UNCORRECTED: (case.corrupted.hu, 0.0)}
+        metal = case.given_metal
+        for label, method in chosen.items():
+            result = correct_volume(
+                case.corrupted, metal, method, parameters=parameters, device=device, cancel=cancel
+            )
+            metal = result.metal_fraction
+            images[label] = (result.corrected.hu, result.timings["correction"])
+        rows += measure_images(case, images)
+    report(progress, 1.0, "compared")
+    return rows
+
+
+def measure_images(case: Case, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
+    """Rows of images that exist already: label -> (HU, seconds).
+
+    Only slices that hold metal are measured: the others are the same in every image.
+    """
+    slices = np.flatnonzero(case.metal.reshape(len(case.metal), -1).any(axis=1))
+    if slices.size == 0:
+        raise ValueError(f"case {case.name!r} holds no metal")
+    return [
+        Row(
+            case.name,
+            label,
+            evaluate(
+                hu[slices],
+                case.reference_hu[slices],
+                case.metal[slices],
+                spacing_mm=case.corrupted.spacing_mm,
+            ),
+            seconds,
+        )
+        for label, (hu, seconds) in images.items()
+    ]
+
+
+def mean_rows(rows: Sequence[Row], name: str = "mean") -> list[Row]:
+    """Mean over the cases, method by method; figures that are NaN in a case do not count."""
+    out = []
+    for method in dict.fromkeys(row.method for row in rows):
+        of_method = [row for row in rows if row.method == method]
+        figures = {}
+        for key in of_method[0].metrics.as_dict():
+            values = np.array([getattr(row.metrics, key) for row in of_method])
+            values = values[~np.isnan(values)]
+            figures[key] = float(values.mean()) if values.size else float("nan")
+        seconds = float(np.mean([row.seconds for row in of_method]))
+        out.append(Row(name, method, Metrics(**figures), seconds))
+    return out
+
+
+def format_table(
+    rows: Sequence[Row], style: str = "text", columns: Sequence[str] | None = None
+) -> str:
+    """The rows as ``"text"``, ``"markdown"`` or ``"csv"``.
+
+    :param columns: names from :class:`.metrics.Metrics`; default: all of :data:`COLUMNS`. CSV has
+        every measure in full precision whatever is asked.
+    """
+    styles: dict[str, Callable[[], str]] = {
+        "csv": lambda: _csv(rows),
+        "text": lambda: _aligned(_cells(rows, columns or tuple(COLUMNS)), markdown=False),
+        "markdown": lambda: _aligned(_cells(rows, columns or tuple(COLUMNS)), markdown=True),
+    }
+    if style not in styles:
+        raise ValueError(f"unknown table style {style!r}; choose one of {', '.join(styles)}")
+    return styles[style]()
+
+
+def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
+    head = ["case", "method", *(COLUMNS[name][0] for name in columns), "s"]
+    body = [
+        [
+            row.case,
+            row.method,
+            *(f"{getattr(row.metrics, name):.{COLUMNS[name][1]}f}" for name in columns),
+            f"{row.seconds:.1f}",
+        ]
+        for row in rows
+    ]
+    return [head, *body]
+
+
+def _aligned(cells: list[list[str]], *, markdown: bool) -> str:
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = []
+    for line in cells:
+        padded = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(padded)} |" if markdown else "  ".join(padded).rstrip())
+    if markdown:
+        rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+        lines.insert(1, f"| {' | '.join(rule)} |")
+    return "\n".join(lines)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = list(rows[0].metrics.as_dict()) if rows else []
+    writer.writerow(["case", "method", *names, "seconds"])
+    for row in rows:
+        values = [f"{value:.6g}" for value in row.metrics.as_dict().values()]
+        writer.writerow([row.case, row.method, *values, f"{row.seconds:.3f}"])
+    return out.getvalue().rstrip("\n")
