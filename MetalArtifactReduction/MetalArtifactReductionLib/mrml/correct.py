@@ -78,7 +78,7 @@ def propose_metal(
     """
     from ..metal import segment_metal
 
-    volume = _ct_from_node(scene, volume_node)
+    volume = ct_from_node(scene, volume_node)
     found = segment_metal(volume, method, threshold_hu=threshold_hu)
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
@@ -124,7 +124,7 @@ def correct_node(
     """
     from ..correction import correct_volume
 
-    volume = _ct_from_node(scene, volume_node)
+    volume = ct_from_node(scene, volume_node)
     fraction = None
     if metal_segmentation is not None:
         fraction = fraction_from_node(metal_segmentation, volume_node)
@@ -219,7 +219,7 @@ def add_results(
     return CorrectedNodes(corrected, change, metal, fraction, folder, result)
 
 
-def _ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
+def ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
     """The node's volume, once it is sure to be CT; errors name the node."""
     volume = volume_from_node(volume_node)
     name = volume_node.GetName()

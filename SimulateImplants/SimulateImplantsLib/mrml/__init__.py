@@ -1,0 +1,78 @@
+"""Implants in MRML scenes: editable nodes, lines that drive screws, rods that follow, simulation.
+
+Works inside Slicer and, without Slicer, on the ``slicer-core`` package. The scene is always an
+argument. Nodes are known by attributes and references, never by name.
+"""
+
+from .bone import bone_labels, clicks_of, segment_bone, segmentation_from_labels
+from .lines import add_line, update_from_line, update_line
+from .link import ImplantLink, begin_line, edit_implant, finish_line
+from .nodes import add_implant, change_parameters, duplicate, new_construct, remove, set_matrix
+from .plans import add_plan, plan_of
+from .propose import LEVELS, ProposedNodes, labelled_levels, propose_spine, split_vertebrae
+from .quality import QualityRow, placement_quality, quality_table, size_text
+from .rods import add_cross_link, add_rod, follow_screws, rods_through, screws_of
+from .sample import SAMPLES, SampleNodes, add_sample
+from .scene_implant import SceneImplant, implant_of_node, implants_of, placed_implants
+from .simulate import (
+    SimulatedNodes,
+    add_fraction,
+    add_simulation,
+    simulate_node,
+    voxelize_implants,
+)
+from .surfaces import show_handles, show_handles_of
+from .views import PLANES, show_aligned, slice_to_ras
+
+__all__ = [
+    "LEVELS",
+    "PLANES",
+    "SAMPLES",
+    "ImplantLink",
+    "ProposedNodes",
+    "QualityRow",
+    "SampleNodes",
+    "SceneImplant",
+    "SimulatedNodes",
+    "add_cross_link",
+    "add_fraction",
+    "add_implant",
+    "add_line",
+    "add_plan",
+    "add_rod",
+    "add_sample",
+    "add_simulation",
+    "begin_line",
+    "bone_labels",
+    "change_parameters",
+    "clicks_of",
+    "duplicate",
+    "edit_implant",
+    "finish_line",
+    "follow_screws",
+    "implant_of_node",
+    "implants_of",
+    "labelled_levels",
+    "new_construct",
+    "placed_implants",
+    "placement_quality",
+    "plan_of",
+    "propose_spine",
+    "quality_table",
+    "remove",
+    "rods_through",
+    "screws_of",
+    "segment_bone",
+    "segmentation_from_labels",
+    "set_matrix",
+    "show_aligned",
+    "show_handles",
+    "show_handles_of",
+    "simulate_node",
+    "size_text",
+    "slice_to_ras",
+    "split_vertebrae",
+    "update_from_line",
+    "update_line",
+    "voxelize_implants",
+]

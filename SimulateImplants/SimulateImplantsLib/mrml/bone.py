@@ -1,0 +1,163 @@
+"""Bone in a scene: segments by name, bone by threshold, and what the user clicked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
+from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
+from MetalArtifactReductionLib.mrml.segmentations import segmentation_from_fraction
+from MetalArtifactReductionLib.mrml.transaction import all_or_none
+
+from .scene_implant import matrix_between
+
+BONE_HU = 200.0
+SMALLEST_BONE_MM3 = 2000.0
+"""Smaller islands above the threshold are calcifications, contrast or table parts."""
+
+BONE_COLOR = (0.94, 0.87, 0.72)
+
+
+def bone_labels(segmentation: Any, ct_node: Any) -> dict[str, np.ndarray]:
+    """The segments of a segmentation node by name, on the CT's grid.
+
+    :param segmentation: of any geometry; it is resampled to the CT's.
+    :param ct_node: the CT's volume node.
+    :returns: segment name -> bool mask ``(slices, rows, cols)``; empty segments are left out.
+    :raises InputError: no segmentation, empty, two segments of one name, or not over this CT.
+    """
+    labels: dict[str, np.ndarray] = {}
+    outside = []
+    for segment_id, mask in segment_masks(segmentation, ct_node):
+        name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+        if name in labels:
+            raise InputError(
+                f"segmentation '{segmentation.GetName()}' has two segments '{name}': rename one"
+            )
+        if mask.any():
+            labels[name] = mask
+        else:
+            outside.append(name)
+    if not labels and outside:
+        raise InputError(
+            f"segmentation '{segmentation.GetName()}' has no bone inside volume "
+            f"'{ct_node.GetName()}': choose the segmentation of this volume"
+        )
+    if not labels:
+        raise InputError(
+            f"segmentation '{segmentation.GetName()}' is empty: no bone; segment it first"
+        )
+    return labels
+
+
+def union_of(labels: dict[str, np.ndarray]) -> np.ndarray:
+    """All segments as one bone mask."""
+    masks = iter(labels.values())
+    bone = next(masks).copy()
+    for mask in masks:
+        bone |= mask
+    return bone
+
+
+def segment_bone(
+    scene: Any, ct_node: Any, *, threshold_hu: float = BONE_HU, into: Any = None
+) -> Any:
+    """Bone by threshold as a segmentation node with one segment ``bone``.
+
+    :param threshold_hu: bone is brighter; in the patient's body only, small islands left out.
+    :param into: an earlier result to replace.
+    :returns: ``vtkMRMLSegmentationNode`` beside the CT.
+    :raises InputError: no CT, or no bone above the threshold.
+    """
+    from scipy import ndimage
+
+    from MetalArtifactReductionLib.metal.body import body_mask
+
+    volume = volume_from_node(ct_node)
+    bone = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
+    labels, count = ndimage.label(bone)
+    if count:
+        sizes = np.bincount(labels.ravel()) * float(np.prod(volume.spacing_mm))
+        sizes[0] = 0.0
+        bone = (sizes >= SMALLEST_BONE_MM3)[labels]
+    if not bone.any():
+        raise InputError(
+            f"no bone of {SMALLEST_BONE_MM3 / 1000:g} cm3 above {threshold_hu:g} HU in "
+            f"'{ct_node.GetName()}': lower the threshold, or choose a CT in Hounsfield units"
+        )
+    with all_or_none(scene) as added:
+        node = segmentation_from_fraction(
+            scene,
+            bone.astype(np.float32),
+            volume,
+            ct_node,
+            f"{ct_node.GetName()} bone",
+            into=into,
+        )
+        if into is None:
+            added(node)
+        segment = node.GetSegmentation().GetNthSegment(0)
+        segment.SetName("bone")
+        segment.SetColor(*BONE_COLOR)
+        mark_result(node, "bone", ct_node, attributes={"threshold_hu": threshold_hu})
+        place_results(scene, ct_node, [node], f"{ct_node.GetName()}: implants")
+    return node
+
+
+def segmentation_from_labels(
+    scene: Any, labels: dict[str, np.ndarray], ct_node: Any, name: str
+) -> Any:
+    """Named masks as a segmentation node with one segment each.
+
+    :param labels: bool masks ``(slices, rows, cols)`` on the CT's grid.
+    """
+    from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+    from MetalArtifactReductionLib.mrml.volumes import fill_image, vtk_matrix
+    from MetalArtifactReductionLib.volume import to_storage
+
+    slicer = slicer_classes()
+    volume = volume_from_node(ct_node)
+    with all_or_none(scene) as added:
+        node = added(
+            scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+        )
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
+        node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
+        for segment_name, mask in labels.items():
+            stored, matrix = to_storage(mask, volume)
+            labelmap = slicer.vtkOrientedImageData()
+            fill_image(labelmap, stored.astype(np.uint8))
+            labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
+            node.AddSegmentFromBinaryLabelmapRepresentation(
+                labelmap, segment_name, list(BONE_COLOR)
+            )
+        node.CreateClosedSurfaceRepresentation()
+    return node
+
+
+def clicks_of(points: Any, ct_node: Any) -> dict[str, np.ndarray]:
+    """Clicked points by label, in the CT's own RAS.
+
+    :param points: ``vtkMRMLMarkupsFiducialNode``; each label names the vertebra ("L4") or the hip
+        ("hip_left").
+    :raises InputError: no points, one label twice.
+    """
+    if points is None or points.GetNumberOfDefinedControlPoints() == 0:
+        raise InputError(
+            "nothing is clicked: place one point in the body of each vertebra (label it L4, ...)"
+        )
+    to_ct = matrix_between(points.GetParentTransformNode(), ct_node.GetParentTransformNode())
+    clicks: dict[str, np.ndarray] = {}
+    for index in range(points.GetNumberOfControlPoints()):
+        if points.GetNthControlPointPositionStatus(index) != points.PositionDefined:
+            continue
+        label = points.GetNthControlPointLabel(index)
+        if label in clicks:
+            raise InputError(f"two clicked points are labelled '{label}': rename one of them")
+        position = np.array([*points.GetNthControlPointPosition(index), 1.0])
+        clicks[label] = (to_ct @ position)[:3]
+    return clicks

@@ -1,0 +1,50 @@
+"""Subject-hierarchy folders of implants: one a construct, one for single implants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+from MetalArtifactReductionLib.mrml.hierarchy import item_of
+
+FOLDER_ATTRIBUTE = "SimulateImplants.folder"
+"""Item attribute: "construct 2 spine left", or "implants" for those of no construct."""
+
+
+def place_in_construct(scene: Any, construct: str, like: Any, nodes: Iterable[Any]) -> int:
+    """Put an implant's nodes into the folder of its construct.
+
+    :param like: the CT's volume node: a new folder lies beside it, under its study.
+    :returns: the folder's subject-hierarchy item.
+    """
+    slicer = slicer_classes()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    key = f"construct {construct}" if construct else "implants"
+    folder = _folder(hierarchy, key)
+    if not folder:
+        parent = hierarchy.GetSceneItemID()
+        if like is not None:
+            item = item_of(hierarchy, like)
+            parent = hierarchy.GetItemAncestorAtLevel(item, "Study") or hierarchy.GetItemParent(
+                item
+            )
+        name = hierarchy.GenerateUniqueItemName(key.capitalize())
+        folder = hierarchy.CreateFolderItem(parent, name)
+        hierarchy.SetItemAttribute(folder, FOLDER_ATTRIBUTE, key)
+    for node in nodes:
+        hierarchy.SetItemParent(item_of(hierarchy, node), folder)
+    return int(folder)
+
+
+def _folder(hierarchy: Any, key: str) -> int:
+    """The folder with this key, 0 if there is none."""
+    import vtk
+
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    for index in range(items.GetNumberOfIds()):
+        item = items.GetId(index)
+        if hierarchy.GetItemAttribute(item, FOLDER_ATTRIBUTE) == key:
+            return int(item)
+    return 0

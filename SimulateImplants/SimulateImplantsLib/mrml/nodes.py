@@ -1,0 +1,267 @@
+"""Add, change, duplicate and remove implants in a scene."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
+from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent, vtk_matrix
+
+from ..implants import Implant, UserMesh, implant_from_dict
+from .folders import place_in_construct
+from .scene_implant import (
+    CONSTRUCT,
+    IMPLANT_REFERENCE,
+    KIND,
+    LEVEL,
+    MATERIAL,
+    ORDER,
+    PARAMETERS,
+    PROBLEM,
+    SIDE,
+    TRANSFORM_REFERENCE,
+    SceneImplant,
+    construct_number,
+    implants_of,
+)
+from .surfaces import set_up_display, show_handles, show_surface
+
+DUPLICATE_SHIFT_MM = 15.0
+RIGID_TOLERANCE = 1e-4
+
+
+def add_implant(
+    scene: Any,
+    implant: Implant,
+    placement: np.ndarray | None = None,
+    *,
+    name: str = "",
+    side: str = "",
+    level: str = "",
+    order: int | None = None,
+    construct: str = "",
+    like: Any = None,
+    handles: bool = True,
+) -> SceneImplant:
+    """Put an implant into the scene as editable nodes.
+
+    :param placement: rigid ``(4, 4)``, implant frame -> RAS of ``like``, mm; identity if None.
+    :param name: for the user; made unique in the scene.
+    :param side: "left", "right" or "".
+    :param level: vertebral level, or "".
+    :param order: position within the construct, from 0; the next if None.
+    :param construct: see :func:`new_construct`; "" for a single implant.
+    :param like: the CT's volume node: the implant goes under the same parent transform, so that
+        both stay together. None is the world.
+    :param handles: show the handles.
+    :raises InputError: the placement is not rigid, a side that is none.
+    """
+    if side not in ("", "left", "right"):
+        raise InputError(f"side '{side}' of an implant is neither 'left' nor 'right'")
+    matrix = require_rigid(np.eye(4) if placement is None else placement)
+    if like is not None:
+        require_linear_parent(like)
+    if order is None:
+        same = [one.order for one in implants_of(scene) if one.construct == construct]
+        order = max(same, default=-1) + 1
+    words = (level, side, implant.kind.replace("-", " "))
+    name = name or " ".join(word for word in words if word)
+    with all_or_none(scene) as added:
+        transform = scene.CreateNodeByClass("vtkMRMLLinearTransformNode")
+        transform.UnRegister(None)  # Python holds its own reference
+        transform.SetName(scene.GenerateUniqueName(f"{name} placement"))
+        transform.SetMatrixTransformToParent(vtk_matrix(matrix))
+        if like is not None:
+            transform.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+        transform = added(scene.AddNode(transform))
+
+        model = scene.CreateNodeByClass("vtkMRMLModelNode")
+        model.UnRegister(None)
+        model.SetName(scene.GenerateUniqueName(name))
+        # Complete before it is added: observers of the scene see an implant, never half of one.
+        _describe(model, implant)
+        for attribute, value in (
+            (SIDE, side),
+            (LEVEL, level),
+            (ORDER, str(order)),
+            (CONSTRUCT, construct),
+        ):
+            model.SetAttribute(attribute, value)
+        model.SetAndObserveTransformNodeID(transform.GetID())
+        model.SetNodeReferenceID(TRANSFORM_REFERENCE, transform.GetID())
+        model = added(scene.AddNode(model))
+        transform.SetNodeReferenceID(IMPLANT_REFERENCE, model.GetID())
+        show_surface(model, implant)
+        set_up_display(model, transform)
+        one = SceneImplant(model)
+        show_handles(one, handles)
+        place_in_construct(scene, construct, like, [model, transform])
+    return one
+
+
+def set_implant(one: SceneImplant, implant: Implant) -> None:
+    """Replace what an implant is, keeping its placement, side, level and references.
+
+    :raises InputError: another family; add a new implant for that.
+    """
+    if implant.kind != one.kind:
+        raise InputError(
+            f"'{one.name}' is a {one.kind} and cannot become a {implant.kind}: add a new implant"
+        )
+    _describe(one.model, implant)
+    show_surface(one.model, implant)
+
+
+def change_parameters(one: SceneImplant, **changes: Any) -> Implant:
+    """Change single parameters (``length_mm=50``) and show the result.
+
+    :returns: the implant as it is now.
+    :raises InputError: no such parameter, or a value out of its range; nothing is changed then.
+    """
+    implant = one.implant
+    known = {item.name for item in fields(implant)}  # type: ignore[arg-type]
+    for name in changes:
+        if name not in known:
+            raise InputError(f"a {implant.kind} has no parameter '{name}': choose another")
+    if isinstance(implant, UserMesh):
+        changed: Implant = replace(implant, path="", scale=1.0, **changes)
+    else:
+        changed = implant_from_dict(implant.to_dict() | changes)
+    if changed != implant:
+        set_implant(one, changed)
+    return changed
+
+
+def set_matrix(one: SceneImplant, placement: np.ndarray, relative_to: Any = None) -> None:
+    """Place an implant.
+
+    :param placement: rigid ``(4, 4)``, implant frame -> RAS of ``relative_to``.
+    :param relative_to: a volume node; None is the world.
+    :raises InputError: not rigid, or a non-linear transform in between.
+    """
+    matrix = require_rigid(placement)
+    transform = one.transform
+    now = one.matrix(relative_to)
+    # to parent = (parent <- reference) placement, and now = (reference <- parent) to parent.
+    import vtk
+
+    to_parent = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToParent(to_parent)
+    parent_from_reference = numpy_matrix(to_parent) @ np.linalg.inv(now)
+    transform.SetMatrixTransformToParent(vtk_matrix(parent_from_reference @ matrix))
+
+
+def duplicate(one: SceneImplant, shift_mm: float = DUPLICATE_SHIFT_MM) -> SceneImplant:
+    """A copy beside the original, with its own transform and line, free of any rod.
+
+    :param shift_mm: to the patient's left, so that the copy is seen.
+    """
+    from .lines import add_line
+
+    scene = one.scene
+    matrix = one.matrix()
+    matrix[0, 3] -= shift_mm
+    with all_or_none(scene) as added:
+        copy = add_implant(
+            scene,
+            one.implant,
+            name=one.name,
+            side=one.side,
+            level=one.level,
+            construct=one.construct,
+        )
+        added(copy.transform)
+        added(copy.model)
+        copy.transform.SetAndObserveTransformNodeID(one.transform.GetTransformNodeID())
+        set_matrix(copy, matrix)
+        if one.line is not None:
+            added(add_line(copy))
+    return copy
+
+
+def remove(one: SceneImplant) -> None:
+    """Take an implant out of the scene with its transform and line.
+
+    A rod through it follows the screws that are left; with fewer than two it stays as it is.
+    """
+    from .rods import rods_through
+
+    scene, model = one.scene, one.model
+    rods = rods_through(one)
+    line, transform = one.line, model.GetNodeReference(TRANSFORM_REFERENCE)
+    remove_node(scene, model)
+    remove_companions(scene, line, transform)
+    for rod in rods:
+        release_removed(rod)
+
+
+def remove_companions(scene: Any, line: Any, transform: Any) -> None:
+    """Remove what is left of an implant without its model; a transform in use stays."""
+    remove_node(scene, line)
+    if transform is not None and not _is_parent(scene, transform):
+        remove_node(scene, transform)
+
+
+def release_removed(rod: SceneImplant) -> None:
+    """Let a rod go on without screws that are gone."""
+    from .rods import follow_screws, screws_of, set_screws
+
+    left = screws_of(rod)
+    set_screws(rod, left if len(left) > 1 else [])
+    if len(left) > 1:
+        follow_screws(rod)
+
+
+def new_construct(scene: Any, name: str = "") -> str:
+    """A label that no construct in the scene has: the next number and a name for people."""
+    numbers = (construct_number(one.construct) for one in implants_of(scene))
+    return f"{max(numbers, default=0) + 1} {name}".strip()
+
+
+def require_rigid(placement: np.ndarray) -> np.ndarray:
+    """The matrix as float64, once it is sure to move and turn (or mirror) only.
+
+    :raises InputError: it scales, shears, or is no ``(4, 4)`` of finite numbers.
+    """
+    matrix = np.asarray(placement, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError("the placement of an implant has to be a 4 x 4 matrix of finite numbers")
+    turn = matrix[:3, :3]
+    if np.abs(turn.T @ turn - np.eye(3)).max() > RIGID_TOLERANCE:
+        scale = float(np.linalg.norm(turn, axis=0).max())
+        raise InputError(
+            f"the placement of an implant scales or shears (largest axis {scale:.3f}): implants "
+            "have fixed sizes; take out the scaling"
+        )
+    return matrix
+
+
+def _describe(model: Any, implant: Implant) -> None:
+    """Write kind, parameters and material."""
+    if isinstance(implant, UserMesh):
+        values = {
+            "kind": implant.kind,
+            "material": implant.material,
+            "allow_self_intersection": implant.allow_self_intersection,
+            "source": implant.path,
+        }
+    else:
+        values = implant.to_dict()
+    model.SetAttribute(KIND, implant.kind)
+    model.SetAttribute(PARAMETERS, json.dumps(values, sort_keys=True))
+    model.SetAttribute(MATERIAL, implant.material)
+    model.SetAttribute(PROBLEM, "")
+
+
+def _is_parent(scene: Any, transform: Any) -> bool:
+    """Whether something of the user's still lies under a transform."""
+    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
+    return any(
+        node.IsA("vtkMRMLTransformableNode") and node.GetTransformNodeID() == transform.GetID()
+        for node in nodes
+    )

@@ -1,0 +1,165 @@
+"""Proposed implants as editable nodes: screws and rods for a spine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
+from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+
+from ..placement.clicks import segment_vertebra, spine_directions
+from ..placement.levels import by_level, level_of, vertebra_masks
+from ..placement.plan import PlacementPlan
+from ..placement.propose import propose_screws, spine_plan
+from .bone import segmentation_from_labels, union_of
+from .plans import add_plan
+from .scene_implant import SceneImplant
+
+LEVELS = (
+    *(f"C{n}" for n in range(1, 8)),
+    *(f"T{n}" for n in range(1, 13)),
+    *(f"L{n}" for n in range(1, 6)),
+    "S1",
+)
+"""Vertebrae from the head down."""
+
+
+@dataclass(frozen=True)
+class ProposedNodes:
+    """What a proposal added to the scene.
+
+    :param implants: with their lines; rods follow their screws.
+    :param plan: the same as data.
+    :param warnings: one line each, for the user.
+    """
+
+    implants: tuple[SceneImplant, ...]
+    plan: PlacementPlan
+    warnings: tuple[str, ...]
+
+
+def propose_spine(
+    scene: Any,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    *,
+    levels: Sequence[str] | None = None,
+    sides: Sequence[str] = ("left", "right"),
+    rods: bool = True,
+    rod_diameter_mm: float = 5.5,
+    material: str = "Ti6Al4V",
+    rod_material: str = "Ti6Al4V",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> ProposedNodes:
+    """Pedicle screws of largest clearance, with rods, as editable nodes.
+
+    :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae are recognised by name.
+    :param levels: only these; all labelled ones if None.
+    :param sides: "left", "right" or both.
+    :raises InputError: no vertebra among the labels, or none usable; nothing is added then.
+    """
+    volume = ct_from_node(scene, ct_node)
+    if not sides:
+        raise InputError("no side chosen: choose left, right or both")
+    proposal = propose_screws(
+        labels, volume, levels=levels, sides=sides, progress=progress, cancel=cancel
+    )
+    plan = spine_plan(
+        proposal,
+        sides=sides,
+        rods=rods,
+        rod_diameter_mm=rod_diameter_mm,
+        material=material,
+        rod_material=rod_material,
+    )
+    if not plan.implants:
+        raise InputError("no pedicle takes a screw: " + "; ".join(plan.warnings))
+    implants = add_plan(scene, plan, like=ct_node)
+    return ProposedNodes(tuple(implants), plan, plan.warnings)
+
+
+def split_vertebrae(
+    scene: Any,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    clicks: Mapping[str, np.ndarray],
+    *,
+    lowest: str = "L5",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[Any, tuple[str, ...]]:
+    """Part a plain bone segmentation into vertebrae, one for each clicked point.
+
+    :param labels: masks on the CT's grid; their union is the bone.
+    :param clicks: RAS points in the CT's own frame, see ``clicks_of``.
+    :param lowest: level of the lowest point when the points are not labelled with their levels.
+    :returns: a segmentation node with segments ``vertebrae_L4`` ..., and warnings.
+    :raises InputError: no bone, no click, or none usable; nothing is added then.
+    """
+    volume = ct_from_node(scene, ct_node)
+    if not labels:
+        raise InputError("no bone: segment it, or find it by threshold, first")
+    bone = union_of(dict(labels))
+    named = named_levels(clicks, lowest)
+    ups = spine_directions(named)
+    parts: dict[str, np.ndarray] = {}
+    warnings: list[str] = []
+    for index, level in enumerate(by_level(named)):
+        check_cancelled(cancel)
+        report(progress, index / len(named), f"parting {level} from its neighbours")
+        try:
+            parts[f"vertebrae_{level}"] = segment_vertebra(
+                bone, volume.ijk_to_ras, named[level], ups[level], level
+            )
+        except InputError as error:
+            warnings.append(str(error))
+    if not parts:
+        raise InputError("no clicked vertebra could be used: " + "; ".join(warnings))
+    with all_or_none(scene) as added:
+        node = added(
+            segmentation_from_labels(scene, parts, ct_node, f"{ct_node.GetName()} vertebrae")
+        )
+        mark_result(node, "vertebrae", ct_node)
+        place_results(scene, ct_node, [node], f"{ct_node.GetName()}: implants")
+    return node, tuple(warnings)
+
+
+def named_levels(clicks: Mapping[str, np.ndarray], lowest: str = "L5") -> dict[str, np.ndarray]:
+    """Clicked points by level: as labelled, or counted upwards from the lowest one.
+
+    :raises InputError: no click, only some labelled with a level, more points than vertebrae.
+    """
+    if not clicks:
+        raise InputError("nothing is clicked: place one point in the body of each vertebra")
+    known = {level_of(label): point for label, point in clicks.items() if level_of(label)}
+    if len(known) == len(clicks):
+        return {str(level): np.asarray(point) for level, point in known.items()}
+    if known:
+        other = next(label for label in clicks if not level_of(label))
+        raise InputError(
+            f"clicked point '{other}' names no vertebra and others do: label all of them (L4, "
+            "...) or none"
+        )
+    if lowest not in LEVELS:
+        raise InputError(f"'{lowest}' is no vertebra: choose one of C1 to S1")
+    ups = spine_directions(dict(clicks))
+    points = list(clicks.values())
+    axis = np.mean(list(ups.values()), axis=0)
+    order = np.argsort([float(np.asarray(point) @ axis) for point in points])
+    bottom = LEVELS.index(lowest)
+    if len(points) > bottom + 1:
+        raise InputError(f"{len(points)} points are clicked, more than vertebrae up from {lowest}")
+    return {LEVELS[bottom - rank]: np.asarray(points[int(i)]) for rank, i in enumerate(order)}
+
+
+def labelled_levels(labels: Mapping[str, np.ndarray]) -> list[str]:
+    """The vertebrae among named masks, from the head down."""
+    return list(vertebra_masks(labels))

@@ -1,0 +1,266 @@
+"""From implants in a scene to volumes with their artifacts, as nodes beside the CT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.mrml import (
+    apply_window,
+    node_from_fraction,
+    node_from_volume,
+    place_results,
+    segmentation_from_fraction,
+    show_in_slice_views,
+)
+from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.mrml.hierarchy import mark_result
+from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+
+from ..voxelization import PlacedImplant, Voxelization, voxelize
+from .scene_implant import SceneImplant, placed_implants
+
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
+    from MetalArtifactReductionLib.physics.simulation import Model, SimulationResult
+
+PARAMETERS_REFERENCE = "SimulateImplants.parameters"
+"""Reference from every result to the text node with all that makes it again, as JSON."""
+VOXELIZATION_SHARE = 0.2
+"""Of the progress."""
+
+
+@dataclass(frozen=True)
+class SimulatedNodes:
+    """What a simulation added to the scene.
+
+    :param corrupted: the CT with the implants and their artifacts.
+    :param ideal: the CT with the implants and no artifact.
+    :param reference: the same scan without implants, or None.
+    :param fraction: share of each voxel that is metal, 0..1.
+    :param implants: segmentation of everything that was implanted.
+    :param parameters: ``vtkMRMLTextNode``, JSON.
+    :param folder: subject-hierarchy item that holds them.
+    :param warnings: one line each, for the user.
+    :param result: arrays and facts of the simulation itself.
+    """
+
+    corrupted: Any
+    ideal: Any
+    reference: Any
+    fraction: Any
+    implants: Any
+    parameters: Any
+    folder: int
+    warnings: tuple[str, ...]
+    result: SimulationResult
+
+
+def voxelize_implants(
+    scene: Any,
+    ct_node: Any,
+    *,
+    only: Iterable[SceneImplant] | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[Voxelization, list[PlacedImplant]]:
+    """The implants of a scene on a CT's grid.
+
+    :param only: these instead of all.
+    :returns: fractions by material with warnings, and what was voxelised, in the CT's own RAS.
+    :raises InputError: no CT, no implant, an implant completely outside, a placement that scales.
+    """
+    volume = ct_from_node(scene, ct_node)
+    implants = placed_implants(scene, ct_node, only=only)
+    return voxelize(implants, volume, progress=progress, cancel=cancel), implants
+
+
+def add_fraction(
+    scene: Any,
+    ct_node: Any,
+    *,
+    only: Iterable[SceneImplant] | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[Any, tuple[str, ...]]:
+    """Voxelise only: the implants' metal fraction as a volume node beside the CT.
+
+    :returns: the node, and warnings, one line each.
+    :raises InputError: see :func:`voxelize_implants`; nothing is added then.
+    """
+    voxels, implants = voxelize_implants(
+        scene, ct_node, only=only, progress=progress, cancel=cancel
+    )
+    volume = ct_from_node(scene, ct_node)
+    with all_or_none(scene) as added:
+        node = added(
+            node_from_fraction(
+                scene,
+                voxels.metal_fraction(),
+                volume,
+                f"{ct_node.GetName()} metal fraction",
+                like=ct_node,
+            )
+        )
+        record = json.dumps(implant_records(implants), sort_keys=True)
+        mark_result(node, "fraction", ct_node, attributes={"implants": record})
+        place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
+    return node, voxels.warnings
+
+
+def simulate_node(
+    scene: Any,
+    ct_node: Any,
+    acquisition: AcquisitionParameters | None = None,
+    *,
+    model: Model = "physics",
+    seed: int = 0,
+    device: str = "cpu",
+    with_reference: bool = True,
+    only: Iterable[SceneImplant] | None = None,
+    show: bool = True,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    **options: Any,
+) -> SimulatedNodes:
+    """Voxelise the scene's implants into a CT and simulate their artifacts.
+
+    The CT is never modified. The new nodes lie under the same parent transform and appear all
+    together or, on an error or cancel, not at all.
+
+    :param ct_node: the clean CT, ``vtkMRMLScalarVolumeNode``.
+    :param acquisition: the simulated scanner; the ``reference`` preset if None.
+    :param model: "physics", "trace-maximum" or "missing-trace".
+    :param with_reference: also simulate the scan without implants.
+    :param only: these implants instead of all.
+    :param show: show the corrupted volume in the slice views.
+    :param options: passed on to
+        :func:`MetalArtifactReductionLib.physics.simulation.simulate_volume`.
+    :raises InputError: see :func:`voxelize_implants`; or a parameter out of range.
+    :raises Cancelled: ``cancel`` said so, or the CT left the scene in the meantime.
+    """
+    from MetalArtifactReductionLib.physics.acquisition import PRESETS
+    from MetalArtifactReductionLib.physics.simulation import simulate_volume
+
+    volume = ct_from_node(scene, ct_node)
+    voxels, implants = voxelize_implants(
+        scene,
+        ct_node,
+        only=only,
+        progress=lambda done, text: report(progress, VOXELIZATION_SHARE * done, text),
+        cancel=cancel,
+    )
+    check_cancelled(cancel)
+    result = simulate_volume(
+        volume,
+        voxels.fractions,
+        acquisition or PRESETS["reference"],
+        model=model,
+        seed=seed,
+        device=device,
+        with_reference=with_reference,
+        progress=lambda done, text: report(
+            progress, VOXELIZATION_SHARE + (1 - VOXELIZATION_SHARE) * done, text
+        ),
+        cancel=cancel,
+        **options,
+    )
+    # A callback may have let the user delete nodes or close the scene while this was computing.
+    if ct_node.GetScene() is not scene:
+        raise Cancelled("the CT was removed from the scene; nothing was added")
+    return add_simulation(scene, ct_node, result, implants, warnings=voxels.warnings, show=show)
+
+
+def add_simulation(
+    scene: Any,
+    ct_node: Any,
+    result: SimulationResult,
+    implants: Sequence[PlacedImplant],
+    *,
+    warnings: tuple[str, ...] = (),
+    show: bool = True,
+) -> SimulatedNodes:
+    """Turn a finished simulation into nodes, wherever it was computed.
+
+    :param implants: what was voxelised, in the CT's own RAS.
+    """
+    name, model = ct_node.GetName(), str(result.parameters["model"])
+    attributes = {"model": model, "seed": result.parameters["seed"]}
+    with all_or_none(scene) as added:
+        text = added(
+            scene.AddNewNodeByClass(
+                "vtkMRMLTextNode", scene.GenerateUniqueName(f"{name} simulation parameters")
+            )
+        )
+        record = result.parameters | {"ct": name, "placed_implants": implant_records(implants)}
+        text.SetText(json.dumps(record, indent=2))
+        references = {PARAMETERS_REFERENCE: text}
+        volumes: dict[str, Any] = {}
+        for role, label, data in (
+            ("corrupted", f"with artifacts ({model})", result.corrupted),
+            ("ideal", "with implants, ideal", result.ideal),
+            ("reference", "scan without implants", result.reference),
+        ):
+            if data is None:
+                continue
+            node = added(node_from_volume(scene, data, f"{name} {label}", like=ct_node))
+            mark_result(node, role, ct_node, references=references, attributes=attributes)
+            apply_window(node, "metal")
+            volumes[role] = node
+        fraction = added(
+            node_from_fraction(
+                scene,
+                result.metal_fraction,
+                result.corrupted,
+                f"{name} metal fraction",
+                like=ct_node,
+            )
+        )
+        mark_result(fraction, "fraction", ct_node, references=references, attributes=attributes)
+        segmentation = added(
+            segmentation_from_fraction(
+                scene,
+                (result.labels > 0).astype("float32"),
+                result.corrupted,
+                ct_node,
+                f"{name} implants",
+            )
+        )
+        mark_result(segmentation, "implants", ct_node, references=references)
+        mark_result(text, "parameters", ct_node)
+        folder = place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
+        if show:
+            show_in_slice_views(scene, volumes["corrupted"])
+    return SimulatedNodes(
+        volumes["corrupted"],
+        volumes["ideal"],
+        volumes.get("reference"),
+        fraction,
+        segmentation,
+        text,
+        folder,
+        warnings,
+        result,
+    )
+
+
+def implant_records(implants: Sequence[PlacedImplant]) -> list[dict[str, Any]]:
+    """Implants and placements as JSON types, enough to place them again."""
+    records = []
+    for one in implants:
+        try:
+            description = one.implant.to_dict()
+        except InputError:  # a surface from memory; its model node stays in the scene
+            description = {"kind": one.implant.kind, "material": one.implant.material}
+        records.append(
+            {"name": one.name, "implant": description, "placement": one.placement.tolist()}
+        )
+    return records
+
+
+def _folder_name(ct_node: Any) -> str:
+    return f"{ct_node.GetName()}: implants"
