@@ -1,0 +1,155 @@
+"""``mar evaluate``: volumes from files, measured side by side."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..metal import body_mask, segment_metal
+from ..outputs import check_path_free, written_whole
+from ..volume import CTVolume, read_volume
+from ..volume_io import geometry_difference, read_mask
+from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region, within_pixels
+from .without_reference import evaluate_without_reference, soft_tissue_near_metal
+
+_UNITS = {
+    "hu": "HU",
+    "hu2": "HU^2",
+    "db": "dB",
+    "ssim": "SSIM",
+    "psnr": "PSNR",
+    "rmse": "RMSE",
+    "mse": "MSE",
+    "dice": "Dice",
+    "mm3": "mm^3",
+}
+
+
+def evaluate_files(
+    inputs: Sequence[Path],
+    *,
+    reference: Path | None = None,
+    mask: Path | None = None,
+    csv: Path | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Measure volumes of one scan in the slices that hold metal.
+
+    With a reference the measures of :func:`.metrics.evaluate`, without one those of
+    :func:`.without_reference.evaluate_without_reference`, in the same regions for every volume.
+
+    :param inputs: files or DICOM folders on one grid.
+    :param reference: the same scan without metal artifacts, on that grid.
+    :param mask: metal on that grid; found in the first volume where None.
+    :param csv: write one row a volume there too, whole or not at all.
+    :param overwrite: replace an existing CSV file, never an input.
+    :returns: a table with a row for each measure and a column for each volume.
+    :raises InputError: an unusable file, or one of another geometry, before anything is measured.
+    :raises OutputError: the CSV file exists, is an input, or cannot be written.
+    """
+    volumes = [read_volume(path) for path in inputs]
+    truth = read_volume(reference) if reference is not None else None
+    everything = [*volumes, truth] if truth is not None else volumes
+    if csv is not None:
+        paths = [*inputs, *(path for path in (reference, mask) if path is not None)]
+        read = [file for one in everything if one.source for file in one.source.files]
+        check_path_free(csv, inputs=[*paths, *read], overwrite=overwrite)
+    for path, volume in zip(
+        [*inputs, *([reference] if reference else [])], everything, strict=True
+    ):
+        _check_grid(path, volume, inputs[0], volumes[0])
+    metal = read_mask(mask, volumes[0]) if mask is not None else segment_metal(volumes[0]).fraction
+
+    slices = np.flatnonzero(metal.reshape(len(metal), -1).any(axis=1))
+    images = [volume.hu[slices] for volume in volumes]
+    spacing_mm = volumes[0].spacing_mm
+    if truth is None:
+        figures = _without_reference(images, metal[slices], spacing_mm)
+    else:
+        figures = [
+            evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm).as_dict()
+            for image in images
+        ]
+    if csv is not None:
+        _write_csv(csv, inputs, figures, overwrite)
+    return _table(_names(inputs), figures)
+
+
+def _check_grid(path: Path, volume: CTVolume, first_path: Path, first: CTVolume) -> None:
+    difference = geometry_difference(
+        volume.hu.shape, volume.ijk_to_ras, first.hu.shape, first.ijk_to_ras
+    )
+    if difference:
+        raise InputError(
+            f"{path}: its geometry is not that of {first_path}: {difference};"
+            " resample it to the first volume, or measure it by itself"
+        )
+
+
+def _without_reference(
+    images: Sequence[np.ndarray], metal: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> list[dict[str, float]]:
+    """Every image in the same regions, chosen so that none of them is favoured.
+
+    Soft tissue is what any of the images shows as such (streaks hide some in the uncorrected one),
+    noise is measured where their mean is flat, the body is that of the first.
+    """
+    body = body_mask(images[0], spacing_mm)
+    tissue = np.zeros(metal.shape, dtype=bool)
+    for image in images:
+        tissue |= soft_tissue_near_metal(image, metal, spacing_mm=spacing_mm, body=body)
+    far = body & (metal == 0) & ~within_pixels(metal > 0, NEAR_METAL_PIXELS)
+    quiet = flat_region(np.asarray(np.mean(images, axis=0, dtype=np.float32)), far)
+    return [
+        evaluate_without_reference(
+            image,
+            metal,
+            spacing_mm=spacing_mm,
+            soft_tissue=tissue,
+            noise_region=quiet,
+            body=body,
+        ).as_dict()
+        for image in images
+    ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names, or whole paths where two are the same."""
+    names = [path.name or str(path) for path in paths]
+    return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
+
+
+def _table(names: Sequence[str], figures: Sequence[Mapping[str, float]]) -> str:
+    lines = [["", *names]]
+    for key in figures[0]:
+        label = " ".join(_UNITS.get(word, word) for word in key.split("_"))
+        label = re.sub(r"(\d+) (\d+) mm$", r"\1-\2 mm from metal", label)
+        values = (one[key] for one in figures)
+        lines.append([label, *("-" if math.isnan(v) else f"{v:.5g}" for v in values)])
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(first), *(c.rjust(w) for c, w in zip(line[1:], others, strict=True))]
+        )
+        for line in lines
+    )
+
+
+def _write_csv(
+    path: Path, inputs: Sequence[Path], figures: Sequence[Mapping[str, float]], overwrite: bool
+) -> None:
+    """One row a volume; an empty field where a region is empty."""
+    rows = [["volume", *figures[0]]]
+    for one, values in zip(inputs, figures, strict=True):
+        rows.append([str(one), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())])
+    with (
+        written_whole(path, overwrite=overwrite) as place,
+        place.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv_module.writer(file).writerows(rows)
