@@ -7,9 +7,25 @@ argument. Nodes are known by attributes and references, never by name.
 from .bone import bone_labels, clicks_of, segment_bone, segmentation_from_labels
 from .lines import add_line, update_from_line, update_line
 from .link import ImplantLink, begin_line, edit_implant, finish_line
-from .nodes import add_implant, change_parameters, duplicate, new_construct, remove, set_matrix
+from .nodes import (
+    add_implant,
+    change_parameters,
+    duplicate,
+    new_construct,
+    placement_at,
+    remove,
+    set_matrix,
+)
 from .plans import add_plan, plan_of
-from .propose import LEVELS, ProposedNodes, labelled_levels, propose_spine, split_vertebrae
+from .propose import (
+    LEVELS,
+    ProposedNodes,
+    labelled_levels,
+    levels_from_text,
+    propose_spine,
+    split_vertebrae,
+)
+from .propose_hip import HIP_IMPLANTS, propose_hip
 from .quality import QualityRow, placement_quality, quality_table, size_text
 from .rods import add_cross_link, add_rod, follow_screws, rods_through, screws_of
 from .sample import SAMPLES, SampleNodes, add_sample
@@ -25,6 +41,7 @@ from .surfaces import show_handles, show_handles_of
 from .views import PLANES, show_aligned, slice_to_ras
 
 __all__ = [
+    "HIP_IMPLANTS",
     "LEVELS",
     "PLANES",
     "SAMPLES",
@@ -53,10 +70,13 @@ __all__ = [
     "implant_of_node",
     "implants_of",
     "labelled_levels",
+    "levels_from_text",
     "new_construct",
     "placed_implants",
+    "placement_at",
     "placement_quality",
     "plan_of",
+    "propose_hip",
     "propose_spine",
     "quality_table",
     "remove",

@@ -18,6 +18,7 @@ from .nodes import add_implant, change_parameters, release_removed, remove_compa
 from .rods import follow_rods, follow_screws, links_between, rods_through, screws_of
 from .scene_implant import (
     IMPLANT_REFERENCE,
+    KIND,
     LINE_REFERENCE,
     PREFIX,
     PROBLEM,
@@ -110,10 +111,13 @@ class ImplantLink:
     loaded. Keep a reference as long as it should work, and :meth:`stop` it.
 
     :param scene: ``vtkMRMLScene``.
-    :param on_change: called with the implant after it followed a change, for a panel.
+    :param on_change: called with the implant after it followed a change, for a panel; with None
+        when implants were removed or a scene was loaded.
     """
 
-    def __init__(self, scene: Any, on_change: Callable[[SceneImplant], None] | None = None) -> None:
+    def __init__(
+        self, scene: Any, on_change: Callable[[SceneImplant | None], None] | None = None
+    ) -> None:
         self._scene = scene
         self._on_change = on_change
         self._busy = False
@@ -201,8 +205,10 @@ class ImplantLink:
         for node_id, (known, _) in list(self._node_tags.items()):
             if known is node:
                 self._forget(node_id)
-        if node.IsA("vtkMRMLModelNode") and not self._busy:
-            self._clean_up(scene)
+        if node.IsA("vtkMRMLModelNode") and node.GetAttribute(KIND):
+            if not self._busy:
+                self._clean_up(scene)
+            self._tell(None)
 
     def _clean_up(self, scene: Any) -> None:
         """A model was deleted, perhaps elsewhere in Slicer: take its companions out too."""
@@ -225,6 +231,7 @@ class ImplantLink:
     def _scene_changed(self, scene: Any, event: str) -> None:
         if not scene.IsBatchProcessing():
             self.refresh()
+            self._tell(None)
 
     def _line_moved(self, line: Any, event: str) -> None:
         if self._busy or self._scene.IsBatchProcessing():
@@ -255,7 +262,7 @@ class ImplantLink:
             followers_follow(one)
             self._tell(one)
 
-    def _tell(self, one: SceneImplant) -> None:
+    def _tell(self, one: SceneImplant | None) -> None:
         if self._on_change is not None:
             self._on_change(one)
 

@@ -12,7 +12,8 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent, vtk_matrix
 
-from ..implants import Implant, UserMesh, implant_from_dict
+from ..implants import BoneScrew, Implant, PedicleScrew, UserMesh, implant_from_dict
+from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .scene_implant import (
     CONSTRUCT,
@@ -102,6 +103,21 @@ def add_implant(
         show_handles(one, handles)
         place_in_construct(scene, construct, like, [model, transform])
     return one
+
+
+def placement_at(implant: Implant, point: np.ndarray) -> np.ndarray:
+    """Where a single implant starts, for the user to move it: upright, screws pointing forwards.
+
+    :param point: RAS, mm: the implant's origin.
+    :returns: ``(4, 4)``, implant frame -> RAS.
+    """
+    forwards = isinstance(implant, PedicleScrew | BoneScrew)
+    axis = np.array([0.0, 1.0, 0.0] if forwards else [0.0, 0.0, 1.0])
+    # +x is medial in hip implants: to the patient's right on the left side.
+    right = np.array([-1.0 if getattr(implant, "side", "left") == "right" else 1.0, 0.0, 0.0])
+    start = np.asarray(point, dtype=float)
+    up = np.array([0.0, 0.0, 1.0])
+    return axis_placement(start, start + axis, up if forwards else right)
 
 
 def set_implant(one: SceneImplant, implant: Implant) -> None:

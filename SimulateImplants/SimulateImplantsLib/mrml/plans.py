@@ -9,10 +9,10 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
-from ..implants import PedicleScrew, Rod, UserMesh
+from ..implants import FemoralHead, HipStem, PedicleScrew, Rod, UserMesh
 from ..placement.plan import PlacementPlan, PlannedImplant
 from .lines import add_line, can_have_line
-from .nodes import add_implant, new_construct
+from .nodes import add_implant, new_construct, set_matrix
 from .rods import OVERHANG, set_screws
 from .scene_implant import SceneImplant, implants_of
 
@@ -56,6 +56,8 @@ def add_plan(scene: Any, plan: PlacementPlan, *, like: Any = None) -> list[Scene
         for one in made:
             if one.kind == Rod.kind:
                 _hold(one, made)
+            elif one.kind == FemoralHead.kind:
+                _put_on_stem(one, made)
     return made
 
 
@@ -81,6 +83,16 @@ def planned(one: SceneImplant, relative_to: Any = None) -> PlannedImplant:
         if value:
             attributes[key] = value
     return PlannedImplant(one.implant.to_dict(), one.matrix(relative_to), attributes)
+
+
+def _put_on_stem(head: SceneImplant, others: list[SceneImplant]) -> None:
+    """A femoral head sits on the stem of its construct and moves with it."""
+    for one in others:
+        if one.kind == HipStem.kind and one.construct and one.construct == head.construct:
+            place = head.matrix()
+            head.transform.SetAndObserveTransformNodeID(one.transform.GetID())
+            set_matrix(head, place)
+            return
 
 
 def _hold(rod: SceneImplant, others: list[SceneImplant]) -> None:

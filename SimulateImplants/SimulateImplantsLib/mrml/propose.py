@@ -160,6 +160,21 @@ def named_levels(clicks: Mapping[str, np.ndarray], lowest: str = "L5") -> dict[s
     return {LEVELS[bottom - rank]: np.asarray(points[int(i)]) for rank, i in enumerate(order)}
 
 
+def levels_from_text(text: str) -> list[str] | None:
+    """Levels as people write them ("L3, L4 L5"); None, which is all of them, for no text.
+
+    :raises InputError: a word that is no level.
+    """
+    words = text.replace(",", " ").replace(";", " ").split()
+    levels = []
+    for word in words:
+        level = level_of(word)
+        if level not in LEVELS:
+            raise InputError(f"'{word}' is no vertebra: write levels such as L3 L4 L5, or nothing")
+        levels.append(level)
+    return levels or None
+
+
 def labelled_levels(labels: Mapping[str, np.ndarray]) -> list[str]:
     """The vertebrae among named masks, from the head down."""
     return list(vertebra_masks(labels))

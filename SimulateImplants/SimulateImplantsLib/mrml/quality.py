@@ -30,6 +30,10 @@ TABLE_ATTRIBUTE = PREFIX + "quality"
 """Node attribute of the table node."""
 _TEXT, _NUMBER = "text", "number"
 
+VERTICES_APART_MM = 0.5
+"""Two surfaces with vertices this close touch: the vertices of each are about 1 mm apart."""
+_CAPSULES = ("pedicle-screw", "rod")
+
 
 @dataclass(frozen=True)
 class QualityRow:
@@ -257,8 +261,10 @@ def _touching(chosen: list[SceneImplant], ct_node: Any) -> dict[str, tuple[str, 
     """Model id -> names of what it runs into; surfaces of the user's own are left out."""
     checked = [one for one in chosen if one.kind != UserMesh.kind]
     names: dict[str, tuple[str, ...]] = {}
-    for pair in collisions([planned(one, ct_node) for one in checked]):
-        if joined(checked[pair.first], checked[pair.second]):
+    for pair in collisions([planned(one, ct_node) for one in checked], VERTICES_APART_MM):
+        both = checked[pair.first], checked[pair.second]
+        # Only the gap between two surfaces, measured at their vertices, never gets negative.
+        if joined(*both) or (pair.gap_mm > 0 and any(one.kind in _CAPSULES for one in both)):
             continue
         for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
             key = checked[one].model.GetID()
