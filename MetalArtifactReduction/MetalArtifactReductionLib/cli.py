@@ -118,19 +118,6 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def chosen_device(name: str) -> str:
-    """``auto`` as a device's name; any other name is checked."""
-    from .tomography import as_device
-
-    if name != "auto":
-        return str(as_device(name))
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 @contextmanager
 def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
     """A bar on the error stream that a library function can report to."""
@@ -294,10 +281,11 @@ def _correct(options: argparse.Namespace) -> None:
     from .inpainting.registry import create_inpainter
     from .metal import segment_metal
     from .outputs import written_together
+    from .tomography import as_device
     from .volume import write_volume
     from .volume_io import check_output, read_mask, write_array_like
 
-    device = chosen_device(options.device)
+    device = str(as_device(options.device))
     inpainter = create_inpainter(options.method)
     volume = _read(options)
     outputs = list(filter(None, (options.output, options.change_map, options.metal)))

@@ -1,0 +1,48 @@
+"""Commands that this package adds to ``mar`` (entry point ``metal_artifact_reduction.commands``)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
+
+
+def add_commands(commands: Any) -> None:
+    """Called by ``mar`` with its sub-parsers."""
+    _add_demo(commands)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "demo",
+        _demo,
+        "see the whole job on a phantom, or on a CT of yours, with known truth",
+        "Puts a hip prosthesis into a phantom pelvis (or rods into the thickest bones of --input), "
+        "simulates the scan with its artifacts, finds the metal, corrects it by each method, and "
+        "writes volumes, a scene for 3D Slicer, a picture and a table.",
+    )
+    parser.add_argument("--input", type=Path, metavar="CT", help="a CT without metal")
+    parser.add_argument(
+        "--output", type=Path, default=Path("mar-demo"), help="new folder (default: mar-demo)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the phantom and the noise")
+    add_compute_options(parser)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.tomography import as_device
+    from MetalArtifactReductionLib.volume import read_volume
+
+    from .demo import run_demo
+
+    device = str(as_device(options.device))
+    volume = None if options.input is None else read_volume(options.input)
+    with progress_bar("demo", options.quiet) as progress:
+        result = run_demo(
+            options.output, volume, seed=options.seed, device=device, progress=progress
+        )
+    print(result.table)
+    print(f"\nLook at {result.picture}; the volumes and scene.mrb for 3D Slicer lie beside it.")
