@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 COMMANDS_GROUP = "metal_artifact_reduction.commands"
 
+RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
+"""As in ``recombination``, the default first; that module would load torch before ``--help``."""
+
 DESCRIPTION = """\
 Metal artifact reduction for CT that exists only as images: DICOM, NIfTI, NRRD or MetaImage in,
 corrected volume out. Not a medical device.
@@ -238,9 +241,6 @@ def _metal_table(found: Any) -> str:
 
 
 def _add_correct(commands: Any) -> None:
-    from .correction import CorrectionParameters
-    from .recombination import RECONSTRUCTIONS
-
     parser = add_command(
         commands,
         "correct",
@@ -258,7 +258,7 @@ def _add_correct(commands: Any) -> None:
     parser.add_argument(
         "--reconstruction",
         choices=RECONSTRUCTIONS,
-        default=CorrectionParameters.reconstruction,
+        default=RECONSTRUCTIONS[0],
         help="how the filled sinogram becomes the image (default: %(default)s)",
     )
     _add_metal_options(parser).add_argument(

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .protocol import Inpainter
+
+if TYPE_CHECKING:
+    from .protocol import Inpainter
 
 
 @dataclass(frozen=True)
