@@ -1,0 +1,1 @@
+"""Parts of the Slicer module that need Slicer itself; not for use elsewhere."""

@@ -1,0 +1,137 @@
+"""Fill and read the panel's tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+_READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
+
+
+def set_up_implants_table(table: Any) -> None:
+    """Columns of the table of implants."""
+    titles = [_("Implant"), _("Size"), _("Level"), _("Side"), _("Grade"), _("Breach"), _("Note")]
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(titles)
+    table.horizontalHeader().setStretchLastSection(True)
+    table.verticalHeader().hide()
+
+
+def fill_implants_table(
+    table: Any, implants: Sequence[Any], sizes: Sequence[str], rows: Mapping[str, Any]
+) -> None:
+    """One row an implant; the selection stays.
+
+    :param implants: ``SceneImplant``.
+    :param rows: model node id -> ``QualityRow`` of the last measurement.
+    """
+    selected = set(selected_ids(table))
+    blocked = table.blockSignals(True)
+    table.setRowCount(len(implants))
+    for index, (one, size) in enumerate(zip(implants, sizes, strict=True)):
+        node_id = one.model.GetID()
+        row = rows.get(node_id)
+        note = one.problem or (quality_note(row) if row else "")
+        texts = (
+            one.name,
+            size,
+            one.level,
+            one.side,
+            row.grade if row else "",
+            breach_text(row) if row else "",
+            note,
+        )
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            item.setFlags(_READ_ONLY)
+            item.setToolTip(text if column in (0, len(texts) - 1) else "")
+            if column == 0:
+                item.setData(qt.Qt.UserRole, node_id)
+            table.setItem(index, column, item)
+        if node_id in selected:
+            for column in range(len(texts)):
+                table.item(index, column).setSelected(True)
+    table.blockSignals(blocked)
+    table.resizeColumnsToContents()
+
+
+def selected_ids(table: Any) -> list[str]:
+    """Model node ids of the selected rows, from the top."""
+    rows = sorted(index.row() for index in table.selectionModel().selectedRows())
+    return [table.item(row, 0).data(qt.Qt.UserRole) for row in rows]
+
+
+def select_ids(table: Any, node_ids: Sequence[str]) -> None:
+    """Select the rows of these implants."""
+    for row in range(table.rowCount):
+        chosen = table.item(row, 0).data(qt.Qt.UserRole) in node_ids
+        for column in range(table.columnCount):
+            table.item(row, column).setSelected(chosen)
+
+
+def breach_text(row: Any) -> str:
+    """How far and where a screw comes out of the bone."""
+    if math.isnan(row.breach_mm):
+        return ""
+    if row.breach_mm <= 0:
+        return _("none")
+    return f"{row.breach_mm:.1f} mm {row.breach_direction}"
+
+
+def quality_note(row: Any) -> str:
+    """The rest of the measures in a line."""
+    parts = []
+    if not math.isnan(row.share_in_bone):
+        parts.append(_("{share:.0f} % in bone").format(share=100 * row.share_in_bone))
+    if not math.isnan(row.mean_hu):
+        parts.append(_("mean {hu:.0f} HU").format(hu=row.mean_hu))
+    if row.touches:
+        parts.append(_("touches {names}").format(names=", ".join(row.touches)))
+    if row.note:
+        parts.append(row.note)
+    return "; ".join(parts)
+
+
+def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -> None:
+    """Name and value of each parameter of one implant; values can be edited.
+
+    :param implant: ``Implant`` or None.
+    :param ranges: parameter -> ``ParameterRange``, for the tooltips.
+    """
+    blocked = table.blockSignals(True)
+    values = {}
+    if implant is not None and implant.kind != "user-mesh":
+        values = {
+            name: value
+            for name, value in implant.to_dict().items()
+            if isinstance(value, (int, float, str, bool)) and name != "kind"
+        }
+    table.setRowCount(len(values))
+    for index, (name, value) in enumerate(values.items()):
+        title = qt.QTableWidgetItem(name)
+        title.setFlags(_READ_ONLY)
+        cell = qt.QTableWidgetItem(f"{value:g}" if isinstance(value, float) else str(value))
+        if name in ranges:
+            limits = ranges[name]
+            hint = f"{limits.minimum:g} ... {limits.maximum:g} {limits.unit}\n{limits.source}"
+            title.setToolTip(hint)
+            cell.setToolTip(hint)
+        table.setItem(index, 0, title)
+        table.setItem(index, 1, cell)
+    table.blockSignals(blocked)
+
+
+def edited_value(text: str, now: Any) -> Any:
+    """What the user typed, as the type that the parameter has; the library checks the rest."""
+    if isinstance(now, bool):
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
+    if isinstance(now, (int, float)):
+        try:
+            return float(text.replace(",", "."))
+        except ValueError:
+            return text
+    return text.strip()
