@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from .fast_length import fast_length
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann", "sharp"]
 WINDOWS: tuple[str, ...] = get_args(Window)
@@ -34,7 +35,7 @@ def ramp_response(
         )
     if not 0 < cutoff <= 1:
         raise InputError(f"filter cut-off {cutoff} is not in (0, 1]; 1 keeps the whole band")
-    samples = 1 << int(np.ceil(np.log2(2 * bins)))
+    samples = fast_length(2 * bins)
     k = np.fft.fftfreq(samples, 1 / samples)
     odd = k % 2 == 1
     kernel = np.zeros(samples)
@@ -54,7 +55,16 @@ def ramp_response(
 
 
 def filter_sinogram(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
-    """Convolve each view of ``(slices, views, bins)`` with the kernel of ``response``."""
-    samples = 2 * (len(response) - 1)
-    spectrum = torch.fft.rfft(sinogram, n=samples, dim=-1) * response
-    return torch.fft.irfft(spectrum, n=samples, dim=-1)[..., : sinogram.shape[-1]]
+    """Convolve each view of ``(slices, views, bins)`` with the kernel of ``response``.
+
+    On the CPU slice by slice: the padded spectra of more would not stay in its caches.
+    """
+    samples, bins = 2 * (len(response) - 1), sinogram.shape[-1]
+
+    def convolved(views: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft(views, n=samples, dim=-1) * response
+        return torch.fft.irfft(spectrum, n=samples, dim=-1)[..., :bins]
+
+    if sinogram.device.type != "cpu" or len(sinogram) == 1:
+        return convolved(sinogram)
+    return torch.stack([convolved(one) for one in sinogram])

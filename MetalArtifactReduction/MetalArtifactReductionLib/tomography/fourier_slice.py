@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.special import i0
 
+from .fast_length import fast_length
 from .geometry import ImageGrid
 from .interpolation import TapMatrix
 
@@ -35,26 +36,13 @@ def kaiser_bessel_transform(f: np.ndarray, taps: int, beta: float) -> np.ndarray
     return (taps * np.sinc(z / np.pi) / i0(beta)).real
 
 
-def _oversampled_length(pixels: int, oversampling: float) -> int:
-    """Smallest even length >= ``oversampling * pixels`` with factors 2, 3, 5 only (fast FFT)."""
-    length = max(2 * math.ceil(oversampling * pixels / 2), 2 * WINDOW_TAPS)
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 2
-
-
 class _Axis:
     """One image axis on the oversampled Fourier grid."""
 
     def __init__(self, pixels: int, oversampling: float) -> None:
         self.pixels = pixels
         self.origin = pixels // 2
-        self.length = _oversampled_length(pixels, oversampling)
+        self.length = fast_length(max(oversampling * pixels, 2 * WINDOW_TAPS))
         sigma = self.length / pixels
         self.beta = math.pi * math.sqrt((WINDOW_TAPS / sigma) ** 2 * (sigma - 0.5) ** 2 - 0.8)
         position = (np.arange(pixels) - self.origin) / self.length
@@ -104,7 +92,7 @@ class FourierSlice:
 
         # A period longer than the image's shadow: nothing wraps around the detector.
         needed = max(bins, math.ceil(grid.diagonal_mm / bin_mm) + 2)
-        self.period = _oversampled_length(needed, 1.0)
+        self.period = fast_length(needed)
         corner = math.hypot(0.5 / row_mm, 0.5 / col_mm)
         limit = corner if cutoff_per_mm is None else min(cutoff_per_mm, corner)
         self.radial = min(self.period // 2 + 1, int(limit * self.period * bin_mm * (1 + 1e-9)) + 1)
