@@ -54,10 +54,10 @@ class CorrectionParameters:
     """Choices that no method has for itself.
 
     :param reconstruction: one of :data:`.recombination.RECONSTRUCTIONS`. The default has the
-        smallest error: on 13 simulated slices (fan beam, 120 kVp; hips, nails, screws, rods, clips), RMSE
-        in HU over the body / within 20 pixels of metal, NMAR from the image alone: ``"replace"``
-        64 / 245, ``"add-change"`` 69 / 252, ``"frequency-split"`` 81 / 354 (uncorrected 210 / 620,
-        linear interpolation 71 / 260). The others keep more of the original's texture.
+        smallest error: RMSE in HU over the body / within 20 pixels of metal, NMAR from the image
+        alone, mean of 13 simulated slices (fan beam, 120 kVp; hips, nails, screws, rods, clips):
+        ``"replace"`` 64 / 245, ``"add-change"`` 69 / 252, ``"frequency-split"`` 81 / 354;
+        uncorrected 210 / 620. The others keep more of the original's texture.
     :param trace: what counts as a ray through metal.
     :param window: filter window of the reconstruction; ``"ramp"`` keeps the resolution.
     """

@@ -100,8 +100,10 @@ def evaluate(
     :param streak_region: default: ``near_metal``.
     :param noise_region: default: the flattest tenth of the soft tissue more than 20 pixels from
         metal, flat as the reference shows it.
-    :param soft_edges: default: where fat and muscle meet in the reference, near metal.
-    :param bone_edges: default: where soft tissue and bone meet in the reference, near metal.
+    :param soft_edges: default: where fat and muscle meet in the reference, near metal if they do
+        there.
+    :param bone_edges: default: where soft tissue and bone meet in the reference, near metal if they
+        do there.
     :param metal_threshold_hu: default: 250 HU above the highest value near metal in the reference,
         2000 HU at most.
     :param reference_metal: the truth that the image's metal volume is compared with; default: half
@@ -121,8 +123,12 @@ def evaluate(
     near = tissue & (close if near_metal is None else _volume(near_metal) > 0)
     streaks = near if streak_region is None else tissue & (_volume(streak_region) > 0)
     quiet = _region(noise_region, tissue, lambda: flat_region(reference, tissue & ~close))
-    soft = _region(soft_edges, tissue, lambda: edges(reference, near, -250.0, -30.0, 150.0))
-    bony = _region(bone_edges, tissue, lambda: edges(reference, near, -150.0, BONE_HU, 3000.0))
+    soft = _region(
+        soft_edges, tissue, lambda: _edges_near(reference, near, tissue, -250.0, -30.0, 150.0)
+    )
+    bony = _region(
+        bone_edges, tissue, lambda: _edges_near(reference, near, tissue, -150.0, BONE_HU, 3000.0)
+    )
 
     error = image.astype(np.float64) - reference
     mse = _mean(error[tissue] ** 2)
@@ -184,8 +190,11 @@ def edge_strength(image: np.ndarray, region: np.ndarray) -> float:
 
 def sobel_magnitude(image: np.ndarray) -> np.ndarray:
     """Gradient magnitude by Sobel filters in the slice plane, HU a pixel."""
-    values = image.astype(np.float32)
-    return np.hypot(ndimage.sobel(values, axis=-2), ndimage.sobel(values, axis=-1)) / 8.0
+    out = np.empty(image.shape, dtype=np.float32)
+    # Slice by slice: on a volume scipy's filter would also smooth across slices.
+    for magnitude, layer in zip(out, image.astype(np.float32), strict=True):
+        np.hypot(ndimage.sobel(layer, axis=0), ndimage.sobel(layer, axis=1), out=magnitude)
+    return out / 8.0
 
 
 def within_pixels(mask: np.ndarray, pixels: float) -> np.ndarray:
@@ -218,6 +227,14 @@ def edges(
         ndimage.maximum_filter(smooth, size) < highest
     )
     return where & border & limits
+
+
+def _edges_near(
+    image: np.ndarray, near: np.ndarray, tissue: np.ndarray, *limits: float
+) -> np.ndarray:
+    """Borders near metal, or in all of the body where there are none near metal."""
+    border = edges(image, tissue, *limits)
+    return border & near if (border & near).any() else border
 
 
 def _ssim(image: np.ndarray, reference: np.ndarray, where: np.ndarray) -> float:

@@ -36,8 +36,8 @@ class CleanUpParameters:
     surface_volume_mm3: float = 300.0
     clip_reach_mm: float = 6.0
     clip_hu: float = 1500.0
-    streak_volume_mm3: float = 30.0
-    streak_reach_mm: float = 50.0
+    streak_volume_mm3: float = 15.0
+    streak_reach_mm: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,14 @@ def propose_threshold(hu: np.ndarray) -> float:
 def clip_level(hu: np.ndarray) -> float | None:
     """Where the HU scale is cut off: above it, values say "metal" and nothing more.
 
-    Either many voxels share the highest value, or the highest value lies where 12-bit scales end
-    (3071 HU, spread by resampling).
+    The top of the scale is within 12 bits (4095 HU), and either many voxels share the highest value
+    or it lies where most such scales end (3071 HU, spread by resampling).
 
     :param hu: values in HU.
     :returns: the level from which a value counts as clipped; None for a scale that is not clipped.
     """
     top = float(hu.max())
-    if top >= 2000.0 and int((hu >= top).sum()) >= _FEWEST_VOXELS:
+    if 2000.0 <= top <= 4095.0 and int((hu >= top).sum()) >= _FEWEST_VOXELS:
         return 0.98 * top
     if 2900.0 <= top <= 3500.0:
         return 0.98 * min(top, CLIP_HU)
