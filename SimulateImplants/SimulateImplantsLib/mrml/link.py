@@ -196,6 +196,8 @@ class ImplantLink:
         one = implant_of_node(node)
         if one is not None:
             self.refresh()
+            if node.IsA("vtkMRMLMarkupsLineNode"):
+                self._observe(node)  # its implant refers to it only once it has an id
             self._tell(one)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

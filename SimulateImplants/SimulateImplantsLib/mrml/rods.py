@@ -26,6 +26,7 @@ OVERHANG = PREFIX + "overhang_mm"
 """Attribute of a rod: how far it reaches beyond its first and last screw."""
 
 SEEN_MM, SEEN_DEG = 0.05, 0.5
+SAME_MM = 0.01
 
 
 def add_rod(
@@ -309,10 +310,10 @@ def _show_facing(screws: Sequence[SceneImplant], turned: Sequence[PedicleScrew])
 
 
 def _same_rod(one: Rod, other: Rod) -> bool:
-    """Whether two rods are the same but for rounding: a construct that moves as a whole."""
+    """Whether two rods are the same but for the fit's tolerance: a construct moved as a whole."""
     first, second = np.array(one.path_mm), np.array(other.path_mm)
     return (
         (one.diameter_mm, one.material) == (other.diameter_mm, other.material)
         and first.shape == second.shape
-        and bool(np.allclose(first, second, rtol=0, atol=1e-6))
+        and bool(np.allclose(first, second, rtol=0, atol=SAME_MM))
     )
