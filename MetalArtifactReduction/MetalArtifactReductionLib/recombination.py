@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 
 from .inpainting.prior import gaussian_smooth
+from .metal.neighbourhood import largest_around, metal_window, widened
 from .physics.attenuation import mu_to_hu
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
@@ -60,7 +60,7 @@ def recombine(
         sigma = [SPLIT_SIGMA_MM / s for s in spacing_mm]
         metal = metal_fraction > 0
         # Without the metal itself, whose edge would leak into the high frequencies around it.
-        original = torch.where(_widened(metal), replaced, original_hu)
+        original = torch.where(widened(metal, (1, 1)), replaced, original_hu)
         difference = original - replaced
         high = difference - gaussian_smooth(difference, sigma)
         return replaced + _closeness(metal, spacing_mm) * high
@@ -82,12 +82,17 @@ def put_metal_back(
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1.
     """
-    peak = original_hu.masked_fill(metal_fraction <= 0, -1024.0)[:, None]
-    metal_hu = F.max_pool2d(peak, 5, stride=1, padding=2)[:, 0]
-    mixed = free_of_metal_hu + metal_fraction * (metal_hu - free_of_metal_hu)
-    mixed = torch.minimum(mixed, torch.maximum(original_hu, free_of_metal_hu))
-    mixed = torch.where(metal_fraction >= 1, original_hu, mixed)
-    return torch.where(metal_fraction > 0, mixed, free_of_metal_hu)
+    window = metal_window(metal_fraction > 0, (2, 2))
+    out = free_of_metal_hu.clone()
+    if window is None:
+        return out
+    free, original, fraction = (x[window] for x in (out, original_hu, metal_fraction))
+    metal_hu = largest_around(original.masked_fill(fraction <= 0, -1024.0), (2, 2))
+    mixed = free + fraction * (metal_hu - free)
+    mixed = torch.minimum(mixed, torch.maximum(original, free))
+    mixed = torch.where(fraction >= 1, original, mixed)
+    out[window] = torch.where(fraction > 0, mixed, free)
+    return out
 
 
 def restore_padding(corrected_hu: np.ndarray, original_hu: np.ndarray) -> np.ndarray:
@@ -110,11 +115,6 @@ def restore_padding(corrected_hu: np.ndarray, original_hu: np.ndarray) -> np.nda
             padding |= np.isin(labels, at_corners)
         layer[padding] = original[padding]
     return out
-
-
-def _widened(metal: torch.Tensor) -> torch.Tensor:
-    """One pixel more on every side."""
-    return F.max_pool2d(metal[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
 
 
 def _closeness(metal: torch.Tensor, spacing_mm: tuple[float, float]) -> torch.Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from ..tomography import Projector, metal_path_mm
+from .neighbourhood import inside
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ def metal_trace(
     :returns: bool ``(slices, views, bins)``.
     """
     parameters = parameters or TraceParameters()
-    metal = (fraction > 0).float()
-    inside = -F.max_pool2d(-metal[:, None], 3, stride=1, padding=1)[:, 0]
-    path = metal_path_mm(projector, fraction * (1 - inside))
+    outline = fraction.masked_fill(inside(fraction > 0), 0.0)
+    path = metal_path_mm(projector, outline)
     return trace_from_path(path, parameters.minimal_path_mm(projector), parameters.dilation_bins)
 
 
