@@ -187,6 +187,28 @@ def read_mask(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
     return _fraction(_on_grid(path, array, ijk_to_ras, like), path)
 
 
+def read_labels(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
+    """Read a label volume that lies on the grid of a CT, with the labels as they are.
+
+    :param path: as in :func:`read_mask`.
+    :param like: the CT.
+    :returns: whole numbers of the file's own type (int32 where that was a float), of any sign,
+        ``(slices, rows, cols)``.
+    :raises InputError: another geometry, or values that are no labels.
+    """
+    path = Path(path)
+    _check_readable(path)
+    if _is_dicom(path):
+        raise InputError(f"{path}: DICOM cannot be labels; export them as .nii.gz or .nrrd")
+    array, ijk_to_ras, _, _ = _read_array(path)
+    labels = _on_grid(path, array, ijk_to_ras, like)
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or not (labels == np.rint(labels)).all():
+            raise InputError(f"{path}: broken values are no labels; give whole numbers 0, 1, 2 ...")
+        labels = labels.astype(np.int32)
+    return np.ascontiguousarray(labels)
+
+
 def _on_grid(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, like: CTVolume) -> np.ndarray:
     """The array permuted and flipped onto the volume's grid; raises where that is impossible."""
     axes = acquisition_axes(ijk_to_ras)

@@ -1,4 +1,4 @@
-"""Commands that this package adds to ``mar`` (entry point ``metal_artifact_reduction.commands``)."""
+"""Commands that this package adds to ``mar`` (its entry-point group names this module)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import Any
 
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
 
+from .commands.place import add_place
+from .commands.simulate import add_simulate
+from .commands.voxelise import add_voxelise
+
 
 def add_commands(commands: Any) -> None:
     """Called by ``mar`` with its sub-parsers."""
+    add_place(commands)
+    add_voxelise(commands)
+    add_simulate(commands)
     _add_demo(commands)
 
 

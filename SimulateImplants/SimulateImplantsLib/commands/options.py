@@ -1,0 +1,170 @@
+"""Options and small steps that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MetalArtifactReductionLib.errors import InputError
+
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
+    from MetalArtifactReductionLib.volume import CTVolume
+
+MODELS = ("physics", "trace-maximum", "missing-trace")
+"""As in ``physics.simulation``, which would load torch before ``--help``."""
+
+PRESETS = (
+    "reference",
+    "low-dose",
+    "high-dose",
+    "80-kvp",
+    "140-kvp",
+    "extended-scale",
+    "beam-hardening-only",
+    "monoenergetic",
+    "parallel",
+    "wide-field",
+)
+"""As in ``physics.acquisition``."""
+
+_POINT = re.compile(r"^-[\d.][\d.eE+\-]*(,[\d.eE+\-]+)*$")
+
+
+def allow_negative_points(parser: argparse.ArgumentParser) -> None:
+    """Let ``--at -31.5,12,-840`` be a value, as argparse lets ``-31.5``."""
+    parser._negative_number_matcher = _POINT
+
+
+def add_ct(parser: argparse.ArgumentParser, metavar: str = "CT") -> None:
+    """The clean CT and the choice among several series."""
+    parser.add_argument(
+        "ct", type=Path, metavar=metavar, help="CT without metal: a file, or a folder of DICOM"
+    )
+    parser.add_argument(
+        "--series", help="of a folder with several series: UID, number or description"
+    )
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """``--format``."""
+    parser.add_argument(
+        "--format",
+        metavar="SUFFIX",
+        help="of the volumes: .nii.gz, .nrrd or .mha (default: as the CT; .nrrd for DICOM)",
+    )
+
+
+def add_acquisition(parser: argparse.ArgumentParser) -> None:
+    """How the scan is simulated."""
+    group = parser.add_argument_group("the simulated scan")
+    group.add_argument(
+        "--model",
+        choices=MODELS,
+        help="physics: polychromatic scan with noise and scatter (default); trace-maximum: the "
+        "metal trace filled with the sinogram's maximum; missing-trace: its data lost",
+    )
+    group.add_argument(
+        "--preset", metavar="NAME", help=f"scanner: {', '.join(PRESETS)} (default: {PRESETS[0]})"
+    )
+    group.add_argument("--kvp", type=float, help="tube voltage, 80 to 140")
+    group.add_argument(
+        "--photons",
+        type=photons,
+        metavar="N",
+        help="photons a ray: the dose, 4e6 in the reference scan; 'none' for no noise",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other parameter of the acquisition, such as views=720 or window=hann",
+    )
+
+
+def photons(text: str) -> float | str:
+    """A number of photons, or "none"."""
+    if text.lower() == "none":
+        return "none"
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
+
+
+def acquisition_of(
+    preset_name: str | None, kvp: float | None, photons_per_ray: Any, changes: Iterable[str]
+) -> AcquisitionParameters:
+    """A preset with the changes of the options, checked.
+
+    :param changes: ``name=value``; the value is JSON, or text.
+    :raises InputError: unknown preset or parameter, or a value out of range.
+    """
+    import json
+
+    from MetalArtifactReductionLib.physics.acquisition import preset
+
+    values: dict[str, Any] = {}
+    if kvp is not None:
+        values["kvp"] = kvp
+    if photons_per_ray is not None:
+        values["photons_per_ray"] = None if photons_per_ray == "none" else photons_per_ray
+    for change in changes:
+        name, equals, text = (part.strip() for part in change.partition("="))
+        if not equals or not name:
+            raise InputError(f"--set {change!r} is not NAME=VALUE, as in views=720")
+        try:
+            values[name] = json.loads({"none": "null", "None": "null"}.get(text, text))
+        except json.JSONDecodeError:
+            values[name] = text
+    try:
+        return preset(preset_name or PRESETS[0], **values)
+    except TypeError as error:
+        raise InputError(f"a parameter of the acquisition is of the wrong kind: {error}") from None
+
+
+def whole_number(text: str) -> int:
+    """Zero or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """One or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def point(text: str) -> tuple[float, float, float]:
+    """``R,A,S`` in mm."""
+    import math
+
+    try:
+        r, a, s = (float(part) for part in text.split(","))
+    except ValueError:
+        r = math.nan
+    if not all(map(math.isfinite, (r,) if math.isnan(r) else (r, a, s))):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a point R,A,S in mm, as 31.5,-12,840")
+    return r, a, s
+
+
+def read_ct(path: Path, series: str | None) -> CTVolume:
+    """The CT; what is unusual about it goes to the error stream."""
+    from MetalArtifactReductionLib.volume import read_volume
+
+    volume = read_volume(path, series=series)
+    note(volume.source.warnings if volume.source else ())
+    return volume
+
+
+def note(messages: Iterable[str]) -> None:
+    """Sentences for the user on the error stream."""
+    for message in messages:
+        print(f"mar: note: {' '.join(message.split())}", file=sys.stderr)

@@ -1,0 +1,188 @@
+"""``mar place``: implants proposed for a patient's bones, or a plausible variant, as a plan."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.errors import InputError
+
+from .options import add_ct, note, point, read_ct
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from MetalArtifactReductionLib.volume import CTVolume
+
+KINDS = ("spine", "total-hip", "short-nail", "long-nail")
+"""As in ``patient_plans``, which would load scipy before ``--help``."""
+
+_TEXT = (
+    "Bones come from a segmentation with named vertebrae and femora (TotalSegmentator's names are "
+    "known), or from one click in each vertebral body or femoral head. Writes a plan for mar "
+    "voxelise, mar simulate and 3D Slicer, and prints how well each implant lies. Example: "
+    "mar place ct.nii.gz plan.json --click L3=2,35,-610 --click L4=1,38,-645"
+)
+
+
+def add_place(commands: Any) -> None:
+    """Add the command to ``mar``."""
+    parser = add_command(commands, "place", _place, "propose implants for the bones of a CT", _TEXT)
+    add_ct(parser)
+    parser.add_argument("output", type=Path, metavar="OUTPUT.json", help="plan to write")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default=KINDS[0],
+        help="screws and rods; stem, head and cup; or a femoral nail (default: %(default)s)",
+    )
+    add_bones(parser)
+    parser.add_argument(
+        "--levels", metavar="L2-L5", help="of the labelled vertebrae: L2-L5, or L3,L4,S1"
+    )
+    parser.add_argument("--sides", choices=("left", "right", "both"), default="both")
+    parser.add_argument("--no-rods", action="store_true", help="screws only")
+    parser.add_argument(
+        "--rod-diameter", type=float, default=5.5, metavar="MM", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--material", metavar="NAME", default="Ti6Al4V", help="Ti6Al4V (default), CoCrMo, 316L, ..."
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing plan")
+    add_quiet(parser)
+
+
+def add_bones(parser: argparse.ArgumentParser) -> None:
+    """Where the bones are."""
+    group = parser.add_argument_group("the bones")
+    group.add_argument(
+        "--segmentation",
+        type=Path,
+        metavar="FILE",
+        help="labels on the CT's grid, or a folder of masks such as vertebrae_L1.nii.gz",
+    )
+    group.add_argument(
+        "--labels",
+        metavar="NAMES",
+        help="names of the labels: a CSV (label,name), a JSON, or totalsegmentator",
+    )
+    group.add_argument(
+        "--click",
+        type=click,
+        action="append",
+        default=[],
+        metavar="L3=R,A,S",
+        help="point in a vertebral body, or hip=R,A,S in a femoral head; mm, RAS",
+    )
+    group.add_argument(
+        "--bone-threshold",
+        type=float,
+        default=200.0,
+        metavar="HU",
+        help="with clicks and no segmentation: bone is brighter (default: %(default)g)",
+    )
+
+
+def click(text: str) -> tuple[str, tuple[float, float, float]]:
+    """``L3=R,A,S``."""
+    name, equals, place = text.partition("=")
+    if not equals or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=R,A,S, as in L3=2.5,-31,840")
+    return name.strip(), point(place)
+
+
+def _place(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.outputs import check_path_free, written_whole
+    from MetalArtifactReductionLib.physics.materials import material
+
+    from ..implants import Rod
+    from ..patient_plans import Bones, measure_patient, proposed_plan
+    from ..plan_quality import plan_quality, quality_records, quality_text
+
+    if options.output.suffix.lower() != ".json":
+        raise InputError(f"{options.output}: a plan is a JSON file; end the name in .json")
+    clicks = _clicks(options.click)
+    levels = parse_levels(options.levels)
+    sides = ("left", "right") if options.sides == "both" else (options.sides,)
+    metal = material(options.material).name
+    Rod(diameter_mm=options.rod_diameter)  # checks it before the work
+    check_path_free(options.output, inputs=_inputs(options), overwrite=options.force)
+    volume = read_ct(options.ct, options.series)
+    labels = labels_of(options.segmentation, options.labels, volume)
+    bones = Bones(labels, clicks, options.bone_threshold)
+    with progress_bar("placing", options.quiet) as progress:
+        patient = measure_patient(
+            volume, bones, options.kind, levels=levels, sides=sides, progress=progress
+        )
+        plan = proposed_plan(
+            patient,
+            options.kind,
+            sides=sides,
+            rods=not options.no_rods,
+            rod_diameter_mm=options.rod_diameter,
+            material=metal,
+        )
+        rows = plan_quality(plan, volume, patient.vertebrae)
+    data = plan.to_dict() | {"quality": quality_records(rows)}
+    with written_whole(options.output, overwrite=options.force) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    note(plan.warnings)
+    print(quality_text(rows))
+
+
+def labels_of(
+    segmentation: Path | None, names: str | None, volume: CTVolume
+) -> dict[str, np.ndarray]:
+    """The labels that the options name, or none."""
+    from ..label_files import read_bones
+
+    if segmentation is None:
+        if names is not None:
+            raise InputError("--labels names the labels of a --segmentation, and there is none")
+        return {}
+    if not segmentation.exists():
+        raise InputError(f"{segmentation}: no such file or folder; check the name")
+    return read_bones(segmentation, volume, names)
+
+
+def parse_levels(text: str | None) -> list[str] | None:
+    """``L2-L5`` or ``L3,L4`` as levels from the head down; None for None."""
+    if text is None:
+        return None
+    from ..placement.levels import level_index, level_of
+
+    every = [
+        f"{region}{number}"
+        for region, count in (("C", 7), ("T", 12), ("L", 5), ("S", 1))
+        for number in range(1, count + 1)
+    ]
+    chosen: list[str] = []
+    for part in text.split(","):
+        ends = [level_of(end) for end in part.split("-")]
+        if len(ends) > 2 or any(end not in every for end in ends):
+            raise InputError(f"levels {text!r}: {part!r} is not a level such as L3, or L2-L5")
+        places = sorted(level_index(str(end)) for end in ends)
+        chosen += [level for level in every if places[0] <= level_index(level) <= places[-1]]
+    return sorted(set(chosen), key=level_index)
+
+
+def _clicks(
+    given: list[tuple[str, tuple[float, float, float]]],
+) -> dict[str, tuple[float, float, float]]:
+    """By name; several hips called the same get numbers, vertebrae must not."""
+    found: dict[str, tuple[float, float, float]] = {}
+    for name, place in given:
+        if name.lower() == "hip":
+            name = f"hip {len(found) + 1}"
+        if name in found:
+            raise InputError(f"--click {name} is given twice; click once into each vertebra")
+        found[name] = place
+    return found
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    paths = (options.ct, options.segmentation, options.labels)
+    return [Path(path) for path in paths if path is not None]
