@@ -72,7 +72,7 @@ def comparison_picture(
             level, wide = WINDOWS_HU[window]
             limits = {"vmin": level - wide / 2, "vmax": level + wide / 2}
             axes[row, column].imshow(image[frame], cmap="gray", aspect=aspect, **limits)
-        if difference_to is not None:
+        if difference_to is not None and title != difference_to:
             shown = axes[-1, column]
             difference = image[frame] - images[difference_to][frame]
             shown.imshow(difference, cmap="RdBu_r", vmin=-300, vmax=300, aspect=aspect)
@@ -85,6 +85,7 @@ def comparison_picture(
         one.set_xticks([])
         one.set_yticks([])
         one.spines[:].set_visible(False)
+        one.set_facecolor("black")
     with written_whole(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=110, format="png", facecolor="black")
     return Path(path)
