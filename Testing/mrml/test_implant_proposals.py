@@ -1,0 +1,402 @@
+"""Bone in a scene, implants proposed for it, and the quality of their placement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.mrml import node_from_volume
+from SimulateImplantsLib.implants import CephalomedullaryNail, HipStem, PedicleScrew
+from SimulateImplantsLib.mrml import (
+    ImplantLink,
+    add_implant,
+    bone_labels,
+    clicks_of,
+    implants_of,
+    placement_quality,
+    propose_hip,
+    propose_spine,
+    quality_table,
+    screws_of,
+    segment_bone,
+    segmentation_from_labels,
+    set_matrix,
+    split_vertebrae,
+)
+from SimulateImplantsLib.mrml.propose import levels_from_text, named_levels
+from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
+from SimulateImplantsLib.placement.geometry import axis_placement
+
+LEVELS = ("L3", "L4")
+
+
+@pytest.fixture(scope="module")
+def spine() -> Phantom:
+    return lumbar_spine_phantom(3, (2.0, 1.4, 1.4), (96, 128, 128))
+
+
+@pytest.fixture(scope="module")
+def pelvis() -> Phantom:
+    return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
+
+
+@pytest.fixture
+def ct(scene: Any, spine: Phantom) -> Any:
+    return node_from_volume(scene, spine.volume, "Spine")
+
+
+def vertebrae(phantom: Phantom) -> dict[str, np.ndarray]:
+    return {name: mask for name, mask in phantom.labels.items() if name[-2:] in LEVELS}
+
+
+def node_count(scene: Any) -> int:
+    return int(scene.GetNumberOfNodes())
+
+
+#
+# Bone
+#
+
+
+def test_segments_by_name_on_the_cts_grid(scene: Any, ct: Any, spine: Phantom) -> None:
+    node = segmentation_from_labels(scene, vertebrae(spine), ct, "Bones")
+    labels = bone_labels(node, ct)
+    assert set(labels) == {"vertebrae_L3", "vertebrae_L4"}
+    for name, mask in labels.items():
+        np.testing.assert_array_equal(mask, spine.labels[name])
+
+
+def test_segmentation_on_another_grid_is_resampled(
+    scene: Any, ct: Any, spine: Phantom, add_volume: Any
+) -> None:
+    """Every second row and column only, as of another reconstruction of the same patient."""
+    coarse = spine.volume.ijk_to_ras.copy()
+    coarse[:3, :2] *= 2.0
+    other = add_volume(spine.volume.hu[:, ::2, ::2], coarse, name="Coarse")
+    masks = {name: mask[:, ::2, ::2] for name, mask in vertebrae(spine).items()}
+    labels = bone_labels(segmentation_from_labels(scene, masks, other, "Bones"), ct)
+    for name, mask in labels.items():
+        truth = spine.labels[name]
+        assert mask.shape == truth.shape
+        dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+        assert dice > 0.85
+
+
+def test_segmentation_of_another_patient_is_refused(
+    scene: Any, ct: Any, spine: Phantom, add_volume: Any
+) -> None:
+    far = spine.volume.ijk_to_ras.copy()
+    far[:3, 3] += 5000.0
+    other = add_volume(spine.volume.hu, far, name="Other")
+    node = segmentation_from_labels(scene, vertebrae(spine), other, "Bones")
+    with pytest.raises(InputError, match="'Bones' has no bone inside volume 'Spine': choose"):
+        bone_labels(node, ct)
+    empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Nothing")
+    with pytest.raises(InputError, match="'Nothing' is empty: no bone; segment it first"):
+        bone_labels(empty, ct)
+    with pytest.raises(InputError, match="choose the segmentation of the bone"):
+        bone_labels(None, ct)
+
+
+def test_bone_by_threshold(scene: Any, ct: Any, spine: Phantom) -> None:
+    node = segment_bone(scene, ct, threshold_hu=250.0)
+    (mask,) = bone_labels(node, ct).values()
+    assert (spine.volume.hu[mask] > 250).all()
+    # All of it is bone, but for the partial volume at the bone's surface.
+    truth = ndimage.binary_dilation(spine.bone_mask())
+    assert (mask & truth).sum() / mask.sum() > 0.97
+    before = node_count(scene)
+    assert segment_bone(scene, ct, threshold_hu=400.0, into=node) is node
+    assert node_count(scene) == before
+    assert mrml.results_of(scene, ct, "bone") == [node]
+    (fewer,) = bone_labels(node, ct).values()
+    assert fewer.sum() < mask.sum()
+
+
+def test_no_bone_above_the_threshold(scene: Any, ct: Any) -> None:
+    before = node_count(scene)
+    with pytest.raises(InputError, match="above 3000 HU in 'Spine': lower the threshold"):
+        segment_bone(scene, ct, threshold_hu=3000.0)
+    assert node_count(scene) == before
+
+
+def test_clicks_are_read_in_the_cts_own_frame(scene: Any, ct: Any, add_transform: Any) -> None:
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Clicks")
+    with pytest.raises(InputError, match="nothing is clicked"):
+        clicks_of(points, ct)
+    shift = np.eye(4)
+    shift[:3, 3] = (0.0, 0.0, 100.0)
+    ct.SetAndObserveTransformNodeID(add_transform(shift).GetID())
+    points.AddControlPointWorld(1.0, 2.0, 103.0)
+    points.SetNthControlPointLabel(0, "L4")
+    (item,) = clicks_of(points, ct).items()
+    assert item[0] == "L4"
+    np.testing.assert_allclose(item[1], [1, 2, 3], atol=1e-9)
+    points.AddControlPointWorld(1.0, 2.0, 140.0)
+    points.SetNthControlPointLabel(1, "L4")
+    with pytest.raises(InputError, match="two clicked points are labelled 'L4'"):
+        clicks_of(points, ct)
+
+
+def test_levels_of_clicks() -> None:
+    points = {"a": (0, 0, 40.0), "b": (0, 5, 0.0), "c": (1, 0, 80.0)}
+    named = named_levels({k: np.array(v) for k, v in points.items()}, "L5")
+    assert {level: tuple(point) for level, point in named.items()} == {
+        "L5": (0, 5, 0.0),
+        "L4": (0, 0, 40.0),
+        "L3": (1, 0, 80.0),
+    }
+    with pytest.raises(InputError, match="'a' names no vertebra and others do"):
+        named_levels({"a": np.zeros(3), "L4": np.ones(3)})
+    with pytest.raises(InputError, match="more than vertebrae up from C1"):
+        named_levels({"a": np.zeros(3), "b": np.ones(3)}, "C1")
+    assert levels_from_text(" L3, l4 vertebrae_L5") == ["L3", "L4", "L5"]
+    assert levels_from_text("") is None
+    with pytest.raises(InputError, match="'X9' is no vertebra"):
+        levels_from_text("L3 X9")
+
+
+def test_plain_bone_is_parted_at_the_clicks(scene: Any, ct: Any, spine: Phantom) -> None:
+    truth = {t.level: t for t in spine.truth.vertebrae}
+    clicks = {level: truth[level].centre_ras for level in LEVELS}
+    node, warnings = split_vertebrae(scene, ct, {"bone": spine.bone_mask()}, clicks)
+    assert warnings == ()
+    labels = bone_labels(node, ct)
+    assert set(labels) == {"vertebrae_L3", "vertebrae_L4"}
+    for name, mask in labels.items():
+        own = spine.labels[name]
+        assert 2 * (mask & own).sum() / (mask.sum() + own.sum()) > 0.75
+    before = node_count(scene)
+    with pytest.raises(InputError, match=r"no clicked vertebra could be used: L4: .*outside"):
+        split_vertebrae(
+            scene, ct, {"bone": spine.bone_mask()}, {"L4": np.array([0.0, 0.0, 9000.0])}
+        )
+    with pytest.raises(InputError, match="no bone"):
+        split_vertebrae(scene, ct, {}, clicks)
+    assert node_count(scene) == before
+
+
+#
+# Proposals
+#
+
+
+@pytest.fixture(scope="module")
+def proposed(spine: Phantom) -> Any:
+    """A scene with the screws of two levels; made once, changed by no test."""
+    pytest.importorskip("slicer", reason="the package slicer-core is not installed")
+    scene = mrml.headless_scene()
+    node = node_from_volume(scene, spine.volume, "Spine")
+    return scene, node, propose_spine(scene, node, vertebrae(spine))
+
+
+def test_proposed_screws_lie_in_the_pedicles(proposed: Any, spine: Phantom) -> None:
+    _, node, result = proposed
+    screws = [one for one in result.implants if one.kind == "pedicle-screw"]
+    assert {(one.level, one.side) for one in screws} == {
+        (level, side) for level in LEVELS for side in ("left", "right")
+    }
+    truth = {(t.level, t.side): t for t in spine.truth.pedicles}
+    for screw in screws:
+        axis = truth[screw.level, screw.side]
+        matrix = screw.matrix(node)
+        angle = np.degrees(np.arccos(matrix[:3, 2] @ axis.direction))
+        away = np.cross(axis.isthmus_ras - matrix[:3, 3], matrix[:3, 2])
+        assert angle < 10.0
+        assert np.linalg.norm(away) < 3.0
+        assert screw.line is not None
+        assert not screw.transform.GetDisplayNode().GetEditorVisibility()
+
+
+def test_proposed_rods_follow_their_screws(proposed: Any) -> None:
+    _, _, result = proposed
+    rods = [one for one in result.implants if one.kind == "rod"]
+    assert len(rods) == 2
+    for rod in rods:
+        held = screws_of(rod)
+        assert [one.level for one in held] == ["L3", "L4"]
+        assert {one.side for one in held} == {rod.side}
+        assert {one.construct for one in held} == {rod.construct}
+
+
+def test_proposals_are_edited_like_any_implant(scene: Any, ct: Any, spine: Phantom) -> None:
+    labels = {"vertebrae_L4": spine.labels["vertebrae_L4"]}
+    link = ImplantLink(scene)
+    (screw,) = propose_spine(scene, ct, labels, sides=("left",)).implants
+    before = screw.matrix()[:3, 3]
+    line = screw.line
+    position = np.array(line.GetNthControlPointPositionWorld(0)) + np.array([0.0, -2.0, 1.0])
+    line.SetNthControlPointPositionWorld(0, *position)
+    np.testing.assert_allclose(screw.matrix()[:3, 3], before + np.array([0, -2, 1]), atol=1e-6)
+    link.stop()
+
+
+def test_proposals_that_cannot_be_made_add_nothing(scene: Any, ct: Any, spine: Phantom) -> None:
+    before = node_count(scene)
+    bone = {"bone": spine.bone_mask()}
+    with pytest.raises(InputError, match="no vertebra among the segments"):
+        propose_spine(scene, ct, bone)
+    with pytest.raises(InputError, match="level T1 is not segmented"):
+        propose_spine(scene, ct, vertebrae(spine), levels=["T1"])
+    with pytest.raises(InputError, match="no side chosen"):
+        propose_spine(scene, ct, vertebrae(spine), sides=())
+    with pytest.raises(InputError, match="no femur_left among the segments"):
+        propose_hip(scene, ct, bone)
+    with pytest.raises(InputError, match="no hip implant 'knee'"):
+        propose_hip(scene, ct, bone, "knee")
+    with pytest.raises(Cancelled):
+        propose_spine(scene, ct, vertebrae(spine), cancel=lambda: True)
+    assert node_count(scene) == before
+
+
+def test_vertebra_cut_by_the_volumes_end_warns(scene: Any, spine: Phantom) -> None:
+    level = next(t for t in spine.truth.vertebrae if t.level == "L4")
+    ijk = np.linalg.inv(spine.volume.ijk_to_ras) @ np.append(level.centre_ras, 1.0)
+    first = round(ijk[2]) - 4
+    matrix = spine.volume.ijk_to_ras.copy()
+    matrix[:3, 3] += first * matrix[:3, 2]
+    from MetalArtifactReductionLib.volume import CTVolume
+
+    node = node_from_volume(scene, CTVolume(spine.volume.hu[first:].copy(), matrix), "Cut")
+    labels = {"vertebrae_L4": spine.labels["vertebrae_L4"][first:]}
+    try:
+        warnings = propose_spine(scene, node, labels).warnings
+    except InputError as error:
+        warnings = (str(error),)
+    assert any("L4" in text and "cut by the volume's end" in text for text in warnings)
+
+
+def test_labelled_hip_gets_a_prosthesis(scene: Any, pelvis: Phantom) -> None:
+    node = node_from_volume(scene, pelvis.volume, "Pelvis")
+    result = propose_hip(scene, node, pelvis.labels, sides=("right",))
+    truth = next(hip for hip in pelvis.truth.hips if hip.side == "right")
+    kinds = [one.kind for one in result.implants]
+    assert kinds == ["hip-stem", "femoral-head", "acetabular-cup"]
+    assert {one.side for one in result.implants} == {"right"}
+    stem, head, _cup = result.implants
+    assert np.linalg.norm(head.matrix()[:3, 3] - truth.head_centre_ras) < 6.0
+    # The head sits on the stem: it moves along.
+    apart = np.linalg.inv(stem.matrix()) @ head.matrix()
+    moved = stem.matrix()
+    moved[:3, 3] += [3.0, 4.0, 5.0]
+    set_matrix(stem, moved)
+    np.testing.assert_allclose(np.linalg.inv(stem.matrix()) @ head.matrix(), apart, atol=1e-9)
+
+
+def test_clicked_hip_in_plain_bone_gets_a_nail(scene: Any, pelvis: Phantom) -> None:
+    node = node_from_volume(scene, pelvis.volume, "Pelvis")
+    truth = next(hip for hip in pelvis.truth.hips if hip.side == "left")
+    bone = {"bone": pelvis.bone_mask()}
+    clicks = {"head": truth.head_centre_ras}
+    (one,) = propose_hip(scene, node, bone, "short-nail", sides=("left",), clicks=clicks).implants
+    nail = one.implant
+    assert isinstance(nail, CephalomedullaryNail)
+    assert (one.side, nail.side) == ("left", "left")
+    # The lag screw ends in the head.
+    tip = one.matrix() @ np.append(nail.lag_tip_mm, 1.0)
+    assert np.linalg.norm(tip[:3] - truth.head_centre_ras) < truth.head_radius_mm
+
+
+#
+# Quality
+#
+
+
+def screw_along(scene: Any, truth: Any, diameter: float, aside: np.ndarray) -> Any:
+    """A screw along the true axis of a pedicle, moved aside."""
+    entry = truth.entry_ras + aside
+    return add_implant(
+        scene,
+        PedicleScrew(diameter_mm=diameter, length_mm=40),
+        axis_placement(entry, entry + truth.direction),
+    )
+
+
+def test_constructed_breaches_are_graded(scene: Any, ct: Any, spine: Phantom) -> None:
+    """Moved towards the canal by known distances from the middle of the pedicle."""
+    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L4", "left"))
+    medial = np.cross(truth.direction, [0.0, 0.0, 1.0])
+    centre = next(t for t in spine.truth.vertebrae if t.level == "L4").canal_ras
+    medial *= np.sign(medial @ (centre - truth.isthmus_ras)) / np.linalg.norm(medial)
+    wanted_mm = (-1.5, 1.0, 3.0, 5.0)
+    for wanted in wanted_mm:
+        screw_along(scene, truth, 4.0, (0.5 * truth.width_mm - 2.0 + wanted) * medial)
+    rows = placement_quality(scene, ct, vertebrae(spine))
+    for wanted, row in zip(wanted_mm, rows, strict=True):
+        assert row.breach_mm == pytest.approx(max(wanted, 0.0), abs=1.0)
+        assert row.grade in ("A" if wanted < 0 else "ABC" if wanted < 2 else "BCD")
+        if wanted > 2:
+            assert row.breach_direction == "medial"
+        # A screw without level and side gets them from where it lies.
+        assert (row.implant.level, row.implant.side) == ("L4", "left")
+    assert [row.breach_mm for row in rows] == sorted(row.breach_mm for row in rows)
+
+
+def test_quality_rows_and_table(proposed: Any, spine: Phantom) -> None:
+    scene, node, result = proposed
+    rows = placement_quality(scene, node, vertebrae(spine))
+    assert [row.implant for row in rows] == implants_of(scene)
+    assert len(rows) == len(result.implants)
+    for row in rows:
+        assert row.touches == ()  # rods in their heads are no collision
+        if row.implant.kind == "pedicle-screw":
+            assert row.grade == "A"
+            assert 0.9 < row.share_in_bone <= 1.0
+            assert 100 < row.mean_hu < 700
+            assert row.min_hu <= row.mean_hu
+            assert 0 < row.convergence_deg < 40
+        else:
+            assert np.isnan(row.breach_mm)
+    table = quality_table(scene, rows)
+    assert table.GetNumberOfRows() == len(rows)
+    titles = [table.GetTable().GetColumnName(i) for i in range(table.GetNumberOfColumns())]
+    assert titles[:5] == ["Implant", "Level", "Side", "Size", "Grade"]
+    assert table.GetCellText(0, 4) == "A"
+    assert float(table.GetTable().GetValueByName(0, "Mean HU").ToDouble()) == rows[0].mean_hu
+    assert quality_table(scene, rows[:1], into=table) is table
+    assert table.GetNumberOfRows() == 1
+
+
+def test_colliding_screws_are_named(scene: Any, ct: Any, spine: Phantom) -> None:
+    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L3", "left"))
+    first = screw_along(scene, truth, 5.0, np.zeros(3))
+    second = screw_along(scene, truth, 5.0, np.array([1.0, 0.0, 0.0]))
+    apart = screw_along(scene, truth, 5.0, np.array([0.0, 0.0, 60.0]))
+    rows = {row.implant.name: row for row in placement_quality(scene, ct)}
+    assert rows[first.name].touches == (second.name,)
+    assert rows[second.name].touches == (first.name,)
+    assert rows[apart.name].touches == ()
+
+
+def test_stem_through_a_stem_touches(scene: Any, ct: Any) -> None:
+    place = axis_placement((0, 0, 0), (0, 0, 1))
+    add_implant(scene, HipStem(), place, name="One")
+    place = place.copy()
+    place[0, 3] += 4.0
+    add_implant(scene, HipStem(), place, name="Other")
+    rows = placement_quality(scene, ct)
+    assert [row.touches for row in rows] == [("Other",), ("One",)]
+
+
+def test_quality_of_what_cannot_be_graded(scene: Any, ct: Any, spine: Phantom) -> None:
+    with pytest.raises(InputError, match="no implant in the scene"):
+        placement_quality(scene, ct)
+    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L3", "left"))
+    screw = screw_along(scene, truth, 5.0, np.zeros(3))
+    (row,) = placement_quality(scene, ct, {"bone": spine.bone_mask()})
+    assert (row.grade, row.note) == ("", "")
+    assert row.share_in_bone > 0.8
+    (row,) = placement_quality(scene, ct, {"vertebrae_L4": spine.labels["vertebrae_L4"]})
+    assert "in no labelled vertebra" in row.note
+    place = screw.matrix()
+    place[2, 3] += 900.0
+    set_matrix(screw, place)
+    (row,) = placement_quality(scene, ct, vertebrae(spine))
+    assert row.note == "partly outside the CT: not graded"
+    with pytest.raises(InputError, match="resample it to the CT's geometry"):
+        placement_quality(scene, ct, {"bone": np.ones((2, 3, 4), bool)})
