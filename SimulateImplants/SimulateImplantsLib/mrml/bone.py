@@ -133,7 +133,7 @@ def segmentation_from_labels(
             fill_image(labelmap, stored.astype(np.uint8))
             labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
             node.AddSegmentFromBinaryLabelmapRepresentation(
-                labelmap, segment_name, list(BONE_COLOR)
+                labelmap, segment_name, list(BONE_COLOR), segment_name
             )
         node.CreateClosedSurfaceRepresentation()
     return node
