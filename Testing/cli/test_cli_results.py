@@ -321,7 +321,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         [sys.executable, *map(str, command), "--batch-slices", "1", "--device", "cpu"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",  # the bar; the locale may be C
     ) as process:
         assert process.stderr is not None
         told = ""
