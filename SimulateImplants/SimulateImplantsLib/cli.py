@@ -8,6 +8,7 @@ from typing import Any
 
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
 
+from .commands.dataset import add_dataset
 from .commands.place import add_place
 from .commands.simulate import add_simulate
 from .commands.voxelise import add_voxelise
@@ -18,6 +19,7 @@ def add_commands(commands: Any) -> None:
     add_place(commands)
     add_voxelise(commands)
     add_simulate(commands)
+    add_dataset(commands)
     _add_demo(commands)
 
 

@@ -27,6 +27,7 @@ from .placement.propose import (
     propose_screws_from_clicks,
     spine_plan,
 )
+from .placement.samplers import HipSampling, sample_hip_plan, sample_spine_plan
 
 KINDS = ("spine", "total-hip", "short-nail", "long-nail")
 BONE_HU = 200.0
@@ -169,6 +170,27 @@ def proposed_plan(
         parameters=joined.parameters,
         warnings=(*warnings, *joined.warnings),
     )
+
+
+def sampled_plan(patient: Patient, kind: str, seed: int, index: int = 0) -> PlacementPlan:
+    """A surgically plausible variant: levels, sides, sizes and angles drawn, slightly off the best.
+
+    :param kind: of the hip kinds the one that is drawn; a nail's length is drawn too.
+    :param seed, index: the same ones give the same variant.
+    :raises InputError: nothing measured to sample from.
+    """
+    if kind == "spine":
+        if patient.spine is None:
+            raise InputError("no vertebra was measured")
+        plan = sample_spine_plan(patient.spine, seed, index)
+    else:
+        options = HipSampling(nail_chance=0.0 if kind == "total-hip" else 1.0)
+        plan = sample_hip_plan({h.side: h for h in patient.hips}, seed, index, options)
+    if not plan.implants:
+        raise InputError(
+            "the sample holds no implant: " + ("; ".join(plan.warnings) or "try again")
+        )
+    return plan
 
 
 def _spine(

@@ -8,6 +8,7 @@ from pathlib import Path
 from MetalArtifactReductionLib.errors import InputError
 
 from .implants import UserMesh
+from .metal_in_volume import Metal
 from .placement.plan import PlacementPlan, PlannedImplant
 from .simulated_case import read_json
 from .voxelization import PlacedImplant
@@ -27,13 +28,13 @@ def read_plan(path: Path) -> PlacementPlan:
         raise InputError(f"{path}: {error}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is not a placement plan ({error}); give {_WANTED}") from None
-    if not plan.implants:
+    if not plan.implants and not plan.shapes:
         raise InputError(f"{path}: the plan holds no implants; place some first (mar place)")
     return replace(plan, implants=tuple(_beside(item, path) for item in plan.implants))
 
 
-def placed_implants(plan: PlacementPlan) -> list[PlacedImplant]:
-    """The implants of a plan, made and named.
+def metal_of(plan: PlacementPlan) -> Metal:
+    """The implants of a plan, made and named, and its shapes.
 
     :raises InputError: an implant that cannot be made; says which.
     """
@@ -44,7 +45,7 @@ def placed_implants(plan: PlacementPlan) -> list[PlacedImplant]:
             placed.append(PlacedImplant(item.make(), item.matrix, name))
         except InputError as error:
             raise InputError(f"implant {number} of the plan ({name}): {error}") from None
-    return placed
+    return Metal(placed, plan.shapes)
 
 
 def implant_name(item: PlannedImplant) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from MetalArtifactReductionLib.volume_io import (
     write_volume,
 )
 
+from .metal_in_volume import Metal, slices_of, voxelize_metal
 from .simple_shapes import shape_from_dict
-from .voxelization import PlacedImplant, voxelize
+from .voxelization import PlacedImplant
 
 RECORD = "simulation.json"
 FORMAT = 1
@@ -75,9 +76,9 @@ class SimulatedCase:
     warnings: tuple[str, ...] = ()
 
 
-def simulate_implants(
+def simulate_metal(
     volume: CTVolume,
-    implants: Sequence[PlacedImplant],
+    metal: Metal,
     scan: Scan,
     *,
     device: str = "cpu",
@@ -86,19 +87,17 @@ def simulate_implants(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SimulatedCase:
-    """Voxelise implants and simulate their artifacts.
+    """Voxelise implants and shapes and simulate their artifacts.
 
-    :raises InputError: see :func:`voxelize` and :func:`simulate_volume`.
+    :raises InputError: see :func:`voxelize_metal` and :func:`simulate_volume`.
     """
-    voxels = voxelize(
-        implants,
+    voxels = voxelize_metal(
+        metal,
         volume,
-        labels=True,
         progress=lambda f, text: report(progress, _VOXELIZATION_SHARE * f, text),
         cancel=cancel,
     )
     check_cancelled(cancel)
-    assert voxels.labels is not None
     case = simulate_fractions(
         volume,
         voxels.fractions,
@@ -112,22 +111,22 @@ def simulate_implants(
         cancel=cancel,
     )
     names = tuple(voxels.volumes_mm3)
-    records = [
+    implants = [
         {
             "name": name,
             "implant": placed.implant.to_dict(),
             "placement": placed.placement.tolist(),
-            "volume_mm3": voxels.volumes_mm3[name],
         }
-        for name, placed in zip(names, implants, strict=True)
+        for name, placed in zip(names, metal.implants, strict=False)
     ]
-    return replace(
-        case,
-        labels=voxels.labels,
-        names=names,
-        record={**case.record, "placed_implants": records, "labels": list(names)},
-        warnings=voxels.warnings,
-    )
+    record = {
+        **case.record,
+        "placed_implants": implants,
+        "shapes": [dict(shape) for shape in metal.shapes],
+        "labels": list(names),
+        "volumes_mm3": voxels.volumes_mm3,
+    }
+    return replace(case, labels=voxels.labels, names=names, record=record, warnings=voxels.warnings)
 
 
 def simulate_fractions(
@@ -171,13 +170,6 @@ def simulate_fractions(
     return SimulatedCase(simulation, fractions, simulation.labels, tuple(fractions), record)
 
 
-def slices_of(volume: CTVolume, first: int, count: int) -> CTVolume:
-    """Some slices of a volume; every voxel stays where it is."""
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:3, 3] += first * matrix[:3, 2]
-    return replace(volume, hu=volume.hu[first : first + count].copy(), ijk_to_ras=matrix)
-
-
 def simulate_again(
     volume: CTVolume,
     record_file: Path,
@@ -213,6 +205,7 @@ def simulate_again(
             )
             for item in record.get("placed_implants", ())
         ]
+        metal = Metal(placed, record.get("shapes", ()))
         files = record.get("files", {}).get("fractions", {})
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{record_file}: is not complete ({error}); use the original") from None
@@ -223,8 +216,8 @@ def simulate_again(
         "progress": progress,
         "cancel": cancel,
     }
-    if placed:
-        case = simulate_implants(volume, placed, scan, **work)
+    if metal.implants or metal.shapes:
+        case = simulate_metal(volume, metal, scan, **work)
     else:
         masks = {name: read_mask(record_file.parent / file, volume) for name, file in files.items()}
         case = simulate_fractions(volume, masks, scan, **work)

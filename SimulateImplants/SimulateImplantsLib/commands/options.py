@@ -59,8 +59,8 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_acquisition(parser: argparse.ArgumentParser) -> None:
-    """How the scan is simulated."""
+def add_acquisition(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """How the scan is simulated; with ``several`` presets one is drawn for each case."""
     group = parser.add_argument_group("the simulated scan")
     group.add_argument(
         "--model",
@@ -68,8 +68,12 @@ def add_acquisition(parser: argparse.ArgumentParser) -> None:
         help="physics: polychromatic scan with noise and scatter (default); trace-maximum: the "
         "metal trace filled with the sinogram's maximum; missing-trace: its data lost",
     )
+    again = " (repeat it: one is drawn for each case)" if several else ""
     group.add_argument(
-        "--preset", metavar="NAME", help=f"scanner: {', '.join(PRESETS)} (default: {PRESETS[0]})"
+        "--preset",
+        metavar="NAME",
+        action="append" if several else "store",
+        help=f"scanner: {', '.join(PRESETS)}{again} (default: {PRESETS[0]})",
     )
     group.add_argument("--kvp", type=float, help="tube voltage, 80 to 140")
     group.add_argument(

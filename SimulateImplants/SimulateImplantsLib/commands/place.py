@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
 from MetalArtifactReductionLib.errors import InputError
 
-from .options import add_ct, note, point, read_ct
+from .options import add_ct, note, point, read_ct, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,12 @@ def add_place(commands: Any) -> None:
     parser.add_argument(
         "--material", metavar="NAME", default="Ti6Al4V", help="Ti6Al4V (default), CoCrMo, 316L, ..."
     )
+    parser.add_argument(
+        "--sample",
+        action="store_true",
+        help="a plausible variant instead of the best fit: levels, sides, sizes and angles drawn",
+    )
+    parser.add_argument("--seed", type=whole_number, default=0, help="of the sample (0)")
     parser.add_argument("--force", action="store_true", help="replace an existing plan")
     add_quiet(parser)
 
@@ -99,7 +105,7 @@ def _place(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.physics.materials import material
 
     from ..implants import Rod
-    from ..patient_plans import Bones, measure_patient, proposed_plan
+    from ..patient_plans import Bones, measure_patient, proposed_plan, sampled_plan
     from ..plan_quality import plan_quality, quality_records, quality_text
 
     if options.output.suffix.lower() != ".json":
@@ -117,14 +123,17 @@ def _place(options: argparse.Namespace) -> None:
         patient = measure_patient(
             volume, bones, options.kind, levels=levels, sides=sides, progress=progress
         )
-        plan = proposed_plan(
-            patient,
-            options.kind,
-            sides=sides,
-            rods=not options.no_rods,
-            rod_diameter_mm=options.rod_diameter,
-            material=metal,
-        )
+        if options.sample:
+            plan = sampled_plan(patient, options.kind, options.seed)
+        else:
+            plan = proposed_plan(
+                patient,
+                options.kind,
+                sides=sides,
+                rods=not options.no_rods,
+                rod_diameter_mm=options.rod_diameter,
+                material=metal,
+            )
         rows = plan_quality(plan, volume, patient.vertebrae)
     data = plan.to_dict() | {"quality": quality_records(rows)}
     with written_whole(options.output, overwrite=options.force) as temporary:

@@ -24,9 +24,9 @@ from .options import (
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.volume import CTVolume
 
+    from ..metal_in_volume import Metal
     from ..simple_shapes import ShapeText
     from ..simulated_case import Scan, SimulatedCase
-    from ..voxelization import PlacedImplant
 
 _TEXT = (
     "Metal comes from a plan (mar place), from a mask, from simple shapes, or as rods in the "
@@ -134,15 +134,16 @@ def _simulate(options: argparse.Namespace) -> None:
 def _case(
     options: argparse.Namespace,
     volume: CTVolume,
-    implants: list[PlacedImplant],
+    metal: Metal | None,
     scan: Scan | None,
     work: dict[str, Any],
 ) -> SimulatedCase:
     """Run the simulation that the options ask for."""
     from MetalArtifactReductionLib.volume_io import read_mask
 
+    from ..metal_in_volume import Metal
     from ..rods_in_bone import rods_in_bone
-    from ..simulated_case import simulate_again, simulate_fractions, simulate_implants
+    from ..simulated_case import simulate_again, simulate_fractions, simulate_metal
 
     if scan is None:
         return simulate_again(volume, options.again, **work)
@@ -156,28 +157,30 @@ def _case(
         return simulate_fractions(volume, fractions, scan, **work)
     if options.rods is not None:
         material = _materials(options, 1, "--rods")[0] if options.material else "CoCrMo"
-        implants = rods_in_bone(volume, options.rods, material)
-    return simulate_implants(volume, implants, scan, **work)
+        metal = Metal(rods_in_bone(volume, options.rods, material))
+    assert metal is not None  # one of the sources is required
+    return simulate_metal(volume, metal, scan, **work)
 
 
-def _plan(options: argparse.Namespace) -> list[PlacedImplant]:
+def _plan(options: argparse.Namespace) -> Metal | None:
     if options.plan is None:
-        return []
-    from ..plan_files import placed_implants, read_plan
+        return None
+    from ..plan_files import metal_of, read_plan
 
     if options.material:
         raise InputError("--material is for masks, shapes and rods; a plan has its own materials")
-    return placed_implants(read_plan(options.plan))
+    return metal_of(read_plan(options.plan))
 
 
-def _shapes(options: argparse.Namespace) -> list[PlacedImplant]:
+def _shapes(options: argparse.Namespace) -> Metal | None:
     """The shapes in the patient; refuses points without a shape and shapes without a point."""
     if not options.shape:
         if options.at:
             raise InputError("--at gives the place of a --shape, and there is none")
         if options.rods == 0:
             raise InputError("--rods 0: nothing to simulate; ask for 1 or more")
-        return []
+        return None
+    from ..metal_in_volume import Metal
     from ..simple_shapes import parse_shape
 
     if len(options.at) != len(options.shape):
@@ -188,10 +191,12 @@ def _shapes(options: argparse.Namespace) -> list[PlacedImplant]:
     shapes: list[ShapeText] = [
         parse_shape(text, names[i] if names else None) for i, text in enumerate(options.shape)
     ]
-    return [
-        shape.at(place, f"{shape.implant.kind} {number}")
-        for number, (shape, place) in enumerate(zip(shapes, options.at, strict=True), start=1)
-    ]
+    return Metal(
+        [
+            shape.at(place, f"{shape.implant.kind} {number}")
+            for number, (shape, place) in enumerate(zip(shapes, options.at, strict=True), start=1)
+        ]
+    )
 
 
 def _materials(options: argparse.Namespace, wanted: int, what: str) -> list[str]:
@@ -233,7 +238,7 @@ def summary_of(case: SimulatedCase) -> str:
     """What was implanted, as a table, and which slices were scanned."""
     record = case.record
     by_material = {item["material"]: item["volume_mm3"] for item in record["implants"]}
-    placed = {item["name"]: item["volume_mm3"] for item in record.get("placed_implants", ())}
+    placed = record.get("volumes_mm3", {})
     width = max(map(len, (*placed, *by_material)))
     lines = [f"{name:<{width}}  {mm3 / 1000:6.2f} ml" for name, mm3 in placed.items()]
     lines += [f"{name:<{width}}  {mm3 / 1000:6.2f} ml" for name, mm3 in by_material.items()]

@@ -36,21 +36,21 @@ def add_voxelise(commands: Any) -> None:
 def _voxelise(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.volume_io import write_array_like
 
+    from ..metal_in_volume import voxelize_metal
     from ..output_folder import check_new_folder, new_folder
-    from ..plan_files import placed_implants, read_plan
+    from ..plan_files import metal_of, read_plan
     from ..simulated_case import suffix_for, write_fractions, write_labels
-    from ..voxelization import voxelize
 
-    implants = placed_implants(read_plan(options.plan))
+    metal = metal_of(read_plan(options.plan))
     check_new_folder(options.output)
     volume = read_ct(options.ct, options.series)
     suffix = suffix_for(volume, options.format)
     with progress_bar("voxelising", options.quiet) as progress:
-        voxels = voxelize(implants, volume, labels=options.labels, progress=progress)
+        voxels = voxelize_metal(metal, volume, progress=progress)
     with new_folder(options.output) as folder:
         write_fractions(voxels.fractions, volume, folder, suffix)
         write_array_like(voxels.metal_fraction(), volume, folder / f"metal-fraction{suffix}")
-        if voxels.labels is not None:
+        if options.labels:
             write_labels(voxels.labels, volume, folder / f"labels{suffix}")
             names = dict(enumerate(voxels.volumes_mm3, start=1))
             text = json.dumps(names, indent=2)

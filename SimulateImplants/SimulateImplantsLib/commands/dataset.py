@@ -1,0 +1,184 @@
+"""``mar dataset``: many simulated cases for training and testing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.errors import InputError
+
+from .options import MODELS, acquisition_of, add_acquisition, add_format, count, note, whole_number
+
+if TYPE_CHECKING:
+    from ..dataset import DatasetPlan
+
+_TEXT = (
+    "Each case is a folder: corrupted, reference, ideal, fractions, labels, plan.json and "
+    "simulation.json, cut to the slices with metal. The same seed gives the same cases whatever "
+    "the number of workers. Run the same command again to go on after a stop, or with more "
+    "--cases to add some; cases.csv says which failed and why. Kinds: 'realistic' places screws, "
+    "prostheses and nails where surgeons do and needs labelled bones, named in CONFIG.json: "
+    '{"cts": [{"ct": "a.nii.gz", "segmentation": "a-masks"}, "b.nii.gz"]}; '
+    "'rods' go into the thickest bones and 'random' shapes anywhere, in any CT."
+)
+
+
+def add_dataset(commands: Any) -> None:
+    """Add the command to ``mar``."""
+    parser = add_command(
+        commands, "dataset", _dataset, "simulate many cases into a folder, in parallel", _TEXT
+    )
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="CONFIG.json|CT",
+        help="a configuration, or clean CTs: files or folders of DICOM",
+    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder, new or begun before")
+    parser.add_argument("--cases", type=count, metavar="N", help="how many (10)")
+    parser.add_argument("--seed", type=whole_number, help="another dataset for every seed (0)")
+    parser.add_argument("--workers", type=count, metavar="K", help="processes at a time (1)")
+    parser.add_argument(
+        "--mix",
+        type=mix,
+        metavar="KIND=W,...",
+        help="realistic=0.5,random=0.5 where bones are labelled; else rods=0.5,random=0.5",
+    )
+    parser.add_argument(
+        "--metal-shapes",
+        type=Path,
+        metavar="NPZ",
+        help="2-D metal shapes for the random kind: an array 'masks' (n, rows, cols)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=whole_number,
+        metavar="SLICES",
+        help="kept on either side of the metal, as they are in the CT (2)",
+    )
+    parser.add_argument("--clean", action="store_true", help="write the CT's own slices too")
+    parser.add_argument(
+        "--no-reference", action="store_true", help="no scan without metal: half the time"
+    )
+    add_acquisition(parser, several=True)
+    add_format(parser)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps, auto")
+    add_quiet(parser)
+
+
+def mix(text: str) -> dict[str, float]:
+    """``realistic=0.5,random=0.5``."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        kind, equals, weight = (piece.strip() for piece in part.partition("="))
+        try:
+            found[kind] = float(weight) if equals else float("nan")
+        except ValueError:
+            found[kind] = float("nan")
+        if not kind or not 0 <= found[kind] < float("inf"):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not a kind and its weight, as in realistic=0.5,random=0.5"
+            )
+    return found
+
+
+def _dataset(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.tomography import as_device
+
+    from ..dataset_run import LOG, run_dataset
+
+    plan, cases, workers = dataset_of(options)
+    device = str(as_device(options.device))
+    without = sum(not source.has_bones for source in plan.sources)
+    if without and plan.mix.get("realistic", 0) > 0:
+        note([f"{without} of {len(plan.sources)} CTs without labelled bones: no realistic metal"])
+    elif without and options.mix is None:
+        note(["no CT has labelled bones: only rods in bone and random shapes are possible"])
+    with progress_bar("dataset", options.quiet) as progress:
+        summary = run_dataset(
+            plan, options.output, cases, workers=workers, device=device, progress=progress
+        )
+    note(f"case {r.index} ({r.kind} in {r.ct}) failed: {r.reason}" for r in summary.failed)
+    total = summary.made + summary.there
+    print(f"{options.output}: {total} of {cases} cases, {summary.there} of them from before")
+    if summary.failed:
+        print(f"{len(summary.failed)} failed, see {options.output / LOG}")
+    if not total:
+        raise InputError(f"no case could be made: {summary.failed[0].reason}")
+
+
+def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
+    """The dataset that configuration and options ask for, cases and workers.
+
+    What the command line says goes before the configuration.
+    """
+    from ..dataset import CTSource, DatasetPlan
+    from ..dataset_config import DatasetConfig, read_config
+
+    configs = [path for path in options.sources if path.suffix.lower() == ".json"]
+    if configs and len(options.sources) > 1:
+        raise InputError(f"{configs[0]}: give one configuration, or CTs; name all CTs in it")
+    if configs:
+        config = read_config(configs[0])
+    else:
+        config = DatasetConfig(tuple(CTSource(path) for path in options.sources))
+    values = config.values
+
+    def chosen(name: str, default: Any, key: str | None = None) -> Any:
+        given = getattr(options, name)
+        given_nothing = given is None or given is False
+        return values.get(key or name, default) if given_nothing else given
+
+    model = chosen("model", MODELS[0])
+    if model not in MODELS:
+        raise InputError(f"model {model!r} is unknown; use one of {', '.join(MODELS)}")
+    labelled = any(source.has_bones for source in config.sources)
+    usual = {"realistic" if labelled else "rods": 0.5, "random": 0.5}
+    changes = [f"{name}={_json(value)}" for name, value in values.get("acquisition", {}).items()]
+    plan = DatasetPlan(
+        sources=config.sources,
+        seed=chosen("seed", 0),
+        mix=_weights(chosen("mix", usual)),
+        acquisitions=tuple(
+            acquisition_of(name, options.kvp, options.photons, [*changes, *options.set])
+            for name in chosen("preset", ["reference"], "presets")
+        ),
+        model=model,
+        margin_slices=chosen("margin", 2),
+        outlines=chosen("metal_shapes", None),
+        suffix=_suffix(chosen("format", None)),
+        clean=chosen("clean", False),
+        with_reference=not options.no_reference and values.get("reference", True),
+    )
+    if plan.outlines is not None:
+        from ..placement.random_shapes import load_masks
+
+        load_masks(plan.outlines)
+    if plan.seed < 0:
+        raise InputError(f"seed {plan.seed} must be 0 or more")
+    return plan, chosen("cases", 10), chosen("workers", 1)
+
+
+def _weights(given: Any) -> dict[str, float]:
+    try:
+        return {str(kind): float(weight) for kind, weight in given.items()}
+    except (TypeError, ValueError):
+        raise InputError(f"mix {given!r}: every kind needs a number, as its weight") from None
+
+
+def _suffix(text: str | None) -> str | None:
+    if text is None:
+        return None
+    suffix = text if text.startswith(".") else f".{text}"
+    if suffix not in (".nii", ".nii.gz", ".nrrd", ".mha"):
+        raise InputError(f"format {text!r} is unknown; use one of .nii, .nii.gz, .nrrd, .mha")
+    return suffix
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value)

@@ -1,0 +1,92 @@
+"""Jobs in processes of their own: none of them can end the run, whatever happens to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+from MetalArtifactReductionLib.progress import Cancel, check_cancelled
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_POLL_S = 0.5
+
+
+def run_isolated(
+    work: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    done: Callable[[Job, Result | None], None],
+    stop: Path,
+    cancel: Cancel | None = None,
+) -> None:
+    """Run ``work(job)`` for every job, several at a time.
+
+    When a process dies (out of memory, a crash in a library) all jobs that were running are lost;
+    they run again one by one, and the one that kills its process again gets no result.
+
+    :param work: importable by name, its arguments and results can be pickled; jobs that run long
+        ask ``stop.exists()`` whether to give up.
+    :param workers: processes at a time, each with one torch thread.
+    :param done: called here, with each job as it ends; without a result where its process died.
+    :param stop: a file that does not exist; made for as long as it takes the processes to stop,
+        after an exception here, ``cancel`` or the user's interrupt.
+    :raises Cancelled: on request.
+    """
+    waiting, suspects = deque(jobs), deque[Job]()
+    while waiting or suspects:
+        alone = bool(suspects)
+        queue, size = (suspects, 1) if alone else (waiting, workers)
+        flying: dict[Future[Result], Job] = {}
+        try:
+            _run_pool(work, queue, size, flying, done, stop, cancel)
+        except BrokenProcessPool:
+            lost = list(flying.values())
+            if len(lost) == 1:
+                done(lost[0], None)
+            suspects.extend(lost if len(lost) > 1 else ())
+
+
+def _run_pool(
+    work: Callable[[Job], Result],
+    queue: deque[Job],
+    size: int,
+    flying: dict[Future[Result], Job],
+    done: Callable[[Job, Result | None], None],
+    stop: Path,
+    cancel: Cancel | None,
+) -> None:
+    """Until the queue is empty, or a process dies; ``flying`` then holds what it may have been."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(size, mp_context=context, initializer=_prepare) as pool:
+        try:
+            while queue or flying:
+                while queue and len(flying) < size:
+                    flying[pool.submit(work, queue[0])] = queue[0]
+                    queue.popleft()
+                check_cancelled(cancel)
+                ended, _ = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    result = future.result()
+                    done(flying.pop(future), result)
+        except BrokenProcessPool:
+            raise
+        except BaseException:
+            stop.touch()
+            pool.shutdown(wait=True, cancel_futures=True)
+            stop.unlink(missing_ok=True)
+            raise
+
+
+def _prepare() -> None:
+    """In each new process: the parent hears the user's interrupt, and one thread is enough."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
