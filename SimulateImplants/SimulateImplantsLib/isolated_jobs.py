@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -85,8 +87,19 @@ def _run_pool(
 
 
 def _prepare() -> None:
-    """In each new process: the parent hears the user's interrupt, and one thread is enough."""
+    """In each new process: the parent hears the user's interrupt, and one thread is enough.
+
+    A pool's processes wait for ever for a parent that was killed, so they watch it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _leave_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -43,7 +43,9 @@ def add_place(commands: Any) -> None:
     parser.add_argument(
         "--levels", metavar="L2-L5", help="of the labelled vertebrae: L2-L5, or L3,L4,S1"
     )
-    parser.add_argument("--sides", choices=("left", "right", "both"), default="both")
+    parser.add_argument(
+        "--sides", choices=("left", "right", "both"), default="both", help="default: %(default)s"
+    )
     parser.add_argument("--no-rods", action="store_true", help="screws only")
     parser.add_argument(
         "--rod-diameter", type=float, default=5.5, metavar="MM", help="default: %(default)s"

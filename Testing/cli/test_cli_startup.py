@@ -1,0 +1,47 @@
+"""Help and option errors come at once: the heavy libraries load only for the work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from MetalArtifactReductionLib import cli
+
+HEAVY = ("torch", "scipy", "numpy", "SimpleITK", "vtk", "pydicom", "skimage")
+PROBE = """
+import sys
+from MetalArtifactReductionLib.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("LOADED", *(m for m in {heavy} if m in sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["correct", "--help"],
+        ["simulate", "--help"],
+        ["dataset", "--help"],
+        ["correct"],
+        ["simulate", "a.nii", "b", "--rods", "many"],
+        ["bake"],
+    ],
+)
+def test_help_and_option_errors_load_nothing_heavy(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", PROBE.format(heavy=HEAVY), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (0 if "--help" in arguments else 2), done.stderr
+    assert done.stderr.splitlines()[-1] == "LOADED"
+
+
+def test_names_in_the_help_are_the_library_s() -> None:
+    from MetalArtifactReductionLib.correction import CorrectionParameters
+    from MetalArtifactReductionLib.recombination import RECONSTRUCTIONS
+
+    assert cli.RECONSTRUCTIONS == RECONSTRUCTIONS
+    assert cli.RECONSTRUCTIONS[0] == CorrectionParameters.reconstruction
