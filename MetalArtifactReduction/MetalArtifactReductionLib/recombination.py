@@ -20,6 +20,11 @@ SPLIT_SIGMA_MM = 1.5
 SPLIT_REACH_MM = 10.0
 """Distance from metal at which the original's high frequencies count for half."""
 
+HIGHEST_AIR_HU = -900.0
+"""Air with its noise, and padding, lie below."""
+
+CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
+
 
 def recombine(
     how: str,
@@ -98,8 +103,9 @@ def put_metal_back(
 def restore_padding(corrected_hu: np.ndarray, original_hu: np.ndarray) -> np.ndarray:
     """Give the area outside the scanner's field of view its original values again.
 
-    Padding is what lies below -1024 HU, and air of the one value that all four corners of a slice
-    share, as far as it is connected to a corner. Elsewhere values are limited to -1024 HU.
+    Padding is what lies below -1024 HU in the air around the body (dark streaks inside the body may
+    lie as low), and air of the one value that all four corners of a slice share, as far as it is
+    connected to a corner. Elsewhere values are limited to -1024 HU.
 
     :param corrected_hu: ``(slices, rows, cols)`` in HU.
     :param original_hu: same shape.
@@ -108,13 +114,20 @@ def restore_padding(corrected_hu: np.ndarray, original_hu: np.ndarray) -> np.nda
     out = np.maximum(corrected_hu, -1024.0).astype(np.float32)
     for layer, original in zip(out, original_hu, strict=True):
         padding = original < -1024.0
-        corners = original[[0, 0, -1, -1], [0, -1, 0, -1]]
-        if corners[0] <= -900.0 and (corners == corners[0]).all():
-            labels, _ = ndimage.label(original == corners[0])
-            at_corners = np.unique(labels[[0, 0, -1, -1], [0, -1, 0, -1]])
-            padding |= np.isin(labels, at_corners)
+        if padding.any():
+            padding &= _connected_to_corners(original <= HIGHEST_AIR_HU)
+        corners = original[CORNERS]
+        if corners[0] <= HIGHEST_AIR_HU and (corners == corners[0]).all():
+            padding |= _connected_to_corners(original == corners[0])
         layer[padding] = original[padding]
     return out
+
+
+def _connected_to_corners(mask: np.ndarray) -> np.ndarray:
+    """The parts of a slice's mask that hold a corner."""
+    labels, _ = ndimage.label(mask)
+    at_corners = labels[CORNERS]
+    return np.isin(labels, at_corners[at_corners > 0])
 
 
 def _closeness(metal: torch.Tensor, spacing_mm: tuple[float, float]) -> torch.Tensor:

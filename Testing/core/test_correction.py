@@ -227,6 +227,16 @@ def test_padding_comes_back(scan: SimulationResult) -> None:
     assert restored[0, 0, 0] == -1000 and restored[0, 9, 9] == -993
 
 
+def test_dark_streaks_below_the_padding_are_corrected() -> None:
+    """Scales that are not clipped show -1500 HU between two hips: streaks, not padding."""
+    original = np.full((1, 20, 20), 40.0, np.float32)
+    original[0, :3] = original[0, -3:] = -2000.0
+    original[0, 8:12, 5:15] = -1500.0
+    restored = restore_padding(np.full_like(original, 10.0), original)
+    assert (restored[0, :3] == -2000).all() and (restored[0, -3:] == -2000).all()
+    assert (restored[0, 3:-3] == 10).all()
+
+
 def test_metal_put_back_stays_between_corrected_and_original() -> None:
     original = torch.tensor([[[3071.0, 2500.0, 800.0, 40.0]]])
     free = torch.tensor([[[50.0, 60.0, 300.0, 45.0]]])
