@@ -24,7 +24,8 @@ from .tomography import (
 )
 from .volume import CTVolume
 
-FEWEST_VIEWS = 540
+VIEWS_PER_PIXEL = 1.41
+FEWEST_VIEWS = 544
 """Also for small matrices: the filled trace has sharper ends than the image it came from, and
 fewer views show them as fine radial lines at the skin."""
 
@@ -205,8 +206,9 @@ class _Scanner:
         self, grid: ImageGrid, parameters: CorrectionParameters, device: torch.device
     ) -> None:
         self.device = device
-        views_per_pixel = max(1.41, FEWEST_VIEWS / max(grid.rows, grid.cols))
-        geometry = parallel_geometry_for(grid, views_per_pixel=views_per_pixel)
+        geometry = parallel_geometry_for(
+            grid, views_per_pixel=VIEWS_PER_PIXEL, fewest_views=FEWEST_VIEWS
+        )
         self.projector = ParallelProjector(grid, geometry, device)
         self.reconstruct = FilteredBackProjection(self.projector, parameters.window)
 

@@ -237,6 +237,17 @@ def test_dark_streaks_below_the_padding_are_corrected() -> None:
     assert (restored[0, 3:-3] == 10).all()
 
 
+def test_oblong_pixels_take_no_more_views_than_square_ones() -> None:
+    hu = np.full((1, 64, 40), 40.0, np.float32)
+    metal = np.zeros_like(hu)
+    metal[0, 30:34, 18:22] = 1
+    views = []
+    for col_mm in (1.0, 3.0):  # the longer side is 64 or 120 of the smallest pixels: few
+        volume = CTVolume(hu, np.diag([col_mm, 1.0, 1.0, 1.0]))
+        views.append(correct_volume(volume, metal, "li").parameters["geometry"]["views"])
+    assert views[0] == views[1]
+
+
 def test_metal_put_back_stays_between_corrected_and_original() -> None:
     original = torch.tensor([[[3071.0, 2500.0, 800.0, 40.0]]])
     free = torch.tensor([[[50.0, 60.0, 300.0, 45.0]]])

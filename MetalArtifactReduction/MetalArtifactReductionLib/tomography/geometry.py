@@ -92,7 +92,11 @@ class FanGeometry:
 
 
 def parallel_geometry_for(
-    grid: ImageGrid, *, bins_per_pixel: float | None = None, views_per_pixel: float = 1.7
+    grid: ImageGrid,
+    *,
+    bins_per_pixel: float | None = None,
+    views_per_pixel: float = 1.7,
+    fewest_views: int = FEWEST_VIEWS,
 ) -> ParallelGeometry:
     """Views and bins fine enough that image -> sinogram -> image keeps the image.
 
@@ -104,11 +108,12 @@ def parallel_geometry_for(
     :param grid: the image's pixels.
     :param bins_per_pixel: bins per (smallest) pixel; chosen by the size of the image if None.
     :param views_per_pixel: views per pixel of the longer side, measured in smallest pixels.
+    :param fewest_views: for images so small that these would be fewer.
     """
     pixel = min(grid.spacing_mm)
     if bins_per_pixel is None:
         bins_per_pixel = 1.5 if max(grid.rows, grid.cols) < 400 else 1.25
     bins = 16 * math.ceil((grid.diagonal_mm / pixel * bins_per_pixel + 2) / 16)
     side = max(grid.rows * grid.spacing_mm[0], grid.cols * grid.spacing_mm[1]) / pixel
-    views = max(FEWEST_VIEWS, 8 * math.ceil(views_per_pixel * side / 8))
+    views = max(fewest_views, 8 * math.ceil(views_per_pixel * side / 8))
     return ParallelGeometry(views, bins, pixel / bins_per_pixel)
