@@ -177,6 +177,10 @@ def test_registry_knows_and_refuses() -> None:
     with pytest.raises(InputError, match="cannot be made with"):
         create_inpainter("li", passes=2)
     assert create_inpainter("nmar", passes=2).parameters["passes"] == 2
+    assert create_inpainter("nmar", floor_mm=3.0).parameters["floor_mm"] == 3.0
+    for options in ({"passes": 0}, {"passes": 1.5}, {"floor_mm": 0.0}, {"smoothing_mm": -1.0}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is .*; give a"):
+            create_inpainter("nmar", **options)
     mine = create_inpainter("li")
     assert create_inpainter(mine) is mine
 

@@ -34,8 +34,10 @@ class NMARParameters:
 
     def __post_init__(self) -> None:
         """Reject what cannot work."""
-        if self.passes < 1 or self.floor_mm <= 0:
-            raise ValueError(f"NMAR needs at least one pass and a positive floor, not {self}")
+        if not isinstance(self.passes, int) or self.passes < 1:
+            raise ValueError(f"passes is {self.passes!r}; give a whole number of 1 or more")
+        if not self.floor_mm > 0:
+            raise ValueError(f"floor_mm is {self.floor_mm!r}; give a length above 0")
 
 
 class NMAR:
@@ -47,9 +49,9 @@ class NMAR:
 
     name = "nmar"
 
-    def __init__(self, passes: int = 1, **prior: object) -> None:
-        """``passes`` as in :class:`NMARParameters`, the rest as in :class:`.PriorParameters`."""
-        self._parameters = NMARParameters(passes, prior=PriorParameters(**prior))  # type: ignore[arg-type]
+    def __init__(self, passes: int = 1, floor_mm: float = 2.0, **prior: object) -> None:
+        """The first two as in :class:`NMARParameters`, the rest as in :class:`.PriorParameters`."""
+        self._parameters = NMARParameters(passes, floor_mm, PriorParameters(**prior))  # type: ignore[arg-type]
         self._reconstruct: FilteredBackProjection | None = None
 
     @property

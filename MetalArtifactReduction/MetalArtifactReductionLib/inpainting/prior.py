@@ -44,6 +44,16 @@ class PriorParameters:
     blur_mm: float = 1.5
     uncorrected: bool = True
 
+    def __post_init__(self) -> None:
+        """Reject lengths that are not above 0 and thresholds out of order."""
+        for name in ("smoothing_mm", "reach_mm", "blur_mm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a length above 0")
+        if not self.air_hu < self.bone_hu[0] <= self.bone_hu[1]:
+            raise ValueError(
+                f"air_hu {self.air_hu} and bone_hu {self.bone_hu} do not rise; give air below bone"
+            )
+
 
 _FAT, _MUSCLE = 0.9, 1.05
 """Soft tissue relative to water: what deviates from both is a streak."""

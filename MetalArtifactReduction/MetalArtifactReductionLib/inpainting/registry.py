@@ -56,8 +56,8 @@ def method_names() -> tuple[str, ...]:
 def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
     """The inpainter of that name, made with ``options``; an inpainter is returned as it is.
 
-    :raises InputError: for an unknown name (the message lists the known ones) or an option that
-        the method does not have.
+    :raises InputError: for an unknown name (the message lists the known ones), or an option
+        that the method does not have or a value it cannot use.
     """
     if not isinstance(method, str):
         if options:
@@ -69,6 +69,6 @@ def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
     factory = getattr(import_module(module, __package__), name)
     try:
         inpainter: Inpainter = factory(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"method {method!r} cannot be made with {options}: {error}") from error
     return inpainter
