@@ -45,6 +45,17 @@ class DatasetSummary:
     failed: tuple[CaseResult, ...]
 
 
+def open_dataset(plan: DatasetPlan, folder: Path) -> None:
+    """Make the folder of a dataset with its settings, or make sure that it is this dataset's.
+
+    :raises InputError: a CT or a segmentation that does not exist.
+    :raises OutputError: the folder holds something else, or a dataset of other settings.
+    """
+    for source in plan.sources:
+        source.check()
+    _open_folder(plan, folder)
+
+
 def run_dataset(
     plan: DatasetPlan,
     folder: Path,
@@ -63,15 +74,12 @@ def run_dataset(
     :param folder: new, empty, or an earlier run's with the same settings.
     :param workers: processes at a time; the cases do not depend on it.
     :param device: torch device of every process.
-    :raises InputError: a file that does not exist.
-    :raises OutputError: the folder holds something else, or a dataset of other settings.
+    :raises InputError, OutputError: see :func:`open_dataset`.
     :raises Cancelled: on request; finished cases stay.
     """
     if cases < 1 or workers < 1:
         raise InputError(f"{cases} cases by {workers} processes: both must be 1 or more")
-    for source in plan.sources:
-        source.check()
-    _open_folder(plan, folder)
+    open_dataset(plan, folder)
     _clear_halves(folder)
     waiting = [i for i in range(cases) if not (case_folder(folder, i) / MARKER).exists()]
     there = cases - len(waiting)
@@ -123,7 +131,6 @@ def run_dataset(
 
 
 def _open_folder(plan: DatasetPlan, folder: Path) -> None:
-    """Make the folder, or make sure that it is this dataset's."""
     settings = plan.settings()
     known = folder / SETTINGS
     if not known.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ def run_isolated(
 
     :param work: importable by name, its arguments and results can be pickled; jobs that run long
         ask ``stop.exists()`` whether to give up.
-    :param workers: processes at a time, each with one torch thread.
+    :param workers: processes at a time, each with one thread for its arithmetic.
     :param done: called here, with each job as it ends; without a result where its process died.
     :param stop: a file that does not exist; made for as long as it takes the processes to stop,
         after an exception here, ``cancel`` or the user's interrupt.
@@ -93,9 +94,10 @@ def _prepare() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"  # read when a job imports it
+    if "torch" in sys.modules:  # by the user's own script
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _leave_with_the_parent() -> None:

@@ -88,10 +88,11 @@ def mix(text: str) -> dict[str, float]:
 def _dataset(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.tomography import as_device
 
-    from ..dataset_run import LOG, run_dataset
+    from ..dataset_run import LOG, open_dataset, run_dataset
 
     plan, cases, workers = dataset_of(options)
     device = str(as_device(options.device))
+    open_dataset(plan, options.output)
     without = sum(not source.has_bones for source in plan.sources)
     if without and plan.mix.get("realistic", 0) > 0:
         note([f"{without} of {len(plan.sources)} CTs without labelled bones: no realistic metal"])
