@@ -1,7 +1,8 @@
 """The command line ``mar``: parses, calls the library, tells the user.
 
 Exit codes: 0 done; 1 a fault of the program (with its traceback); 2 unusable input, output or
-option, one line says which and what to do; 130 stopped by the user, nothing written.
+option, one line says which and what to do; 130 stopped by the user, nothing written; 141 the reader
+of the output has gone.
 
 Other packages add commands through the entry-point group ``metal_artifact_reduction.commands``:
 each entry is a function that takes the sub-parsers and adds its own.
@@ -10,6 +11,7 @@ each entry is a function that takes the sub-parsers and adds its own.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(arguments)
         debug = options.debug
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (mar info ... | head): nothing to tell, nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Cancelled as error:
         print(f"mar: {error}", file=sys.stderr)
         return 130

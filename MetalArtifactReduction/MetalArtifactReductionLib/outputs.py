@@ -84,7 +84,10 @@ def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iter
 def written_together(
     paths: Sequence[str | PathLike[str]], *, overwrite: bool = False
 ) -> Iterator[dict[Path, Path]]:
-    """As :func:`written_whole` for several files: all of them appear at the end, or none.
+    """As :func:`written_whole` for several files: they appear one after the other at the end.
+
+    None appears before all are complete. Only if the last step, a rename within the folder, failed
+    for one of them would some be there and others not.
 
     :returns: for each path where to write it inside the ``with`` block.
     :raises OutputError: as :func:`written_whole`, with the path itself in the message.
