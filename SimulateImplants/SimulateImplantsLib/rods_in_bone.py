@@ -25,7 +25,8 @@ def rods_in_bone(
     """Rods across the slices at the thickest places of bone, as a nail lies in a femur.
 
     Bone is what is brighter than ``BONE_HU`` in the body, marrow included; its thickness is the
-    radius of the largest disc inside a slice. A rod takes the largest diameter on the market that fills half of it.
+    radius of the largest disc inside a slice. A rod takes the largest diameter on the market that
+    fills half of it.
 
     :param volume: a CT without metal.
     :param count: at most so many rods, at least ``APART_MM`` apart.
