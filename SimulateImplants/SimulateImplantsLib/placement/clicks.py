@@ -17,6 +17,9 @@ from .geometry import Vector, across, unit
 
 _STEP_MM = 1.1
 _REACH_MM = 60.0
+_SPECKLE_SHARE = 0.55
+_LUMEN_MM = 3.0
+_CANCELLOUS_HU = 85.0
 _BELOW_MM, _ABOVE_MM = 60.0, 78.0
 """Along the spine: the pedicles of the vertebra above have to be within reach, or its arch would
 be taken for the clicked vertebra's."""
@@ -94,6 +97,28 @@ def _local_bone(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np
     return np.asarray(bone)
 
 
+def _cancellous(
+    bone: np.ndarray, hu: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid
+) -> np.ndarray:
+    """Bone and what lies between its cortices with the HU of cancellous bone, not of marrow fat.
+
+    Low density leaves hollow shells above a threshold; a way through a hollow pedicle would look
+    thin.
+    """
+    inverse = np.linalg.inv(ijk_to_ras)
+    linear = (inverse[:3, :3] @ grid.axes * grid.spacing_mm)[::-1]
+    offset = (inverse[:3, :3] @ grid.origin + inverse[:3, 3])[::-1]
+    local = ndimage.affine_transform(
+        hu, linear, offset, output_shape=grid.shape, order=1, mode="constant", cval=-1000.0
+    )
+    smooth = ndimage.gaussian_filter(local, 1.0 / grid.spacing_mm)
+    reach = _LUMEN_MM / grid.spacing_mm
+    pad = int(reach) + 2
+    grown = ndimage.distance_transform_edt(~np.pad(bone, pad)) <= reach
+    closed = ndimage.distance_transform_edt(grown) > reach
+    return np.asarray(bone | (closed[pad:-pad, pad:-pad, pad:-pad] & (smooth > _CANCELLOUS_HU)))
+
+
 def _fill_bodies(bone: np.ndarray) -> np.ndarray:
     """Fill cancellous bone below the threshold: holes in sections along the spine.
 
@@ -108,7 +133,9 @@ def _fill_bodies(bone: np.ndarray) -> np.ndarray:
     )
     filled = first & second & ~closed
     small = ndimage.binary_opening(filled, iterations=1)
-    return np.asarray(bone | small)
+    # Speckle of cancellous bone near the threshold, with bone on most sides.
+    about = ndimage.uniform_filter(bone.astype(np.float32), 7)
+    return np.asarray(bone | small | (closed & (about > _SPECKLE_SHARE)))
 
 
 def _offsets(grid: LocalGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +232,7 @@ def nearest_through_bone(bone: np.ndarray, markers: np.ndarray, step_mm: float) 
     return out
 
 
-def _split(bone: np.ndarray, grid: LocalGrid, slab: _Slab) -> np.ndarray:
+def _split(bone: np.ndarray, ways: np.ndarray, grid: LocalGrid, slab: _Slab) -> np.ndarray:
     """The clicked vertebra: the bone nearer to its body than to the others', through bone."""
     h = grid.spacing_mm
     radius, along = _offsets(grid)
@@ -223,13 +250,13 @@ def _split(bone: np.ndarray, grid: LocalGrid, slab: _Slab) -> np.ndarray:
         (np.abs(t - 0.5 * (slab.top + slab.next_top)) < 1.0)
         | (np.abs(t - 0.5 * (slab.bottom + slab.next_bottom)) < 1.0)
     )
-    open_bone = bone & ~disc
+    open_bone = ways & ~disc
     markers = np.zeros(bone.shape, np.int32)
     markers[own & open_bone] = 1
     markers[above & open_bone] = 2
     markers[below & open_bone] = 3
     parts = nearest_through_bone(open_bone, markers, h)
-    mine = (parts == 1) & (t < slab.top + 26) & (t > slab.bottom - 32)
+    mine = (parts == 1) & bone & (t < slab.top + 26) & (t > slab.bottom - 32)
     mine = ndimage.binary_opening(mine, iterations=1) | (mine & own)
     labels, _ = ndimage.label(mine)
     counts = np.bincount(labels[own & mine])
@@ -276,6 +303,7 @@ def segment_vertebra(
     click: Vector,
     up: Vector = (0.0, 0.0, 1.0),
     name: str = "vertebra",
+    hu: np.ndarray | None = None,
 ) -> np.ndarray:
     """One vertebra out of a mask of all bone.
 
@@ -285,6 +313,7 @@ def segment_vertebra(
     :param bone: boolean ``(slices, rows, cols)``: all bone, such as a threshold.
     :param click: RAS point in the vertebral body.
     :param up: roughly along the spine, upwards (within 30 degrees).
+    :param hu: the CT's values; with them cancellous bone below the threshold is filled better.
     :return: boolean mask on the same grid.
     :raises InputError: click outside the volume or not in a body.
     """
@@ -304,15 +333,20 @@ def segment_vertebra(
     if not local.any():
         raise InputError(f"{name}: no bone near the clicked point; lower the bone threshold")
     local = _fill_bodies(local)
+    # The ways through bone take in what is probably cancellous; the mask itself does not.
+    ways = local if hu is None else _cancellous(local, hu, ijk_to_ras, grid)
     slab = _body_limits(local, grid, name)
-    inside = _split(local, grid, slab)
+    inside = _split(local, ways, grid, slab)
     if not inside.any():
         raise InputError(f"{name}: no vertebra at the clicked point; click into the body's middle")
     return _to_volume(inside, grid, bone.shape, ijk_to_ras)
 
 
 def segment_vertebrae(
-    bone: np.ndarray, ijk_to_ras: np.ndarray, clicks: Mapping[str, Vector]
+    bone: np.ndarray,
+    ijk_to_ras: np.ndarray,
+    clicks: Mapping[str, Vector],
+    hu: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """One mask for each clicked vertebra; the names of the clicks become the names of levels.
 
@@ -323,6 +357,6 @@ def segment_vertebrae(
     mask = check_mask(bone, np.asarray(bone).shape, "bone")
     up = spine_directions(clicks)
     return {
-        name: segment_vertebra(mask, ijk_to_ras, click, up[name], name)
+        name: segment_vertebra(mask, ijk_to_ras, click, up[name], name, hu)
         for name, click in clicks.items()
     }

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..implants import PedicleScrew, Rod
+from ..implants import Mesh, PedicleScrew, Rod
 from .geometry import segment_distance
 from .plan import PlannedImplant
+
+_SURFACE_MM = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,28 @@ def _body(item: PlannedImplant) -> _Body:
             np.full(len(line) - 1, 0.5 * implant.diameter_mm),
             None,
         )
-    points = moved(np.asarray(implant.mesh().points))
-    return _Body(np.empty((0, 2, 3)), np.empty(0), points)
+    mesh = implant.mesh()
+    return _Body(np.empty((0, 2, 3)), np.empty(0), moved(_surface_points(mesh)))
+
+
+def _surface_points(mesh: Mesh) -> np.ndarray:
+    """Points about 1 mm apart on every triangle of a mesh, vertices included."""
+    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
+    longest = np.max([np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a))], axis=0)
+    out = [mesh.points]
+    pieces = np.minimum(np.ceil(longest / _SURFACE_MM).astype(int), 60)
+    for n in np.unique(pieces[pieces > 1]):
+        chosen = pieces == n
+        i, j = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
+        inside = i + j <= n
+        s, t = i[inside] / n, j[inside] / n
+        grid = (
+            a[chosen, None] * (1 - s - t)[:, None]
+            + b[chosen, None] * s[:, None]
+            + c[chosen, None] * t[:, None]
+        )
+        out.append(grid.reshape(-1, 3))
+    return np.concatenate(out)
 
 
 def _gap(a: _Body, b: _Body) -> float:
@@ -97,8 +119,8 @@ def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:
 def collisions(implants: Sequence[PlannedImplant], nearer_than_mm: float = 0.0) -> list[Collision]:
     """Pairs whose gap is below ``nearer_than_mm``, but for those meant to touch.
 
-    Screws and rods are capsules (exact); for other implants the vertices of their surfaces count,
-    which are about 1 mm apart.
+    Screws and rods are capsules (exact); for other implants points of their surfaces count, which
+    are about 1 mm apart.
     """
     bodies = [_body(item) for item in implants]
     found = []

@@ -113,8 +113,8 @@ def fit_head(
     limits = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
     if edge < 0.2 or not limits:
         raise InputError(
-            f"{name}: no femoral head at {np.round(np.asarray(seed, float), 1).tolist()}; click into "
-            "the middle of the head"
+            f"{name}: no femoral head at {np.round(np.asarray(seed, float), 1).tolist()}; "
+            "click into the middle of the head"
         )
     return centre, radius
 
@@ -236,9 +236,12 @@ def measure_hip(
     """
     shape = volume.hu.shape
     ijk_to_ras = volume.ijk_to_ras
-    if femur is None and (bone is None or click is None):
+    if femur is not None:
+        source = check_mask(femur, shape, "femur")
+    elif bone is not None and click is not None:
+        source = check_mask(bone, shape, "bone")
+    else:
         raise InputError("a hip needs a segmented femur, or a bone mask and a click in its head")
-    source = check_mask(femur if femur is not None else bone, shape, "femur" if femur is not None else "bone")  # type: ignore[arg-type]
     warnings: list[str] = []
     seed = np.asarray(click, float) if click is not None else _deepest(source, ijk_to_ras)
     ijk = np.linalg.inv(ijk_to_ras)[:3] @ np.append(seed, 1.0)
@@ -280,9 +283,7 @@ def measure_hip(
     )
 
 
-def _side_from(
-    femur: np.ndarray | None, head: np.ndarray, ijk_to_ras: np.ndarray
-) -> str | None:
+def _side_from(femur: np.ndarray | None, head: np.ndarray, ijk_to_ras: np.ndarray) -> str | None:
     """A labelled femur alone: its trochanters lie lateral of its head."""
     if femur is None:
         return None

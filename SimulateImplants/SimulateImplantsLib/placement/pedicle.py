@@ -17,6 +17,8 @@ from .vertebra import VertebraFrame
 SIDES = ("left", "right")
 _STEP_MM = 0.8
 _SHARPNESS = 2.0
+_USUAL_CONVERGENCE = 0.3
+"""Tangent of the angle that is preferred, weakly, where the bone leaves the choice."""
 _FORWARD_GAIN = 0.04
 """Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
 deeper in the body."""
@@ -32,7 +34,7 @@ class PedicleTrajectory:
     :param isthmus_ras: where the pedicle is narrowest, on the axis.
     :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
         included) from the pedicle's back to 5 mm before the tip.
-    :param pedicle_width_mm: twice the clearance at the isthmus.
+    :param pedicle_width_mm: the shortest chord across the axis in the pedicle.
     :param convergence_deg: towards the midline going forwards, seen from above.
     :param inclination_deg: upwards (positive) against the vertebra's own horizontal plane.
     :param fits: False when no size leaves the margin; the thinnest is given then.
@@ -169,7 +171,9 @@ def _centroid_line(
     side = np.arange(-13.0, 13.01, h)
     a, b = np.meshgrid(side, side, indexing="ij")
     plane = a[..., None] * u + b[..., None] * v
-    stations, centres, areas = np.arange(-reach_mm, reach_mm + 0.01, 1.0), [], []
+    stations = np.arange(-reach_mm, reach_mm + 0.01, 1.0)
+    centres: list[np.ndarray | None] = []
+    areas: list[float] = []
     for s in stations:
         inside = field.at(through + s * direction + plane) > 0
         labels, count = ndimage.label(inside)
@@ -230,7 +234,7 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     dx, dz, c, g = (m.ravel() for m in np.meshgrid(shifts, shifts, turns, tilts, indexing="ij"))
     through = start + dx[:, None] * frame.axes[:, 0] + dz[:, None] * frame.axes[:, 2]
     score = _clearance(_path_depths(field, through, _direction(frame, c, g, sign), s), s)
-    score = score - 0.6 * g * g - 0.2 * (c - 0.27) ** 2
+    score = score - 0.6 * g * g - (c - _USUAL_CONVERGENCE) ** 2
     best = int(np.argmax(score))
     point, direction = through[best], _direction(frame, c[best], g[best], sign)
     guide = None
@@ -252,7 +256,11 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         value = float(_clearance(_path_depths(field, p, d, s), s))
         away = 0.04 * float((q[0] - first[0]) ** 2 + (q[1] - first[1]) ** 2)
         turned = 8.0 * float((q[2] - first[2]) ** 2 + (q[3] - first[3]) ** 2)
-        return -value + (away + turned if guide is not None else 0.0) + 0.5 * float(q[3]) ** 2
+        return (
+            -value
+            + (away + turned if guide is not None else 0.0)
+            + (0.5 * float(q[3]) ** 2 + (float(q[2]) - _USUAL_CONVERGENCE) ** 2)
+        )
 
     simplex = np.vstack([first, first + np.diag([0.8, 0.8, 0.06, 0.06])])
     found = optimize.minimize(
@@ -264,6 +272,30 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     q = found.x
     point = anchor + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
     return point, _direction(frame, np.array(q[2]), np.array(q[3]), sign)
+
+
+def _ring_clearance(
+    field: BoneField, points: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the surface, and width of the bone, at points of an axis (mm).
+
+    The least of 24 rays across the axis, and the least of the 12 chords that they make. Finer than
+    the depth at the point itself, which the grid rounds off along the middle of a thin bone.
+    """
+    u = unit(np.cross(direction, field.grid.axes[:, 2]))
+    v = np.cross(direction, u)
+    phi = np.arange(24) * 2 * np.pi / 24
+    rays = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * v
+    r = np.arange(0.0, 14.01, 0.4)
+    depth = field.at(points[:, None, None, :] + r[:, None] * rays[:, None, :])
+    outside = depth <= 0
+    k = np.where(outside.any(axis=2), np.argmax(outside, axis=2), len(r) - 1)
+    first = np.take_along_axis(depth, k[..., None], 2)[..., 0]
+    before = np.take_along_axis(depth, np.maximum(k - 1, 0)[..., None], 2)[..., 0]
+    part = np.where(before > first, before / np.maximum(before - first, 1e-6), 0.0)
+    crossing = np.where(k > 0, r[np.maximum(k - 1, 0)] + np.clip(part, 0, 1) * 0.4, 0.0)
+    chords = crossing[:, :12] + crossing[:, 12:]
+    return crossing.min(axis=1), chords.min(axis=1)
 
 
 def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm: float) -> float:
@@ -295,14 +327,16 @@ def trajectory_along(
     # no clearance is asked for there.
     begin = min(max(back - _PEDICLE_MM - 0.5, 4.0), back)
     in_pedicle = (s >= begin) & (s <= back + _PEDICLE_MM)
-    narrow = int(np.argmin(np.where(in_pedicle, depths, np.inf)))
-    pedicle = float(depths[narrow])
+    stations = np.flatnonzero(in_pedicle)
+    nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
+    narrow = int(stations[np.argmin(nearest)])
+    pedicle, width = float(nearest.min()), float(chords.min())
     fits = True
     diameter = sizes.diameter(pedicle)
     if diameter is None:
         diameter, fits = min(sizes.diameters_mm), False
         warnings.append(
-            f"{name}: pedicle of {2 * pedicle:.1f} mm is too small for any screw with its margin; "
+            f"{name}: pedicle of {width:.1f} mm is too small for any screw with its margin; "
             f"the thinnest ({diameter:g} mm) is proposed"
         )
     # In the body the thread may not reach the surface; its tapered tip may come nearer.
@@ -328,7 +362,7 @@ def trajectory_along(
         diameter_mm=diameter,
         length_mm=length,
         clearance_mm=clearance,
-        pedicle_width_mm=2 * pedicle,
+        pedicle_width_mm=width,
         convergence_deg=convergence,
         inclination_deg=inclination,
         fits=fits,

@@ -65,6 +65,7 @@ class PlacementPlan:
     :param seed: of the sampler; None for a proposal.
     :param description: what it is, for people.
     :param parameters: what the sampler drew.
+    :param shapes: random metal that is no implant (see ``random_shapes``).
     """
 
     implants: tuple[PlannedImplant, ...]
@@ -72,6 +73,7 @@ class PlacementPlan:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    shapes: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -82,6 +84,7 @@ class PlacementPlan:
             "parameters": _plain(dict(self.parameters)),
             "warnings": list(self.warnings),
             "implants": [item.to_dict() for item in self.implants],
+            "shapes": [_plain(dict(shape)) for shape in self.shapes],
         }
 
     def to_json(self) -> str:
@@ -117,6 +120,7 @@ class PlacementPlan:
             description=str(data.get("description", "")),
             parameters=dict(data.get("parameters", {})),
             warnings=tuple(data.get("warnings", ())),
+            shapes=tuple(dict(shape) for shape in data.get("shapes", ())),
         )
 
     @classmethod
@@ -137,6 +141,7 @@ def join_plans(plans: Sequence[PlacementPlan], description: str = "") -> Placeme
         description=description or " + ".join(p.description for p in plans if p.description),
         parameters={str(i): dict(plan.parameters) for i, plan in enumerate(plans)},
         warnings=tuple(w for plan in plans for w in plan.warnings),
+        shapes=tuple(shape for plan in plans for shape in plan.shapes),
     )
 
 

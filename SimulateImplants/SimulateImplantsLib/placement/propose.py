@@ -184,7 +184,9 @@ def propose_screws_from_clicks(
         check_cancelled(cancel)
         report(progress, i / len(names), f"pedicles of {name}")
         try:
-            part = segment_vertebra(mask, volume.ijk_to_ras, clicks[name], ups[name], name)
+            part = segment_vertebra(
+                mask, volume.ijk_to_ras, clicks[name], ups[name], name, volume.hu
+            )
             models.append(
                 _model(part, volume.ijk_to_ras, name, ups[name], sizes or ScrewSizes(), sides)
             )

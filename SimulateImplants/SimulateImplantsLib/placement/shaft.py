@@ -222,8 +222,8 @@ def find_shaft(
     centre, axis = _line(np.array([x.centre for x in shaft_part]), prior, 25.0)
     if low[0].station < _FIRST_MM + 45:
         warnings.append(
-            f"{name}: only {max(reach, 0):.0f} mm of the shaft are in the volume; its axis leans on "
-            "the usual anatomy"
+            f"{name}: only {reach:.0f} mm of the shaft are in the volume; its axis leans on the "
+            "usual anatomy"
         )
     point = centre + axis * float((head - centre) @ axis)
     for _ in range(2):

@@ -25,7 +25,7 @@ class ScrewSizes:
     diameters_mm: tuple[float, ...] = (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5)
     lengths_mm: tuple[float, ...] = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0)
     pedicle_margin_mm: float = 0.75
-    pedicle_share: float = 0.75
+    pedicle_share: float = 0.7
     tip_margin_mm: float = 4.0
     depth_share: float = 0.88
 

@@ -1,0 +1,272 @@
+"""Many plausible placements from a few measured bones: the anatomical source of training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
+
+from .construct import ROD_DIAMETERS_MM, planned_screw, rod_construct
+from .geometry import across, unit
+from .hip import HipModel
+from .hip_plan import nail_plan, prosthesis_plan
+from .levels import level_index
+from .pedicle import SIDES, PedicleTrajectory
+from .plan import PlacementPlan, PlannedImplant, join_plans
+from .propose import SpineProposal, VertebraModel
+from .random_shapes import sample_random_plan
+from .sizes import ScrewSizes, snap_nearest
+
+
+@dataclass(frozen=True)
+class SpineSampling:
+    """How screws vary.
+
+    :param most_levels: longest construct. :param both_sides: chance of both sides.
+    :param with_rods: chance of rods.
+    :param entry_sd_mm, angle_sd_deg: free-hand error of entry and direction (about 1-2 mm and
+        2-4 degrees in navigated and free-hand series).
+    :param gross_chance: chance of a screw placed with three times that error.
+    :param size_steps: the diameter may be so many sizes off the proposed one.
+    :param steel_chance, cobalt_rod_chance: of 316L for all, of CoCrMo rods on titanium screws.
+    """
+
+    most_levels: int = 5
+    both_sides: float = 0.75
+    with_rods: float = 0.85
+    entry_sd_mm: float = 0.8
+    angle_sd_deg: float = 2.0
+    gross_chance: float = 0.04
+    size_steps: int = 1
+    steel_chance: float = 0.08
+    cobalt_rod_chance: float = 0.3
+
+
+@dataclass(frozen=True)
+class HipSampling:
+    """How hips vary: chances of a nail instead of a prosthesis and of both hips, and spreads.
+
+    Inclination and anteversion spread about 42 and 15 degrees: most cups lie within the safe zone
+    of Lewinnek 1978, some do not.
+    """
+
+    nail_chance: float = 0.3
+    both_chance: float = 0.35
+    inclination_sd_deg: float = 6.0
+    anteversion_sd_deg: float = 7.0
+    stem_turn_sd_deg: float = 5.0
+
+
+def _rng(seed: int, index: int) -> np.random.Generator:
+    """Variant ``index`` is the same whatever the number of variants."""
+    return np.random.default_rng([int(seed), int(index)])
+
+
+def _disturbed(
+    screw: PedicleTrajectory,
+    vertebra: VertebraModel,
+    rng: np.random.Generator,
+    options: SpineSampling,
+    sizes: ScrewSizes,
+) -> PedicleTrajectory:
+    """A screw as a surgeon might have placed it: near the proposal, not on it."""
+    spread = 3.0 if rng.random() < options.gross_chance else 1.0
+    d = screw.direction
+    u = across(vertebra.frame.superior, d)
+    v = np.cross(d, u)
+    shift = rng.normal(0, options.entry_sd_mm * spread, 2)
+    turn = np.tan(np.deg2rad(rng.normal(0, options.angle_sd_deg * spread, 2)))
+    direction = unit(d + turn[0] * u + turn[1] * v)
+    entry = screw.entry_ras + shift[0] * u + shift[1] * v
+    step = int(rng.integers(-options.size_steps, options.size_steps + 1))
+    table = sorted(sizes.diameters_mm)
+    at = table.index(snap_nearest(screw.diameter_mm, table)) + step
+    diameter = table[int(np.clip(at, 0, len(table) - 1))]
+    length = snap_nearest(screw.length_mm + rng.choice([-5.0, 0.0, 0.0, 5.0]), sizes.lengths_mm)
+    return replace(
+        screw,
+        entry_ras=entry,
+        target_ras=entry + direction * length,
+        diameter_mm=diameter,
+        length_mm=length,
+    )
+
+
+def _runs(levels: Sequence[str]) -> list[list[str]]:
+    """Runs of neighbouring levels."""
+    runs: list[list[str]] = []
+    for level in levels:
+        if runs and level_index(level) - level_index(runs[-1][-1]) == 1:
+            runs[-1].append(level)
+        else:
+            runs.append([level])
+    return runs
+
+
+def sample_spine_plan(
+    proposal: SpineProposal,
+    seed: int,
+    index: int = 0,
+    options: SpineSampling | None = None,
+    sizes: ScrewSizes | None = None,
+) -> PlacementPlan:
+    """Variant ``index``: some neighbouring levels, one or both sides, screws with rods or without.
+
+    Breaches of the variant's screws are among its implants' attributes ("grade", "breach_mm").
+
+    :raises InputError: the proposal has no screw that fits.
+    """
+    options, sizes = options or SpineSampling(), sizes or ScrewSizes()
+    rng = _rng(seed, index)
+    usable = [v.level for v in proposal.vertebrae if any(t.fits for t in v.trajectories.values())]
+    if not usable:
+        raise InputError("no vertebra of the proposal has a screw that fits")
+    runs = _runs(usable)
+    weights = np.array([len(r) for r in runs], float)
+    run = runs[int(rng.choice(len(runs), p=weights / weights.sum()))]
+    count = int(rng.integers(min(2, len(run)), min(options.most_levels, len(run)) + 1))
+    first = int(rng.integers(0, len(run) - count + 1))
+    levels = run[first : first + count]
+    sides = SIDES if rng.random() < options.both_sides else (str(rng.choice(SIDES)),)
+    steel = rng.random() < options.steel_chance
+    material = "316L" if steel else "Ti6Al4V"
+    rod_material = (
+        "316L" if steel else ("CoCrMo" if rng.random() < options.cobalt_rod_chance else "Ti6Al4V")
+    )
+    rods = bool(rng.random() < options.with_rods)
+    diameter = float(rng.choice(ROD_DIAMETERS_MM))
+    implants: list[PlannedImplant] = []
+    warnings: list[str] = []
+    for side in sides:
+        screws = []
+        for level in levels:
+            vertebra = proposal[level]
+            screw = vertebra.trajectories.get(side)
+            if screw is None or not screw.fits:
+                continue
+            placed = _disturbed(screw, vertebra, rng, options, sizes)
+            grade = vertebra.grade(side, placed.entry_ras, placed.target_ras, placed.diameter_mm)
+            item = planned_screw(placed, material=material, rod_diameter_mm=diameter)
+            quality = {"grade": grade.grade, "breach_mm": round(grade.breach_mm, 2)}
+            screws.append(replace(item, attributes={**item.attributes, **quality}))
+        if rods and len(screws) >= 2:
+            try:
+                screws = rod_construct(screws, rod_diameter_mm=diameter, material=rod_material)
+            except InputError as error:
+                warnings.append(str(error))
+        implants += screws
+    parameters: dict[str, Any] = {
+        "kind": "spine",
+        "index": index,
+        "levels": levels,
+        "sides": list(sides),
+        "rods": rods,
+        "sampling": asdict(options),
+    }
+    return PlacementPlan(
+        tuple(implants),
+        seed,
+        f"pedicle screws {levels[0]}-{levels[-1]}",
+        parameters,
+        tuple(warnings),
+    )
+
+
+def sample_hip_plan(
+    hips: Mapping[str, HipModel], seed: int, index: int = 0, options: HipSampling | None = None
+) -> PlacementPlan:
+    """Variant ``index``: a prosthesis or a nail in the left, the right or both hips.
+
+    :param hips: measured hips by side.
+    :raises InputError: no hip.
+    """
+    options = options or HipSampling()
+    if not hips:
+        raise InputError("no hip is measured: nothing to place")
+    rng = _rng(seed, index)
+    both = len(hips) > 1 and rng.random() < options.both_chance
+    sides = sorted(hips) if both else [str(rng.choice(sorted(hips)))]
+    plans = []
+    for side in sides:
+        if rng.random() < options.nail_chance:
+            plans.append(
+                nail_plan(
+                    hips[side],
+                    long=bool(rng.random() < 0.25),
+                    locking_screws=int(rng.integers(0, 3)),
+                    material="316L" if rng.random() < 0.2 else "Ti6Al4V",
+                )
+            )
+            continue
+        plans.append(
+            prosthesis_plan(
+                hips[side],
+                stem_step=int(rng.integers(-1, 2)),
+                cup_step=int(rng.integers(-1, 2)),
+                cup_screws=int(rng.integers(0, 4)),
+                inclination_deg=float(np.clip(rng.normal(42, options.inclination_sd_deg), 25, 65)),
+                anteversion_deg=float(np.clip(rng.normal(15, options.anteversion_sd_deg), -5, 35)),
+                stem_turn_deg=float(rng.normal(0, options.stem_turn_sd_deg)),
+                stem_material=str(rng.choice(["Ti6Al4V", "Ti6Al4V", "CoCrMo", "316L"])),
+            )
+        )
+    joined = join_plans(plans)
+    return replace(
+        joined,
+        seed=seed,
+        parameters={"kind": "hip", "index": index, "sides": sides, "sampling": asdict(options)},
+    )
+
+
+def sample_plans(
+    volume: CTVolume,
+    count: int,
+    seed: int,
+    *,
+    spine: SpineProposal | None = None,
+    hips: Mapping[str, HipModel] | None = None,
+    masks: np.ndarray | None = None,
+    proportions: Mapping[str, float] | None = None,
+    spine_options: SpineSampling | None = None,
+    hip_options: HipSampling | None = None,
+) -> list[PlacementPlan]:
+    """``count`` variants of anatomical and random metal in given proportions.
+
+    Variant i depends on the seed and on i alone.
+
+    :param proportions: weights of "spine", "hip" and "random"; equal for what there is when None.
+    :raises InputError: unknown kind, nothing to sample from, negative weights.
+    """
+    there = {"spine": spine is not None, "hip": bool(hips), "random": True}
+    if proportions is None:
+        proportions = {k: 1.0 for k, given in there.items() if given and k != "random"} or {
+            "random": 1.0
+        }
+    for kind, weight in proportions.items():
+        if kind not in there:
+            raise InputError(f"unknown kind {kind!r} of placement; there are: {', '.join(there)}")
+        if not weight >= 0:
+            raise InputError(f"proportion of {kind} of {weight} is negative")
+        if weight > 0 and not there[kind]:
+            raise InputError(f"no {kind} is measured in this CT; give {kind} the proportion 0")
+    kinds = [k for k, w in proportions.items() if w > 0]
+    if count < 0 or not kinds:
+        raise InputError(f"{count} plans of {dict(proportions)}: nothing to sample")
+    weights = np.array([proportions[k] for k in kinds], float)
+    plans = []
+    for i in range(count):
+        kind = str(_rng(seed, i).choice(kinds, p=weights / weights.sum()))
+        if kind == "spine":
+            assert spine is not None
+            plans.append(sample_spine_plan(spine, seed, i, spine_options))
+        elif kind == "hip":
+            plans.append(sample_hip_plan(hips or {}, seed, i, hip_options))
+        else:
+            own = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+            plans.append(sample_random_plan(volume, own, masks))
+    return plans
