@@ -36,7 +36,7 @@ def as_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-class _Linear(torch.autograd.Function):
+class LinearMap(torch.autograd.Function):
     """A linear map whose gradient is its adjoint."""
 
     @staticmethod
@@ -46,12 +46,14 @@ class _Linear(torch.autograd.Function):
         apply: Callable[[torch.Tensor], torch.Tensor],
         transpose: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
+        """``apply(x)``; ``transpose`` is its adjoint."""
         ctx.map, ctx.transposed = apply, transpose
         return apply(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _Linear.apply(gradients[0], ctx.transposed, ctx.map), None, None
+        """The adjoint of the gradient, itself differentiable."""
+        return LinearMap.apply(gradients[0], ctx.transposed, ctx.map), None, None
 
 
 class Projector(ABC):
@@ -86,12 +88,12 @@ class Projector(ABC):
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Line integrals: 1/mm ``(slices, rows, cols)`` -> ``(slices, views, bins)``, no unit."""
         self._check(images, self.image_shape, "images (slices, rows, cols)")
-        return _Linear.apply(images.float(), self._forward_chunked, self._adjoint_chunked)
+        return LinearMap.apply(images.float(), self._forward_chunked, self._adjoint_chunked)
 
     def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
         """Transpose of the projection: ``(slices, views, bins)`` -> ``(slices, rows, cols)``."""
         self._check(sinogram, self.sinogram_shape, "a sinogram (slices, views, bins)")
-        return _Linear.apply(sinogram.float(), self._adjoint_chunked, self._forward_chunked)
+        return LinearMap.apply(sinogram.float(), self._adjoint_chunked, self._forward_chunked)
 
     def _check(self, x: torch.Tensor, shape: tuple[int, int], what: str) -> None:
         if x.ndim != 3 or tuple(x.shape[1:]) != shape:

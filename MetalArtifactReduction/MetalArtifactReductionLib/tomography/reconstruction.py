@@ -11,7 +11,7 @@ from .fan import FanProjector, lagrange_cubic
 from .filters import filter_sinogram, ramp_response
 from .geometry import FanGeometry, ImageGrid, ParallelGeometry
 from .interpolation import TapMatrix
-from .operator import Projector
+from .operator import LinearMap, Projector
 from .parallel import ParallelProjector
 
 
@@ -89,9 +89,7 @@ class _Differentiable(TapMatrix):
     """A tap matrix whose product torch can differentiate (its gradient is the transpose)."""
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        from .operator import _Linear
-
-        return _Linear.apply(dense, super().forward, super().transpose)
+        return LinearMap.apply(dense, super().forward, super().transpose)
 
 
 def _rebinning(fan: FanGeometry, parallel: ParallelGeometry, device: torch.device) -> TapMatrix:
