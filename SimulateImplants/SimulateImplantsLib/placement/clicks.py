@@ -163,7 +163,9 @@ def _body_limits(bone: np.ndarray, grid: LocalGrid, name: str) -> _Slab:
         s, p = sign * t[order], profile[order]
         inside = (s > 4) & (s < 32)
         peak = float(p[(s > -8) & (s < 24)].max())
-        gap = inside & (p < 0.55 * peak)
+        # A body hollow under the threshold is thin inside: the gap comes after the endplate.
+        plate = s[(s > 4) & (p > 0.75 * peak)]
+        gap = inside & (p < 0.55 * peak) & (s > (plate[0] if len(plate) else 4))
         if gap.any():
             # The lowest point of the first gap, and the gap's extent about it.
             first = int(np.flatnonzero(gap)[0])

@@ -17,8 +17,12 @@ from .vertebra import VertebraFrame
 SIDES = ("left", "right")
 _STEP_MM = 0.8
 _SHARPNESS = 2.0
-_USUAL_CONVERGENCE = 0.3
-"""Tangent of the angle that is preferred, weakly, where the bone leaves the choice."""
+_CONVERGENCE_RANGE = (0.0, float(np.tan(np.deg2rad(30.0))))
+_INCLINATION_RANGE = (-float(np.tan(np.deg2rad(12.0))), float(np.tan(np.deg2rad(12.0))))
+"""Tangents within which the bone alone decides; beyond them a screw pays for its angle (pedicles
+converge by 0 to 30 degrees from T12 to L5 and run nearly parallel to the upper endplate: Zindrick
+et al. 1987, Spine 12:160)."""
+_ANGLE_COST = 12.0
 _FORWARD_GAIN = 0.04
 """Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
 deeper in the body."""
@@ -133,6 +137,15 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | No
     return _Isthmus(by_row[j][1], by_row[j][0])
 
 
+def _unusual(convergence: np.ndarray, inclination: np.ndarray) -> np.ndarray:
+    """Cost of angles (tangents) outside the usual ranges."""
+    cost = np.zeros(())
+    pairs = ((convergence, _CONVERGENCE_RANGE), (inclination, _INCLINATION_RANGE))
+    for value, (low, high) in pairs:
+        cost = cost + np.maximum(low - value, 0) ** 2 + np.maximum(value - high, 0) ** 2
+    return _ANGLE_COST * cost
+
+
 def _path_depths(
     field: BoneField, through: np.ndarray, direction: np.ndarray, s: np.ndarray
 ) -> np.ndarray:
@@ -234,7 +247,7 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     dx, dz, c, g = (m.ravel() for m in np.meshgrid(shifts, shifts, turns, tilts, indexing="ij"))
     through = start + dx[:, None] * frame.axes[:, 0] + dz[:, None] * frame.axes[:, 2]
     score = _clearance(_path_depths(field, through, _direction(frame, c, g, sign), s), s)
-    score = score - 0.6 * g * g - (c - _USUAL_CONVERGENCE) ** 2
+    score = score - 0.6 * g * g - _unusual(c, g)
     best = int(np.argmax(score))
     point, direction = through[best], _direction(frame, c[best], g[best], sign)
     guide = None
@@ -248,7 +261,9 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     x0 = np.array([*((point - start) @ frame.axes), 0.0])[:3]
     anchor = start + frame.axes[:, 1] * x0[1]
     local = frame.axes.T @ direction
-    first = np.array([x0[0], x0[2], -sign * local[0] / local[1], local[2] / local[1]])
+    slope = np.clip(-sign * local[0] / local[1], *_CONVERGENCE_RANGE)
+    tilt = np.clip(local[2] / local[1], *_INCLINATION_RANGE)
+    first = np.array([x0[0], x0[2], slope, tilt])
 
     def loss(q: np.ndarray) -> float:
         p = anchor + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
@@ -256,11 +271,8 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         value = float(_clearance(_path_depths(field, p, d, s), s))
         away = 0.04 * float((q[0] - first[0]) ** 2 + (q[1] - first[1]) ** 2)
         turned = 8.0 * float((q[2] - first[2]) ** 2 + (q[3] - first[3]) ** 2)
-        return (
-            -value
-            + (away + turned if guide is not None else 0.0)
-            + (0.5 * float(q[3]) ** 2 + (float(q[2]) - _USUAL_CONVERGENCE) ** 2)
-        )
+        follow = away + turned if guide is not None else 0.0
+        return -value + follow + 0.5 * float(q[3]) ** 2 + float(_unusual(q[2], q[3]))
 
     simplex = np.vstack([first, first + np.diag([0.8, 0.8, 0.06, 0.06])])
     found = optimize.minimize(
