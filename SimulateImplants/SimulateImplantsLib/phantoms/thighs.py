@@ -19,7 +19,7 @@ from .sdf import (
     smooth_min,
     to_local,
 )
-from .torso import FAR, Tint, Tissue, bowel_loops, fat_value, muscle_value, noisy
+from .torso import FAR, Tissue, bowel_loops, fat_value, muscle_value, noisy
 
 _BACK = -120.0
 
@@ -81,7 +81,7 @@ def _strap(
 
 
 def _thigh_mass(
-    rng: np.random.Generator, femur: FemurShape, a: float, b: float, tissue: Tissue, fat: Tint
+    rng: np.random.Generator, femur: FemurShape, a: float, b: float, tissue: Tissue
 ) -> Part:
     """All muscles of a thigh within their fascia, with fat planes between them."""
     planes = Waves.sample(rng, 70.0, 4, stretch=(1, 1, 4))
@@ -148,7 +148,7 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
         part(cavity, fat, *everywhere),
     ]
     for femur in femora:
-        parts.append(_thigh_mass(rng, femur, thigh_a, thigh_b, tissue, fat))
+        parts.append(_thigh_mass(rng, femur, thigh_a, thigh_b, tissue))
     for s in (-1.0, 1.0):
         parts += [
             _blob(rng, (s * 74, -74, 0), (56, 22, 76), (0, 0, s * 24), meat, 3.0),
