@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.outputs import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import MODELS, Model
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 
 from .label_files import read_bones
 from .metal_in_volume import slices_of, slices_with
-from .output_folder import new_folder
 from .patient_plans import Bones, Patient, measure_patient, sampled_plan
 from .placement.levels import level_of
 from .placement.plan import PlacementPlan, PlannedImplant

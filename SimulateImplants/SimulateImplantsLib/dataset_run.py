@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
-from MetalArtifactReductionLib.outputs import written_whole
+from MetalArtifactReductionLib.isolated_jobs import run_isolated
+from MetalArtifactReductionLib.outputs import check_new_folder, written_whole
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
 
 from .dataset import (
@@ -23,8 +24,6 @@ from .dataset import (
     make_case,
     order_by_ct,
 )
-from .isolated_jobs import run_isolated
-from .output_folder import check_new_folder
 from .simulated_case import read_json
 
 SETTINGS, LOG = "dataset.json", "cases.csv"

@@ -283,7 +283,7 @@ def write_case(
 ) -> dict[str, Any]:
     """Write every volume and the record of a case into a folder.
 
-    :param folder: there already, and empty (see ``output_folder.new_folder``).
+    :param folder: there already, and empty (see ``outputs.new_folder``).
     :param suffix: of :func:`suffix_for`.
     :param clean: also write the CT that went in, as ``clean``.
     :returns: what the record says about the files.

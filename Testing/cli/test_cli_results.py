@@ -267,7 +267,7 @@ def test_stopped_while_correcting(
 
         yield progress
 
-    monkeypatch.setattr("MetalArtifactReductionLib.cli.progress_bar", bar)
+    monkeypatch.setattr("MetalArtifactReductionLib.commands.correct.progress_bar", bar)
     outcome = run(
         capfd,
         *("correct", ct, tmp_path / "out.nii.gz", "--change-map", tmp_path / "change.nrrd"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from MetalArtifactReductionLib import cli
+from MetalArtifactReductionLib.commands import correct
 
 HEAVY = ("torch", "scipy", "numpy", "SimpleITK", "vtk", "pydicom", "skimage")
 PROBE = """
@@ -43,5 +43,5 @@ def test_names_in_the_help_are_the_library_s() -> None:
     from MetalArtifactReductionLib.correction import CorrectionParameters
     from MetalArtifactReductionLib.recombination import RECONSTRUCTIONS
 
-    assert cli.RECONSTRUCTIONS == RECONSTRUCTIONS
-    assert cli.RECONSTRUCTIONS[0] == CorrectionParameters.reconstruction
+    assert correct.RECONSTRUCTIONS == RECONSTRUCTIONS
+    assert correct.RECONSTRUCTIONS[0] == CorrectionParameters.reconstruction

@@ -102,9 +102,9 @@ def add_simulate(commands: Any) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.outputs import check_new_folder, new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
-    from ..output_folder import check_new_folder, new_folder
     from ..simulated_case import suffix_for, write_case
 
     if options.again is not None:

@@ -34,10 +34,10 @@ def add_voxelise(commands: Any) -> None:
 
 
 def _voxelise(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.outputs import check_new_folder, new_folder
     from MetalArtifactReductionLib.volume_io import write_array_like
 
     from ..metal_in_volume import voxelize_metal
-    from ..output_folder import check_new_folder, new_folder
     from ..plan_files import metal_of, read_plan
     from ..simulated_case import suffix_for, write_fractions, write_labels
 

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from MetalArtifactReductionLib.progress import Cancel, check_cancelled
+from .progress import Cancel, check_cancelled
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

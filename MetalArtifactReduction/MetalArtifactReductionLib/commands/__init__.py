@@ -1,0 +1,13 @@
+"""The commands of ``mar``, one module each, and the list of them.
+
+A new command is one module with a function that takes the sub-parsers, and one more line in
+:data:`COMMANDS`. These modules load nothing heavy when they are imported: ``--help`` comes at once.
+"""
+
+COMMANDS = (
+    ".info:add_info",
+    ".segment:add_segment",
+    ".correct:add_correct",
+    ".evaluate:add_evaluate",
+)
+"""``"module:function"`` relative to this package, in the order of ``mar --help``."""

@@ -1,0 +1,45 @@
+"""``mar evaluate``: volumes measured side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import add_command
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add the command to ``mar``."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "measure a volume against the truth, or without one",
+        "With --reference: RMSE in HU over the body and near metal, PSNR, SSIM, streaks, noise, "
+        "edges, metal and bone volume and Dice (the AAPM CT-MAR measures). Without: streaks, noise "
+        "and mean HU around the metal, which need no truth.",
+    )
+    parser.add_argument(
+        "inputs", type=Path, nargs="+", metavar="VOLUME", help="volumes to measure, same grid"
+    )
+    parser.add_argument("--reference", type=Path, help="the same scan without metal or artifacts")
+    parser.add_argument(
+        "--mask", type=Path, help="metal mask; segmented from the first volume if absent"
+    )
+    parser.add_argument("--csv", type=Path, help="write the table as CSV too")
+    parser.add_argument("--force", action="store_true", help="replace an existing CSV")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ..evaluation.command import evaluate_files
+
+    print(
+        evaluate_files(
+            options.inputs,
+            reference=options.reference,
+            mask=options.mask,
+            csv=options.csv,
+            overwrite=options.force,
+        )
+    )

@@ -1,0 +1,109 @@
+"""Options and small steps that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+    from ..volume import CTVolume
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, text: str
+) -> argparse.ArgumentParser:
+    """A sub-parser whose ``--help`` starts with the summary and goes on with ``text``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {text}"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """``INPUT`` and ``--series``."""
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="CT file, or a folder with a DICOM series"
+    )
+    parser.add_argument(
+        "--series", help="of a folder with several series: UID, number or description"
+    )
+
+
+def read_input(options: argparse.Namespace) -> CTVolume:
+    """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
+    from ..volume import read_volume
+
+    volume = read_volume(options.input, series=getattr(options, "series", None))
+    for warning in volume.source.warnings if volume.source else ():
+        print(f"mar: note: {warning}", file=sys.stderr)
+    return volume
+
+
+def add_metal_options(parser: argparse.ArgumentParser) -> Any:
+    """``--segmentation`` and ``--threshold``; returns the group of what excludes a threshold."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--threshold", type=float, metavar="HU", help="metal begins here; proposed if not given"
+    )
+    parser.add_argument(
+        "--segmentation",
+        default="threshold",
+        choices=("threshold", "kmeans"),
+        help="how a threshold is proposed",
+    )
+    return group
+
+
+def metal_table(found: Any) -> str:
+    """The metal that was found, one line a part."""
+    lines = [f"metal above {found.threshold_hu:.0f} HU: {found.volume_mm3 / 1000:.2f} ml"]
+    lines += [
+        f"  part {c.label}: {c.volume_mm3 / 1000:.2f} ml, up to {c.highest_hu:.0f} HU, slices "
+        f"{c.slices[0]}-{c.slices[1]}: {c.remark}"
+        for c in found.components
+    ]
+    return "\n".join(lines)
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """``--device``, ``--batch-slices``, ``--quiet``."""
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes the fastest there is"
+    )
+    parser.add_argument(
+        "--batch-slices", type=count, default=8, help="slices at once; fewer need less memory"
+    )
+    add_quiet(parser)
+
+
+def count(text: str) -> int:
+    """One or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """``--quiet``."""
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+@contextmanager
+def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
+    """A bar on the error stream that a library function can report to."""
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+    with tqdm(total=1.0, desc=title, bar_format=layout, disable=quiet, leave=not quiet) as bar:
+
+        def progress(fraction: float, message: str) -> None:
+            bar.set_postfix_str(message, refresh=False)
+            bar.update(fraction - bar.n)
+
+        yield progress
