@@ -53,7 +53,7 @@ def comparison_picture(
             raise InputError(f"unknown window {name!r}; use one of {', '.join(WINDOWS_HU)}")
     if difference_to is not None and difference_to not in images:
         raise InputError(f"no picture named {difference_to!r} among {', '.join(images)}")
-    frame = _frame(next(iter(images.values())))
+    frame = frame_around_body(next(iter(images.values())))
     rows = len(windows) + (difference_to is not None)
     height, width = (frame[0].stop - frame[0].start), (frame[1].stop - frame[1].start)
     aspect = pixel_mm[0] / pixel_mm[1]
@@ -91,7 +91,7 @@ def comparison_picture(
     return Path(path)
 
 
-def _frame(image: np.ndarray, margin: int = 6) -> tuple[slice, slice]:
+def frame_around_body(image: np.ndarray, margin: int = 6) -> tuple[slice, slice]:
     """Rows and columns that hold more than air."""
     body = image > -500
     result = []

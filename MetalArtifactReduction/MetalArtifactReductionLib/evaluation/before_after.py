@@ -1,0 +1,147 @@
+"""A correction by itself: figures of the image before and after, where nobody knows the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..metal.body import body_mask
+from ..metal.threshold import propose_threshold
+from ..volume import CTVolume
+from .metrics import BONE_HU, flat_region, within_pixels
+from .without_reference import SHELLS_MM, evaluate_without_reference, soft_tissue_near_metal
+
+_PARTLY_METAL = 0.02
+_AWAY_PIXELS = 20
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table.
+
+    :param key: stable name, for example ``"streak_amplitude_hu"``.
+    :param title: what it is, in words.
+    :param unit: ``"HU"`` or ``"cm³"``.
+    :param before: of the original; NaN where there is nothing to measure.
+    :param after: of the corrected image, in the same region.
+    """
+
+    key: str
+    title: str
+    unit: str
+    before: float
+    after: float
+
+
+def compare_before_after(
+    original: CTVolume,
+    corrected_hu: np.ndarray,
+    metal_fraction: np.ndarray,
+    *,
+    regions: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Measure, ...]:
+    """Measure both images in the same regions, in the slices that hold metal.
+
+    Regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
+    the original would leave their own tissue out.
+
+    :param original: the CT before the correction.
+    :param corrected_hu: ``(slices, rows, cols)``, HU.
+    :param metal_fraction: 0..1, same shape.
+    :param regions: name -> mask (same shape) of further regions whose mean HU is wanted; these
+        count in every slice, metal left out.
+    :returns: streaks, noise, mean HU in shells around the metal and far from it, volumes of bone
+        and metal, then the regions.
+    :raises ValueError: arrays of different shapes; no metal.
+    """
+    if not original.hu.shape == corrected_hu.shape == metal_fraction.shape:
+        raise ValueError(
+            f"shapes differ: original {original.hu.shape}, corrected {corrected_hu.shape}, "
+            f"metal {metal_fraction.shape}"
+        )
+    kept = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
+    if kept.size == 0:
+        raise ValueError("no metal: nothing to measure around")
+    images = original.hu[kept], corrected_hu[kept]
+    fraction, spacing = metal_fraction[kept], original.spacing_mm
+    body = body_mask(images[1], spacing)
+    near = within_pixels(fraction > 0, _AWAY_PIXELS)
+    quiet = flat_region(images[1], body & ~near & ~(fraction > 0))
+    tissue = soft_tissue_near_metal(images[1], fraction, spacing_mm=spacing, body=body)
+    figures = [
+        evaluate_without_reference(
+            image,
+            fraction,
+            spacing_mm=spacing,
+            soft_tissue=tissue,
+            noise_region=quiet,
+            body=body,
+        )
+        for image in images
+    ]
+    voxel_cm3 = float(np.prod(spacing)) / 1000.0
+    bony = body & (fraction <= _PARTLY_METAL)
+    bright = propose_threshold(original.hu)
+    around = near | (fraction > 0)
+
+    def measure(key: str, title: str, unit: str, *values: float) -> Measure:
+        return Measure(key, title, unit, *values)
+
+    rows = [
+        measure(
+            "streak_amplitude_hu",
+            "Streak amplitude in soft tissue within 30 mm of metal",
+            "HU",
+            *(one.streak_amplitude_hu for one in figures),
+        ),
+        measure(
+            "noise_hu",
+            "Noise in flat soft tissue far from metal",
+            "HU",
+            *(one.noise_hu for one in figures),
+        ),
+        *(
+            measure(
+                f"mean_hu_{low:g}_{high:g}_mm",
+                f"Mean HU {low:g} to {high:g} mm from metal",
+                "HU",
+                *(one.shell_mean_hu[low, high] for one in figures),
+            )
+            for low, high in SHELLS_MM
+        ),
+        measure(
+            "mean_hu_far",
+            "Mean HU in flat soft tissue far from metal",
+            "HU",
+            *(_mean(image[quiet]) for image in images),
+        ),
+        measure(
+            "bone_cm3",
+            f"Volume above {BONE_HU:g} HU without metal (bone)",
+            "cm³",
+            *(float(((image > BONE_HU) & bony).sum()) * voxel_cm3 for image in images),
+        ),
+        measure(
+            "metal_cm3",
+            f"Volume above {bright:.0f} HU around the metal",
+            "cm³",
+            *(float(((image >= bright) & around).sum()) * voxel_cm3 for image in images),
+        ),
+    ]
+    for name, region in (regions or {}).items():
+        where = (region > 0) & (metal_fraction <= _PARTLY_METAL)
+        rows.append(
+            measure(
+                f"region_{name}",
+                f"Mean HU in {name}",
+                "HU",
+                *(_mean(image[where]) for image in (original.hu, corrected_hu)),
+            )
+        )
+    return tuple(rows)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else float("nan")

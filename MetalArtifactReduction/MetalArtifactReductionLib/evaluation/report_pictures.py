@@ -1,0 +1,171 @@
+"""Pictures for reports without any drawing library: slices as PNG, curves as SVG."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+from scipy import ndimage
+
+COLORS = ("#4c78a8", "#d6604d", "#54a24b", "#b279a2")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """An 8-bit PNG file (ISO/IEC 15948).
+
+    :param pixels: uint8, grey ``(rows, cols)`` or colour ``(rows, cols, 3)``.
+    :raises ValueError: another type or shape.
+    """
+    colour = pixels.ndim == 3 and pixels.shape[2] == 3
+    if pixels.dtype != np.uint8 or not (colour or pixels.ndim == 2) or pixels.size == 0:
+        raise ValueError(f"no 8-bit picture: {pixels.dtype} of shape {pixels.shape}")
+    rows, cols = pixels.shape[:2]
+    # Every row is preceded by the number of its filter; 0 is none.
+    lines = np.zeros((rows, 1 + pixels[0].size), dtype=np.uint8)
+    lines[:, 1:] = pixels.reshape(rows, -1)
+    header = struct.pack(">IIBBBBB", cols, rows, 8, 2 if colour else 0, 0, 0, 0)
+    return (
+        _PNG_SIGNATURE
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def data_uri(png: bytes) -> str:
+    """The picture as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def grey_picture(
+    slice_hu: np.ndarray, level_hu: float, width_hu: float, pixel_mm: tuple[float, float]
+) -> np.ndarray:
+    """A slice in a window, with square pixels; uint8 ``(rows, cols)``.
+
+    :param pixel_mm: ``(row, col)`` size.
+    """
+    shown = (_square(slice_hu, pixel_mm) - (level_hu - width_hu / 2)) * (255.0 / width_hu)
+    return np.clip(np.nan_to_num(shown), 0, 255).astype(np.uint8)
+
+
+def change_picture(
+    change_hu: np.ndarray,
+    limit_hu: float,
+    pixel_mm: tuple[float, float],
+    below: np.ndarray | None = None,
+) -> np.ndarray:
+    """Differences in diverging colours: blue is lower, red is higher, uint8 ``(rows, cols, 3)``.
+
+    :param limit_hu: where the colour is strongest.
+    :param below: grey picture of the same slice that shows through where nothing changed.
+    """
+    amount = np.clip(_square(change_hu, pixel_mm) / limit_hu, -1.0, 1.0)[..., None]
+    strong = np.where(amount > 0, np.array([214.0, 47.0, 39.0]), np.array([33.0, 102.0, 214.0]))
+    under = np.zeros(amount.shape[:2]) if below is None else 0.6 * below
+    return (np.abs(amount) * strong + (1.0 - np.abs(amount)) * under[..., None]).astype(np.uint8)
+
+
+def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 320) -> np.ndarray:
+    """Resampled so that pixels are square and the longer side has enough of them to be seen."""
+    size = np.array(image.shape) * pixel_mm
+    pixel = min(min(pixel_mm), float(size.max()) / smallest)
+    zoom = np.array(pixel_mm) / pixel
+    if np.allclose(zoom, 1.0, atol=1e-3):
+        return image.astype(np.float32)
+    resampled: np.ndarray = ndimage.zoom(
+        image.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest"
+    )
+    return resampled
+
+
+def curves_svg(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    x_title: str,
+    y_title: str,
+    size: tuple[int, int] = (720, 280),
+) -> str:
+    """Curves over one axis as an SVG element.
+
+    :param curves: name -> (x, y); NaN breaks a curve.
+    :param size: width and height in pixels.
+    """
+    width, height = size
+    left, right, top, bottom = 62, 12, 24, 40
+    x_all = np.concatenate([x for x, _ in curves.values()])
+    y_all = np.concatenate([y for _, y in curves.values()])
+    y_all = y_all[np.isfinite(y_all)]
+    x_range = _range(x_all)
+    y_ticks = _ticks(*_range(y_all))
+    y_range = (min(y_ticks[0], _range(y_all)[0]), max(y_ticks[-1], _range(y_all)[1]))
+
+    def across(x: np.ndarray | float) -> np.ndarray:
+        return left + (np.asarray(x) - x_range[0]) / (x_range[1] - x_range[0]) * (
+            width - left - right
+        )
+
+    def down(y: np.ndarray | float) -> np.ndarray:
+        return (
+            height
+            - bottom
+            - (np.asarray(y) - y_range[0]) / (y_range[1] - y_range[0]) * (height - top - bottom)
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img" font-family="sans-serif" font-size="12">'
+    ]
+    for tick in y_ticks:
+        level = float(down(tick))
+        parts.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{level:.1f}" y2="{level:.1f}" '
+            f'stroke="#ddd"/><text x="{left - 6}" y="{level + 4:.1f}" text-anchor="end">'
+            f"{tick:g}</text>"
+        )
+    for tick in _ticks(*x_range):
+        if x_range[0] <= tick <= x_range[1]:
+            parts.append(
+                f'<text x="{float(across(tick)):.1f}" y="{height - bottom + 16}" '
+                f'text-anchor="middle">{tick:g}</text>'
+            )
+    parts.append(
+        f'<text x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">'
+        f'{escape(x_title)}</text><text x="4" y="14">{escape(y_title)}</text>'
+    )
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        color = COLORS[index % len(COLORS)]
+        for run in np.ma.clump_unmasked(np.ma.masked_invalid(y)):
+            points = " ".join(
+                f"{a:.1f},{b:.1f}" for a, b in zip(across(x[run]), down(y[run]), strict=True)
+            )
+            parts.append(
+                f'<polyline fill="none" stroke="{color}" stroke-width="1.6" points="{points}"/>'
+            )
+        place = width - right - 110 * (len(curves) - index)
+        parts.append(f'<text x="{place}" y="14" fill="{color}">&#9644; {escape(name)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from at most ``low`` to at least ``high``."""
+    rough = (high - low) / count
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(float(f * power) for f in (1, 2, 2.5, 5, 10) if f * power >= rough * (1 - 1e-9))
+    first, last = np.floor(low / step), np.ceil(high / step)
+    return [float(n * step) for n in np.arange(first, last + 1)]
