@@ -129,6 +129,16 @@ def slices_to_show(metal_fraction: np.ndarray, count: int = MOST_SLICES) -> list
     return sorted(chosen)
 
 
+def radiological(slice_: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """A slice as a reader of CT expects it: the patient's right on the left, the front on top.
+
+    :param slice_: ``(rows, cols)``.
+    :param ijk_to_ras: of its volume.
+    """
+    to_right, to_front = ijk_to_ras[0, 0] > 0, ijk_to_ras[1, 1] > 0
+    return slice_[:: -1 if to_front else 1, :: -1 if to_right else 1]
+
+
 def _slices(case: ReportCase) -> list[str]:
     change = case.corrected_hu - case.original.hu
     changed = np.abs(change[np.abs(change) > 1.0])
@@ -136,7 +146,10 @@ def _slices(case: ReportCase) -> list[str]:
     pixel_mm = case.original.spacing_mm[1:]
     out = []
     for index in slices_to_show(case.metal_fraction):
-        original, corrected = case.original.hu[index], case.corrected_hu[index]
+        original, corrected, difference = (
+            radiological(image[index], case.original.ijk_to_ras)
+            for image in (case.original.hu, case.corrected_hu, change)
+        )
         frame = frame_around_body(original)
         rows = []
         for window in ("soft tissue", "bone"):
@@ -147,7 +160,7 @@ def _slices(case: ReportCase) -> list[str]:
             ]
             shown = [*pictures]
             if window == "soft tissue":
-                shown.append(change_picture(change[index][frame], limit, pixel_mm, pictures[0]))
+                shown.append(change_picture(difference[frame], limit, pixel_mm, pictures[0]))
             names = ("original", "corrected", f"change, blue to red: ±{limit:.0f} HU")
             rows += [
                 f'<figure><img alt="{name}, slice {index}" src="{data_uri(png_bytes(picture))}">'
