@@ -53,7 +53,8 @@ def test_head_neck_shaft_and_canal(hips: list[tuple[HipModel, HipTruth]]) -> Non
         assert angle_deg(model.shaft.axis, truth.shaft_axis) < 2
         below = model.shaft.point + 100 * model.shaft.axis
         assert axis_distance(below, truth.shaft_point_ras, truth.shaft_axis) < 1.5
-        assert model.shaft.canal_at(130) == pytest.approx(truth.canal_radius_mm, abs=1.6)
+        assert model.shaft.canal_at(130) == pytest.approx(truth.canal_radius_mm, abs=0.5)
+        assert model.shaft.isthmus_mm == pytest.approx(truth.canal_radius_mm, abs=0.5)
         assert model.neck_shaft_angle_deg == pytest.approx(truth.neck_shaft_angle_deg, abs=4)
 
 

@@ -14,6 +14,7 @@ from SimulateImplantsLib.placement import (
     spine_plan,
 )
 from SimulateImplantsLib.placement.grading import sample_hu
+from SimulateImplantsLib.placement.hip import fit_head, socket_axis
 from support import shared_data
 
 
@@ -78,3 +79,20 @@ def test_clicked_hip() -> None:
         low = volume.ijk_to_ras[2, 3] + 7.0
         t = (low - stem[2, 3]) / stem[2, 2]
         assert sample_hu(volume, stem[:3, 3] + t * stem[:3, 2]) < 350
+
+
+def test_any_click_in_a_head_finds_the_same_head() -> None:
+    """Slices of 5 mm; what the nearest 8 mm about a head's middle lead to is one sphere."""
+    volume = read_volume(shared_data("tcga_coad_AY-4070A_abdomen_pelvis.nii.gz"))
+    rng = np.random.default_rng(4)
+    for side, middle in (("left", (-60.5, 183.7, -393.0)), ("right", (99.0, 186.8, -382.4))):
+        found = []
+        for _ in range(4):
+            away = rng.normal(size=3)
+            click = np.array(middle) + away / np.linalg.norm(away) * 8.0
+            found.append(fit_head(volume, click, socket_axis(side)))
+        centres = np.array([centre for centre, _ in found])
+        # Seen in the axial slices: 39 to 40 mm wide, its middle within 3 mm.
+        assert np.linalg.norm(centres - middle, axis=1).max() < 3
+        assert np.ptp(centres, axis=0).max() < 0.5
+        assert all(18.5 < radius < 21.5 for _, radius in found)

@@ -113,6 +113,15 @@ class CephalomedullaryNail(Implant):
         """Tip ``(3,)`` of the lag screw."""
         return self.lag_axis * (self._lag_start + self.lag_length_mm)
 
+    def axis_points(self, heights_mm: np.ndarray) -> np.ndarray:
+        """The nail's own axis, bent as it is.
+
+        :param heights_mm: ``(n,)``, along the straight nail, 0 at the lag screw, negative distally.
+        :return: points ``(n, 3)``.
+        """
+        heights = np.asarray(heights_mm, float)
+        return self._bend(np.stack([0 * heights, 0 * heights, heights], axis=-1))
+
     def _locking_levels(self) -> list[float]:
         return [self._bottom + 14.0 + 20.0 * k for k in range(self.locking_screws)]
 
@@ -146,7 +155,7 @@ class CephalomedullaryNail(Implant):
             material=self.material,
         ).mesh()
         for number, height in enumerate(self._locking_levels(), start=1):
-            centre = self._bend(np.array([[0.0, 0.0, height]]))[0]
+            centre = self.axis_points(np.array([height]))[0]
             pose = np.eye(4)
             # From lateral to medial, square to the bent part like its holes.
             bend = np.deg2rad(self.bend_deg)

@@ -19,6 +19,7 @@ from .sphere import EdgeField, fit_sphere, ray_directions
 HEAD_RADIUS_MM = (17.0, 30.0)
 _STRONG_HU_MM = 60.0
 _STEP_MM = 1.0
+_LEAST_GAP_MM = 0.6
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def fit_head(
         centre,
         HEAD_RADIUS_MM,
         sign=-1.0,
-        search_mm=12.0,
+        search_mm=15.0,
         strong=_STRONG_HU_MM,
         rays=rays,
         facing=None if mask is not None else rays[rays @ opening < -0.2][::2],
@@ -135,13 +136,15 @@ def fit_socket(
     centre, r, edge = fit_sphere(
         _edges(volume, mask, head),
         head,
-        (radius + 1.0, radius + 8.0),
+        (radius + _LEAST_GAP_MM, radius + 8.0),
         sign=1.0,
         search_mm=3.0,
         strong=_STRONG_HU_MM,
         rays=rays[rays @ opening < -0.15],
     )
-    if edge < 0.12 or np.linalg.norm(centre - head) > 5 or not radius + 0.8 < r < radius + 7.8:
+    # A radius at its lower limit is the head's own shell: in thick slices the joint is not seen.
+    within = radius + _LEAST_GAP_MM + 0.4 < r < radius + 7.8
+    if edge < 0.12 or np.linalg.norm(centre - head) > 5 or not within:
         return None
     return centre, r
 

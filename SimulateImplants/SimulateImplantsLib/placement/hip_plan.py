@@ -92,10 +92,15 @@ def _turned(medial: np.ndarray, axis: np.ndarray, side: str, turn_deg: float) ->
 
 
 def propose_cup(model: HipModel, size_step: int = 0, screws: int = 0) -> AcetabularCup:
-    """The cup that fills the socket (1 mm more than its sphere: cartilage is reamed away)."""
+    """The cup that fills the socket (1 mm more than its sphere: cartilage is reamed away).
+
+    At least 4 mm more than the head: less leaves no room for shell and liner about it, and means
+    that the socket's sphere lies too near to the head's (joints that thick slices do not show).
+    """
     table = [AcetabularCup(**p.parameters) for p in presets("acetabular-cup")]
     sizes = [c.diameter_mm for c in table]
-    wanted = snap_nearest(2 * model.socket_radius_mm + 1.0, sizes)
+    room = max(2 * model.socket_radius_mm + 1.0, 2 * model.head_radius_mm + 4.0)
+    wanted = snap_nearest(room, sizes)
     index = int(np.clip(sizes.index(wanted) + size_step, 0, len(table) - 1))
     return replace(table[index], screws=screws)
 
@@ -167,7 +172,7 @@ def propose_nail(model: HipModel, canal_mm: float, *, long: bool = False) -> Cep
 def nail_placement(model: HipModel, nail: CephalomedullaryNail) -> np.ndarray:
     """The nail's distal part along the canal and its lag screw through the head's centre."""
     # Two points of the straight part below the bend give the axis that has to lie in the canal.
-    straight = nail._bend(np.array([[0.0, 0.0, -46.0], [0.0, 0.0, -60.0]]))
+    straight = nail.axis_points(np.array([-46.0, -60.0]))
     down = straight[1] - straight[0]
     down /= np.linalg.norm(down)
     d, m = model.shaft.axis, model.medial

@@ -120,8 +120,7 @@ def _canal_of(hu: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float, floa
         peak = np.percentile(profile.max(axis=1), 60)
         if peak < marrow + 150:
             break
-        inside = profile < 0.5 * (marrow + peak)
-        wall = np.where(inside.all(axis=1), np.nan, r[np.argmin(inside, axis=1)])
+        wall = _first_crossing(profile, r, 0.5 * (marrow + peak))
         wall = np.where(wall > outer, np.nan, wall)
         if np.isfinite(wall).sum() < 18:
             break
@@ -135,6 +134,19 @@ def _canal_of(hu: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float, floa
         if np.linalg.norm(shift) < 0.2:
             break
     return centre, radius, outer
+
+
+def _first_crossing(profile: np.ndarray, r: np.ndarray, level: float) -> np.ndarray:
+    """Where each row of ``profile`` first rises through ``level``, between samples; NaN if never.
+
+    :param profile: values ``(rays, len(r))``.
+    """
+    k = np.argmax(profile >= level, axis=1)
+    rays = np.arange(len(profile))
+    before, after = profile[rays, np.maximum(k - 1, 0)], profile[rays, k]
+    part = (level - before) / np.maximum(after - before, 1e-6)
+    wall = np.where(k > 0, r[np.maximum(k - 1, 0)] + part * (r[1] - r[0]), r[0])
+    return np.where((profile < level).all(axis=1), np.nan, wall)
 
 
 def _sections(

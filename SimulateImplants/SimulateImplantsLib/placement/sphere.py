@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -11,7 +12,8 @@ from .bone_field import LocalGrid
 
 _JOINT_GAPS_MM = (2.0, 3.0, 4.0, 5.0)
 _FACING_WEIGHT = 0.8
-_DARK_HU = 160.0
+_DARK_HU, _SHELL_FALL_HU, _SHELL_MM = 160.0, 100.0, 1.5
+_STARTS, _APART_MM = 10, 4.0
 
 
 def ray_directions(count: int) -> np.ndarray:
@@ -40,13 +42,23 @@ class EdgeField:
         gradient = np.stack(np.gradient(smooth, grid.spacing_mm)).astype(np.float32)
         return cls(grid, gradient, smooth)
 
-    def dark_share(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """Share of the rays on which the image is soft tissue at a radius (soft threshold)."""
-        points = centre[..., None, :] + radius[..., None, None] * rays
-        index = self.grid.to_index(points.reshape(-1, 3)).T
-        value = ndimage.map_coordinates(self.image, index, order=1, mode="nearest")
-        value = value.reshape(points.shape[:-1])
-        return (1 / (1 + np.exp((value - _DARK_HU) / 30.0))).mean(axis=-1)
+    def joint_share(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
+        """Share of the rays that leave a shell of bone for soft tissue at a radius (soft).
+
+        Cancellous bone inside a head has faint edges too, but neither the shell before nor the
+        joint behind them.
+        """
+
+        def value(r: np.ndarray) -> np.ndarray:
+            points = centre[..., None, :] + r[..., None, None] * rays
+            index = self.grid.to_index(points.reshape(-1, 3)).T
+            found = ndimage.map_coordinates(self.image, index, order=1, mode="nearest")
+            return found.reshape(points.shape[:-1])
+
+        within, beyond = value(radius - _SHELL_MM), value(radius + _SHELL_MM)
+        dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
+        falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
+        return (dark * falls).mean(axis=-1)
 
     def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
         """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
@@ -78,7 +90,8 @@ def fit_sphere(
     """The sphere on whose surface the image falls (or rises) outwards nearly everywhere.
 
     An edge ``e`` counts ``e / (|e| + strong)``, so that one bright wall weighs no more than many
-    faint pieces of the surface. A coarse search over centre and radius is refined by a simplex.
+    faint pieces of the surface. The best places of a coarse search over centre and radius are each
+    refined by a simplex.
 
     :param sign: -1 where the image falls outwards (a head), +1 where it rises (a socket).
     :param facing: rays on which the opposite edge is expected 2 to 5 mm further out: the socket
@@ -106,34 +119,53 @@ def fit_sphere(
         total = total + _FACING_WEIGHT * np.max(others, axis=0)
         if coarse:
             # Finds the right surface, but would pull the fitted one away from closed joints.
-            total += _FACING_WEIGHT * edges.dark_share(centre, radius + 1.5, directions)
+            total += _FACING_WEIGHT * edges.joint_share(centre, radius, directions)
         return total
 
-    step = max(search_mm / 4.0, 1.0)
+    step = float(np.clip(search_mm / 4.0, 1.0, 3.0))
     shifts = np.arange(-search_mm, search_mm + 1e-6, step)
     grid = np.stack(np.meshgrid(shifts, shifts, shifts, indexing="ij"), -1).reshape(-1, 3)
     grid = grid[np.linalg.norm(grid, axis=1) <= search_mm + 1e-6]
     radii = np.arange(radii_mm[0], radii_mm[1] + 1e-6, 1.0)
     few = rays[:: max(len(rays) // 220, 1)]
-    best, best_score = (centre0, float(radii.mean())), -np.inf
-    for radius in radii:
-        values = score(centre0 + grid, np.full(len(grid), radius), few, True)
-        k = int(np.argmax(values))
-        if values[k] > best_score:
-            best, best_score = (centre0 + grid[k], float(radius)), float(values[k])
+    values = np.stack([score(centre0 + grid, np.full(len(grid), r), few, True) for r in radii])
 
-    def loss(q: np.ndarray) -> float:
+    def loss(q: np.ndarray, directions: np.ndarray, coarse: bool) -> float:
         outside = max(0.0, radii_mm[0] - q[3], q[3] - radii_mm[1])
-        return -float(score(q[:3], np.asarray(q[3]), rays, False)) + outside
+        return -float(score(q[:3], np.asarray(q[3]), directions, coarse)) + outside
 
-    start = np.array([*best[0], best[1]])
-    for size in (1.5, 0.5):
+    def refined(start: np.ndarray, size: float, directions: np.ndarray, coarse: bool) -> Any:
         simplex = np.vstack([start, start + size * np.eye(4)])
-        found = optimize.minimize(
-            loss,
-            start,
-            method="Nelder-Mead",
-            options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-4, "maxiter": 250},
+        options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-4, "maxiter": 250}
+        return optimize.minimize(
+            loss, start, (directions, coarse), method="Nelder-Mead", options=options
         )
+
+    # The grid is coarser than the peaks of the score: the best few are climbed before one is taken.
+    starts = [
+        np.array([*(centre0 + grid[k]), radii[r]]) for r, k in _peaks(values, grid, radii, _STARTS)
+    ]
+    climbed = [refined(start, 1.5, few, True) for start in starts]
+    start = min(climbed, key=lambda found: float(found.fun)).x
+    for size in (1.5, 0.5):
+        found = refined(start, size, rays, False)
         start = found.x
     return start[:3], float(start[3]), -float(found.fun)
+
+
+def _peaks(
+    values: np.ndarray, points: np.ndarray, radii: np.ndarray, count: int
+) -> list[tuple[int, int]]:
+    """Indices ``(radius, point)`` of the largest values, none near another.
+
+    :param values: ``(radii, points)``.
+    """
+    found: list[tuple[int, int]] = []
+    for flat in np.argsort(values, axis=None)[::-1]:
+        r, k = (int(i) for i in np.unravel_index(flat, values.shape))
+        apart = (np.linalg.norm(points[k] - points[j]) + abs(radii[r] - radii[q]) for q, j in found)
+        if all(gap > _APART_MM for gap in apart):
+            found.append((r, k))
+            if len(found) == count:
+                break
+    return found
