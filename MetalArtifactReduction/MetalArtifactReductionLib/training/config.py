@@ -1,0 +1,102 @@
+"""The configuration of a training: one TOML file an experiment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import InputError
+from . import TASKS
+from .parameters import TrainerParameters
+
+if TYPE_CHECKING:
+    from .task import Task
+
+TABLES = ("task", "training", "options")
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What a file says.
+
+    :param task: a name of :data:`.TASKS`.
+    :param training: the table ``[training]``.
+    :param options: the table ``[options]``: the task's own.
+    """
+
+    task: str
+    training: TrainerParameters
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make_task(self, data: Path | None) -> Task:
+        """The task, ready to train.
+
+        :param data: folder with the CTs that the options name.
+        :raises InputError: options or data that cannot be used.
+        """
+        module, name = TASKS[self.task].split(":")
+        factory = getattr(import_module(module, __package__), name)
+        task: Task = factory(dict(self.options), data, self.training.seed)
+        return task
+
+
+def read_config(path: Path, **changes: Any) -> TrainingConfig:
+    """Read and check a configuration.
+
+    :param changes: training parameters that go before the file's; None leaves the file's.
+    :raises InputError: no such file, not TOML, unknown names, values that cannot be used.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the name") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML: {error}") from None
+    unknown = [name for name in content if name not in TABLES]
+    if unknown:
+        raise InputError(f"{path}: unknown entry {unknown[0]!r}; there are: {', '.join(TABLES)}")
+    task = content.get("task")
+    if not isinstance(task, str) or task not in TASKS:
+        raise InputError(f"{path}: task {task!r} is unknown; use one of {', '.join(TASKS)}")
+    training = dict(_table(path, content, "training"))
+    training |= {name: value for name, value in changes.items() if value is not None}
+    return TrainingConfig(
+        task, from_options(TrainerParameters, training, str(path)), _table(path, content, "options")
+    )
+
+
+def from_options(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
+    """A dataclass of options from plain values; lists become tuples.
+
+    :raises InputError: unknown names (the message lists the known ones) or unusable values.
+    """
+    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise InputError(f"{where}: unknown option {name!r}; there are: {', '.join(known)}")
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    try:
+        return kind(**plain)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _table(path: Path, content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: {name} is {table!r}; write it as a table [{name}]")
+    return table

@@ -1,0 +1,49 @@
+"""Curves of a training: a CSV that any program reads, and its picture."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..outputs import written_whole
+
+Row = Mapping[str, float]
+
+
+def write_curves(rows: Sequence[Row], folder: Path) -> None:
+    """``curve.csv`` and ``curve.png`` of the rows, replaced whole.
+
+    :param rows: one a logged step: ``step``, ``seconds``, and whatever was logged then.
+    :raises OutputError: no permission, disk full.
+    """
+    if not rows:
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with (
+        written_whole(folder / "curve.csv", overwrite=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    _draw(rows, [n for n in names if n not in ("step", "seconds")], folder / "curve.png")
+
+
+def _draw(rows: Sequence[Row], names: Sequence[str], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * min(3, len(names)), 2.8 * math.ceil(len(names) / 3)))
+    figure.set_layout_engine("constrained")
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(math.ceil(len(names) / 3), min(3, len(names)), number + 1)
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", linewidth=1)
+        if all(value > 0 for _, value in points):
+            axes.set_yscale("log")
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    with written_whole(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=90, format="png")

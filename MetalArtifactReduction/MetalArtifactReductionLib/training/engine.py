@@ -1,0 +1,65 @@
+"""Devices, processes and random numbers of a training, by Lightning Fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import DeviceError, InputError
+from .parameters import TrainerParameters
+
+
+def launched(parameters: TrainerParameters) -> Any:
+    """A started Fabric.
+
+    :raises DeviceError: this machine has no such devices.
+    """
+    from lightning_fabric import Fabric
+
+    try:
+        fabric = Fabric(
+            accelerator=parameters.accelerator,
+            devices=parameters.devices,
+            num_nodes=parameters.nodes,
+            strategy=parameters.strategy,
+            precision=parameters.precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:  # Fabric has its own kinds of errors for what is not there
+        reason = " ".join(str(error).split())
+        raise DeviceError(
+            f"cannot train with {parameters.devices} x {parameters.accelerator!r}, strategy "
+            f"{parameters.strategy!r}: {reason}"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Leave the caller's random numbers as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        yield
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def with_device(parameters: TrainerParameters, device: str | None) -> TrainerParameters:
+    """The parameters with the accelerator that a torch device's name means.
+
+    :raises InputError: unknown name.
+    """
+    if device is None:
+        return parameters
+    kind = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}.get(device)
+    if kind is None:
+        raise InputError(f"device {device!r} is unknown; use auto, cpu, cuda or mps")
+    return replace(parameters, accelerator=kind)

@@ -1,0 +1,125 @@
+"""What a training tells and keeps: progress, curves, validation pictures, the best weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import OutputError
+from ..networks.weights import WeightsFacts, save_weights
+from ..progress import Progress, report
+from .curves import write_curves
+from .task import Validation
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
+
+
+class Record:
+    """Rows of the curves and the best validation so far; writes them if there is a folder.
+
+    :param folder: of the training, or None to write nothing.
+    :param steps: in all, for the progress.
+    :param log_every: steps that one row averages.
+    """
+
+    def __init__(
+        self, folder: Path | None, steps: int, log_every: int, progress: Progress | None
+    ) -> None:
+        self.folder, self.steps, self.log_every, self.progress = folder, steps, log_every, progress
+        self.best = math.inf
+        self.curve: list[dict[str, float]] = []
+        self.recent: list[dict[str, float]] = []
+        self.validation = Validation()
+
+    def tell(self, step: int, text: str) -> None:
+        """Report progress."""
+        report(self.progress, step / self.steps, text)
+
+    def log(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
+        """Take in one step's figures."""
+        self.recent.append(dict(figures))
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if k != "learning_rate")
+        self.tell(step, f"step {step} of {self.steps}: {shown}")
+        if len(self.recent) == self.log_every or step == self.steps:
+            names = dict.fromkeys(name for row in self.recent for name in row)
+            mean = {
+                name: sum(row[name] for row in self.recent if name in row)
+                / sum(name in row for row in self.recent)
+                for name in names
+            }
+            self.curve.append({"step": step, "seconds": round(seconds, 1), **mean})
+            self.recent.clear()
+
+    def validated(
+        self,
+        step: int,
+        seconds: float,
+        validation: Validation,
+        score: float,
+        network: torch.nn.Module,
+        facts: WeightsFacts,
+    ) -> None:
+        """Take in a validation: its figures, its picture, and the weights if they are the best."""
+        self.validation = validation
+        figures = {f"validation_{k}": float(v) for k, v in validation.figures.items()}
+        if figures:
+            self.curve.append({"step": step, "seconds": round(seconds, 1), **figures})
+        if self.folder is not None:
+            if validation.images:
+                self._picture(step)
+            if score < self.best:
+                save_weights(self.folder / BEST, network, facts, overwrite=True)
+        self.best = min(self.best, score)
+
+    def write(self) -> None:
+        """The curves, if there is a folder."""
+        if self.folder is not None:
+            write_curves(self.curve, self.folder)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return {
+            "best": None if math.isinf(self.best) else self.best,
+            "curve": self.curve,
+            "recent": self.recent,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back from :meth:`state`."""
+        self.best = math.inf if state["best"] is None else float(state["best"])
+        self.curve, self.recent = list(state["curve"]), list(state["recent"])
+
+    def _picture(self, step: int) -> None:
+        from ..evaluation.pictures import comparison_picture
+
+        assert self.folder is not None
+        pictures = self.folder / "pictures"
+        pictures.mkdir(exist_ok=True)
+        comparison_picture(
+            self.validation.images,
+            pictures / f"step-{step:06d}.png",
+            pixel_mm=self.validation.pixel_mm,
+            overwrite=True,
+        )
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Make the folder; refuse one that holds a training unless it is to be resumed.
+
+    :raises OutputError: a file, a missing parent, or a training that would be overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; give the name of a folder")
+    if not resume and (folder / CHECKPOINT).exists():
+        raise OutputError(
+            f"{folder}: holds a training already; go on with it (--resume) or name another folder"
+        )
+    if not folder.parent.resolve().is_dir():
+        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; create it first")
+    folder.mkdir(exist_ok=True)
