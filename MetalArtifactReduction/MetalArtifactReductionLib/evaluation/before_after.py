@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from ..metal.body import body_mask
 from ..metal.threshold import propose_threshold
+from ..task import TaskRequest, TaskResult
 from ..volume import CTVolume
 from .metrics import BONE_HU, flat_region, within_pixels
 from .without_reference import SHELLS_MM, evaluate_without_reference, soft_tissue_near_metal
+
+REGION_PREFIX = "region_"
+"""Keys of the user's own regions begin so."""
 
 _PARTLY_METAL = 0.02
 _AWAY_PIXELS = 20
@@ -86,24 +90,21 @@ def compare_before_after(
     bright = propose_threshold(original.hu)
     around = near | (fraction > 0)
 
-    def measure(key: str, title: str, unit: str, *values: float) -> Measure:
-        return Measure(key, title, unit, *values)
-
     rows = [
-        measure(
+        Measure(
             "streak_amplitude_hu",
             "Streak amplitude in soft tissue within 30 mm of metal",
             "HU",
             *(one.streak_amplitude_hu for one in figures),
         ),
-        measure(
+        Measure(
             "noise_hu",
             "Noise in flat soft tissue far from metal",
             "HU",
             *(one.noise_hu for one in figures),
         ),
         *(
-            measure(
+            Measure(
                 f"mean_hu_{low:g}_{high:g}_mm",
                 f"Mean HU {low:g} to {high:g} mm from metal",
                 "HU",
@@ -111,36 +112,63 @@ def compare_before_after(
             )
             for low, high in SHELLS_MM
         ),
-        measure(
+        Measure(
             "mean_hu_far",
             "Mean HU in flat soft tissue far from metal",
             "HU",
             *(_mean(image[quiet]) for image in images),
         ),
-        measure(
+        Measure(
             "bone_cm3",
             f"Volume above {BONE_HU:g} HU without metal (bone)",
             "cm³",
             *(float(((image > BONE_HU) & bony).sum()) * voxel_cm3 for image in images),
         ),
-        measure(
+        Measure(
             "metal_cm3",
             f"Volume above {bright:.0f} HU around the metal",
             "cm³",
             *(float(((image >= bright) & around).sum()) * voxel_cm3 for image in images),
         ),
     ]
-    for name, region in (regions or {}).items():
+    return (
+        *rows,
+        *measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction),
+    )
+
+
+def measure_regions(
+    original_hu: np.ndarray,
+    corrected_hu: np.ndarray,
+    regions: Mapping[str, np.ndarray],
+    metal_fraction: np.ndarray,
+) -> tuple[Measure, ...]:
+    """Mean HU in regions of the user's own, metal left out, before and after.
+
+    :param regions: name -> mask; all arrays of one shape.
+    """
+    rows = []
+    for name, region in regions.items():
         where = (region > 0) & (metal_fraction <= _PARTLY_METAL)
-        rows.append(
-            measure(
-                f"region_{name}",
-                f"Mean HU in {name}",
-                "HU",
-                *(_mean(image[where]) for image in (original.hu, corrected_hu)),
-            )
-        )
+        means = (_mean(image[where]) for image in (original_hu, corrected_hu))
+        rows.append(Measure(f"{REGION_PREFIX}{name}", f"Mean HU in {name}", "HU", *means))
     return tuple(rows)
+
+
+def measure_task(request: TaskRequest) -> TaskResult:
+    """:func:`compare_before_after` in a process of its own.
+
+    Arrays ``original``, ``corrected``, ``fraction``; argument ``ijk_to_ras`` (4 x 4).
+
+    :returns: value ``measures``: the fields of each :class:`Measure`.
+    """
+    request.progress(0.0, "measuring before and after")
+    matrix = np.array(request.arguments["ijk_to_ras"], dtype=np.float64)
+    original = CTVolume(np.asarray(request.arrays["original"]), matrix)
+    measures = compare_before_after(
+        original, np.asarray(request.arrays["corrected"]), np.asarray(request.arrays["fraction"])
+    )
+    return TaskResult(values={"measures": [asdict(one) for one in measures]})
 
 
 def _mean(values: np.ndarray) -> float:

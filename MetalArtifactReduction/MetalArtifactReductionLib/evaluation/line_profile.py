@@ -80,7 +80,9 @@ def profile_along(
     last = np.array(volume.hu.shape)[:, None] - 1.0
     index, inside = ijk[::-1], np.clip(ijk[::-1], 0.0, last)
     index = np.where(np.abs(index - inside) < 1e-6, inside, index)
-    hu = ndimage.map_coordinates(volume.hu, index, order=1, cval=np.nan, mode="constant")
+    hu: np.ndarray = ndimage.map_coordinates(
+        volume.hu, index, output=np.float64, order=1, cval=np.nan, mode="constant"
+    )
     if np.isnan(hu).all():
         raise InputError("the line lies outside the volume; place it across the metal")
-    return share * length, hu.astype(np.float64)
+    return share * length, hu

@@ -1,0 +1,175 @@
+"""Views for comparing: original, corrected and change beside each other, linked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError
+from .display import show_in_slice_views
+from .hierarchy import CORRECTED_REFERENCE, INPUT_REFERENCE, results_of
+
+FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
+LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
+"""Names of the layouts: Slicer's own with 3-D view; three slices; three slices over table and
+plot."""
+
+VIEWS = {
+    "MarOriginal": ("O", "#4a7fb5"),
+    "MarCorrected": ("C", "#54a24b"),
+    "MarChange": ("D", "#d6604d"),
+}
+"""Slice views of the comparison, from left to right: name -> (label, colour)."""
+
+_LAYOUT_IDS = {COMPARISON: 20631, FIGURES: 20632}
+"""Slicer's own end below 1000; any free number from there on will do."""
+
+_VIEW_GROUP = 631  # linked with each other, not with the red, yellow and green views
+
+
+def layout_xml(name: str) -> str:
+    """The description of one of our own layouts in Slicer's layout language."""
+    slices = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{view}">'
+        '<property name="orientation" action="default">Axial</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{color}</property>'
+        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
+        "</view></item>"
+        for view, (label, color) in VIEWS.items()
+    )
+    row = f'<layout type="horizontal">{slices}</layout>'
+    if name == COMPARISON:
+        return row
+    if name != FIGURES:
+        raise InputError(f"no layout '{name}': choose one of {', '.join(LAYOUTS)}")
+    figures = (
+        '<layout type="horizontal">'
+        '<item><view class="vtkMRMLTableViewNode" singletontag="MarTable">'
+        '<property name="viewlabel" action="default">T</property></view></item>'
+        '<item><view class="vtkMRMLPlotViewNode" singletontag="MarPlot">'
+        '<property name="viewlabel" action="default">P</property></view></item>'
+        "</layout>"
+    )
+    return (
+        '<layout type="vertical" split="true">'
+        f'<item splitSize="600">{row}</item><item splitSize="400">{figures}</item></layout>'
+    )
+
+
+def use_layout(layout_node: Any, name: str) -> None:
+    """Arrange the views; in Slicer they appear at once.
+
+    :param layout_node: the scene's ``vtkMRMLLayoutNode``.
+    :param name: one of :data:`LAYOUTS`.
+    :raises InputError: another name.
+    """
+    if name == FOUR_UP:
+        layout_node.SetViewArrangement(layout_node.SlicerLayoutFourUpView)
+        return
+    description = layout_xml(name)
+    number = _LAYOUT_IDS[name]
+    if layout_node.IsLayoutDescription(number):
+        layout_node.SetLayoutDescription(number, description)
+    else:
+        layout_node.AddLayoutDescription(number, description)
+    layout_node.SetViewArrangement(number)
+
+
+def show_result(scene: Any, corrected: Any, layout: str, *, overlay_opacity: float) -> list[Any]:
+    """Put a result and its original into the views of a layout that is in use.
+
+    :param corrected: the corrected volume node.
+    :param overlay_opacity: of the change map, 0..1.
+    :returns: the slice nodes that show it: to be fitted by the caller, who has their logics.
+    :raises InputError: not a result, or its original is gone.
+    """
+    original, change = original_of(corrected), change_of(scene, corrected)
+    if layout == FOUR_UP:
+        show_in_slice_views(scene, corrected, change, foreground_opacity=overlay_opacity)
+        return [node for node in _slice_nodes(scene) if node.GetLayoutName() not in VIEWS]
+    layers = {
+        "MarOriginal": (original, None),
+        "MarCorrected": (corrected, None),
+        "MarChange": (original, change),
+    }
+    for name, (background, foreground) in layers.items():
+        composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{name}")
+        if composite is None:
+            continue
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetForegroundOpacity(overlay_opacity if foreground is not None else 0.0)
+        composite.SetLabelVolumeID(None)
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
+    return [node for node in _slice_nodes(scene) if node.GetLayoutName() in VIEWS]
+
+
+def original_of(corrected: Any) -> Any:
+    """The volume node that a result was made from.
+
+    :raises InputError: not a result, or its original is gone.
+    """
+    if corrected is None:
+        raise InputError("no result chosen: correct a CT first")
+    original = corrected.GetNodeReference(INPUT_REFERENCE)
+    if original is None:
+        raise InputError(
+            f"'{corrected.GetName()}' has lost its original: choose a result whose CT is here"
+        )
+    return original
+
+
+def change_of(scene: Any, corrected: Any) -> Any:
+    """The change map of a corrected volume, or None where the user removed it."""
+    changes = results_of(scene, original_of(corrected), "change")
+    matching = (one for one in changes if one.GetNodeReference(CORRECTED_REFERENCE) is corrected)
+    return next(matching, None)
+
+
+def go_to(scene: Any, ras: tuple[float, float, float]) -> None:
+    """Show a point of the world in every slice view, in its middle."""
+    for node in _slice_nodes(scene):
+        node.JumpSliceByCentering(*ras)
+
+
+class Flicker:
+    """Original and corrected volume in turn, in the slice views that show the latter.
+
+    :param corrected: a corrected volume node.
+    """
+
+    def __init__(self, scene: Any, corrected: Any) -> None:
+        self._corrected, self._original = corrected, original_of(corrected)
+        count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+        composites = (scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count))
+        self._opacity = {
+            composite: composite.GetForegroundOpacity()
+            for composite in composites
+            if composite.GetBackgroundVolumeID() == corrected.GetID()
+        }
+        self.shows_original = False
+
+    def turn(self) -> None:
+        """Show the other one."""
+        self._show(not self.shows_original)
+
+    def stop(self) -> None:
+        """Show the corrected volume again, as it was."""
+        self._show(False)
+
+    def _show(self, original: bool) -> None:
+        self.shows_original = original
+        node = self._original if original else self._corrected
+        for composite, opacity in self._opacity.items():
+            scene = composite.GetScene()
+            if scene is None or node.GetScene() is not scene:
+                continue
+            composite.SetBackgroundVolumeID(node.GetID())
+            # The map of the changes would cover what is to be compared.
+            composite.SetForegroundOpacity(0.0 if original else opacity)
+
+
+def _slice_nodes(scene: Any) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    return [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]

@@ -1,0 +1,62 @@
+"""The parts that a metal segmentation is made of, whoever drew it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from .segmentations import fraction_from_segmentation
+from .volumes import volume_from_node
+
+
+@dataclass(frozen=True)
+class MetalPart:
+    """One connected part.
+
+    :param number: 1, 2, ... by falling volume.
+    :param volume_mm3: of its voxels.
+    :param highest_hu: brightest voxel of the CT in it.
+    :param slices: first and last slice, counted from 0.
+    :param centre_ras: centre of mass in the world, mm.
+    """
+
+    number: int
+    volume_mm3: float
+    highest_hu: float
+    slices: tuple[int, int]
+    centre_ras: tuple[float, float, float]
+
+
+def metal_parts(segmentation: Any, volume_node: Any) -> tuple[MetalPart, ...]:
+    """The connected parts (26 neighbours) of all segments, on the grid of the CT.
+
+    :param segmentation: ``vtkMRMLSegmentationNode``.
+    :param volume_node: the CT.
+    :raises InputError: nothing segmented, or nothing inside the volume.
+    """
+    mask = fraction_from_segmentation(segmentation, volume_node) > 0
+    volume = volume_from_node(volume_node, world=True)
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    voxel_mm3 = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3])))
+    parts = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == label
+        centre = [float(n.mean()) + b.start for n, b in zip(np.nonzero(inside), box, strict=True)]
+        world = volume.ijk_to_ras @ np.array([*centre[::-1], 1.0])
+        parts.append(
+            MetalPart(
+                number=0,
+                volume_mm3=float(inside.sum()) * voxel_mm3,
+                highest_hu=float(volume.hu[box][inside].max()),
+                slices=(box[0].start, box[0].stop - 1),
+                centre_ras=(float(world[0]), float(world[1]), float(world[2])),
+            )
+        )
+    parts.sort(key=lambda part: -part.volume_mm3)
+    return tuple(
+        MetalPart(n, p.volume_mm3, p.highest_hu, p.slices, p.centre_ras)
+        for n, p in enumerate(parts, start=1)
+    )
