@@ -6,16 +6,15 @@ ordered by position along their normal, never by file name or instance number.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 
+from .dicom_pixels import PixelReader, hounsfield_units
+from .dicom_quiet import quiet_pydicom
 from .dicom_series import (
     MOST_LISTED,
     Slice,
@@ -43,6 +42,7 @@ class DicomSource:
     no patient identity is kept here.
 
     :param rescale: (slope, intercept) of each slice, in slice order.
+    :param frames: which frame each slice is, from 0, in multi-frame files; else empty.
     :param padding_value: stored value (before rescaling) that the scanner declares as padding.
     :param gantry_tilt_deg: angle between the slices' normal and the direction they are stacked in.
     """
@@ -54,6 +54,7 @@ class DicomSource:
     rescale: tuple[tuple[float, float], ...]
     bits_stored: int
     pixel_representation: int
+    frames: tuple[int, ...] = ()
     padding_value: int | None = None
     series_number: int | None = None
     series_description: str = ""
@@ -71,16 +72,29 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
     :param path: the folder or the file; files that are not CT images are left aside.
     :param series: SeriesInstanceUID, series number or description, if the folder has several.
     :raises InputError: no CT, several series (listed), missing or contradictory slices, uneven
-        spacing, values that are not HU, a multi-frame or truncated file.
+        spacing, values that are not HU, a truncated file.
+    """
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return read_dicom_files(files, path, series)
+
+
+def read_dicom_files(
+    files: Sequence[Path], path: Path, series: str | int | None = None
+) -> CTVolume:
+    """As :func:`read_dicom` for a list of files in any order.
+
+    :param files: those that are not CT images are left aside.
+    :param path: what to call them together.
     """
     try:
-        with _quiet_pydicom():
-            found, notes = ct_images(path)
+        with quiet_pydicom():
+            found, notes = ct_images(files, path)
             slices = chosen_series(path, found, series)
             check_uniform(path, slices)
             slices = _without_duplicates(path, _along_normal(slices), notes)
             ijk_to_ras, tilt_deg = _affine(path, slices, notes)
-            hu, dtype, rescale = _hounsfield_units(slices)
+            notes += _missing_at_an_end(slices)
+            hu, dtype, rescale = hounsfield_units(slices)
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError) as error:  # a value that its type forbids
@@ -98,14 +112,6 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
         warnings=tuple(notes),
     )
     return volume_from_storage(hu, ijk_to_ras, source)
-
-
-@contextmanager
-def _quiet_pydicom() -> Iterator[None]:
-    """Odd but readable headers are common; their warnings are no use to the user."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
-        yield
 
 
 def _axes(header: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,12 +132,15 @@ def _without_duplicates(path: Path, slices: list[Slice], notes: list[str]) -> li
     """Drop copies of a slice; two different slices in one place are an error."""
     normal = _axes(slices[0].header)[2]
     kept: list[Slice] = []
+    pixels = PixelReader()
     for item in slices:
         if not kept or (item.position - kept[-1].position) @ normal > _SAME_POSITION_MM:
             kept.append(item)
             continue
-        same = item.header.get("SOPInstanceUID") == kept[-1].header.get("SOPInstanceUID")
-        if not same and not np.array_equal(_pixels(item)[0], _pixels(kept[-1])[0]):
+        uids = [(one.header.get("SOPInstanceUID"), one.frame) for one in (item, kept[-1])]
+        if uids[0] != uids[1] and not np.array_equal(
+            pixels.stored(item)[0], pixels.stored(kept[-1])[0]
+        ):
             acquisitions = sorted({str(s.header.get("AcquisitionNumber", "?")) for s in slices})
             raise InputError(
                 f"{path}: two different slices at {_place(item)} (acquisitions"
@@ -200,73 +209,39 @@ def _check_gaps(path: Path, slices: Sequence[Slice], along_mm: np.ndarray) -> No
         )
 
 
-def _pixels(item: Slice) -> tuple[np.ndarray, float, float]:
-    """Stored values, slope and intercept of a slice."""
-    try:
-        dataset = pydicom.dcmread(item.path)
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_encapsulated:
-            return _decompressed(item.path), 1.0, 0.0
-        stored = _stored_bits(dataset)
-    except InputError:
-        raise
-    except Exception as error:  # pydicom raises many kinds for a file cut short
-        text = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{item.path}: truncated or corrupted ({text}); copy the series again"
-        ) from None
-    return stored, *_rescale(item.header)
+def _missing_at_an_end(slices: Sequence[Slice]) -> list[str]:
+    """What numbers in the headers say of slices beyond the first and the last one.
+
+    A hole in the middle shows in the positions and is refused; at an end only numbers show it, and
+    a part of a series can be corrected, so that it is told and no more.
+    """
+    numbers = [_whole_number(item.header.get("InstanceNumber")) for item in slices]
+    found = [number for number in numbers if number is not None]
+    notes = []
+    in_order = len(found) == len(slices) and set(np.diff(found)) in ({1}, {-1})
+    if in_order and min(found) > 1:
+        notes.append(
+            f"the instance numbers are {min(found)} to {max(found)}: {min(found) - 1} slices may"
+            " be missing at one end; export the complete series if they are"
+        )
+    acquisitions: dict[str, tuple[int, int]] = {}
+    for item in slices:
+        told = _whole_number(item.header.get("ImagesInAcquisition"))
+        name = str(item.header.get("AcquisitionNumber", ""))
+        count = acquisitions.get(name, (0, 0))[0] + 1
+        acquisitions[name] = count, told or 0
+    for count, told in acquisitions.values():
+        if count < told and not notes:
+            notes.append(
+                f"the scanner made {told} images in this acquisition, {count} are here: slices may"
+                " be missing at an end; export the complete series if they are"
+            )
+    return notes
 
 
-def _rescale(header: Any) -> tuple[float, float]:
-    """Slope and intercept from stored values to HU."""
-    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
-
-
-def _stored_bits(dataset: Any) -> np.ndarray:
-    """The bits that hold the value: old files keep overlays in the others."""
-    stored = np.asarray(dataset.pixel_array)
-    allocated, bits, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
-    if bits < allocated and stored.dtype.kind in "iu":
-        # Up to the top and down again; the way down repeats the sign of a signed type.
-        stored = (stored << (allocated - 1 - high)) >> (allocated - bits)
-    return stored
-
-
-def _decompressed(path: Path) -> np.ndarray:
-    """HU of a compressed slice: GDCM inside SimpleITK knows every lossless scheme."""
-    import SimpleITK as sitk
-
-    from .itk_files import first_line, quiet_itk
-
-    with quiet_itk():
-        try:
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).squeeze()
-        except RuntimeError as error:
-            raise InputError(
-                f"{path}: compressed pixels cannot be read ({first_line(error)});"
-                " export the series uncompressed"
-            ) from None
-
-
-def _hounsfield_units(
-    slices: Sequence[Slice],
-) -> tuple[np.ndarray, str, tuple[tuple[float, float], ...]]:
-    """HU ``(slices, rows, cols)``, the type that holds them exactly, slope and intercept."""
-    first = slices[0].header
-    hu = np.empty((len(slices), first.Rows, first.Columns), dtype=np.float32)
-    rescale = []
-    whole = True
-    for target, item in zip(hu, slices, strict=True):
-        stored, slope, intercept = _pixels(item)
-        whole &= stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
-        target[...] = stored.astype(np.float64) * slope + intercept
-        rescale.append(_rescale(item.header))
-    limits = np.iinfo(np.int16)
-    fits = limits.min <= float(hu.min()) and float(hu.max()) <= limits.max
-    dtype = ("int16" if fits else "int32") if whole else "float32"
-    return hu, dtype, tuple(rescale)
+def _whole_number(value: Any) -> int | None:
+    text = str(value if value is not None else "").strip()
+    return int(text) if text.lstrip("-").isdecimal() else None
 
 
 def _facts(
@@ -283,6 +258,7 @@ def _facts(
         rescale=rescale,
         bits_stored=int(header.get("BitsStored", 16)),
         pixel_representation=int(header.get("PixelRepresentation", 0)),
+        frames=tuple(item.frame for item in slices if item.frame is not None),
         padding_value=padding if isinstance(padding, int) else None,
         series_number=None if header.get("SeriesNumber") is None else int(header.SeriesNumber),
         series_description=series_description(slices),

@@ -12,6 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage
 
+from .dicom_enhanced import frame_count, single_frame
 from .errors import InputError
 
 _TAGS = [
@@ -25,6 +26,10 @@ _TAGS = [
     "SeriesNumber",
     "SeriesDescription",
     "AcquisitionNumber",
+    "InstanceNumber",
+    "ImagesInAcquisition",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
     "Manufacturer",
     "ManufacturerModelName",
     "KVP",
@@ -56,10 +61,14 @@ MOST_LISTED = 12
 
 @dataclass(frozen=True)
 class Slice:
-    """One file of a series: its path and its header without pixels."""
+    """One slice of a series: its file and its header without pixels.
+
+    :param frame: which frame of a multi-frame file it is, from 0.
+    """
 
     path: Path
     header: Any
+    frame: int | None = None
 
     @property
     def position(self) -> np.ndarray:
@@ -67,14 +76,18 @@ class Slice:
         return np.array([float(x) for x in self.header.ImagePositionPatient])
 
 
-def ct_images(path: Path) -> tuple[list[Slice], list[str]]:
-    """Every CT slice below a path, and notes about what was left aside."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+def ct_images(files: Sequence[Path], path: Path) -> tuple[list[Slice], list[str]]:
+    """Every CT slice in some files, and notes about what was left aside.
+
+    :param path: what to call the files together: their folder, or the only one itself.
+    """
     images = []
     for file in files:
         header = _header(file, single=path.is_file())
         if header is not None and "Rows" in header and "SOPClassUID" in header:
-            images.append(Slice(file, header))
+            count = frame_count(header)
+            frames = [Slice(file, single_frame(header, n), n) for n in range(count)]
+            images += frames or [Slice(file, header)]
     if not images:
         raise InputError(
             f"{path}: no DICOM images among {len(files)} files; give the folder of the CT series"
@@ -88,7 +101,7 @@ def ct_images(path: Path) -> tuple[list[Slice], list[str]]:
     if not slices:
         if any(int(item.header.get("NumberOfFrames") or 1) > 1 for item in ct):
             raise InputError(
-                f"{path}: multi-frame (enhanced) CT is not supported;"
+                f"{path}: multi-frame CT without positions of its frames (functional groups);"
                 " convert it to NIfTI with dcm2niix"
             )
         raise InputError(

@@ -184,7 +184,7 @@ def read_mask(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
     if _is_dicom(path):
         raise InputError(f"{path}: DICOM cannot be a mask; export the mask as .nii.gz or .nrrd")
     array, ijk_to_ras, _, _ = _read_array(path)
-    return _fraction(_on_grid(path, array, ijk_to_ras, like), path)
+    return _fraction(on_grid(path, array, ijk_to_ras, like), path)
 
 
 def read_labels(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
@@ -201,7 +201,7 @@ def read_labels(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
     if _is_dicom(path):
         raise InputError(f"{path}: DICOM cannot be labels; export them as .nii.gz or .nrrd")
     array, ijk_to_ras, _, _ = _read_array(path)
-    labels = _on_grid(path, array, ijk_to_ras, like)
+    labels = on_grid(path, array, ijk_to_ras, like)
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or not (labels == np.rint(labels)).all():
             raise InputError(f"{path}: broken values are no labels; give whole numbers 0, 1, 2 ...")
@@ -209,8 +209,12 @@ def read_labels(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
     return np.ascontiguousarray(labels)
 
 
-def _on_grid(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, like: CTVolume) -> np.ndarray:
-    """The array permuted and flipped onto the volume's grid; raises where that is impossible."""
+def on_grid(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, like: CTVolume) -> np.ndarray:
+    """An array ``(k, j, i)`` permuted and flipped onto a volume's grid.
+
+    :param path: named in the error.
+    :raises InputError: its voxels are not the volume's voxels.
+    """
     axes = acquisition_axes(ijk_to_ras)
     array, ijk_to_ras = array.transpose(axes), permuted_affine(ijk_to_ras, axes)
     # Which way does each axis of the mask run in the volume?

@@ -1,0 +1,27 @@
+"""Corrected volumes as new DICOM series beside the original, metal as a DICOM segmentation.
+
+A derived series keeps what the source says of patient, study, geometry and acquisition, and says
+for itself what was done to the values, by what, and to which images.
+"""
+
+from .export import (
+    DicomOutputs,
+    WrittenDicom,
+    check_dicom_outputs,
+    names_dicom,
+    write_dicom_outputs,
+)
+from .provenance import Derivation
+from .template import DicomTemplate, dicom_template, template_from_files
+
+__all__ = [
+    "Derivation",
+    "DicomOutputs",
+    "DicomTemplate",
+    "WrittenDicom",
+    "check_dicom_outputs",
+    "dicom_template",
+    "names_dicom",
+    "template_from_files",
+    "write_dicom_outputs",
+]

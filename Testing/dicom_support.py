@@ -1,0 +1,96 @@
+"""CT series written with pydicom, without the code under test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+SHAPE = (9, 48, 64)
+SPACING = (0.7, 0.9)  # row, column
+ORIGIN = np.array([-20.5, 30.25, -410.0])
+STEP_MM = 2.5
+PATIENT = "DOE^JANE"
+STUDY_UID, FRAME_UID = generate_uid(), generate_uid()
+
+
+def values(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    rng = np.random.default_rng(21)
+    hu = rng.integers(-1024, 3072, shape)
+    hu[:, :4] = -2000  # padding
+    return hu
+
+
+def slice_dataset(stored: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.Modality = "CT"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.PatientName = PATIENT
+    dataset.PatientID = "4711"
+    dataset.Manufacturer = "ACME"
+    dataset.KVP = "120"
+    dataset.ConvolutionKernel = "B30f"
+    dataset.SeriesNumber = 4
+    dataset.SeriesDescription = "Hip 2.5"
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.PixelSpacing = list(SPACING)
+    dataset.SliceThickness = "5"
+    dataset.ImagePositionPatient = [f"{x:.8f}"[:16] for x in position]
+    dataset.ImageOrientationPatient = [f"{x:.12f}"[:16] for x in rotation[:, :2].T.ravel()]
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+    dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
+    dataset.PixelData = stored.tobytes()
+    return dataset
+
+
+Edit = Callable[[int, Dataset], Any]
+
+
+def write_series(
+    folder: Path,
+    hu: np.ndarray | None = None,
+    *,
+    rotation: np.ndarray | None = None,
+    step: np.ndarray | None = None,
+    edit: Edit | None = None,
+    prefix: str = "",
+    uid: str | None = None,
+) -> np.ndarray:
+    """A series in shuffled files; ``edit`` changes one slice and may return False to leave it out.
+
+    :returns: the matrix from (col, row, slice) to RAS that was written.
+    """
+    hu = values() if hu is None else hu
+    rotation = np.eye(3) if rotation is None else rotation
+    step = rotation[:, 2] * STEP_MM if step is None else step
+    uid = uid or generate_uid()
+    folder.mkdir(exist_ok=True, parents=True)
+    names = list(range(len(hu)))
+    random.Random(5).shuffle(names)
+    for index, plane in enumerate(hu):
+        dataset = slice_dataset(plane.astype(np.int16), ORIGIN + index * step, rotation)
+        dataset.SeriesInstanceUID = uid
+        dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = STUDY_UID, FRAME_UID
+        dataset.InstanceNumber = names[index]  # says nothing about the order
+        if edit is None or edit(index, dataset) is not False:
+            dataset.save_as(folder / f"{prefix}{names[index]:03d}.dcm", enforce_file_format=True)
+    lps = np.eye(4)
+    lps[:3] = np.column_stack(
+        [rotation[:, 0] * SPACING[1], rotation[:, 1] * SPACING[0], step, ORIGIN]
+    )
+    return np.diag([-1.0, -1, 1, 1]) @ lps
