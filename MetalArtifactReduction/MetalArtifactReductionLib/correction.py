@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
+from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .inpainting import Inpainter, InpaintingContext, create_inpainter
 from .metal import TraceParameters, metal_trace, segment_metal
@@ -28,26 +29,6 @@ VIEWS_PER_PIXEL = 1.41
 FEWEST_VIEWS = 544
 """Also for small matrices: the filled trace has sharper ends than the image it came from, and
 fewer views show them as fine radial lines at the skin."""
-
-
-@dataclass(frozen=True)
-class CorrectionResult:
-    """What :func:`correct_volume` returns.
-
-    :param corrected: the corrected volume, same geometry.
-    :param metal_fraction: the metal that was corrected for, float32 0..1.
-    :param change_hu: corrected minus original, float32 HU: what the method changed, everywhere.
-    :param method: name of the inpainter.
-    :param parameters: everything needed to repeat the correction; plain values.
-    :param timings: seconds by step (``"segmentation"``, ``"correction"``).
-    """
-
-    corrected: CTVolume
-    metal_fraction: np.ndarray
-    change_hu: np.ndarray
-    method: str
-    parameters: Mapping[str, object]
-    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

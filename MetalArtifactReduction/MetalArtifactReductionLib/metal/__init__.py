@@ -1,11 +1,20 @@
-"""Metal in the image and in the sinogram: segmentation, trace, perturbation."""
+"""Metal in the image and in the sinogram: segmentation, trace, perturbation.
+
+The trace needs torch, which takes seconds to import; finding metal does not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .body import body_mask
 from .components import CleanUpParameters, MetalComponent
 from .perturbation import PerturbationParameters, perturb_mask, perturbed_masks
 from .segmentation import SEGMENTATION_METHODS, MetalSegmentation, segment_metal
 from .threshold import kmeans_threshold, propose_threshold
-from .trace import TraceParameters, metal_trace, trace_from_path
+
+if TYPE_CHECKING:
+    from .trace import TraceParameters, metal_trace, trace_from_path
 
 __all__ = [
     "SEGMENTATION_METHODS",
@@ -23,3 +32,11 @@ __all__ = [
     "segment_metal",
     "trace_from_path",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("TraceParameters", "metal_trace", "trace_from_path"):
+        from . import trace
+
+        return getattr(trace, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

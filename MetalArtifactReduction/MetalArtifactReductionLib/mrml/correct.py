@@ -20,7 +20,7 @@ from .transaction import all_or_none
 from .volumes import node_from_volume, volume_from_node
 
 if TYPE_CHECKING:
-    from ..correction import CorrectionResult
+    from ..correction_result import CorrectionResult
     from ..metal import MetalSegmentation
 
 OVERLAY_OPACITY = 0.5
@@ -80,6 +80,18 @@ def propose_metal(
 
     volume = ct_from_node(scene, volume_node)
     found = segment_metal(volume, method, threshold_hu=threshold_hu)
+    return add_proposal(scene, volume_node, volume, found, into=into), found
+
+
+def add_proposal(
+    scene: Any, volume_node: Any, volume: CTVolume, found: MetalSegmentation, *, into: Any = None
+) -> Any:
+    """Show metal that was found in a volume node as a segmentation, wherever it was found.
+
+    :param volume: what :func:`ct_from_node` gave for ``volume_node``.
+    :param into: an earlier proposal to replace, instead of one more node.
+    :returns: the segmentation node.
+    """
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
             scene, found.fraction, volume, volume_node, f"{volume_node.GetName()} metal", into=into
@@ -88,7 +100,7 @@ def propose_metal(
             added(node)
         mark_result(node, "metal", volume_node, attributes={"threshold_hu": found.threshold_hu})
         place_results(scene, volume_node, [node], _folder_name(volume_node))
-    return node, found
+    return node
 
 
 def correct_node(

@@ -1,0 +1,30 @@
+"""What a correction gives back, wherever it was computed; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .volume import CTVolume
+
+
+@dataclass(frozen=True)
+class CorrectionResult:
+    """What :func:`.correction.correct_volume` returns.
+
+    :param corrected: the corrected volume, same geometry.
+    :param metal_fraction: the metal that was corrected for, float32 0..1.
+    :param change_hu: corrected minus original, float32 HU: what the method changed, everywhere.
+    :param method: name of the inpainter.
+    :param parameters: everything needed to repeat the correction; plain values.
+    :param timings: seconds by step (``"segmentation"``, ``"correction"``).
+    """
+
+    corrected: CTVolume
+    metal_fraction: np.ndarray
+    change_hu: np.ndarray
+    method: str
+    parameters: Mapping[str, object]
+    timings: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,310 @@
+"""The main job on a scene without waiting for it: nodes in, a process of its own, nodes back.
+
+The same inside Slicer, where a timer polls, in a script, which waits, and on ``slicer-core``::
+
+    jobs = SceneJobs(scene)
+    handle = jobs.correct(volume_node, method="nmar")
+    nodes = handle.result()  # or jobs.poll() now and then, until handle.ended
+
+Nodes are read when a job is made and added when it has ended, both in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..correction_task import (
+    correction_job,
+    correction_result,
+    segmentation_job,
+    segmentation_result,
+)
+from ..errors import Cancelled, MARError
+from ..jobs import Job, JobFailed, JobQueue, JobState
+from ._slicer import slicer_classes
+from .correct import add_proposal, add_results, ct_from_node
+from .segmentations import fraction_from_node
+
+if TYPE_CHECKING:
+    from ..correction import CorrectionParameters
+
+HandleCallback = Callable[["SceneJob"], None]
+_GONE = "the volume or its metal was removed from the scene; nothing was added"
+
+
+class SceneJob:
+    """One job of a scene; made by :class:`SceneJobs`.
+
+    :ivar title: for lists. :ivar nodes: what was added to the scene, None until it is done.
+    :ivar state: a :class:`..jobs.JobState`; done once the nodes are there.
+    :ivar error: for the user, one line: why it failed or was cancelled; else "".
+    """
+
+    def __init__(
+        self,
+        owner: SceneJobs,
+        job: Job,
+        inputs: tuple[Any, ...],
+        add_nodes: Callable[[Job], Any],
+        on_progress: HandleCallback | None,
+        on_end: HandleCallback | None,
+    ) -> None:
+        self.title = job.title
+        self.nodes: Any = None
+        self.state = JobState.WAITING
+        self.error = ""
+        self._failure: MARError | None = None
+        self._owner, self._job = owner, job
+        self._inputs, self._add_nodes = inputs, add_nodes
+        self._on_progress, self._on_end = on_progress, on_end
+        self._told = ""
+
+    @property
+    def ended(self) -> bool:
+        """Neither waiting nor running any more."""
+        return self.state not in (JobState.WAITING, JobState.RUNNING)
+
+    @property
+    def done(self) -> bool:
+        """Ended well: the nodes are there."""
+        return self.state is JobState.DONE
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, 0..1."""
+        return self._job.fraction
+
+    @property
+    def message(self) -> str:
+        """What it does now."""
+        return self._job.message
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left; None while unknown."""
+        return self._job.remaining_s
+
+    @property
+    def seconds(self) -> float:
+        """How long its process has run, or ran."""
+        return self._job.seconds
+
+    @property
+    def log(self) -> str:
+        """What its process wrote to the error stream, with the traceback of an error."""
+        return self._job.log
+
+    def cancel(self) -> None:
+        """Ask it to stop; returns at once, a later ``poll`` ends it."""
+        self._job.cancel()
+
+    def wait(self, timeout_s: float | None = None) -> SceneJob:
+        """Poll the queue until this job has ended, or the time is over; returns itself."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.ended and (until is None or time.monotonic() < until):
+            self._owner.poll()
+            if not self.ended:
+                time.sleep(0.05)
+        return self
+
+    def result(self) -> Any:
+        """Wait for the nodes.
+
+        :raises InputError, OutputError, DeviceError, Cancelled, JobFailed: as it ended.
+        """
+        self.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self.nodes
+
+    def follow(self, scene: Any) -> bool:
+        """Take over what the process did since the last call; whether the job ended by that."""
+        if self.ended:
+            return False
+        job = self._job
+        gone = any(node is not None and node.GetScene() is not scene for node in self._inputs)
+        if gone and not job.ended:
+            job.cancel()
+        if not job.ended:
+            if job.state is JobState.RUNNING:
+                self.state = JobState.RUNNING
+            told = f"{job.fraction} {job.message}"
+            if told != self._told and self._on_progress is not None:
+                self._told = told
+                self._on_progress(self)
+            return False
+        self._finish(gone)
+        return True
+
+    def _finish(self, gone: bool) -> None:
+        """Nodes into the scene, or the reason why there are none; the folder goes."""
+        job, state = self._job, self._job.state
+        try:
+            job.raise_for_error()
+            if gone:
+                raise Cancelled(_GONE)
+            self.nodes = self._add_nodes(job)
+        except MARError as error:
+            self._failure = error
+            state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
+        except MemoryError:
+            self._failure = JobFailed("not enough memory for the results; close other volumes")
+            state = JobState.FAILED
+        finally:
+            job.close()
+        self.state = state
+        self.error = str(self._failure) if self._failure is not None else ""
+        self._inputs = ()
+        if self._on_end is not None:
+            self._on_end(self)
+
+
+class SceneJobs:
+    """The jobs of a scene, in the order in which they were asked for.
+
+    Closing the scene cancels them. Nobody but ``poll`` adds nodes.
+
+    :param scene: the ``vtkMRMLScene``. :param at_once: processes at a time; the others wait.
+    """
+
+    def __init__(self, scene: Any, at_once: int = 1) -> None:
+        self.scene = scene
+        self.queue = JobQueue(at_once)
+        self.handles: list[SceneJob] = []
+        myself = weakref.ref(self)
+
+        def closing(_scene: Any, _event: Any) -> None:
+            jobs = myself()
+            if jobs is not None:
+                jobs.cancel_all()
+
+        self._observer = scene.AddObserver(slicer_classes().vtkMRMLScene.StartCloseEvent, closing)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return self.queue.idle and all(handle.ended for handle in self.handles)
+
+    def correct(
+        self,
+        volume_node: Any,
+        metal: Any = None,
+        method: str = "nmar",
+        *,
+        device: str = "auto",
+        batch_slices: int = 8,
+        method_options: Mapping[str, Any] | None = None,
+        parameters: CorrectionParameters | None = None,
+        keep_fraction: bool = False,
+        show: bool = True,
+        on_progress: HandleCallback | None = None,
+        on_end: HandleCallback | None = None,
+    ) -> SceneJob:
+        """:func:`.correct.correct_node` in a process of its own.
+
+        :param metal: segmentation node, labelmap or volume of metal fractions; found if None.
+        :param method_options: plain values for the method, paths absolute.
+        :param on_progress, on_end: called by :meth:`poll` with the handle.
+        :returns: its ``nodes`` will be :class:`.correct.CorrectedNodes`.
+        :raises InputError: the nodes cannot be used. :raises OutputError: no room on the disk.
+        """
+        volume = ct_from_node(self.scene, volume_node)
+        fraction = fraction_from_node(metal, volume_node) if metal is not None else None
+        source = volume.source
+        affine = volume.ijk_to_ras
+        job = correction_job(
+            volume,
+            fraction,
+            method,
+            parameters=parameters,
+            method_options=method_options,
+            device=device,
+            batch_slices=batch_slices,
+            title=f"{volume_node.GetName()}: {method}",
+        )
+
+        def add_nodes(job: Job) -> Any:
+            from dataclasses import replace
+
+            result = correction_result(job)
+            placed = replace(result.corrected, ijk_to_ras=affine, source=source)
+            return add_results(
+                self.scene,
+                volume_node,
+                replace(result, corrected=placed),
+                metal=metal,
+                keep_fraction=keep_fraction,
+                show=show,
+            )
+
+        return self._add(job, (volume_node, metal), add_nodes, on_progress, on_end)
+
+    def propose_metal(
+        self,
+        volume_node: Any,
+        *,
+        threshold_hu: float | None = None,
+        method: str = "threshold",
+        into: Any = None,
+        on_progress: HandleCallback | None = None,
+        on_end: HandleCallback | None = None,
+    ) -> SceneJob:
+        """:func:`.correct.propose_metal` in a process of its own.
+
+        :returns: its ``nodes`` will be the segmentation node and a ``MetalSegmentation``.
+        :raises InputError: the volume cannot be used. :raises OutputError: no room on the disk.
+        """
+        volume = ct_from_node(self.scene, volume_node)
+        title = f"{volume_node.GetName()}: metal"
+        job = segmentation_job(volume, method, threshold_hu=threshold_hu, title=title)
+
+        def add_nodes(job: Job) -> Any:
+            found = segmentation_result(job)
+            # The grid again, rather than kept: a waiting job holds no volume in memory.
+            grid = ct_from_node(self.scene, volume_node)
+            return add_proposal(self.scene, volume_node, grid, found, into=into), found
+
+        return self._add(job, (volume_node, into), add_nodes, on_progress, on_end)
+
+    def poll(self) -> list[SceneJob]:
+        """See what happened, without waiting; returns the handles that ended in this call."""
+        self.queue.poll()
+        ended = [handle for handle in list(self.handles) if handle.follow(self.scene)]
+        for job in [one for one in self.queue.jobs if one.ended]:
+            self.queue.remove(job)
+        return ended
+
+    def forget(self, handle: SceneJob) -> None:
+        """Take an ended handle off the list; one that runs is cancelled and stays until it ends."""
+        if not handle.ended:
+            handle.cancel()
+        elif handle in self.handles:
+            self.handles.remove(handle)
+
+    def cancel_all(self) -> None:
+        """Ask all of them to stop; ``poll`` ends them."""
+        self.queue.cancel_all()
+
+    def close(self) -> None:
+        """End every process and remove every temporary folder; waits a second a process at most."""
+        self.queue.close()
+        self.scene.RemoveObserver(self._observer)
+        for handle in list(self.handles):
+            handle.follow(self.scene)
+        self.handles.clear()
+
+    def _add(
+        self,
+        job: Job,
+        inputs: tuple[Any, ...],
+        add_nodes: Callable[[Job], Any],
+        on_progress: HandleCallback | None,
+        on_end: HandleCallback | None,
+    ) -> SceneJob:
+        handle = SceneJob(self, job, inputs, add_nodes, on_progress, on_end)
+        self.queue.add(job)
+        self.handles.append(handle)
+        return handle

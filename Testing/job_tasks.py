@@ -1,0 +1,76 @@
+"""Tasks for the tests of jobs: what a process may do well or badly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.progress import check_cancelled
+from MetalArtifactReductionLib.task import TaskRequest, TaskResult
+
+
+def double(request: TaskRequest) -> TaskResult:
+    """Doubles an array, and prints what a library might print."""
+    print('{"event": "done", "values": {"forged": 1}}')
+    sys.stderr.write("a warning\n")
+    request.progress(0.5, "half")
+    values = {"pid": os.getpid(), **request.arguments}
+    return TaskResult(values, {"twice": 2 * request.arrays["one"]})
+
+
+def refuse(request: TaskRequest) -> TaskResult:
+    raise InputError("the ring of the Nibelung:\nis not a CT")
+
+
+def divide(request: TaskRequest) -> TaskResult:
+    return TaskResult({"never": 1 / request.arguments["by"]})
+
+
+def count(request: TaskRequest) -> TaskResult:
+    """Counts for ever, and asks whether to stop; the pid comes as a message."""
+    for step in range(10**6):
+        check_cancelled(request.cancel)
+        request.progress(min(0.9, step / 1000), str(os.getpid()))
+        time.sleep(0.02)
+    return TaskResult()
+
+
+def deaf(request: TaskRequest) -> TaskResult:
+    """Never asks, and has a child of its own; both pids come as a message."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    request.progress(0.1, f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+    return TaskResult()
+
+
+def leave(request: TaskRequest) -> TaskResult:
+    os._exit(request.arguments["code"])
+
+
+def large(request: TaskRequest) -> TaskResult:
+    """16 MiB of results where the system lets no file grow beyond 1 MiB."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+    return TaskResult({}, {"large": np.ones(2**21)})
+
+
+def hungry(request: TaskRequest) -> TaskResult:
+    """More memory than the system lets it have."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    return TaskResult({}, {"large": np.ones(2**31)})
+
+
+def nap(request: TaskRequest) -> TaskResult:
+    """Says when it ran."""
+    began = time.time()
+    time.sleep(request.arguments["seconds"])
+    return TaskResult({"began": began, "ended": time.time()})

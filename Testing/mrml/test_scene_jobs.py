@@ -1,0 +1,184 @@
+"""Jobs on a scene: the same nodes as without a process, and none where it did not end well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.correction import CorrectionParameters
+from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.jobs import JobState
+from MetalArtifactReductionLib.metal import TraceParameters
+from MetalArtifactReductionLib.mrml.jobs import SceneJobs
+from mrml_support import affine, rotation
+
+SPACING_MM = (2.0, 2.0, 3.0)
+
+
+def two_rods(slices: int = 6) -> np.ndarray:
+    z, y, x = np.mgrid[0:slices, 0:72, 0:80]
+    hu = np.where((x - 40) ** 2 + (y - 36) ** 2 < 32**2, 40.0, -1000.0)
+    hu += np.random.default_rng(0).normal(0, 5, hu.shape)
+    rods = ((x - 25) ** 2 + (y - 36) ** 2 < 9) | ((x - 55) ** 2 + (y - 36) ** 2 < 9)
+    hu[(z > 0) & (z < slices - 1) & rods] = 3071
+    return np.round(hu).astype(np.int16)
+
+
+@pytest.fixture
+def ct(add_volume: Any) -> Any:
+    return add_volume(two_rods(), affine(np.diag([-1.0, -1.0, 1.0]), SPACING_MM), name="Hips")
+
+
+@pytest.fixture
+def jobs(scene: Any) -> Iterator[SceneJobs]:
+    jobs = SceneJobs(scene)
+    yield jobs
+    jobs.close()
+
+
+def names(scene: Any) -> list[str]:
+    return [scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes())]
+
+
+def test_same_nodes_as_without_a_process(
+    scene: Any, add_volume: Any, add_transform: Any, jobs: SceneJobs
+) -> None:
+    axial = affine(np.diag([-1.0, -1.0, 1.0]), SPACING_MM)
+    sagittal = np.column_stack([axial[:, 1], axial[:, 2], axial[:, 0], axial[:, 3]])
+    ct = add_volume(np.ascontiguousarray(two_rods().transpose(2, 0, 1)), sagittal)
+    ct.SetAndObserveTransformNodeID(add_transform(affine(rotation(2), (1, 1, 1))).GetID())
+    parameters = CorrectionParameters("frequency-split", TraceParameters(dilation_bins=2))
+    expected = mrml.correct_node(scene, ct, device="cpu", parameters=parameters)
+    seen: list[float] = []
+    handle = jobs.correct(
+        ct,
+        device="cpu",
+        parameters=parameters,
+        on_progress=lambda handle: seen.append(handle.fraction),
+    )
+    assert handle.state is JobState.WAITING and not jobs.idle
+    nodes = handle.result()
+    assert handle.done and jobs.idle and handle.error == ""
+    assert seen == sorted(seen)
+    for one, other in (
+        (nodes.corrected, expected.corrected),
+        (nodes.change_map, expected.change_map),
+    ):
+        np.testing.assert_array_equal(
+            mrml.volume_from_node(one, world=True).hu, mrml.volume_from_node(other, world=True).hu
+        )
+        np.testing.assert_allclose(
+            mrml.volume_from_node(one, world=True).ijk_to_ras,
+            mrml.volume_from_node(other, world=True).ijk_to_ras,
+        )
+    np.testing.assert_array_equal(
+        mrml.fraction_from_node(nodes.metal, ct), mrml.fraction_from_node(expected.metal, ct)
+    )
+    assert nodes.folder == expected.folder
+    ours, theirs = (
+        json.loads(node.GetAttribute("MetalArtifactReduction.parameters"))
+        for node in (nodes.corrected, expected.corrected)
+    )
+    assert ours == theirs
+    assert nodes.facts() == expected.facts()
+
+
+def test_metal_of_the_user_is_used(scene: Any, ct: Any, jobs: SceneJobs) -> None:
+    metal, _ = mrml.propose_metal(scene, ct, threshold_hu=2000.0)
+    handle = jobs.correct(ct, metal, "li", device="cpu", keep_fraction=True)
+    nodes = handle.wait(60).nodes
+    assert nodes.metal is metal
+    np.testing.assert_array_equal(
+        nodes.result.metal_fraction, mrml.fraction_from_segmentation(metal, ct)
+    )
+    assert mrml.results_of(scene, ct, "fraction") == [nodes.fraction]
+
+
+def test_proposal(scene: Any, ct: Any, jobs: SceneJobs) -> None:
+    node, found = jobs.propose_metal(ct).result()
+    expected, same = mrml.propose_metal(scene, ct)
+    assert found.components == same.components
+    np.testing.assert_array_equal(found.fraction, same.fraction)
+    np.testing.assert_array_equal(
+        mrml.fraction_from_node(node, ct), mrml.fraction_from_node(expected, ct)
+    )
+    before = names(scene)
+    again, found = jobs.propose_metal(ct, threshold_hu=2900.0, into=node).result()
+    assert again is node and found.threshold_hu == 2900.0
+    assert names(scene) == before
+
+
+def test_what_is_wrong_is_said_and_adds_nothing(
+    scene: Any, ct: Any, add_volume: Any, jobs: SceneJobs
+) -> None:
+    mask = add_volume((two_rods() > 2000).astype(np.uint8), affine(np.eye(3), SPACING_MM), "Mask")
+    clean = add_volume(np.minimum(two_rods(), 300), affine(np.eye(3), SPACING_MM), "Clean")
+    before = names(scene)
+    with pytest.raises(InputError, match="Mask"):  # at once
+        jobs.correct(mask)
+    with pytest.raises(InputError, match="no metal"):
+        jobs.correct(clean, device="cpu").result()
+    handle = jobs.correct(ct, method="magic", device="cpu").wait(60)
+    assert handle.state is JobState.FAILED and "unknown method 'magic'" in handle.error
+    assert "Traceback" in handle.log
+    with pytest.raises(InputError, match="no metal"):
+        jobs.propose_metal(clean).result()
+    handle = jobs.correct(ct, device="cpu")
+    handle.cancel()
+    with pytest.raises(Cancelled):
+        handle.result()
+    assert names(scene) == before
+    assert len(jobs.handles) == 4
+    for handle in list(jobs.handles):
+        jobs.forget(handle)
+    assert jobs.handles == []
+
+
+def test_a_volume_that_leaves_the_scene_takes_its_job_along(
+    scene: Any, ct: Any, jobs: SceneJobs
+) -> None:
+    handle = jobs.correct(ct, device="cpu")
+    jobs.poll()
+    scene.RemoveNode(ct)
+    assert handle.wait(60).state is JobState.CANCELLED
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+
+
+def test_closing_the_scene_cancels_its_jobs(scene: Any, ct: Any, jobs: SceneJobs) -> None:
+    handles = [jobs.correct(ct, device="cpu") for _ in range(3)]
+    jobs.poll()
+    scene.Clear(False)
+    for handle in handles:
+        assert handle.wait(60).state is JobState.CANCELLED
+    assert jobs.idle
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+
+
+def test_reading_and_adding_need_no_torch(scene: Any) -> None:
+    """Torch takes seconds to import; the process does that while the panel stays quick."""
+    import subprocess
+    import sys
+
+    script = (
+        "import sys\n"
+        "from MetalArtifactReductionLib import mrml\n"
+        "from MetalArtifactReductionLib.mrml.jobs import SceneJobs\n"
+        "import numpy as np\n"
+        "from MetalArtifactReductionLib.volume import CTVolume\n"
+        "hu = np.full((4, 64, 64), -1000.0, np.float32); hu[:, 16:48, 16:48] = 40\n"
+        "hu[1:3, 30:34, 30:34] = 3071\n"
+        "scene = mrml.headless_scene()\n"
+        "node = mrml.node_from_volume(scene, CTVolume(hu, np.diag([2.0, 2, 3, 1])), 'CT')\n"
+        "nodes = SceneJobs(scene).correct(node, method='li', device='cpu').result()\n"
+        "assert nodes.corrected.GetScene() is scene\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
