@@ -94,3 +94,38 @@ def write_series(
         [rotation[:, 0] * SPACING[1], rotation[:, 1] * SPACING[0], step, ORIGIN]
     )
     return np.diag([-1.0, -1, 1, 1]) @ lps
+
+
+def scanner_header(index: int, dataset: Dataset) -> None:
+    """What a real scanner writes besides: for ``edit``."""
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.PatientName = "M\u00fcller^J\u00fcrgen"
+    dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientAge = "19500102", "M", "074Y"
+    dataset.PatientPosition = "HFS"
+    dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20240105", "101112", "S1"
+    dataset.StudyDescription, dataset.AccessionNumber = "Hip left", "A123"
+    dataset.ReferringPhysicianName = "House^Gregory"
+    dataset.SeriesDate, dataset.SeriesTime = "20240105", "101500"
+    dataset.AcquisitionDate, dataset.AcquisitionTime = "20240105", "101400"
+    dataset.ContentDate, dataset.ContentTime = "20240105", "101501"
+    dataset.Laterality, dataset.BodyPartExamined = "", "HIP"
+    dataset.PositionReferenceIndicator = ""
+    dataset.AcquisitionNumber = 2
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]
+    dataset.ManufacturerModelName, dataset.DeviceSerialNumber = "Scan 3000", "SN42"
+    dataset.InstitutionName, dataset.StationName = "General Hospital", "CT1"
+    dataset.SoftwareVersions = "VA40"
+    dataset.WindowCenter, dataset.WindowWidth = ["40", "400"], ["350", "1500"]
+    dataset.WindowCenterWidthExplanation = ["SOFT", "BONE"]
+    dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = -2000, 3071
+    dataset.add_new(0x00280120, "SS", -2000)  # PixelPaddingValue
+    dataset.LossyImageCompression = "00"
+    dataset.ImageComments = "kept"
+    private = dataset.private_block(0x0029, "ACME HEADER", create=True)
+    private.add_new(0x10, "LO", "raw data of DOE")
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, generate_uid()
+    item.private_block(0x0029, "ACME HEADER", create=True).add_new(0x11, "LO", "nested")
+    dataset.ReferencedImageSequence = [item]
+    dataset.add_new(0x60000010, "US", dataset.Rows)  # an overlay
+    dataset.add_new(0x60003000, "OW", bytes(dataset.Rows * dataset.Columns // 8))

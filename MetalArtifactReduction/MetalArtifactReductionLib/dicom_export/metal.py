@@ -35,7 +35,7 @@ def metal_segmentation(fraction: np.ndarray, template: DicomTemplate, series: Se
         source's slice order; a voxel is metal if half of it is. Binary, since fractional
         segmentations are what viewers do not read.
     :raises InputError: no voxel is half metal.
-    :raises OutputError: the package highdicom is missing, or the source lacks what it asks for.
+    :raises OutputError: the package highdicom is missing.
     """
     mask = np.asarray(fraction >= _HALF)
     if not mask.any():
@@ -52,30 +52,23 @@ def metal_segmentation(fraction: np.ndarray, template: DicomTemplate, series: Se
         ) from None
     sources, mask = _source_images(template, mask, series)
     derivation = series.derivation
-    try:
-        segmentation = highdicom.seg.Segmentation(
-            source_images=sources,
-            pixel_array=mask.astype(np.uint8),
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_segment(derivation)],
-            series_instance_uid=series.uid,
-            series_number=series.number,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=MODEL,
-            software_versions=derivation.version,
-            device_serial_number=_SERIAL_NUMBER,
-            content_label="METAL",
-            content_description="Metal that was corrected for",
-            series_description=described(sources[0].get("SeriesDescription"), series.label),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # The text may quote the patient's name; the kind of error does not.
-        raise OutputError(
-            f"{template.path}: the source's headers do not suffice for a DICOM segmentation"
-            f" ({type(error).__name__}); write the metal as .nii.gz or .nrrd"
-        ) from error
+    segmentation = highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=mask.astype(np.uint8),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(derivation)],
+        series_instance_uid=series.uid,
+        series_number=series.number,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL,
+        software_versions=derivation.version,
+        device_serial_number=_SERIAL_NUMBER,
+        content_label="METAL",
+        content_description="Metal that was corrected for",
+        series_description=described(sources[0].get("SeriesDescription"), series.label),
+    )
     made = in_zone(series.made, sources[0].get("TimezoneOffsetFromUTC"))
     for name in ("SeriesDate", "ContentDate", "InstanceCreationDate"):
         setattr(segmentation, name, made.strftime("%Y%m%d"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import OutputError
+from ..errors import MARError, OutputError
 from ..progress import Cancel, Progress, check_cancelled, report
 from .derived import CT_IMAGE, Reference, Series, derived_slice, instance_numbers
 from .provenance import Derivation
@@ -96,7 +98,8 @@ class SeriesWriter:
 
         report(self.progress, self.done / self.parts, "writing the metal")
         fraction = self.template.stored(self.result.metal_fraction, self.result.corrected)
-        save(metal_segmentation(fraction, self.template, self._series("metal")), file)
+        with values_kept_secret(self.template.path):
+            save(metal_segmentation(fraction, self.template, self._series("metal")), file)
         self.done += 1
 
     def _series(self, label: str, *, change: bool = False) -> Series:
@@ -132,10 +135,11 @@ class SeriesWriter:
                 (source, *self.corrected[index : index + 1]) if series.change else (source,)
             )
             stored = encoding.stored(hu[index], index)
-            dataset = derived_slice(
-                header, stored, encoding, index, series, references, uid, numbers[index]
-            )
-            save(dataset, folder / f"{index + 1:04d}.dcm")
+            with values_kept_secret(self.template.files[index]):
+                dataset = derived_slice(
+                    header, stored, encoding, index, series, references, uid, numbers[index]
+                )
+                save(dataset, folder / f"{index + 1:04d}.dcm")
             if not series.change:
                 self.corrected.append(Reference(CT_IMAGE, uid, series.uid))
             share = (self.done + (index + 1) / len(hu)) / self.parts
@@ -151,11 +155,7 @@ def new_uid() -> str:
 
 
 def save(dataset: Dataset, file: Path) -> None:
-    """Write one object as a DICOM file, explicit VR little endian, not compressed.
-
-    :raises OutputError: an element of the source that cannot be written; names the tag only, since
-        its value may identify the patient.
-    """
+    """Write one object as a DICOM file, explicit VR little endian, not compressed."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -164,14 +164,28 @@ def save(dataset: Dataset, file: Path) -> None:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta = meta
+    dataset.save_as(file, enforce_file_format=True, implicit_vr=False, little_endian=True)
+
+
+@contextmanager
+def values_kept_secret(source: Path) -> Iterator[None]:
+    """Turn whatever a faulty header makes pydicom raise into one line without its values.
+
+    pydicom quotes whole elements in its errors, and they may identify the patient.
+
+    :param source: the file whose header it is.
+    :raises OutputError: names the tag only.
+    """
     try:
-        dataset.save_as(file, enforce_file_format=True, implicit_vr=False, little_endian=True)
-    except Exception as error:  # pydicom raises many kinds for values that their VR forbids
+        yield
+    except MARError:
+        raise
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the header
         tag = re.search(r"\([0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\)", str(error))
         what = f"element {tag.group()}" if tag else "an element"
         raise OutputError(
-            f"{file}: {what} of the source's header cannot be written ({type(error).__name__});"
-            " repair the source series or write .nii.gz or .nrrd"
+            f"{source}: {what} of the header cannot be carried over ({type(error).__name__});"
+            " repair or anonymise the source series, or write .nii.gz or .nrrd"
         ) from None
