@@ -14,6 +14,7 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
+from .placement.anatomy import union
 from .placement.geometry import Vector
 from .placement.hip import HipModel, measure_hip
 from .placement.hip_plan import nail_plan, prosthesis_plan
@@ -50,12 +51,8 @@ class Bones:
 
     def everything(self, volume: CTVolume) -> np.ndarray:
         """One mask of all bone: the labels together, or by threshold."""
-        if not self.labels:
-            return bone_mask(volume, self.threshold_hu)
-        total = np.zeros(volume.hu.shape, dtype=bool)
-        for mask in self.labels.values():
-            total |= mask > 0
-        return total
+        bone = union(self.labels)
+        return bone_mask(volume, self.threshold_hu) if bone is None else bone
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def bone_mask(volume: CTVolume, threshold_hu: float = BONE_HU) -> np.ndarray:
         bone = (sizes >= SMALLEST_BONE_MM3)[labels]
     if not bone.any():
         raise InputError(
-            f"no bone of {SMALLEST_BONE_MM3 / 1000:g} cm3 above {threshold_hu:g} HU; lower "
-            "--bone-threshold, or give a CT in Hounsfield units"
+            f"no bone of {SMALLEST_BONE_MM3 / 1000:g} cm3 above {threshold_hu:g} HU: lower the "
+            "bone threshold, or choose a CT in Hounsfield units"
         )
     return bone
 

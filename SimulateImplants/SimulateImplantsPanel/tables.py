@@ -87,10 +87,14 @@ def quality_note(row: Any) -> str:
     parts = []
     if not math.isnan(row.share_in_bone):
         parts.append(_("{share:.0f} % in bone").format(share=100 * row.share_in_bone))
+    if not math.isnan(row.contact):
+        parts.append(_("{share:.0f} % in contact").format(share=100 * row.contact))
     if not math.isnan(row.mean_hu):
         parts.append(_("mean {hu:.0f} HU").format(hu=row.mean_hu))
     if row.touches:
         parts.append(_("touches {names}").format(names=", ".join(row.touches)))
+    if row.outside > 0.005:
+        parts.append(_("{share:.0f} % outside the CT").format(share=100 * row.outside))
     if row.note:
         parts.append(row.note)
     return "; ".join(parts)

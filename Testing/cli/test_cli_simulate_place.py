@@ -74,7 +74,7 @@ def test_screws_lie_along_the_true_pedicles(patient: tuple[Path, PhantomTruth], 
         axis = screw.matrix[:3, 2]
         assert np.linalg.norm(offset - axis * (offset @ axis)) < 2.0
     data = json.loads(plan.read_text())
-    grades = {row["name"]: row["grade"]["grade"] for row in data["quality"] if row["grade"]}
+    grades = {row["name"]: row["grade"] for row in data["quality"] if row["grade"]}
     assert len(grades) == 4 and set(grades.values()) <= {"A", "B"}
 
 
@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "twice": (["--click", "L3=1,2,3", "--click", "L3=1,2,4"], ("--click L3 is given twice",)),
     "no bone": (
         ["--click", "L3=0,-22,6", "--bone-threshold", "5000"],
-        ("above 5000 HU", "lower --bone-threshold"),
+        ("above 5000 HU", "lower the bone threshold"),
     ),
     "material": (["--click", "L3=1,2,3", "--material", "wood"], ("unknown material 'wood'",)),
     "rod": (["--click", "L3=1,2,3", "--rod-diameter", "55"], ("diameter_mm of 55 mm",)),

@@ -120,7 +120,7 @@ def test_bone_by_threshold(scene: Any, ct: Any, spine: Phantom) -> None:
 
 def test_no_bone_above_the_threshold(scene: Any, ct: Any) -> None:
     before = node_count(scene)
-    with pytest.raises(InputError, match="above 3000 HU in 'Spine': lower the threshold"):
+    with pytest.raises(InputError, match="'Spine': no bone of 2 cm3 above 3000 HU: lower the bone threshold"):
         segment_bone(scene, ct, threshold_hu=3000.0)
     assert node_count(scene) == before
 
@@ -352,6 +352,7 @@ def test_quality_rows_and_table(proposed: Any, spine: Phantom) -> None:
             assert 0 < row.convergence_deg < 40
         else:
             assert np.isnan(row.breach_mm)
+        assert row.outside == 0
     table = quality_table(scene, rows)
     assert table.GetNumberOfRows() == len(rows)
     titles = [table.GetTable().GetColumnName(i) for i in range(table.GetNumberOfColumns())]

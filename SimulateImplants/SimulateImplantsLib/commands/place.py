@@ -108,6 +108,7 @@ def _place(options: argparse.Namespace) -> None:
 
     from ..implants import Rod
     from ..patient_plans import Bones, measure_patient, proposed_plan, sampled_plan
+    from ..placement.anatomy import Anatomy
     from ..plan_quality import plan_quality, quality_records, quality_text
 
     if options.output.suffix.lower() != ".json":
@@ -136,7 +137,8 @@ def _place(options: argparse.Namespace) -> None:
                 rod_diameter_mm=options.rod_diameter,
                 material=metal,
             )
-        rows = plan_quality(plan, volume, patient.vertebrae)
+        known = labels or {"bone": bones.everything(volume)}
+        rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
     data = plan.to_dict() | {"quality": quality_records(rows)}
     with written_whole(options.output, overwrite=options.force) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -12,11 +12,8 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.segmentations import segmentation_from_fraction
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
+from ..patient_plans import BONE_HU, bone_mask
 from .scene_implant import matrix_between
-
-BONE_HU = 200.0
-SMALLEST_BONE_MM3 = 2000.0
-"""Smaller islands above the threshold are calcifications, contrast or table parts."""
 
 BONE_COLOR = (0.94, 0.87, 0.72)
 
@@ -53,15 +50,6 @@ def bone_labels(segmentation: Any, ct_node: Any) -> dict[str, np.ndarray]:
     return labels
 
 
-def union_of(labels: dict[str, np.ndarray]) -> np.ndarray:
-    """All segments as one bone mask."""
-    masks = iter(labels.values())
-    bone = next(masks).copy()
-    for mask in masks:
-        bone |= mask
-    return bone
-
-
 def segment_bone(
     scene: Any, ct_node: Any, *, threshold_hu: float = BONE_HU, into: Any = None
 ) -> Any:
@@ -72,22 +60,11 @@ def segment_bone(
     :returns: ``vtkMRMLSegmentationNode`` beside the CT.
     :raises InputError: no CT, or no bone above the threshold.
     """
-    from scipy import ndimage
-
-    from MetalArtifactReductionLib.metal.body import body_mask
-
     volume = volume_from_node(ct_node)
-    bone = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
-    labels, count = ndimage.label(bone)
-    if count:
-        sizes = np.bincount(labels.ravel()) * float(np.prod(volume.spacing_mm))
-        sizes[0] = 0.0
-        bone = (sizes >= SMALLEST_BONE_MM3)[labels]
-    if not bone.any():
-        raise InputError(
-            f"no bone of {SMALLEST_BONE_MM3 / 1000:g} cm3 above {threshold_hu:g} HU in "
-            f"'{ct_node.GetName()}': lower the threshold, or choose a CT in Hounsfield units"
-        )
+    try:
+        bone = bone_mask(volume, threshold_hu)
+    except InputError as error:
+        raise InputError(f"'{ct_node.GetName()}': {error}") from None
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
             scene,

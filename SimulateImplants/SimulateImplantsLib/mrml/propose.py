@@ -14,11 +14,12 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
+from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra, spine_directions
 from ..placement.levels import by_level, level_of, vertebra_masks
 from ..placement.plan import PlacementPlan
 from ..placement.propose import propose_screws, spine_plan
-from .bone import segmentation_from_labels, union_of
+from .bone import segmentation_from_labels
 from .plans import add_plan
 from .scene_implant import SceneImplant
 
@@ -107,7 +108,8 @@ def split_vertebrae(
     volume = ct_from_node(scene, ct_node)
     if not labels:
         raise InputError("no bone: segment it, or find it by threshold, first")
-    bone = union_of(dict(labels))
+    bone = union(labels)
+    assert bone is not None  # there are labels
     named = named_levels(clicks, lowest)
     ups = spine_directions(named)
     parts: dict[str, np.ndarray] = {}
@@ -117,7 +119,7 @@ def split_vertebrae(
         report(progress, index / len(named), f"parting {level} from its neighbours")
         try:
             parts[f"vertebrae_{level}"] = segment_vertebra(
-                bone, volume.ijk_to_ras, named[level], ups[level], level
+                bone, volume.ijk_to_ras, named[level], ups[level], level, volume.hu
             )
         except InputError as error:
             warnings.append(str(error))

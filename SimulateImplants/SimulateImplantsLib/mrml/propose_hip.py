@@ -9,18 +9,14 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
-from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
-from MetalArtifactReductionLib.volume import CTVolume
+from MetalArtifactReductionLib.progress import Cancel, Progress
 
-from ..placement.hip import HipModel, measure_hip
-from ..placement.hip_plan import nail_plan, prosthesis_plan
+from ..patient_plans import KINDS, Bones, measure_patient, proposed_plan
 from ..placement.levels import hip_masks
-from ..placement.plan import join_plans
-from .bone import union_of
 from .plans import add_plan
 from .propose import ProposedNodes
 
-HIP_IMPLANTS = ("total-hip", "short-nail", "long-nail")
+HIP_IMPLANTS = tuple(kind for kind in KINDS if kind != "spine")
 """What a hip can get: stem, head and cup; or a cephalomedullary nail."""
 
 
@@ -51,62 +47,13 @@ def propose_hip(
     if not labels:
         raise InputError("no bone: segment it, or find it by threshold, first")
     volume = ct_from_node(scene, ct_node)
-    models, warnings = _hips(volume, labels, sides, clicks or {}, progress, cancel)
-    plans = []
-    for model in models:
-        try:
-            if kind == "total-hip":
-                plans.append(prosthesis_plan(model))
-            else:
-                plans.append(nail_plan(model, long=kind == "long-nail"))
-        except InputError as error:
-            warnings.append(f"{model.side} hip: {error}")
-    if not plans:
-        raise InputError("no hip could be used: " + "; ".join(warnings))
-    plan = join_plans(plans)
-    implants = add_plan(scene, plan, like=ct_node)
-    report(progress, 1.0, "hips proposed")
-    return ProposedNodes(tuple(implants), plan, (*warnings, *plan.warnings))
-
-
-def _hips(
-    volume: CTVolume,
-    labels: Mapping[str, np.ndarray],
-    sides: Sequence[str],
-    clicks: Mapping[str, np.ndarray],
-    progress: Progress | None,
-    cancel: Cancel | None,
-) -> tuple[list[HipModel], list[str]]:
-    """The hips that could be measured, and why others could not."""
-    masks = hip_masks(labels)
-    models: list[HipModel] = []
-    warnings: list[str] = []
-    labelled = [side for side in sides if f"femur_{side}" in masks]
-    jobs: list[tuple[str, dict[str, Any]]] = [
-        (
-            f"{side} hip",
-            {"femur": masks[f"femur_{side}"], "hip": masks.get(f"hip_{side}"), "side": side},
+    named = any(f"femur_{side}" in hip_masks(labels) for side in sides)
+    if not named and not clicks:
+        raise InputError(
+            f"no femur_{sides[0]} among the segments {sorted(labels)}: name the femur so, or "
+            "click once into each femoral head"
         )
-        for side in labelled
-    ]
-    if not jobs:
-        if not clicks:
-            raise InputError(
-                f"no femur_{sides[0]} among the segments {sorted(labels)}: name the femur so, or "
-                "click once into each femoral head"
-            )
-        bone = union_of(dict(labels))
-        jobs = [(name, {"bone": bone, "click": point}) for name, point in clicks.items()]
-    for index, (name, arguments) in enumerate(jobs):
-        check_cancelled(cancel)
-        report(progress, index / len(jobs), f"measuring {name}")
-        try:
-            model = measure_hip(volume, **arguments)
-        except InputError as error:
-            warnings.append(str(error))
-            continue
-        if model.side in sides:
-            models.append(model)
-    if not models:
-        raise InputError("no hip could be measured: " + ("; ".join(warnings) or "on these sides"))
-    return models, warnings
+    bones = Bones(labels, {} if named else dict(clicks or {}))
+    patient = measure_patient(volume, bones, kind, sides=sides, progress=progress, cancel=cancel)
+    plan = proposed_plan(patient, kind)
+    return ProposedNodes(tuple(add_plan(scene, plan, like=ct_node)), plan, plan.warnings)

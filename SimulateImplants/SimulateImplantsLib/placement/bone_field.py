@@ -115,6 +115,32 @@ def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> 
     return out > 0
 
 
+def local_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
+    """The mask on a local grid, of whatever size the mask is: only what is near is looked at."""
+    ends = [(0, n - 1) for n in grid.shape]
+    corners = grid.to_ras(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+    box = crop(mask, ijk_to_ras, corners.min(axis=0) - 6, corners.max(axis=0) + 6)
+    part = mask[box] > 0
+    if not part.any():
+        return np.zeros(grid.shape, bool)
+    matrix = ijk_to_ras.copy()
+    matrix[:3, 3] += ijk_to_ras[:3, :3] @ [box[2].start, box[1].start, box[0].start]
+    return resample_mask(part, matrix, grid)
+
+
+def crop(
+    mask: np.ndarray, ijk_to_ras: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[slice, slice, slice]:
+    """Index box (slice, row, col) of the RAS box ``low``..``high``, within the array."""
+    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
+    inverse = np.linalg.inv(ijk_to_ras)
+    index = (inverse[:3, :3] @ corners + inverse[:3, 3:])[::-1]
+    first = np.clip(np.floor(index.min(axis=1)).astype(int), 0, np.array(mask.shape) - 1)
+    last = np.clip(np.ceil(index.max(axis=1)).astype(int) + 1, 1, mask.shape)
+    a, b, c = (slice(int(i), int(max(j, i + 1))) for i, j in zip(first, last, strict=True))
+    return a, b, c
+
+
 @dataclass(frozen=True)
 class BoneField:
     """Depth under the bone's surface on a local grid: positive inside, negative outside (mm)."""

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from MetalArtifactReductionLib.errors import InputError
 
-from .bone_field import LocalGrid, check_mask
+from .bone_field import LocalGrid, check_mask, crop
 from .geometry import Vector, across, unit
 
 _STEP_MM = 1.1
@@ -33,19 +33,6 @@ class _Slab:
     bottom: float
     next_top: float
     next_bottom: float
-
-
-def crop(
-    mask: np.ndarray, ijk_to_ras: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[slice, slice, slice]:
-    """Index box (slice, row, col) of the RAS box ``low``..``high``, within the array."""
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
-    inverse = np.linalg.inv(ijk_to_ras)
-    index = (inverse[:3, :3] @ corners + inverse[:3, 3:])[::-1]
-    first = np.clip(np.floor(index.min(axis=1)).astype(int), 0, np.array(mask.shape) - 1)
-    last = np.clip(np.ceil(index.max(axis=1)).astype(int) + 1, 1, mask.shape)
-    a, b, c = (slice(int(i), int(max(j, i + 1))) for i, j in zip(first, last, strict=True))
-    return a, b, c
 
 
 def spine_directions(clicks: Mapping[str, Vector]) -> dict[str, np.ndarray]:

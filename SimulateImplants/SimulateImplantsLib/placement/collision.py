@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..implants import Mesh, PedicleScrew, Rod
+from ..implants import Implant, Mesh, PedicleScrew, Rod
 from .geometry import segment_distance
 from .plan import PlannedImplant
 
@@ -25,7 +25,7 @@ class Collision:
 
 
 @dataclass(frozen=True)
-class _Body:
+class Body:
     """Capsules (segments with radii), or points of the surface where no capsules describe it."""
 
     segments: np.ndarray
@@ -33,9 +33,13 @@ class _Body:
     radii: np.ndarray
     points: np.ndarray | None
 
+    @classmethod
+    def of(cls, implant: Implant, matrix: np.ndarray) -> Body:
+        """A placed implant: screws and rods as capsules, others as points of their surfaces."""
+        return _body(implant, matrix)
 
-def _body(item: PlannedImplant) -> _Body:
-    implant, m = item.make(), item.matrix
+
+def _body(implant: Implant, m: np.ndarray) -> Body:
 
     def moved(points: np.ndarray) -> np.ndarray:
         return np.asarray(points, float) @ m[:3, :3].T + m[:3, 3]
@@ -46,19 +50,19 @@ def _body(item: PlannedImplant) -> _Body:
         shaft = [[0, 0, 0.5 * implant.diameter_mm], [0, 0, implant.length_mm]]
         head = [seat.position - seat.up * reach, seat.position + seat.up * 0.5]
         segments = np.stack([moved(np.array(shaft)), moved(np.array(head))])
-        return _Body(segments, np.array([0.5 * implant.diameter_mm, reach]), None)
+        return Body(segments, np.array([0.5 * implant.diameter_mm, reach]), None)
     if isinstance(implant, Rod):
         line = moved(implant.centre_line()[0])[::2]
-        return _Body(
+        return Body(
             np.stack([line[:-1], line[1:]], axis=1),
             np.full(len(line) - 1, 0.5 * implant.diameter_mm),
             None,
         )
     mesh = implant.mesh()
-    return _Body(np.empty((0, 2, 3)), np.empty(0), moved(_surface_points(mesh)))
+    return Body(np.empty((0, 2, 3)), np.empty(0), moved(surface_points(mesh)))
 
 
-def _surface_points(mesh: Mesh) -> np.ndarray:
+def surface_points(mesh: Mesh) -> np.ndarray:
     """Points about 1 mm apart on every triangle of a mesh, vertices included."""
     a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
     longest = np.max([np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a))], axis=0)
@@ -78,7 +82,8 @@ def _surface_points(mesh: Mesh) -> np.ndarray:
     return np.concatenate(out)
 
 
-def _gap(a: _Body, b: _Body) -> float:
+def gap_mm(a: Body, b: Body) -> float:
+    """Gap between two bodies; negative where capsules overlap."""
     if a.points is None and b.points is None:
         return min(
             segment_distance(p[0], p[1], q[0], q[1]) - ra - rb
@@ -105,15 +110,18 @@ def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:
     construct = a.attributes.get("construct")
     if construct is None or construct != b.attributes.get("construct"):
         return False
-    kinds = {a.kind, b.kind}
-    joints = (
+    return same_construct_joint(a.kind, b.kind)
+
+
+def same_construct_joint(one: str, other: str) -> bool:
+    """Whether two families hold each other when they are of one construct."""
+    return {one, other} in (
         {"pedicle-screw", "rod"},
         {"hip-stem", "femoral-head"},
         {"femoral-head", "acetabular-cup"},
         {"hip-stem", "acetabular-cup"},
         {"rod", "cross-link"},
     )
-    return kinds in joints
 
 
 def collisions(implants: Sequence[PlannedImplant], nearer_than_mm: float = 0.0) -> list[Collision]:
@@ -122,13 +130,13 @@ def collisions(implants: Sequence[PlannedImplant], nearer_than_mm: float = 0.0) 
     Screws and rods are capsules (exact); for other implants points of their surfaces count, which
     are about 1 mm apart.
     """
-    bodies = [_body(item) for item in implants]
+    bodies = [_body(item.make(), item.matrix) for item in implants]
     found = []
     for i in range(len(bodies)):
         for j in range(i + 1, len(bodies)):
             if meant_to_touch(implants[i], implants[j]):
                 continue
-            gap = _gap(bodies[i], bodies[j])
+            gap = gap_mm(bodies[i], bodies[j])
             if gap < nearer_than_mm:
                 found.append(Collision(i, j, gap))
     return found

@@ -121,7 +121,7 @@ def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
     return value.reshape(np.shape(ras)[:-1])
 
 
-def _shaft_samples(entry: np.ndarray, target: np.ndarray, diameter: float) -> np.ndarray:
+def shaft_samples(entry: np.ndarray, target: np.ndarray, diameter: float) -> np.ndarray:
     """Points filling the shaft evenly: ``(stations, points, 3)``, equal areas a ring."""
     axis = np.stack([entry, target])
     shells = [
@@ -147,7 +147,7 @@ def grade_screw(
     """
     entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
     worst, direction = breach(field, frame, side, entry, target, diameter_mm)
-    inside = _shaft_samples(entry, target, diameter_mm)
+    inside = shaft_samples(entry, target, diameter_mm)
     mean_hu = min_hu = float("nan")
     if volume is not None:
         hu = sample_hu(volume, inside)

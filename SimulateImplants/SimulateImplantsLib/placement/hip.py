@@ -10,7 +10,7 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from .bone_field import BoneField, LocalGrid, check_mask, resample_mask
+from .bone_field import BoneField, LocalGrid, check_mask, local_mask
 from .geometry import Vector, across, angle_deg, axis_distance, unit
 from .grading import sample_hu
 from .shaft import FemoralShaft, find_shaft
@@ -63,7 +63,7 @@ def _head_grid(centre: np.ndarray, reach: float = 50.0) -> LocalGrid:
 
 def _local(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
     """A mask on the grid with small cavities filled."""
-    inside = resample_mask(mask, ijk_to_ras, grid)
+    inside = local_mask(mask, ijk_to_ras, grid)
     closed = ndimage.binary_closing(np.pad(inside, 3), iterations=2)[3:-3, 3:-3, 3:-3]
     return np.asarray(ndimage.binary_fill_holes(inside | (closed & _deep(inside))))
 
@@ -78,7 +78,7 @@ def _edges(volume: CTVolume, mask: np.ndarray | None, centre: np.ndarray) -> Edg
     """Edges about a point: of a labelled bone, or of the CT itself."""
     grid = _head_grid(centre)
     if mask is not None:
-        inside = resample_mask(mask, volume.ijk_to_ras, grid)
+        inside = local_mask(mask, volume.ijk_to_ras, grid)
         return EdgeField.of(inside.astype(np.float32) * 600.0, grid)
     points = np.moveaxis(grid.points(), 0, -1)
     hu = np.clip(np.nan_to_num(sample_hu(volume, points), nan=-100.0), -100, 900)

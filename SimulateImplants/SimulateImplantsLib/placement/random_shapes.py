@@ -16,7 +16,7 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from .clicks import crop
+from .bone_field import crop
 from .plan import PlacementPlan
 
 METALS = ("Ti6Al4V", "CoCrMo", "316L")

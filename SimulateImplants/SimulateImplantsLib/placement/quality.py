@@ -1,0 +1,189 @@
+"""How well each implant of a placement lies: the measures behind every table of quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..implants import Implant, PedicleScrew, Rod
+from .anatomy import Anatomy, inside
+from .collision import Body, gap_mm
+from .grading import grade_screw, sample_hu, shaft_samples
+from .seat import seat_of
+
+_NEAR_MM = 0.5
+"""Surfaces with points this near touch: the points of each are about 1 mm apart."""
+
+
+@dataclass(frozen=True)
+class PlacedItem:
+    """An implant to be measured.
+
+    :param matrix: implant frame to the CT's RAS.
+    :param level, side: where they are known, else "".
+    """
+
+    implant: Implant
+    matrix: np.ndarray
+    name: str
+    level: str = ""
+    side: str = ""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One implant's measures; NaN and "" where one does not apply.
+
+    :param level, side: as given, or where the screw was found to lie.
+    :param size: as people say it: "6.5 x 45 mm".
+    :param grade: Gertzbein-Robbins, A to E, of a pedicle screw in a known vertebra.
+    :param breach_mm, breach_direction: out of the vertebra, or of the femur.
+    :param share_in_bone: of a screw's shaft; of others see :class:`seat.Seat`.
+    :param contact: see :class:`seat.Seat`.
+    :param mean_hu, min_hu: of the CT without implants, along a screw or about a stem or nail.
+    :param touches: names of the implants that it runs into.
+    :param outside: share of its surface outside the CT.
+    :param note: what the user should know.
+    """
+
+    name: str
+    level: str
+    side: str
+    size: str
+    material: str
+    grade: str = ""
+    breach_mm: float = float("nan")
+    breach_direction: str = ""
+    share_in_bone: float = float("nan")
+    contact: float = float("nan")
+    mean_hu: float = float("nan")
+    min_hu: float = float("nan")
+    convergence_deg: float = float("nan")
+    inclination_deg: float = float("nan")
+    touches: tuple[str, ...] = ()
+    outside: float = 0.0
+    note: str = ""
+
+
+def measure_placement(
+    items: Sequence[PlacedItem],
+    anatomy: Anatomy,
+    meant: Callable[[int, int], bool],
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Quality]:
+    """Measure every implant against the bone and against the others.
+
+    :param meant: whether two items (indices) touch because they belong together.
+    :raises InputError: an implant that cannot be made.
+    """
+    touching = _touching(items, meant)
+    rows = []
+    for index, item in enumerate(items):
+        check_cancelled(cancel)
+        report(progress, index / len(items), f"measuring {item.name}")
+        rows.append(replace(_measured(item, anatomy), touches=touching.get(index, ())))
+    report(progress, 1.0, "placement measured")
+    return rows
+
+
+def size_text(implant: Implant) -> str:
+    """Diameter and length, where the implant has them."""
+    diameter = getattr(implant, "diameter_mm", None)
+    length = None if getattr(implant, "path_mm", None) else getattr(implant, "length_mm", None)
+    numbers = [f"{value:g}" for value in (diameter, length) if value is not None]
+    return " x ".join(numbers) + " mm" if numbers else ""
+
+
+def _measured(item: PlacedItem, anatomy: Anatomy) -> Quality:
+    implant = item.implant
+    row = Quality(
+        item.name,
+        item.level,
+        item.side,
+        size_text(implant),
+        implant.material,
+        outside=_outside(item, anatomy.volume),
+    )
+    if isinstance(implant, PedicleScrew):
+        return _screw(row, item, implant, anatomy)
+    seat = seat_of(implant, item.matrix, item.side, anatomy)
+    if seat is None:
+        return row
+    return replace(
+        row,
+        share_in_bone=seat.share_in_bone,
+        contact=seat.contact,
+        breach_mm=seat.breach_mm,
+        breach_direction=seat.breach_direction,
+        mean_hu=seat.mean_hu,
+        min_hu=seat.min_hu,
+    )
+
+
+def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy) -> Quality:
+    entry = item.matrix[:3, 3]
+    target = entry + screw.length_mm * item.matrix[:3, 2]
+    points = shaft_samples(entry, target, screw.diameter_mm)
+    hu = sample_hu(anatomy.volume, points).mean(axis=1)
+    if np.isfinite(hu).any():
+        row = replace(row, mean_hu=float(np.nanmean(hu)), min_hu=float(np.nanmin(hu)))
+    if anatomy.bone is not None:
+        share = float(inside(anatomy.bone, anatomy.volume, points).mean())
+        row = replace(row, share_in_bone=share)
+    if not np.isfinite(hu).all():
+        return replace(row, note="partly outside the CT: not graded")
+    level = item.level if anatomy.knows(item.level) else anatomy.level_at(points)
+    if not level:
+        note = "in no labelled vertebra: not graded" if anatomy.has_vertebrae else ""
+        return replace(row, note=note)
+    try:
+        frame, field = anatomy.vertebra(level)
+    except InputError as error:
+        return replace(row, note=str(error))
+    side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
+    grade = grade_screw(field, frame, side, entry, target, screw.diameter_mm, anatomy.volume)
+    return replace(
+        row,
+        level=item.level or level,
+        side=side,
+        grade=grade.grade,
+        breach_mm=grade.breach_mm,
+        breach_direction=grade.breach_direction,
+        share_in_bone=grade.share_in_bone,
+        mean_hu=grade.mean_hu,
+        min_hu=grade.min_hu,
+        convergence_deg=grade.convergence_deg,
+        inclination_deg=grade.inclination_deg,
+        note="; ".join(frame.warnings),
+    )
+
+
+def _outside(item: PlacedItem, volume: CTVolume) -> float:
+    matrix = np.linalg.inv(volume.ijk_to_ras) @ item.matrix
+    ijk = item.implant.mesh().points @ matrix[:3, :3].T + matrix[:3, 3]
+    upper = np.array(volume.hu.shape[::-1]) - 0.5
+    return float(1.0 - ((ijk >= -0.5) & (ijk <= upper)).all(axis=1).mean())
+
+
+def _touching(
+    items: Sequence[PlacedItem], meant: Callable[[int, int], bool]
+) -> dict[int, tuple[str, ...]]:
+    bodies = [Body.of(item.implant, item.matrix) for item in items]
+    names: dict[int, tuple[str, ...]] = {}
+    for i in range(len(items)):
+        for j in range(i + 1, len(items)):
+            # Capsules are exact; only a gap measured at points of two surfaces never gets negative.
+            exact = any(isinstance(items[k].implant, (PedicleScrew, Rod)) for k in (i, j))
+            if gap_mm(bodies[i], bodies[j]) > (0.0 if exact else _NEAR_MM) or meant(i, j):
+                continue
+            for one, other in ((i, j), (j, i)):
+                names[one] = (*names.get(one, ()), items[other].name)
+    return names
