@@ -108,7 +108,7 @@ def scanner_header(index: int, dataset: Dataset) -> None:
     dataset.SeriesDate, dataset.SeriesTime = "20240105", "101500"
     dataset.AcquisitionDate, dataset.AcquisitionTime = "20240105", "101400"
     dataset.ContentDate, dataset.ContentTime = "20240105", "101501"
-    dataset.Laterality, dataset.BodyPartExamined = "", "HIP"
+    dataset.Laterality, dataset.BodyPartExamined = "L", "HIP"
     dataset.PositionReferenceIndicator = ""
     dataset.AcquisitionNumber = 2
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]

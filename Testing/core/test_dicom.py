@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
 from scipy.spatial.transform import Rotation
 
-from dicom_support import ORIGIN, PATIENT, SHAPE, STEP_MM, values, write_series
+from dicom_support import ORIGIN, PATIENT, SHAPE, STEP_MM, Edit, values, write_series
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
 from MetalArtifactReductionLib.volume_checks import describe
@@ -227,6 +227,33 @@ def test_missing_slices_are_counted_and_placed(
     assert f"{len(gone)} of 9 slices are missing ({places}" in text
     before = ORIGIN[2] + (gone[0] - 1) * STEP_MM
     assert f"{before:g})" in text
+
+
+def numbered(first: int, told: int | None = None) -> Edit:
+    """Instance numbers in the order of the slices; how many images the scanner says it made."""
+
+    def edit(index: int, dataset: Dataset) -> None:
+        dataset.InstanceNumber = first + index
+        if told is not None:
+            dataset.AcquisitionNumber, dataset.ImagesInAcquisition = 3, told
+
+    return edit
+
+
+def test_slices_missing_at_an_end_are_told(tmp_path: Path) -> None:
+    """Nothing is wrong with a part of a series, as long as the user knows that it is one."""
+    for name, edit, expected in (
+        ("whole", numbered(1, 9), ()),
+        ("from zero", numbered(0), ()),
+        ("begins later", numbered(4), ("numbers are 4 to 12: 3 slices may be missing",)),
+        ("ends early", numbered(1, 12), ("made 12 images in this acquisition, 9 are here",)),
+    ):
+        write_series(tmp_path / name, edit=edit)
+        volume = read_volume(tmp_path / name)
+        assert volume.source is not None
+        assert len(volume.source.warnings) == len(expected), name
+        for warning, text in zip(volume.source.warnings, expected, strict=True):
+            assert text in warning
 
 
 def test_uneven_spacing(tmp_path: Path) -> None:

@@ -86,7 +86,6 @@ _TYPE_2 = (
     "AccessionNumber",
     "PositionReferenceIndicator",
     "PatientPosition",
-    "Laterality",
     "KVP",
     "AcquisitionNumber",
     "SliceThickness",
