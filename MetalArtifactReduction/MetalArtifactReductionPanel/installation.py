@@ -19,6 +19,17 @@ class MissingPackages(MARError):
     """Python packages are missing and were not installed."""
 
 
+def nothing_missing(resources: Path) -> bool:
+    """Whether all of the library's packages are there.
+
+    :param resources: folder of the requirements files.
+    """
+    torch = missing_requirements(resources / "requirements-torch.txt", any_version=True)
+    return not torch and not missing_requirements(
+        resources / "requirements.txt", provided=SLICER_BRINGS
+    )
+
+
 def ensure_dependencies(resources: Path) -> None:
     """Make the library's packages importable; returns at once when they are.
 

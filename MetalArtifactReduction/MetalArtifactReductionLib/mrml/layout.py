@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import InputError
 from .display import show_in_slice_views
-from .hierarchy import CORRECTED_REFERENCE, INPUT_REFERENCE, results_of
+from .hierarchy import CORRECTED_REFERENCE, INPUT_REFERENCE, METAL_REFERENCE, results_of
 
 FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
 LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
@@ -23,6 +23,7 @@ VIEWS = {
 _LAYOUT_IDS = {COMPARISON: 20631, FIGURES: 20632}
 """Slicer's own end below 1000; any free number from there on will do."""
 
+_TABLE_VIEW, _PLOT_VIEW = "MarTable", "MarPlot"
 _VIEW_GROUP = 631  # linked with each other, not with the red, yellow and green views
 
 
@@ -44,9 +45,9 @@ def layout_xml(name: str) -> str:
         raise InputError(f"no layout '{name}': choose one of {', '.join(LAYOUTS)}")
     figures = (
         '<layout type="horizontal">'
-        '<item><view class="vtkMRMLTableViewNode" singletontag="MarTable">'
+        f'<item><view class="vtkMRMLTableViewNode" singletontag="{_TABLE_VIEW}">'
         '<property name="viewlabel" action="default">T</property></view></item>'
-        '<item><view class="vtkMRMLPlotViewNode" singletontag="MarPlot">'
+        f'<item><view class="vtkMRMLPlotViewNode" singletontag="{_PLOT_VIEW}">'
         '<property name="viewlabel" action="default">P</property></view></item>'
         "</layout>"
     )
@@ -105,6 +106,16 @@ def show_result(scene: Any, corrected: Any, layout: str, *, overlay_opacity: flo
     return [node for node in _slice_nodes(scene) if node.GetLayoutName() in VIEWS]
 
 
+def show_figures(scene: Any, table: Any, chart: Any) -> None:
+    """Put a table and a plot chart node (or None) into the views of :data:`FIGURES`."""
+    table_view = scene.GetNodeByID(f"vtkMRMLTableViewNode{_TABLE_VIEW}")
+    if table_view is not None:
+        table_view.SetTableNodeID(table.GetID() if table is not None else None)
+    plot_view = scene.GetNodeByID(f"vtkMRMLPlotViewNode{_PLOT_VIEW}")
+    if plot_view is not None:
+        plot_view.SetPlotChartNodeID(chart.GetID() if chart is not None else None)
+
+
 def original_of(corrected: Any) -> Any:
     """The volume node that a result was made from.
 
@@ -120,6 +131,11 @@ def original_of(corrected: Any) -> Any:
     return original
 
 
+def metal_of(corrected: Any) -> Any:
+    """The metal segmentation that a result was corrected for, or None where it was removed."""
+    return corrected.GetNodeReference(METAL_REFERENCE)
+
+
 def change_of(scene: Any, corrected: Any) -> Any:
     """The change map of a corrected volume, or None where the user removed it."""
     changes = results_of(scene, original_of(corrected), "change")
@@ -128,9 +144,9 @@ def change_of(scene: Any, corrected: Any) -> Any:
 
 
 def go_to(scene: Any, ras: tuple[float, float, float]) -> None:
-    """Show a point of the world in every slice view, in its middle."""
+    """Move every slice view to the slice of a point of the world."""
     for node in _slice_nodes(scene):
-        node.JumpSliceByCentering(*ras)
+        node.JumpSliceByOffsetting(*ras)
 
 
 class Flicker:

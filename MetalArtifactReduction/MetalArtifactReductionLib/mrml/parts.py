@@ -39,19 +39,22 @@ def metal_parts(segmentation: Any, volume_node: Any) -> tuple[MetalPart, ...]:
     """
     mask = fraction_from_segmentation(segmentation, volume_node) > 0
     volume = volume_from_node(volume_node, world=True)
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    crop = ndimage.find_objects(mask.view(np.uint8))[0]
+    labels, _ = ndimage.label(mask[crop], structure=np.ones((3, 3, 3)))
     voxel_mm3 = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3])))
     parts = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == label
-        centre = [float(n.mean()) + b.start for n, b in zip(np.nonzero(inside), box, strict=True)]
+        first = [b.start + c.start for b, c in zip(box, crop, strict=True)]
+        whole = tuple(slice(f, f + n) for f, n in zip(first, inside.shape, strict=True))
+        centre = [float(n.mean()) + f for n, f in zip(np.nonzero(inside), first, strict=True)]
         world = volume.ijk_to_ras @ np.array([*centre[::-1], 1.0])
         parts.append(
             MetalPart(
                 number=0,
                 volume_mm3=float(inside.sum()) * voxel_mm3,
-                highest_hu=float(volume.hu[box][inside].max()),
-                slices=(box[0].start, box[0].stop - 1),
+                highest_hu=float(volume.hu[whole][inside].max()),
+                slices=(whole[0].start, whole[0].stop - 1),
                 centre_ras=(float(world[0]), float(world[1]), float(world[2])),
             )
         )

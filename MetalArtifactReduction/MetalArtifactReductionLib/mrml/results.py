@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ._slicer import slicer_classes
 from .hierarchy import (
     CORRECTED_REFERENCE,
     METAL_REFERENCE,
+    PREFIX,
     mark_result,
     place_results,
     results_of,
@@ -24,9 +26,13 @@ from .segmentations import fraction_from_node
 from .transaction import all_or_none
 from .volumes import ijk_to_ras, require_scalar_volume, volume_from_node, voxel_array
 
+if TYPE_CHECKING:
+    from .correct import CorrectedNodes
+
 _COLUMNS = ("Measure", "Unit", "Before", "After", "Key")
 _CURVES = (("original", (0.29, 0.47, 0.66)), ("corrected", (0.84, 0.38, 0.30)))
 _SERIES_REFERENCE = "MetalArtifactReduction.series"
+_FACTS_ATTRIBUTE = PREFIX + "facts"
 _TABLE_REFERENCE = "MetalArtifactReduction.table"
 
 
@@ -50,6 +56,20 @@ def corrected_volumes(corrected: Any) -> tuple[CTVolume, CTVolume, np.ndarray]:
             "correct the CT again"
         )
     return before, after, fraction_from_node(metal, original)
+
+
+def keep_facts(nodes: CorrectedNodes) -> None:
+    """Keep what a correction did as an attribute of its result, for the panel after reloading."""
+    nodes.corrected.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(nodes.facts(), sort_keys=True))
+
+
+def facts_of(corrected: Any) -> dict[str, float]:
+    """What :func:`keep_facts` kept; empty if nothing."""
+    try:
+        kept = json.loads(corrected.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
+    except ValueError:  # an attribute that somebody edited
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def table_of(scene: Any, corrected: Any) -> Any:

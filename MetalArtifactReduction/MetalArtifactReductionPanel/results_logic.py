@@ -1,0 +1,250 @@
+"""The part of the logic that shows, measures and exports results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+
+class ResultsLogic:
+    """Mixin of the logic; nothing here needs the panel."""
+
+    jobs: Any
+    _started: Callable[..., Any]
+    ensureDependencies: Callable[[], None]
+
+    def showResult(self, corrected: Any, views: str, window: str, overlayOpacity: float) -> None:
+        """Lay out Slicer's views and show a result in them.
+
+        :param corrected: a corrected volume node.
+        :param views: "comparison", "figures" or "four-up".
+        """
+        from MetalArtifactReductionLib.mrml import layout
+
+        scene = slicer.mrmlScene
+        original = layout.original_of(corrected)
+        layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
+        nodes = layout.show_result(scene, corrected, views, overlay_opacity=overlayOpacity)
+        self.showFigures(corrected)
+        self.setDisplay(original, window, overlayOpacity)
+        for node in nodes:
+            slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+        metal = layout.metal_of(corrected)
+        if metal is not None:
+            self.goToMetal(metal, original)
+
+    def showFigures(self, corrected: Any) -> None:
+        """Put table and plot of a result into their views, if they are laid out."""
+        from MetalArtifactReductionLib.mrml import layout, results
+
+        scene = slicer.mrmlScene
+        layout.show_figures(
+            scene, results.table_of(scene, corrected), results.plot_of(scene, corrected)
+        )
+
+    def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
+        """Show the largest part of the metal in every slice view, and all of it in 3D."""
+        from MetalArtifactReductionLib.mrml.parts import metal_parts
+
+        self.goTo(metal_parts(segmentationNode, volumeNode)[0].centre_ras)
+        slicer.util.resetThreeDViews()
+
+    def goTo(self, ras: tuple[float, float, float]) -> None:
+        """Show a place in every slice view."""
+        from MetalArtifactReductionLib.mrml import layout
+
+        layout.go_to(slicer.mrmlScene, ras)
+
+    def flicker(self, corrected: Any) -> Any:
+        """Original and corrected volume in turn: ``turn()``, ``stop()``."""
+        from MetalArtifactReductionLib.mrml.layout import Flicker
+
+        return Flicker(slicer.mrmlScene, corrected)
+
+    def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
+        """Show a CT and its corrections in one window, and the change maps this opaque."""
+        from MetalArtifactReductionLib.mrml import apply_window, results_of, set_overlay_opacity
+
+        for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
+            apply_window(node, window)
+        for node in results_of(slicer.mrmlScene, volumeNode, "change"):
+            set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
+
+    def originalOf(self, corrected: Any) -> Any:
+        """The CT that a result was made from."""
+        from MetalArtifactReductionLib.mrml.layout import original_of
+
+        return original_of(corrected)
+
+    def resultProblem(self, corrected: Any) -> str:
+        """Why nothing can be shown of a result, in one line; "" if it can."""
+        from MetalArtifactReductionLib.errors import InputError
+
+        try:
+            self.originalOf(corrected)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def keepFacts(self, nodes: Any) -> None:
+        """Keep what a correction did with its result."""
+        from MetalArtifactReductionLib.mrml.results import keep_facts
+
+        keep_facts(nodes)
+
+    def resultSummary(self, corrected: Any) -> str:
+        """What a correction did, as rich text; "" if that was not kept."""
+        from MetalArtifactReductionLib.mrml.results import facts_of
+
+        facts = facts_of(corrected)
+        if not facts:
+            return ""
+        rows = (
+            (_("Corrected slices"), "{slices_changed:.0f} / {slices:.0f}"),
+            (_("Metal"), "{metal_cm3:.1f} cm³"),
+            (_("Mean change outside metal"), "{mean_change_hu:.0f} HU"),
+            (_("99 % of the changes are below"), "{p99_change_hu:.0f} HU"),
+        )
+        cells = "".join(
+            f"<tr><td>{name}:&nbsp;</td><td>{value.format(**facts)}</td></tr>"
+            for name, value in rows
+        )
+        return f"<table>{cells}</table>"
+
+    #
+    # Figures
+    #
+
+    def measureAsync(self, corrected: Any, onEnd: Callable[[str], None] | None = None) -> Any:
+        """Measure a result before and after, in a process of its own.
+
+        :param onEnd: called with "" once the table is in the scene, or with the reason why not.
+        """
+        from MetalArtifactReductionLib.evaluation.before_after import Measure
+        from MetalArtifactReductionLib.jobs import Job
+        from MetalArtifactReductionLib.mrml import results
+
+        original, after, fraction = results.corrected_volumes(corrected)
+
+        def ended(job: Any) -> None:
+            problem = job.error
+            if corrected.GetScene() is not slicer.mrmlScene or self.resultProblem(corrected):
+                return  # removed meanwhile
+            if job.done:
+                measures = [Measure(**one) for one in job.values["measures"]]
+                results.put_measures(slicer.mrmlScene, corrected, measures)
+                self.updateRegions(corrected)
+            if onEnd is not None:
+                onEnd(problem)
+
+        job = Job(
+            "MetalArtifactReductionLib.evaluation.before_after:measure_task",
+            {"ijk_to_ras": original.ijk_to_ras.tolist()},
+            {"original": original.hu, "corrected": after.hu, "fraction": fraction},
+            title=_("{name}: figures").format(name=corrected.GetName()),
+            on_end=ended,
+        )
+        self.jobs.queue.add(job)
+        return self._started(job)
+
+    def measures(self, corrected: Any) -> tuple[Any, ...]:
+        """The figures of a result, as far as they were measured: ``Measure``."""
+        from MetalArtifactReductionLib.mrml import results
+
+        table = results.table_of(slicer.mrmlScene, corrected)
+        return results.measures_in(table) if table is not None else ()
+
+    def measureRows(self, corrected: Any) -> list[list[str]]:
+        """The figures of a result as texts: measure, before, after, unit."""
+        from MetalArtifactReductionLib.evaluation.report import figure_text
+
+        return [
+            [
+                one.title,
+                figure_text(one.before, one.unit),
+                figure_text(one.after, one.unit),
+                one.unit,
+            ]
+            for one in self.measures(corrected)
+        ]
+
+    def proposeLine(self, corrected: Any, into: Any = None) -> Any:
+        """A markups line across the metal."""
+        from MetalArtifactReductionLib.mrml.results import propose_line
+
+        return propose_line(slicer.mrmlScene, corrected, into)
+
+    def updateProfile(self, corrected: Any, lineNode: Any) -> Any:
+        """Plot HU along a line before and after; returns the chart node."""
+        from MetalArtifactReductionLib.mrml.results import put_profile
+
+        return put_profile(slicer.mrmlScene, corrected, lineNode)
+
+    def addRegion(self, corrected: Any) -> Any:
+        """A box to measure in, beside the largest part of the metal."""
+        from MetalArtifactReductionLib.mrml import layout, results
+        from MetalArtifactReductionLib.mrml.parts import metal_parts
+
+        original = layout.original_of(corrected)
+        right, front, top = metal_parts(layout.metal_of(corrected), original)[0].centre_ras
+        return results.add_region(slicer.mrmlScene, corrected, (right, front - 40.0, top))
+
+    def updateRegions(self, corrected: Any) -> None:
+        """Measure the user's boxes again."""
+        from MetalArtifactReductionLib.mrml.results_report import update_regions
+
+        update_regions(slicer.mrmlScene, corrected)
+
+    def regions(self, corrected: Any) -> list[Any]:
+        """The user's boxes."""
+        from MetalArtifactReductionLib.mrml import results_of
+
+        return list(results_of(slicer.mrmlScene, self.originalOf(corrected), "region"))
+
+    #
+    # Files
+    #
+
+    def writeReport(self, corrected: Any, path: str, lineNode: Any = None) -> str:
+        """Write the report of a result, replacing a file that the user chose to replace."""
+        from datetime import date
+
+        from MetalArtifactReductionLib.mrml.results_report import write_result_report
+
+        facts = {
+            _("Date"): date.today().isoformat(),
+            _("Program"): f"3D Slicer {slicer.app.applicationVersion}",
+        }
+        written = write_result_report(
+            slicer.mrmlScene, corrected, path, line_node=lineNode, facts=facts, overwrite=True
+        )
+        return str(written)
+
+    def exportProblem(self, corrected: Any) -> str:
+        """Why a result cannot be written as DICOM, in one line; "" if it can."""
+        from MetalArtifactReductionLib.mrml.dicom import can_export
+
+        return str(can_export(corrected))
+
+    def exportDicom(self, corrected: Any, folder: str, **options: Any) -> tuple[Path, ...]:
+        """Write a result as new DICOM series beside the original's: see the library.
+
+        :param folder: a new folder is made in it.
+        :raises InputError: the CT did not come from DICOM. :raises OutputError: no such folder.
+        """
+        self.ensureDependencies()
+        from MetalArtifactReductionLib.mrml.dicom import export_corrected_node
+
+        return tuple(
+            export_corrected_node(
+                slicer.mrmlScene,
+                corrected,
+                folder,
+                file_of_instance=slicer.dicomDatabase.fileForInstance,
+                **options,
+            )
+        )

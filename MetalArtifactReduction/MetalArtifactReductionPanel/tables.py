@@ -1,0 +1,75 @@
+"""Fill the panel's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+_READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
+
+
+def fill(table: Any, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()) -> None:
+    """Replace the rows; the selected row numbers stay selected.
+
+    :param tooltips: one a row.
+    """
+    selected = set(selected_rows(table))
+    blocked = table.blockSignals(True)
+    table.setRowCount(len(rows))
+    for index, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            item.setFlags(_READ_ONLY)
+            item.setToolTip(tooltips[index] if index < len(tooltips) else text)
+            table.setItem(index, column, item)
+            item.setSelected(index in selected)
+    table.blockSignals(blocked)
+    table.resizeColumnsToContents()
+
+
+def selected_rows(table: Any) -> list[int]:
+    """Numbers of the selected rows, from the top."""
+    return sorted({index.row() for index in table.selectionModel().selectedRows()})
+
+
+def set_titles(ui: Any) -> None:
+    """Column titles of all tables, in the user's language."""
+    for table, titles in (
+        (ui.partsTable, [_("Part"), _("Volume, cm³"), _("Highest HU"), _("Slices")]),
+        (ui.jobsTable, [_("Job"), _("State")]),
+        (ui.measuresTable, [_("Measure"), _("Before"), _("After"), _("Unit")]),
+    ):
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        table.verticalHeader().hide()
+
+
+def part_rows(parts: Sequence[Any]) -> list[list[str]]:
+    """:param parts: ``MetalPart``."""
+    return [
+        [
+            str(part.number),
+            f"{part.volume_mm3 / 1000:.2f}",
+            f"{part.highest_hu:.0f}",
+            f"{part.slices[0]} ... {part.slices[1]}",
+        ]
+        for part in parts
+    ]
+
+
+def job_state(handle: Any) -> str:
+    """Where a job is, in words."""
+    if handle.ended:
+        return {
+            "done": _("done in {seconds:.0f} s").format(seconds=handle.seconds),
+            "cancelled": _("cancelled"),
+        }.get(handle.state.value, _("failed: {error}").format(error=handle.error))
+    if handle.state.value == "waiting":
+        return _("waiting")
+    state = f"{100 * handle.fraction:.0f} %"
+    if handle.remaining_s is not None:
+        state = _("{state}, about {left:.0f} s left").format(state=state, left=handle.remaining_s)
+    return state
