@@ -12,7 +12,7 @@ from .export import (
     write_dicom_outputs,
 )
 from .provenance import Derivation
-from .template import DicomTemplate, dicom_template, template_from_files
+from .template import DicomTemplate, dicom_template, placement_by_values, template_from_files
 
 __all__ = [
     "Derivation",
@@ -22,6 +22,7 @@ __all__ = [
     "check_dicom_outputs",
     "dicom_template",
     "names_dicom",
+    "placement_by_values",
     "template_from_files",
     "write_dicom_outputs",
 ]

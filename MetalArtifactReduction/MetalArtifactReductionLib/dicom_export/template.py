@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import numpy as np
 from ..dicom import DicomSource, read_dicom, read_dicom_files
 from ..dicom_enhanced import single_frame
 from ..errors import InputError
-from ..volume import CTVolume, to_storage
+from ..volume import AIR_HU, CTVolume, to_storage
 from ..volume_io import geometry_difference, on_grid
 from .values import Encoding, encoding_for
 
@@ -153,29 +154,62 @@ def check_same_scan(volume: CTVolume, template: DicomTemplate) -> None:
             f"{template.path}: the series has another geometry than the CT ({difference});"
             " give the series that the CT was converted from"
         ) from None
-    slopes = [slope for slope, _ in template.facts.rescale]
-    tolerance = max(_SAME_HU, *slopes)
-    same = [
-        np.count_nonzero(np.abs(mine - theirs) <= tolerance)
-        for mine, theirs in zip(placed, like.hu, strict=True)
-    ]
-    share = sum(same) / max(1, like.hu.size)
-    padded = _padded_share(placed, like.hu)
-    if share + padded < _SAME_SHARE:
+    share = _equal_share(placed, template)
+    if share < _SAME_SHARE:
         raise InputError(
             f"{template.path}: the values differ from the CT's in {1 - share:.0%} of the voxels,"
             " so this is another scan; give the series that the CT was converted from"
         )
 
 
-def _padded_share(first: np.ndarray, second: np.ndarray) -> float:
-    """Share of the voxels that are air or padding in both and yet not equal."""
+def placement_by_values(
+    volume: CTVolume, template: DicomTemplate
+) -> Callable[[np.ndarray], np.ndarray]:
+    """How arrays on a volume's grid come onto the template's, told by the values where need be.
+
+    Readers that assume rectangular volumes (ITK) give a tilted or slightly uneven series another
+    geometry. Its voxels are the same, slice by slice, and that is what counts here.
+
+    :returns: a function from ``volume``'s grid to that of ``template.volume``.
+    :raises InputError: as :func:`check_same_scan`, if neither geometry nor values agree.
+    """
+    try:
+        check_same_scan(volume, template)
+    except InputError:
+        for step in (1, -1):
+            placed = _restacked(volume.hu, volume, template.volume, step)
+            if placed is not None and _equal_share(placed, template) >= _SAME_SHARE:
+                return partial(_restacked_or_raise, volume=volume, like=template.volume, step=step)
+        raise
+    return lambda array: on_grid(template.path, *to_storage(array, volume), template.volume)
+
+
+def _restacked(array: np.ndarray, volume: CTVolume, like: CTVolume, step: int) -> np.ndarray | None:
+    """The stored slices of one volume as those of another, in order (1) or reversed (-1)."""
+    stored = to_storage(array, volume)[0][::step]
+    axes = like.source.axes if like.source is not None else (0, 1, 2)
+    placed: np.ndarray = stored.transpose(axes)
+    return placed if placed.shape == like.hu.shape else None
+
+
+def _restacked_or_raise(
+    array: np.ndarray, volume: CTVolume, like: CTVolume, step: int
+) -> np.ndarray:
+    placed = _restacked(array, volume, like, step)
+    if placed is None:
+        raise ValueError(f"array of shape {array.shape} does not fit {like.hu.shape}")
+    return placed
+
+
+def _equal_share(placed: np.ndarray, template: DicomTemplate) -> float:
+    """Share of the voxels with the template's values; other padding counts as equal."""
+    like = template.volume.hu
+    tolerance = max(_SAME_HU, *(slope for slope, _ in template.facts.rescale))
     count = 0
-    for mine, theirs in zip(first, second, strict=True):
-        count += np.count_nonzero(
-            (mine <= -1000) & (theirs <= -1000) & (np.abs(mine - theirs) > _SAME_HU)
-        )
-    return count / max(1, first.size)
+    for mine, theirs in zip(placed, like, strict=True):
+        equal = np.abs(mine - theirs) <= tolerance
+        count += np.count_nonzero(equal | ((mine <= AIR_HU) & (theirs <= AIR_HU)))
+    return count / max(1, like.size)
 
 
 def _checked(template: DicomTemplate) -> DicomTemplate:
