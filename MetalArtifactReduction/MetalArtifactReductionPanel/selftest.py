@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+LONGEST_S = 300.0
 
 
 def module() -> Any:
@@ -14,6 +20,31 @@ def module() -> Any:
     import MetalArtifactReduction
 
     return MetalArtifactReduction
+
+
+def wait_until(done: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
+    """Let Slicer go on until something is true; it stays usable meanwhile."""
+    until = time.monotonic() + longest_s
+    while not done():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not done within {longest_s:.0f} s")
+        slicer.app.processEvents()
+        time.sleep(0.02)
+
+
+def make_volume(name: str = "Two rods", dark: float = -300.0) -> vtkMRMLScalarVolumeNode:
+    """A water cylinder with two metal rods, and a dark band between them."""
+    import numpy as np
+
+    z, y, x = np.mgrid[0:6, 0:96, 0:96]
+    hu = np.where((x - 48) ** 2 + (y - 48) ** 2 < 40**2, 40.0, -1000.0)
+    rods = ((x - 30) ** 2 + (y - 48) ** 2 < 9) | ((x - 66) ** 2 + (y - 48) ** 2 < 9)
+    with_metal = (z > 0) & (z < 5)  # the first and the last slice are free of metal
+    hu[with_metal & (abs(y - 48) < 2) & (x > 33) & (x < 63)] += dark
+    hu[with_metal & rods] = 3071.0
+    node = slicer.util.addVolumeFromArray(hu.astype(np.int16), name=name)
+    node.SetSpacing(2.0, 2.0, 3.0)
+    return node
 
 
 class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
@@ -25,32 +56,32 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run every test."""
-        for test in (self.test_logic, self.test_panel, self.test_bad_input):
+        for test in (
+            self.test_logic,
+            self.test_panel,
+            self.test_bad_input,
+            self.test_queue_and_cancel,
+            self.test_closed_scene,
+            self.test_saved_scene,
+        ):
             self.setUp()
             test()
+        self.setUp()
 
-    def makeVolume(self, dark: float = -300.0) -> vtkMRMLScalarVolumeNode:
-        """A water cylinder with two metal rods, and a dark band between them."""
-        import numpy as np
-
-        z, y, x = np.mgrid[0:6, 0:96, 0:96]
-        hu = np.where((x - 48) ** 2 + (y - 48) ** 2 < 40**2, 40.0, -1000.0)
-        rods = ((x - 30) ** 2 + (y - 48) ** 2 < 9) | ((x - 66) ** 2 + (y - 48) ** 2 < 9)
-        with_metal = (z > 0) & (z < 5)  # the first and the last slice are free of metal
-        hu[with_metal & (abs(y - 48) < 2) & (x > 33) & (x < 63)] += dark
-        hu[with_metal & rods] = 3071.0
-        node = slicer.util.addVolumeFromArray(hu.astype(np.int16), name="Two rods")
-        node.SetSpacing(2.0, 2.0, 3.0)
-        return node
+    def panel(self) -> Any:
+        """The panel, open."""
+        slicer.util.selectModule("MetalArtifactReduction")
+        return slicer.util.getModuleWidget("MetalArtifactReduction")
 
     def test_logic(self) -> None:
         """The band gets brighter, slices without metal stay, the input is untouched."""
         import numpy as np
 
         self.delayDisplay("Correcting")
-        volume = self.makeVolume()
+        volume = make_volume()
         before = slicer.util.arrayFromVolume(volume).copy()
-        nodes = module().MetalArtifactReductionLogic().correct(volume, method="li")
+        logic = module().MetalArtifactReductionLogic()
+        nodes = logic.correct(volume, method="li")
         after = slicer.util.arrayFromVolume(nodes.corrected)
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(volume), before)
         np.testing.assert_array_equal(after[0], before[0])
@@ -61,36 +92,114 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
         item = hierarchy.GetItemByDataNode(nodes.corrected)
         self.assertEqual(hierarchy.GetItemParent(item), nodes.folder)
+        self.delayDisplay("Correcting in a process of its own")
+        handle = logic.correctAsync(volume, nodes.metal, "li")
+        again = slicer.util.arrayFromVolume(handle.result().corrected)
+        self.assertTrue(handle.done)
+        self.assertGreater(again[band].mean(), before[band].mean() + 100)
+        logic.close()
 
     def test_panel(self) -> None:
         """Propose, apply, and read the result from the panel."""
         self.delayDisplay("Driving the panel")
-        slicer.util.selectModule("MetalArtifactReduction")
-        widget = slicer.util.getModuleWidget("MetalArtifactReduction")
+        widget = self.panel()
         self.assertFalse(widget.ui.applyButton.enabled)
-        volume = self.makeVolume()
+        volume = make_volume()
         widget.ui.inputSelector.setCurrentNode(volume)
         self.assertTrue(widget.ui.applyButton.enabled)
+        self.assertIn("3071", widget.ui.inputNoteLabel.text)
         widget.ui.proposeButton.click()
+        self.assertFalse(widget.ui.proposeButton.enabled)
+        wait_until(lambda: widget.ui.metalSelector.currentNode() is not None)
         segmentation = widget.ui.metalSelector.currentNode()
-        self.assertIsNotNone(segmentation)
-        self.assertIn("2 ", widget.ui.metalMessageLabel.text)
+        self.assertEqual(widget.ui.partsTable.rowCount, 2)
+        wait_until(lambda: widget.ui.proposeButton.enabled)
         widget.ui.proposeButton.click()
+        wait_until(lambda: widget.logic.jobs.idle)
         self.assertIs(widget.ui.metalSelector.currentNode(), segmentation)
         widget.ui.methodComboBox.setCurrentText(module().Method.LINEAR_INTERPOLATION.label())
         widget.ui.applyButton.click()
-        self.assertIn("HU", widget.ui.resultLabel.text)
+        wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
         self.assertIn("4 / 6", widget.ui.resultLabel.text)
         self.assertFalse(widget.ui.cancelButton.enabled)
         parameters = module().MetalArtifactReductionLogic().getParameterNode()
         self.assertIs(parameters.inputVolume, volume)
         self.assertEqual(parameters.method, module().Method.LINEAR_INTERPOLATION)
+        self.assertIs(widget.ui.resultSelector.currentNode(), parameters.result)
+        for view, node in (("MarOriginal", volume), ("MarCorrected", parameters.result)):
+            composite = slicer.app.layoutManager().sliceWidget(view).mrmlSliceCompositeNode()
+            self.assertEqual(composite.GetBackgroundVolumeID(), node.GetID())
+        rows = widget.ui.measuresTable.rowCount
+        widget.ui.regionButton.click()
+        self.assertEqual(widget.ui.measuresTable.rowCount, rows + 1)
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.html"
+            widget.saveReport(str(report))
+            self.assertIn("Streak amplitude", report.read_text(encoding="utf-8"))
+        self.assertFalse(widget.ui.exportButton.enabled)  # it did not come from DICOM
+        widget.ui.editButton.click()
+        self.assertTrue(widget.ui.editorFrame.visible)
+        widget.ui.editButton.click()
+        self.assertFalse(widget.ui.editorFrame.visible)
 
     def test_bad_input(self) -> None:
-        """An empty volume is refused beside the selector."""
-        slicer.util.selectModule("MetalArtifactReduction")
-        widget = slicer.util.getModuleWidget("MetalArtifactReduction")
+        """What cannot be corrected is refused beside the selector."""
+        widget = self.panel()
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
         widget.ui.inputSelector.setCurrentNode(empty)
         self.assertFalse(widget.ui.applyButton.enabled)
         self.assertIn("no voxels", widget.ui.inputMessageLabel.text)
+        volume = make_volume()
+        slicer.util.arrayFromVolume(volume)[...] = 100
+        slicer.util.arrayFromVolumeModified(volume)
+        widget.ui.inputSelector.setCurrentNode(volume)
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertIn("Hounsfield", widget.ui.inputMessageLabel.text)
+
+    def test_queue_and_cancel(self) -> None:
+        """Two volumes one after the other; the second is cancelled and leaves nothing."""
+        self.delayDisplay("Queue")
+        widget = self.panel()
+        for name in ("First", "Second"):
+            widget.ui.inputSelector.setCurrentNode(make_volume(name))
+            widget.ui.applyButton.click()
+        first, second = widget.logic.jobHandles()[-2:]
+        second.cancel()
+        wait_until(lambda: widget.logic.jobs.idle)
+        self.assertTrue(first.done)
+        self.assertFalse(second.done)
+        self.assertEqual(first.nodes.corrected.GetName().split()[0], "First")
+        self.assertEqual(len(slicer.util.getNodes("Second corrected*")), 0)
+
+    def test_closed_scene(self) -> None:
+        """Closing the scene in mid-job ends the job and adds nothing to the next scene."""
+        widget = self.panel()
+        widget.ui.inputSelector.setCurrentNode(make_volume())
+        widget.ui.applyButton.click()
+        (handle,) = widget.logic.jobHandles()[-1:]
+        wait_until(lambda: handle.state.value == "running")
+        slicer.mrmlScene.Clear()
+        wait_until(lambda: handle.ended)
+        self.assertFalse(handle.done)
+        self.assertEqual(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"), [])
+
+    def test_saved_scene(self) -> None:
+        """The panel comes back as it was saved, with result and figures."""
+        self.delayDisplay("Save and load")
+        widget = self.panel()
+        widget.ui.inputSelector.setCurrentNode(make_volume())
+        widget.ui.methodComboBox.setCurrentText(module().Method.LINEAR_INTERPOLATION.label())
+        widget.ui.applyButton.click()
+        wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
+        rows = widget.ui.measuresTable.rowCount
+        name = widget.ui.resultSelector.currentNode().GetName()
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear()
+            slicer.util.loadScene(path)
+        widget = self.panel()
+        self.assertEqual(widget.ui.inputSelector.currentNode().GetName(), "Two rods")
+        self.assertEqual(widget.ui.resultSelector.currentNode().GetName(), name)
+        self.assertEqual(widget.ui.measuresTable.rowCount, rows)
+        self.assertEqual(widget._parameterNode.method, module().Method.LINEAR_INTERPOLATION)
