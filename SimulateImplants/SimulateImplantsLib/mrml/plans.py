@@ -9,11 +9,11 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
-from ..implants import FemoralHead, HipStem, PedicleScrew, Rod, UserMesh
+from ..implants import CrossLink, FemoralHead, HipStem, PedicleScrew, Rod, UserMesh
 from ..placement.plan import PlacementPlan, PlannedImplant
 from .lines import add_line, can_have_line
 from .nodes import add_implant, new_construct, set_matrix
-from .rods import OVERHANG, set_screws
+from .rods import OVERHANG, rods_of, set_rods, set_screws
 from .scene_implant import SceneImplant, implants_of
 
 SEAT_TOLERANCE_MM = 1.0
@@ -58,6 +58,12 @@ def add_plan(scene: Any, plan: PlacementPlan, *, like: Any = None) -> list[Scene
                 _hold(one, made)
             elif one.kind == FemoralHead.kind:
                 _put_on_stem(one, made)
+        for one, item in zip(made, plan.implants, strict=True):
+            if one.kind == CrossLink.kind:
+                names = [constructs.get(str(name)) for name in item.attributes.get("joins", ())]
+                rods = [rod for rod in made if rod.kind == Rod.kind and rod.construct in names]
+                if len(rods) == 2:
+                    set_rods(one, *rods)
     return made
 
 
@@ -82,6 +88,8 @@ def planned(one: SceneImplant, relative_to: Any = None) -> PlannedImplant:
     for key, value in (("side", one.side), ("level", one.level), ("construct", one.construct)):
         if value:
             attributes[key] = value
+    if one.kind == CrossLink.kind:
+        attributes["joins"] = [rod.construct for rod in rods_of(one)]
     return PlannedImplant(one.implant.to_dict(), one.matrix(relative_to), attributes)
 
 

@@ -12,6 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ..implants import CrossLink, PedicleScrew, Rod
 from ..implants.pedicle_screw import RodSeat
+from ..placement.construct import link_rods
 from .nodes import add_implant, set_implant, set_matrix
 from .scene_implant import (
     PREFIX,
@@ -173,7 +174,7 @@ def along_spine(screws: Sequence[SceneImplant]) -> list[SceneImplant]:
 def add_cross_link(
     scene: Any, first: SceneImplant, second: SceneImplant, *, like: Any = None
 ) -> SceneImplant:
-    """A cross-link between two rods, half way along the first; it follows when they move.
+    """A cross-link between two rods, clear of their screws; it follows when they move.
 
     :param first: a rod; the link lies on the side away from the bone.
     :param like: see :func:`add_implant`.
@@ -182,9 +183,20 @@ def add_cross_link(
     link, placement = _link_between(first, second, like)
     construct = first.construct if first.construct == second.construct else ""
     added = add_implant(scene, link, placement, construct=construct, like=like, handles=False)
-    for index, rod in enumerate((first, second)):
-        added.model.SetNthNodeReferenceID(RODS_REFERENCE, index, rod.model.GetID())
+    set_rods(added, first, second)
     return added
+
+
+def set_rods(link: SceneImplant, first: SceneImplant, second: SceneImplant) -> None:
+    """The two rods that a cross-link follows."""
+    for index, rod in enumerate((first, second)):
+        link.model.SetNthNodeReferenceID(RODS_REFERENCE, index, rod.model.GetID())
+
+
+def rods_of(link: SceneImplant) -> list[SceneImplant]:
+    """The rods of a cross-link that are still in the scene."""
+    nodes = [link.model.GetNthNodeReference(RODS_REFERENCE, index) for index in range(2)]
+    return [SceneImplant(node) for node in nodes if node is not None]
 
 
 def links_between(rod: SceneImplant) -> list[SceneImplant]:
@@ -200,11 +212,11 @@ def follow_rods(link: SceneImplant) -> bool:
     :returns: whether it has two rods to follow.
     :raises InputError: see :func:`add_cross_link`; it stays as it was and says so.
     """
-    nodes = [link.model.GetNthNodeReference(RODS_REFERENCE, index) for index in range(2)]
-    if None in nodes:
+    rods = rods_of(link)
+    if len(rods) < 2:
         return False
     try:
-        wanted, placement = _link_between(SceneImplant(nodes[0]), SceneImplant(nodes[1]), None)
+        wanted, placement = _link_between(rods[0], rods[1], None)
     except InputError as error:
         link.model.SetAttribute(PROBLEM, str(error))
         raise
@@ -228,52 +240,23 @@ def joined(one: SceneImplant, other: SceneImplant) -> bool:
 def _link_between(
     first: SceneImplant, second: SceneImplant, like: Any
 ) -> tuple[CrossLink, np.ndarray]:
-    rods, lines = [], []
+    lines, diameters = [], []
     for one in (first, second):
         rod = one.implant
         if not isinstance(rod, Rod):
             raise InputError(f"a cross-link ties two rods: '{one.name}' is a {one.kind}")
         line, _ = rod.centre_line()
         matrix = one.matrix(like)
-        rods.append(rod)
         lines.append(line @ matrix[:3, :3].T + matrix[:3, 3])
-    if rods[0].diameter_mm != rods[1].diameter_mm:
-        raise InputError(
-            f"a cross-link holds rods of one diameter, not of {rods[0].diameter_mm:g} and "
-            f"{rods[1].diameter_mm:g} mm"
-        )
-    middle = _at_middle(lines[0])
-    along = lines[0][-1] - lines[0][0]
-    along /= np.linalg.norm(along)
-    opposite = _at_height(lines[1], float(middle @ along), along)
-    ups = [up for one in (first, second) for up in _ups(one, like)]
-    up = np.mean(ups, axis=0) if ups else np.array([0.0, -1.0, 0.0])
-    return CrossLink.between(
-        middle,
-        opposite,
-        along,
-        up=up,
-        rod_diameter_mm=rods[0].diameter_mm,
-        material=first.material,
-    )
+        diameters.append(rod.diameter_mm)
+    seats = [seat for one in (first, second) for seat in _held(one, like)]
+    up = np.mean([seat.up for seat in seats], axis=0) if seats else np.array([0.0, -1.0, 0.0])
+    return link_rods(lines, [seat.position for seat in seats], up, diameters, first.material)
 
 
-def _at_middle(line: np.ndarray) -> np.ndarray:
-    """The point half way along a polyline."""
-    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    return np.array([np.interp(0.5 * at[-1], at, line[:, axis]) for axis in range(3)])
-
-
-def _at_height(line: np.ndarray, height: float, along: np.ndarray) -> np.ndarray:
-    """The point of a polyline at a height in a direction; its nearer end if it ends before."""
-    heights = line @ along
-    order = np.argsort(heights)
-    return np.array([np.interp(height, heights[order], line[order, axis]) for axis in range(3)])
-
-
-def _ups(rod: SceneImplant, like: Any) -> list[np.ndarray]:
-    """Away from the bone at each screw of a rod."""
-    return [screw.matrix(like)[:3, :3] @ _screw(screw).rod_seat().up for screw in screws_of(rod)]
+def _held(rod: SceneImplant, like: Any) -> list[RodSeat]:
+    """The seats of the screws of a rod."""
+    return [_screw(screw).rod_seat().transformed(screw.matrix(like)) for screw in screws_of(rod)]
 
 
 def _screw(one: SceneImplant) -> PedicleScrew:

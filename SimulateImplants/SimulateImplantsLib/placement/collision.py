@@ -107,6 +107,11 @@ def gap_mm(a: Body, b: Body) -> float:
 
 def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:
     """Parts of one construct: a rod in its screws, a stem in its head, a head in its cup."""
+    for link, rod in ((a, b), (b, a)):
+        if rod.kind == Rod.kind and rod.attributes.get("construct") in link.attributes.get(
+            "joins", ()
+        ):
+            return True
     construct = a.attributes.get("construct")
     if construct is None or construct != b.attributes.get("construct"):
         return False

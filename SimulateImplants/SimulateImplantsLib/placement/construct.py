@@ -9,13 +9,15 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants import PedicleScrew, Rod, RodSeat, implant_from_dict
+from ..implants import CrossLink, PedicleScrew, Rod, RodSeat, implant_from_dict
 from .geometry import axis_placement, unit
 from .levels import level_index
 from .pedicle import PedicleTrajectory
 from .plan import PlannedImplant
 
 ROD_DIAMETERS_MM = (4.75, 5.5, 6.0, 6.35)
+_LINK_ROOM_MM = 22.0
+"""Between the seats of two screws: their heads and a cross-link's hook."""
 
 
 def planned_screw(
@@ -103,6 +105,87 @@ def rod_construct(
         "order": len(out),
     }
     return [*out, PlannedImplant(rod.to_dict(), np.eye(4), attributes)]
+
+
+def cross_link(
+    left: Sequence[PlannedImplant], right: Sequence[PlannedImplant], material: str = "Ti6Al4V"
+) -> PlannedImplant:
+    """A cross-link between the rods of two sides, between their screws' heads.
+
+    :param left, right: of :func:`rod_construct`.
+    :raises InputError: a side without a rod, rods of two diameters, too close or too far apart.
+    """
+    lines, seats, ups, diameters, joins = [], [], [], [], []
+    for side in (left, right):
+        rods = [item for item in side if item.kind == Rod.kind]
+        if len(rods) != 1:
+            raise InputError("a cross-link ties the rods of two sides: each needs one")
+        rod = rods[0].make()
+        assert isinstance(rod, Rod)
+        lines.append(_moved(rod.centre_line()[0], rods[0].matrix))
+        diameters.append(rod.diameter_mm)
+        joins.append(rods[0].attributes.get("construct", ""))
+        for item in side:
+            screw = item.make()
+            if isinstance(screw, PedicleScrew):
+                seat = _seat(item, screw)
+                seats.append(seat.position)
+                ups.append(seat.up)
+    link, matrix = link_rods(lines, seats, np.mean(ups, axis=0), diameters, material)
+    return PlannedImplant(link.to_dict(), matrix, {"construct": "cross-link", "joins": joins})
+
+
+def link_rods(
+    lines: Sequence[np.ndarray],
+    seats: Sequence[np.ndarray],
+    up: np.ndarray,
+    diameters_mm: Sequence[float],
+    material: str,
+) -> tuple[CrossLink, np.ndarray]:
+    """A cross-link for two rods and its placement, clear of the screws' heads.
+
+    :param lines: points ``(n, 3)`` along the axis of either rod.
+    :param seats: where screws hold them. :param up: away from the bone.
+    :raises InputError: rods of two diameters, or too close or too far apart.
+    """
+    if diameters_mm[0] != diameters_mm[1]:
+        raise InputError(
+            f"a cross-link holds rods of one diameter, not of {diameters_mm[0]:g} and "
+            f"{diameters_mm[1]:g} mm"
+        )
+    along = unit(lines[0][-1] - lines[0][0])
+    height = _free_height(lines[0] @ along, np.array([seat @ along for seat in seats]))
+    return CrossLink.between(
+        _at_height(lines[0], height, along),
+        _at_height(lines[1], height, along),
+        along,
+        up=up,
+        rod_diameter_mm=diameters_mm[0],
+        material=material,
+    )
+
+
+def _free_height(line: np.ndarray, seats: np.ndarray) -> float:
+    """The middle of a gap between seats, wide enough and as near the rod's middle as there is."""
+    middle = 0.5 * float(line.min() + line.max())
+    ends = np.sort(seats)
+    gaps = np.diff(ends)
+    if not len(gaps):
+        return middle
+    centres = 0.5 * (ends[1:] + ends[:-1])
+    wide = gaps >= min(_LINK_ROOM_MM, float(gaps.max()))
+    return float(centres[wide][np.argmin(np.abs(centres[wide] - middle))])
+
+
+def _at_height(line: np.ndarray, height: float, along: np.ndarray) -> np.ndarray:
+    """The point of a polyline at a height in a direction; its nearer end if it ends before."""
+    heights = line @ along
+    order = np.argsort(heights)
+    return np.array([np.interp(height, heights[order], line[order, axis]) for axis in range(3)])
+
+
+def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def rod_direction(items: Sequence[PlannedImplant]) -> np.ndarray:

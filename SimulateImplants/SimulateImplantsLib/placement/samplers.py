@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from .construct import ROD_DIAMETERS_MM, planned_screw, rod_construct
+from .collision import collisions
+from .construct import ROD_DIAMETERS_MM, cross_link, planned_screw, rod_construct
+from .fusion import approaches, cage_plan, disc_between, plate_plan
 from .geometry import across, unit
 from .hip import HipModel
 from .hip_plan import nail_plan, prosthesis_plan
@@ -34,6 +37,9 @@ class SpineSampling:
     :param gross_chance: chance of a screw placed with three times that error.
     :param size_steps: the diameter may be so many sizes off the proposed one.
     :param steel_chance, cobalt_rod_chance: of 316L for all, of CoCrMo rods on titanium screws.
+    :param cage_chance: of a cage in one of the construct's discs, by any approach.
+    :param plate_chance: of such a cage from the front with a plate, and nothing at the back.
+    :param cross_link_chance: where both sides have rods.
     """
 
     most_levels: int = 5
@@ -45,6 +51,9 @@ class SpineSampling:
     size_steps: int = 1
     steel_chance: float = 0.08
     cobalt_rod_chance: float = 0.3
+    cage_chance: float = 0.4
+    plate_chance: float = 0.15
+    cross_link_chance: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def sample_spine_plan(
     rods = bool(rng.random() < options.with_rods)
     diameter = float(rng.choice(ROD_DIAMETERS_MM))
     implants: list[PlannedImplant] = []
+    built: list[list[PlannedImplant]] = []
     warnings: list[str] = []
     for side in sides:
         screws = []
@@ -160,21 +170,78 @@ def sample_spine_plan(
             except InputError as error:
                 warnings.append(str(error))
         implants += screws
+        built.append(screws)
+    more, told = _between(proposal, levels, built, rng, options, rod_material)
+    plated = any(item.kind == "anterior-plate" for item in more)
+    implants = more if plated else [*implants, *more]
+    warnings += told
     parameters: dict[str, Any] = {
         "kind": "spine",
         "index": index,
         "levels": levels,
         "sides": list(sides),
         "rods": rods,
+        "plate": plated,
         "sampling": asdict(options),
     }
+    what = "cage and plate" if plated else "pedicle screws"
     return PlacementPlan(
         tuple(implants),
         seed,
-        f"pedicle screws {levels[0]}-{levels[-1]}",
+        f"{what} {levels[0]}-{levels[-1]}",
         parameters,
         tuple(warnings),
     )
+
+
+def _between(
+    proposal: SpineProposal,
+    levels: Sequence[str],
+    sides: Sequence[Sequence[PlannedImplant]],
+    rng: np.random.Generator,
+    options: SpineSampling,
+    material: str,
+) -> tuple[list[PlannedImplant], list[str]]:
+    """Cage and cross-link of a construct, or cage and plate instead of it; why one was left out.
+
+    :param sides: the construct's screws and rods, side by side.
+    """
+    caged, plated, linked = rng.random(3) < [
+        options.cage_chance,
+        options.plate_chance,
+        options.cross_link_chance,
+    ]
+    turn, which = float(rng.uniform(-25.0, 25.0)), rng.integers(0, 1000, 3)
+    there = [item for side in sides for item in side]
+    more: list[PlannedImplant] = []
+    warnings: list[str] = []
+
+    def put(items: Sequence[PlannedImplant]) -> None:
+        hits = collisions([*there, *more, *items])
+        if any(hit.second >= len(there) + len(more) for hit in hits):
+            raise InputError(f"{items[0].kind} left out: it would touch other implants")
+        more.extend(items)
+
+    pairs = [(proposal[a], proposal[b]) for a, b in pairwise(levels)]
+    if caged and pairs:
+        upper, lower = pairs[which[0] % len(pairs)]
+        try:
+            disc = disc_between(upper, lower)
+            ways = approaches(disc)
+            way = ways[which[1] % len(ways)]
+            if plated:
+                front = cage_plan(disc, "ALIF" if "ALIF" in ways else way, choice=int(which[2]))
+                return [*front, plate_plan(upper, lower)], warnings
+            oblique = turn if way == "TLIF" else 0.0
+            put(cage_plan(disc, way, choice=int(which[2]), turn_deg=oblique))
+        except InputError as error:
+            warnings.append(str(error))
+    if linked and len(sides) == 2 and all(any(i.kind == "rod" for i in side) for side in sides):
+        try:
+            put([cross_link(sides[0], sides[1], material)])
+        except InputError as error:
+            warnings.append(str(error))
+    return more, warnings
 
 
 def sample_hip_plan(
