@@ -129,6 +129,33 @@ def test_catalog_entry_agrees_with_cmake() -> None:
     assert (REPOSITORY / path).is_file()
 
 
+def test_pictures_for_the_catalog_exist() -> None:
+    """The index downloads them from the branch that the entry names; none may be missing here."""
+    entry = json.loads((REPOSITORY / "MetalArtifactReduction.json").read_text())
+    addresses = cmake_setting("EXTENSION_SCREENSHOTURLS").split()
+    assert addresses
+    home = cmake_setting("EXTENSION_HOMEPAGE").removeprefix("https://github.com/")
+    start = f"https://raw.githubusercontent.com/{home}/{entry['scm_revision']}/"
+    for address in addresses:
+        assert address.startswith(start)
+        data = (REPOSITORY / address.removeprefix(start)).read_bytes()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_what_the_index_checks_of_a_repository() -> None:
+    entry = (REPOSITORY / "MetalArtifactReduction.json").read_bytes()
+    assert b"\r" not in entry
+    name = json.loads(entry)["scm_url"].rsplit("/", 1)[1]
+    assert name.startswith("Slicer")
+    assert (REPOSITORY / "LICENSE.txt").is_file()
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=False
+    )
+    if tracked.returncode == 0:
+        files = [REPOSITORY / path.decode() for path in tracked.stdout.split(b"\0") if path]
+        assert sum(path.stat().st_size for path in files if path.is_file()) < 100e6
+
+
 def test_project_has_the_name_of_the_catalog_entry() -> None:
     assert "project(MetalArtifactReduction)" in (REPOSITORY / "CMakeLists.txt").read_text()
     for module in MODULES:
