@@ -120,7 +120,9 @@ def test_bone_by_threshold(scene: Any, ct: Any, spine: Phantom) -> None:
 
 def test_no_bone_above_the_threshold(scene: Any, ct: Any) -> None:
     before = node_count(scene)
-    with pytest.raises(InputError, match="'Spine': no bone of 2 cm3 above 3000 HU: lower the bone threshold"):
+    with pytest.raises(
+        InputError, match="'Spine': no bone of 2 cm3 above 3000 HU: lower the bone threshold"
+    ):
         segment_bone(scene, ct, threshold_hu=3000.0)
     assert node_count(scene) == before
 

@@ -326,7 +326,10 @@ def trajectory_along(
     direction: np.ndarray,
     sizes: ScrewSizes,
 ) -> PedicleTrajectory:
-    """Entry, length and diameter for a given axis."""
+    """Entry, length and diameter for a given axis.
+
+    :raises InputError: the axis does not run through bone.
+    """
     direction = unit(direction)
     warnings = []
     name = f"{frame.level or 'vertebra'} {side}"
@@ -340,6 +343,10 @@ def trajectory_along(
     begin = min(max(back - _PEDICLE_MM - 0.5, 4.0), back)
     in_pedicle = (s >= begin) & (s <= back + _PEDICLE_MM)
     stations = np.flatnonzero(in_pedicle)
+    if len(stations) == 0:
+        raise InputError(
+            f"{name}: no bone along the pedicle's axis; check the click, or lower the bone threshold"
+        )
     nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
     pedicle, width = float(nearest.min()), float(chords.min())
