@@ -12,7 +12,9 @@ same for every scanner; what the network finds is interpolated onto the correcti
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,9 @@ import torch.nn.functional as F
 from ..metal import TraceParameters, metal_trace
 from ..networks.trace_cnn import wrapped_views
 from ..tomography import FilteredBackProjection, ImageGrid, ParallelGeometry, ParallelProjector
+from .linear import interpolate_trace
+
+STARTS = ("maximum", "linear")
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,14 @@ class MaxFillParameters:
 
     :param bin_mm: distance of the bins, and the pixel of the image in between.
     :param views: over half a turn.
+    :param start: what overwrites the trace, one of :data:`STARTS`: the sinogram's maximum, or the
+        straight lines of linear interpolation.
     :param trace: what counts as a ray through metal.
     """
 
-    bin_mm: float = 1.6
-    views: int = 360
+    bin_mm: float = 2.0
+    views: int = 288
+    start: str = "maximum"
     trace: TraceParameters = field(default_factory=TraceParameters)
 
     def __post_init__(self) -> None:
@@ -41,21 +49,26 @@ class MaxFillParameters:
             raise ValueError(f"bin_mm is {self.bin_mm!r}; give a length above 0")
         if self.views < 16:
             raise ValueError(f"views is {self.views!r}; give 16 or more")
+        if self.start not in STARTS:
+            raise ValueError(f"start {self.start!r} is unknown; use one of {', '.join(STARTS)}")
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for a file of weights."""
         return {
             "bin_mm": self.bin_mm,
             "views": self.views,
+            "start": self.start,
             "minimal_path_pixels": self.trace.minimal_path_pixels,
             "dilation_bins": self.trace.dilation_bins,
         }
 
     @staticmethod
-    def from_dict(values: dict[str, float]) -> MaxFillParameters:
+    def from_dict(values: Mapping[str, Any]) -> MaxFillParameters:
         """The inverse of :meth:`as_dict`."""
         trace = TraceParameters(values["minimal_path_pixels"], int(values["dilation_bins"]))
-        return MaxFillParameters(float(values["bin_mm"]), int(values["views"]), trace)
+        return MaxFillParameters(
+            float(values["bin_mm"]), int(values["views"]), str(values["start"]), trace
+        )
 
 
 class MaxFill:
@@ -94,10 +107,12 @@ class MaxFill:
         return metal_trace(self._from_slices, metal_fraction, self.parameters.trace)
 
     def filled(self, sinogram: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
-        """The trace becomes the largest value of its slice's sinogram outside the trace.
+        """The trace becomes the largest value of its slice's sinogram outside the trace, or lines.
 
         Outside, because inside there is no other value to be had from a patient with metal.
         """
+        if self.parameters.start == "linear":
+            return interpolate_trace(sinogram, trace)
         most = sinogram.masked_fill(trace, 0.0).amax(dim=(1, 2), keepdim=True)
         return torch.where(trace, most, sinogram)
 

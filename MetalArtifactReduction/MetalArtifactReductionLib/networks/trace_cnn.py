@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-CHANNELS = 32
-"""An error after the same time on one core near that of 16; more cost more time than they save."""
+CHANNELS = 16
+"""Of the inner layers; after the same time on one core no worse than 32."""
 
 LAYERS, KERNEL, SLOPE = 6, 5, 0.2
 
@@ -44,6 +44,14 @@ class TraceCNN(nn.Module):
         """See :class:`TraceCNN`."""
         out: torch.Tensor = self.layers(sinogram)
         return out
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The weights in the order that convolutions of few channels are fastest with on a CPU."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def wrapped_views(sinogram: torch.Tensor, margin: int) -> torch.Tensor:

@@ -7,8 +7,10 @@ slice, the trace is filled and the slice reconstructed and projected again
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -59,8 +61,8 @@ class HipSampleParameters:
     seed: int = 0
     perturbation: PerturbationParameters = field(default_factory=PerturbationParameters)
     fill: MaxFillParameters = field(default_factory=MaxFillParameters)
-    crop: tuple[int, int] = (96, 96)
-    off_trace: float = 0.2
+    crop: tuple[int, int] = (80, 80)
+    off_trace: float = 0.1
 
     def __post_init__(self) -> None:
         """Reject what gives no sample."""
@@ -74,11 +76,14 @@ class HipSampleParameters:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """One mask on one slice; the rest is quickly made again."""
+    """One mask on one slice: what is stored of it.
 
-    patient: int
+    Half precision keeps a line integral of 8 to within 0.004, a hundredth of what is corrected.
+    """
+
     clean: int
     trace: np.ndarray  # bits of (views, bins)
+    corrupted: torch.Tensor  # float16 (views, bins)
 
 
 class HipSamples:
@@ -104,14 +109,15 @@ class HipSamples:
     ) -> None:
         self.parameters = p = parameters or HipSampleParameters()
         _check(patients)
-        self._fills: list[MaxFill] = []
+        self.fills: list[MaxFill] = []
         self._clean: list[torch.Tensor] = []
         self._pairs: list[_Pair] = []
         counts = np.diff(np.linspace(0, p.masks, len(patients) + 1).round().astype(int))
         for number, (patient, count) in enumerate(zip(patients, counts, strict=True)):
-            grid = ImageGrid(*patient.slices_hu.shape[1:], patient.spacing_mm)
+            rows, cols = patient.slices_hu.shape[1:]
+            grid = ImageGrid(rows, cols, patient.spacing_mm)
             fill = MaxFill(grid, p.fill, device)
-            self._fills.append(fill)
+            self.fills.append(fill)
             first = len(self._clean)
             for layer in patient.slices_hu:
                 image = hu_to_mu(torch.from_numpy(layer[None].astype(np.float32))).to(device)
@@ -134,9 +140,18 @@ class HipSamples:
         pair = self._pairs[index]
         clean = self._clean[pair.clean]
         bits = np.unpackbits(pair.trace, count=clean.numel()).reshape(clean.shape)
-        trace = torch.from_numpy(bits > 0).to(clean.device)
-        corrupted = self._fills[pair.patient].corrupted(clean[None], trace[None])[0]
-        return corrupted, clean, trace
+        return pair.corrupted.float(), clean, torch.from_numpy(bits > 0).to(clean.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Differs when the slices, the masks or their preparation do."""
+        digest = hashlib.sha256()
+        for clean in self._clean:
+            digest.update(clean.cpu().numpy().tobytes())
+        for pair in self._pairs:
+            digest.update(pair.trace.tobytes())
+            digest.update(pair.clean.to_bytes(4, "little"))
+        return digest.hexdigest()[:16]
 
     def crop(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Training sample ``number``: corrupted, clean, trace, ``(crop views, crop bins)`` each.
@@ -173,10 +188,12 @@ class HipSamples:
             mask = patient.masks[rng.choice(with_metal)]
             masks.append(perturb_mask(mask, patient.spacing_mm, rng, self.parameters.perturbation))
             slices.append(first + int(rng.integers(len(patient.slices_hu))))
-        fill = self._fills[number]
+        fill = self.fills[number]
         traces = fill.trace(torch.from_numpy(np.stack(masks)).to(fill.projector.device))
+        clean = torch.stack([self._clean[k] for k in slices])
+        corrupted = fill.corrupted(clean, traces).half()
         bits = [np.packbits(trace.cpu().numpy()) for trace in traces]
-        return [_Pair(number, *pair) for pair in zip(slices, bits, strict=True)]
+        return [_Pair(*pair) for pair in zip(slices, bits, corrupted, strict=True)]
 
 
 def _check(patients: Sequence[HipPatient]) -> None:

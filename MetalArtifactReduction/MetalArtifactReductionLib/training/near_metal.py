@@ -57,7 +57,7 @@ def near_metal_slices(
     :raises InputError: no metal; none or too few clean slices; chosen ones that are not clean.
     """
     p = parameters or NearMetalParameters()
-    metal = metal_fraction.reshape(len(metal_fraction), -1).any(axis=1)
+    metal: np.ndarray = np.any(metal_fraction.reshape(len(metal_fraction), -1) > 0, axis=1)
     with_metal = np.flatnonzero(metal)
     if with_metal.size == 0:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
