@@ -345,7 +345,8 @@ def trajectory_along(
     stations = np.flatnonzero(in_pedicle)
     if len(stations) == 0:
         raise InputError(
-            f"{name}: no bone along the pedicle's axis; check the click, or lower the bone threshold"
+            f"{name}: no bone along the pedicle's axis; check the click, or lower the bone "
+            "threshold"
         )
     nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
