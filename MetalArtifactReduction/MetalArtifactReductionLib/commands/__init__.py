@@ -9,5 +9,6 @@ COMMANDS = (
     ".segment:add_segment",
     ".correct:add_correct",
     ".evaluate:add_evaluate",
+    ".train:add_train",
 )
 """``"module:function"`` relative to this package, in the order of ``mar --help``."""

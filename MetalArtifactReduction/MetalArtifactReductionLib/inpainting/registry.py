@@ -22,12 +22,16 @@ class MethodEntry:
     :param summary: one line: what it is for.
     :param factory: ``"module:callable"`` relative to this package; imported on first use, so that
         listing the methods costs nothing.
+    :param learned: the method is the shipped weights of its name; the factory takes that name.
     """
 
     name: str
     summary: str
     factory: str
+    learned: bool = False
 
+
+WEIGHTS_SUFFIX = ".safetensors"
 
 METHODS: Mapping[str, MethodEntry] = MappingProxyType(
     {
@@ -43,6 +47,24 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
                 "normalised interpolation with a prior image (Meyer 2010): keeps bone near metal",
                 ".nmar:NMAR",
             ),
+            MethodEntry(
+                "trace-cnn",
+                "small convolutional network trained on several patients' own slices",
+                ".learned:learned_inpainter",
+                learned=True,
+            ),
+            MethodEntry(
+                "unet",
+                "U-Net on three slices' sinograms, trained on simulated implants",
+                ".learned:learned_inpainter",
+                learned=True,
+            ),
+            MethodEntry(
+                "cgan",
+                "the same U-Net trained against a discriminator: more texture, more invented",
+                ".learned:learned_inpainter",
+                learned=True,
+            ),
         )
     }
 )
@@ -56,6 +78,7 @@ def method_names() -> tuple[str, ...]:
 def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
     """The inpainter of that name, made with ``options``; an inpainter is returned as it is.
 
+    :param method: a name of :data:`METHODS`, a file of weights (``.safetensors``), or an inpainter.
     :raises InputError: for an unknown name (the message lists the known ones), or an option
         that the method does not have or a value it cannot use.
     """
@@ -63,12 +86,21 @@ def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
         if options:
             raise InputError(f"options {sorted(options)} need a method by name, not an object")
         return method
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    module, name = METHODS[method].factory.split(":")
+    entry = METHODS.get(method)
+    if method.endswith(WEIGHTS_SUFFIX):
+        entry = MethodEntry(method, "weights of a file", ".learned:learned_inpainter", learned=True)
+    if entry is None:
+        raise InputError(
+            f"unknown method {method!r}; choose one of {', '.join(METHODS)}, or give a file of "
+            f"weights ({WEIGHTS_SUFFIX})"
+        )
+    module, name = entry.factory.split(":")
     factory = getattr(import_module(module, __package__), name)
+    named = (method,) if entry.learned else ()
     try:
-        inpainter: Inpainter = factory(**options)
+        inpainter: Inpainter = factory(*named, **options)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"method {method!r} cannot be made with {options}: {error}") from error
     return inpainter

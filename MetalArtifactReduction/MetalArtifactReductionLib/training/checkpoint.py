@@ -38,7 +38,11 @@ def write_checkpoint(path: Path, state: TrainingState) -> None:
     """
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.tensors.items()}
+    # Plain layout, and no two of them in the same memory.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.tensors.items()
+    }
     text = json.dumps({"format": FORMAT, **state.record})
     with written_whole(path, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata={KEY: text})

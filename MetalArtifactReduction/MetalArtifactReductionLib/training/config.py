@@ -72,9 +72,11 @@ def read_config(path: Path, **changes: Any) -> TrainingConfig:
         raise InputError(f"{path}: task {task!r} is unknown; use one of {', '.join(TASKS)}")
     training = dict(_table(path, content, "training"))
     training |= {name: value for name, value in changes.items() if value is not None}
-    return TrainingConfig(
-        task, from_options(TrainerParameters, training, str(path)), _table(path, content, "options")
-    )
+    options = dict(_table(path, content, "options"))
+    metal = options.get("metal_options")
+    if isinstance(metal, dict) and isinstance(metal.get("plans"), str):
+        options["metal_options"] = metal | {"plans": str(path.parent / metal["plans"])}
+    return TrainingConfig(task, from_options(TrainerParameters, training, str(path)), options)
 
 
 def from_options(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:

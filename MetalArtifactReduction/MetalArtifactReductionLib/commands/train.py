@@ -1,0 +1,99 @@
+"""``mar train``: train the networks of a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import add_command, add_quiet, count, progress_bar
+
+if TYPE_CHECKING:
+    from ..progress import Cancel
+
+
+def add_train(commands: Any) -> None:
+    """Add the command to ``mar``."""
+    parser = add_command(
+        commands,
+        "train",
+        _train,
+        "train a network of one configuration file",
+        "The configurations of the shipped weights lie in MetalArtifactReduction/Resources/"
+        "Training. RUN gets checkpoint, weights, best weights, curves (CSV, PNG) and validation "
+        "pictures. Ctrl-C stops after the running step and keeps the checkpoint; --resume goes on "
+        "from it, with the same result as without the interruption. On several machines start "
+        "the same command with torchrun.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration, .toml")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="with the CTs that the configuration names"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="RUN", help="folder to make for the training"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
+    parser.add_argument("--steps", type=count, help="instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="stop after so many, resumable")
+    parser.add_argument(
+        "--accelerator", choices=("auto", "cpu", "gpu", "mps"), help="auto takes a GPU if any"
+    )
+    parser.add_argument("--devices", type=count, help="how many of them")
+    add_quiet(parser)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ..errors import InputError
+    from ..training.config import read_config
+    from ..training.record import check_folder
+
+    config = read_config(
+        options.config,
+        steps=options.steps,
+        minutes=options.minutes,
+        accelerator=options.accelerator,
+        devices=options.devices,
+    )
+    check_folder(options.output, options.resume)
+    for package in ("lightning_fabric", "matplotlib"):
+        if find_spec(package) is None:
+            raise InputError(
+                f"training needs the package {package}; install it with: "
+                "pip install 'metal-artifact-reduction[train]'"
+            )
+    from ..training.trainer import train
+
+    task = config.make_task(options.data)
+    with progress_bar("train", options.quiet) as progress, _stopped_by_ctrl_c() as cancel:
+        result = train(
+            task,
+            config.training,
+            options.output,
+            resume=options.resume,
+            progress=progress,
+            cancel=cancel,
+        )
+    print(f"{result.step} steps in {result.seconds / 60:.1f} minutes: {options.output}")
+    for name, value in result.figures.items():
+        print(f"  {name} {value:.4g}")
+
+
+@contextmanager
+def _stopped_by_ctrl_c() -> Iterator[Cancel]:
+    """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
