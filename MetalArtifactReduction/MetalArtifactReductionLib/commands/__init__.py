@@ -9,6 +9,7 @@ COMMANDS = (
     ".segment:add_segment",
     ".correct:add_correct",
     ".evaluate:add_evaluate",
+    ".hip_experiment:add_hip_experiment",
     ".train:add_train",
 )
 """``"module:function"`` relative to this package, in the order of ``mar --help``."""

@@ -94,17 +94,17 @@ class MaxFill:
         self.working_grid = ImageGrid(rows, cols, (bin_mm, bin_mm))
         bins = 16 * math.ceil((self.working_grid.diagonal_mm / bin_mm + 2) / 16)
         self.geometry = ParallelGeometry(views, bins, bin_mm)
-        self._from_slices = ParallelProjector(grid, self.geometry, device)
+        self.from_slices = ParallelProjector(grid, self.geometry, device)
         self.projector = ParallelProjector(self.working_grid, self.geometry, device)
         self.reconstruct = FilteredBackProjection(self.projector)
 
     def sinogram(self, image_mu: torch.Tensor) -> torch.Tensor:
         """Slices ``(slices, rows, cols)`` in 1/mm -> ``(slices, views, bins)``."""
-        return self._from_slices(image_mu)
+        return self.from_slices(image_mu)
 
     def trace(self, metal_fraction: torch.Tensor) -> torch.Tensor:
         """Bins whose rays meet metal, bool ``(slices, views, bins)``."""
-        return metal_trace(self._from_slices, metal_fraction, self.parameters.trace)
+        return metal_trace(self.from_slices, metal_fraction, self.parameters.trace)
 
     def filled(self, sinogram: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
         """The trace becomes the largest value of its slice's sinogram outside the trace, or lines.

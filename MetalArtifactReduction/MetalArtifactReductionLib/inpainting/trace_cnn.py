@@ -92,7 +92,7 @@ class TraceCNNInpainter:
     def parameters(self) -> Mapping[str, object]:
         """Plain values, the network's own facts included."""
         return {
-            "weights": self._weights.path.name,
+            **self._weights.identity,
             "brightness": self._brightness,
             "output": self._output,
             **{k: v for k, v in self._weights.facts.method.items() if k != "inpainter"},
@@ -106,9 +106,8 @@ class TraceCNNInpainter:
         measured = fill.sinogram(context.image_mu)
         coarse = fill.trace(context.metal_fraction)
         network = on_device(self._weights, context.device)
-        estimate = estimated_sinogram(
-            network, fill, measured, coarse, self._unit, self._factor(context)
-        )
+        factor = self._factor(context)
+        estimate = estimated_sinogram(network, fill, measured, coarse, self._unit, factor)
         geometry: Any = context.projector.geometry
         if self._output == "trace":
             found = torch.where(coarse, estimate, measured)

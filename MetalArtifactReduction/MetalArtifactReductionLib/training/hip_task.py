@@ -15,10 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import InputError
 from ..inpainting.linear import interpolate_trace
+from ..inpainting.max_fill import MaxFillParameters
 from ..networks.trace_cnn import CHANNELS, REACH, TraceCNN, channels_last
 from ..networks.weights import WeightsFacts
-from .hip_samples import HipSamples
+from ..progress import Cancel, Progress
+from .brightness import brightness_factor, reference_quantiles
+from .config import from_options
+from .hip_data import Hip, read_hips
+from .hip_samples import HipSampleParameters, HipSamples
 from .task import Batch, Task
 
 LEARNING_RATE, DECAY, BATCH_SIZE = 5e-3, 2.5e-5, 16
@@ -151,3 +157,73 @@ class TraceCNNTask(Task):
             "sample_seed": self.samples.parameters.seed,
             "data": self.samples.fingerprint,
         }
+
+
+@dataclass(frozen=True)
+class HipTaskOptions:
+    """The ``[options]`` of a configuration.
+
+    :param hips: keys of :data:`.hip_data.CASES`.
+    :param masks: number of varied masks.
+    :param start: what overwrites the trace, see :class:`..inpainting.max_fill.MaxFillParameters`.
+    :param brightness: scale each patient's brightness, see :mod:`.brightness`.
+    :param off_trace: see :class:`.hip_samples.HipSampleParameters`.
+    :param channels, loss, unit, freeze_after: see :class:`TraceCNNParameters`.
+    """
+
+    hips: tuple[str, ...]
+    masks: int = 1000
+    start: str = "linear"
+    brightness: bool = True
+    off_trace: float = 0.1
+    channels: int = CHANNELS
+    loss: str = "matched"
+    unit: float = 0.05
+    freeze_after: int = 200
+
+
+def make_task(options: Mapping[str, Any], data: Path | None, seed: int) -> TraceCNNTask:
+    """The task of a configuration.
+
+    :raises InputError: unknown options or hips, values that cannot be used, missing CTs.
+    """
+    chosen = from_options(HipTaskOptions, options, "[options]")
+    try:
+        parameters = TraceCNNParameters(
+            chosen.channels, chosen.loss, chosen.unit, chosen.freeze_after
+        )
+        samples = HipSampleParameters(
+            chosen.masks,
+            seed,
+            fill=MaxFillParameters(start=chosen.start),
+            off_trace=chosen.off_trace,
+        )
+    except ValueError as error:
+        raise InputError(f"[options]: {error}") from None
+    return hip_task(read_hips(chosen.hips, data), samples, parameters, chosen.brightness)
+
+
+def hip_task(
+    hips: Sequence[Hip],
+    samples: HipSampleParameters,
+    parameters: TraceCNNParameters,
+    brightness: bool,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> TraceCNNTask:
+    """Training on the clean slices above and below the hips of one patient or several.
+
+    :param brightness: scale each patient's brightness to the mean of all.
+    """
+    reference = reference_quantiles([hip.quantiles for hip in hips]) if brightness else None
+    patients = []
+    for hip in hips:
+        factor = 1.0 if reference is None else brightness_factor(hip.quantiles, reference)
+        patients.append(hip.patient(hip.near, factor))
+    record = {
+        "trained_on": {hip.name: [int(k) for k in hip.near] for hip in hips},
+        "brightness": {patient.name: patient.brightness for patient in patients},
+    }
+    made = HipSamples(patients, samples, progress=progress, cancel=cancel)
+    return TraceCNNTask(made, parameters, None if reference is None else reference.tolist(), record)
