@@ -84,7 +84,7 @@ def test_frozen_layers_are_those_named() -> None:
     network.freeze(("conv_0", "down"))
     frozen = {n.split(".")[1] for n, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"conv_0", "down_1", "down_2", "down_3", "down_4"}
-    with pytest.raises(ValueError, match="bottleneck.*conv_0"):
+    with pytest.raises(ValueError, match=r"bottleneck.*conv_0"):
         network.freeze(("bottleneck",))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,13 +186,13 @@ def test_schedule() -> None:
     factors = [learning_rate_factor("cosine", n, 110, 10) for n in range(111)]
     assert factors[:10] == pytest.approx([0.1 * (n + 1) for n in range(10)])
     assert factors[60] == pytest.approx(0.51) and factors[110] == pytest.approx(0.02)
-    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a > b for a, b in pairwise(factors[10:]))
     assert learning_rate_factor("constant", 50, 110, 10) == 1.0
 
 
 def test_nan_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:
     good = train(Toy(), replace(SHORT, steps=7, schedule="constant"), tmp_path / "good")
-    with pytest.raises(TrainingError, match="not finite at step 8.*learning rate") as caught:
+    with pytest.raises(TrainingError, match=r"not finite at step 8.*learning rate") as caught:
         train(Toy(spoiled_at=28), replace(SHORT, schedule="constant"), tmp_path / "run")
     assert "\n" not in str(caught.value) and caught.value.network is not None
     kept = load_file(tmp_path / "run" / "weights.safetensors")
@@ -221,7 +222,7 @@ def test_short_memory_means_smaller_batches_with_the_same_gradient() -> None:
     assert sorted(i for part in task.drawn for i in part) == list(range(40))
     for name in reference:
         assert torch.allclose(found[name], reference[name], atol=1e-5), name
-    with pytest.raises(DeviceError, match="1 sample.*smaller images"):
+    with pytest.raises(DeviceError, match=r"1 sample.*smaller images"):
         train(Small(fits=0), SHORT)
 
 
