@@ -141,6 +141,7 @@ class MetalArtifactReductionWidget(
         self._editor = MetalEditor(self.ui.editorFrame.layout())
         tables.set_titles(self.ui)
         self._setUpResults()
+        self.fitWidth()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -162,6 +163,12 @@ class MetalArtifactReductionWidget(
         self.ui.exportButton.connect("clicked(bool)", lambda _on: self.onExportButton())
         slicer.app.connect("aboutToQuit()", self._onQuit)
         self.initializeParameterNode()
+
+    def fitWidth(self) -> None:
+        """Nothing may be cut off: the panel is at least as wide as what it holds."""
+        area = self.ui.scrollArea
+        contents = self.ui.scrollAreaContents.minimumSizeHint.width()
+        area.setMinimumWidth(contents + area.verticalScrollBar().sizeHint.width())
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""

@@ -26,6 +26,7 @@ class PanelMetal:
     _partsOf: Any
     _said: Any
     _update: Any
+    fitWidth: Any
 
     def _showInput(self) -> Any:
         """Problem and notes beside the selector; returns what was found."""
@@ -90,9 +91,9 @@ class PanelMetal:
             with self._said(self.ui.metalMessageLabel):
                 self._parts = self.logic.metalParts(metal, volume)
                 total = sum(part.volume_mm3 for part in self._parts) / 1000
-                self.ui.metalMessageLabel.text = _("{count} parts, {total:.1f} cm³ in all.").format(
-                    count=len(self._parts), total=total
-                )
+                one = len(self._parts) == 1
+                text = _("1 part, {total:.1f} cm³.") if one else _("{count} parts, {total:.1f} cm³.")
+                self.ui.metalMessageLabel.text = text.format(count=len(self._parts), total=total)
         elif key is None:
             self.ui.metalMessageLabel.text = ""
         tables.fill(self.ui.partsTable, tables.part_rows(self._parts))
@@ -114,6 +115,7 @@ class PanelMetal:
                 parameters.metalSegmentation = self.logic.newSegmentation(parameters.inputVolume)
             self._editor.open(parameters.metalSegmentation, parameters.inputVolume)
             self.ui.editorFrame.visible = True
+            self.fitWidth()
             self.ui.editButton.text = _("Done editing")
 
     def _stopEditing(self) -> None:

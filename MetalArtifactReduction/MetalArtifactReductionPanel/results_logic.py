@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
+
+NEW_VIEWS_MS = 100
 
 
 class ResultsLogic:
@@ -31,11 +34,19 @@ class ResultsLogic:
         nodes = layout.show_result(scene, corrected, views, overlay_opacity=overlayOpacity)
         self.showFigures(corrected)
         self.setDisplay(original, window, overlayOpacity)
-        for node in nodes:
-            slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
-        metal = layout.metal_of(corrected)
-        if metal is not None:
-            self.goToMetal(metal, original)
+
+        def place() -> None:
+            if corrected.GetScene() is not scene or self.resultProblem(corrected):
+                return  # removed meanwhile
+            for node in nodes:
+                slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+            metal = layout.metal_of(corrected)
+            if metal is not None:
+                self.goToMetal(metal, original)
+
+        place()
+        # Views that were made just now take their size, and a slice of their own, afterwards.
+        qt.QTimer.singleShot(NEW_VIEWS_MS, place)
 
     def showFigures(self, corrected: Any) -> None:
         """Put table and plot of a result into their views, if they are laid out."""
@@ -48,10 +59,11 @@ class ResultsLogic:
 
     def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Show the largest part of the metal in every slice view, and all of it in 3D."""
+        from MetalArtifactReductionLib.mrml import layout
         from MetalArtifactReductionLib.mrml.parts import metal_parts
 
         self.goTo(metal_parts(segmentationNode, volumeNode)[0].centre_ras)
-        slicer.util.resetThreeDViews()
+        layout.look_at(slicer.mrmlScene, segmentationNode)
 
     def goTo(self, ras: tuple[float, float, float]) -> None:
         """Show a place in every slice view."""

@@ -8,6 +8,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+MOST_ROWS = 16
+"""A table is as high as its rows; from so many on it scrolls."""
+
 _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
@@ -27,7 +30,9 @@ def fill(table: Any, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()
             table.setItem(index, column, item)
             item.setSelected(index in selected)
     table.blockSignals(blocked)
-    table.resizeColumnsToContents()
+    table.resizeRowsToContents()
+    rows_height = sum(table.rowHeight(row) for row in range(min(len(rows), MOST_ROWS)))
+    table.setFixedHeight(table.horizontalHeader().height + rows_height + 2 * table.frameWidth)
 
 
 def selected_rows(table: Any) -> list[int]:
@@ -45,6 +50,11 @@ def set_titles(ui: Any) -> None:
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().hide()
+        # Every column in view: the first one gives way.
+        header = table.horizontalHeader()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
 
 def part_rows(parts: Sequence[Any]) -> list[list[str]]:

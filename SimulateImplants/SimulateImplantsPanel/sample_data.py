@@ -24,6 +24,8 @@ def register_sample_data() -> None:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="SimulateImplants",
             sampleName=name,
+            uris=[],
+            fileNames=[],
             thumbnailFileName=str(icon),
             customDownloader=lambda source, which=which: _make(which),
         )

@@ -14,16 +14,14 @@ import os
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import slicer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-INPUT = REPOSITORY.parent / "shared" / "data" / "totalseg_example_hip_nail_3mm.nii.gz"
-LONGEST_S = 600.0
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from driving import SHARED_DATA, Driver, check, rows_of, run
+
+INPUT = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
 
 
 def arguments() -> argparse.Namespace:
@@ -32,54 +30,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "mar-pictures")
     parser.add_argument("--method", default="nmar")
     return parser.parse_known_args(sys.argv[1:])[0]
-
-
-class Driver:
-    """Does what a user does, and keeps pictures.
-
-    :param folder: where the pictures go.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.count = 0
-        slicer.util.mainWindow().showMaximized()
-        slicer.util.selectModule("MetalArtifactReduction")
-        self.widget: Any = slicer.util.getModuleWidget("MetalArtifactReduction")
-
-    @property
-    def ui(self) -> Any:
-        return self.widget.ui
-
-    def picture(self, name: str, section: str = "") -> None:
-        """Grab the main window, with a section of the panel in view."""
-        slicer.app.processEvents()
-        if section:
-            self.ui.scrollArea.ensureWidgetVisible(getattr(self.ui, section), 0, 0)
-            bar = self.ui.scrollArea.verticalScrollBar()
-            bar.setValue(getattr(self.ui, section).pos.y())
-        for _ in range(5):
-            slicer.app.processEvents()
-            time.sleep(0.05)
-        slicer.util.forceRenderAllViews()
-        slicer.app.processEvents()
-        self.count += 1
-        path = self.folder / f"{self.count:02d}-{name}.png"
-        check(slicer.util.mainWindow().grab().save(str(path)), f"{path} could not be written")
-        print(f"picture {path}", flush=True)
-
-    def wait(self, done: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
-        until = time.monotonic() + longest_s
-        while not done():
-            check(time.monotonic() < until, f"not done within {longest_s:.0f} s")
-            slicer.app.processEvents()
-            time.sleep(0.02)
-
-
-def check(held: bool, message: str) -> None:
-    if not held:
-        raise AssertionError(message)
 
 
 def drive(driver: Driver, options: argparse.Namespace) -> None:
@@ -197,13 +147,6 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.picture("reloaded", "inputCollapsibleButton")
 
 
-def rows_of(table: Any) -> list[list[str]]:
-    return [
-        [table.item(row, column).text() for column in range(table.columnCount)]
-        for row in range(table.rowCount)
-    ]
-
-
 def processes() -> list[str]:
     """Command lines of this Slicer's workers that still run (on Linux)."""
     found = []
@@ -221,16 +164,5 @@ def processes() -> list[str]:
     return found
 
 
-def main() -> None:
-    options = arguments()
-    code = 1
-    try:
-        drive(Driver(options.output), options)
-        code = 0
-        print("every step was done", flush=True)
-    except Exception:
-        traceback.print_exc()
-    slicer.util.exit(code)
-
-
-main()
+options = arguments()
+run("MetalArtifactReduction", options.output, lambda driver: drive(driver, options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import InputError
@@ -147,6 +148,28 @@ def go_to(scene: Any, ras: tuple[float, float, float]) -> None:
     """Move every slice view to the slice of a point of the world."""
     for node in _slice_nodes(scene):
         node.JumpSliceByOffsetting(*ras)
+
+
+def look_at(scene: Any, node: Any) -> None:
+    """Turn every 3-D view's camera to a node that has bounds, and fill the view with it.
+
+    :param node: such as a segmentation; one without content changes nothing.
+    """
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    sides = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    if min(sides) < 0:
+        return
+    centre = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    radius = max(1.0, math.hypot(*sides) / 2)
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")):
+        camera = scene.GetNthNodeByClass(index, "vtkMRMLCameraNode")
+        away = [a - b for a, b in zip(camera.GetPosition(), camera.GetFocalPoint(), strict=True)]
+        distance = radius / math.sin(math.radians(camera.GetViewAngle()) / 2)
+        scale = distance / (math.hypot(*away) or 1.0)
+        camera.SetFocalPoint(*centre)
+        camera.SetPosition(*(c + a * scale for c, a in zip(centre, away, strict=True)))
+        camera.ResetClippingRange()
 
 
 class Flicker:

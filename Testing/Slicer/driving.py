@@ -1,0 +1,95 @@
+"""What the scripts share that drive a panel in a running Slicer and take pictures."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+LONGEST_S = 600.0
+
+
+class Driver:
+    """Does what a user does, and keeps pictures.
+
+    :param module: name of the module whose panel is driven.
+    :param folder: where the pictures go.
+    """
+
+    def __init__(self, module: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.count = 0
+        # A virtual screen has no window manager that could maximize.
+        slicer.util.mainWindow().setGeometry(0, 0, 1600, 1000)
+        slicer.util.selectModule(module)
+        self.widget: Any = slicer.util.getModuleWidget(module)
+
+    @property
+    def ui(self) -> Any:
+        return self.widget.ui
+
+    def picture(self, name: str, section: str = "") -> None:
+        """Grab the main window, with a section of the panel in view."""
+        slicer.app.processEvents()
+        if section:
+            shown = getattr(self.ui, section)
+            area = self._scroll_area()
+            area.ensureWidgetVisible(shown, 0, 0)
+            area.verticalScrollBar().setValue(shown.mapTo(area.widget(), qt.QPoint(0, 0)).y())
+        for _ in range(5):
+            slicer.app.processEvents()
+            time.sleep(0.05)
+        slicer.util.forceRenderAllViews()
+        slicer.app.processEvents()
+        self.count += 1
+        path = self.folder / f"{self.count:02d}-{name}.png"
+        check(slicer.util.mainWindow().grab().save(str(path)), f"{path} could not be written")
+        print(f"picture {path}", flush=True)
+
+    def _scroll_area(self) -> Any:
+        """The panel's own, or that of Slicer around all panels."""
+        own = getattr(self.ui, "scrollArea", None)
+        if own is not None:
+            return own
+        panel = slicer.util.findChildren(slicer.util.mainWindow(), className="qSlicerModulePanel")[
+            0
+        ]
+        return slicer.util.findChildren(panel, className="QScrollArea")[0]
+
+    def wait(self, done: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
+        until = time.monotonic() + longest_s
+        while not done():
+            check(time.monotonic() < until, f"not done within {longest_s:.0f} s")
+            slicer.app.processEvents()
+            time.sleep(0.02)
+
+
+def check(held: bool, message: str) -> None:
+    if not held:
+        raise AssertionError(message)
+
+
+def rows_of(table: Any) -> list[list[str]]:
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount)]
+        for row in range(table.rowCount)
+    ]
+
+
+def run(module: str, folder: Path, steps: Callable[[Driver], None]) -> None:
+    """Drive a panel and end Slicer: exit code 0 when every check held."""
+    code = 1
+    try:
+        steps(Driver(module, folder))
+        code = 0
+        print("every step was done", flush=True)
+    except Exception:
+        traceback.print_exc()
+    slicer.util.exit(code)
