@@ -78,7 +78,9 @@ def generator_input(
     bare = context.projector(without)
     more = [
         filled / LINE_INTEGRAL_SCALE,
-        torch.where(trace, bare - filled, 0.0) / DIFFERENCE_SCALE,
+        # Bounded: between two hips, where the scanner saw nothing, it is wild and must not be
+        # believed in proportion.
+        torch.tanh(torch.where(trace, bare - filled, 0.0) / DIFFERENCE_SCALE),
         context.metal_path_mm / PATH_SCALE_MM,
     ]
     return GeneratorInput(torch.cat([seen, torch.stack(more, dim=1)], dim=1), filled)

@@ -1,4 +1,4 @@
-"""Losses of sinogram inpainting, all means over the samples of a batch."""
+"""Losses of sinogram inpainting, one value a sample of the batch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 
 
 def trace_error(filled: torch.Tensor, target: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
-    """Mean square error in the trace, sample by sample, then their mean; no unit.
+    """Mean square error in the trace, ``(n,)``; no unit.
 
     :param filled, target: line integrals ``(n, views, bins)``.
     :param trace: bool, same shape.
     """
     square = torch.where(trace, filled - target, 0.0).square().flatten(1).sum(dim=1)
-    return (square / trace.flatten(1).sum(dim=1).clamp(min=1)).mean()
+    return square / trace.flatten(1).sum(dim=1).clamp(min=1)
 
 
 def image_error(filled: torch.Tensor, target: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
@@ -30,7 +30,7 @@ def image_error(filled: torch.Tensor, target: torch.Tensor, trace: torch.Tensor)
     spectrum = torch.fft.rfft(error.float(), n=2 * bins, dim=-1)
     weight = torch.linspace(0.0, 1.0, spectrum.shape[-1], device=error.device)
     power = (spectrum.abs().square() * weight).flatten(1).sum(dim=1) / bins
-    return (power / trace.flatten(1).sum(dim=1).clamp(min=1)).mean()
+    return power / trace.flatten(1).sum(dim=1).clamp(min=1)
 
 
 def least_squares_adversarial(scores: torch.Tensor, real: bool) -> torch.Tensor:

@@ -32,6 +32,9 @@ from .sinogram_samples import SampleParameters, SinogramSampler
 from .sinogram_validation import SinogramValidation
 from .task import Batch, Task, Validation
 
+LEAST_ERROR, LEAST_IMAGE_ERROR = 1e-3, 1e-4
+"""Added to the errors that relative ones are divided by."""
+
 
 @dataclass(frozen=True)
 class SinogramOptions:
@@ -51,6 +54,8 @@ class SinogramOptions:
     :param discriminator_rate: of the discriminator (Adam).
     :param l2_weight: of the squared error in the trace.
     :param image_weight: of :func:`.losses.image_error`, on top of ``l2_weight``.
+    :param relative: divide both errors of a sample by those of what it starts from. Else hips,
+        whose errors are hundreds of times those of screws, are nearly all that is learned.
     :param adversarial: weight of the adversarial loss; 0 trains without a discriminator.
     :param pretrained: weights to start from.
     :param freeze: layers that keep them, see :meth:`..networks.unet.MaskedUNet.freeze`.
@@ -70,6 +75,7 @@ class SinogramOptions:
     discriminator_rate: float = 2e-4
     l2_weight: float = 1.0
     image_weight: float = 0.0
+    relative: bool = False
     adversarial: float = 0.0
     pretrained: str | None = None
     freeze: tuple[str, ...] = ()
@@ -95,6 +101,8 @@ class SinogramOptions:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and value >= 0):
                 raise InputError(f"{name} is {value!r}; give a number of 0 or more")
+        if self.relative and self.start == "none":
+            raise InputError("relative errors need a start; give start = \"li\" or \"nmar\"")
         if len(self.crop) != 2 or any(
             not isinstance(n, int) or n < 16 or n % 16 for n in self.crop
         ):
@@ -177,8 +185,17 @@ class SinogramTask(Task):
         square = trace_error(filled, batch["target"], batch["trace"])
         image = image_error(filled, batch["target"], batch["trace"])
         before = trace_error(batch["start"], batch["target"], batch["trace"])
-        loss = o.l2_weight * square + o.image_weight * image
-        figures = {"l2": square.detach(), "image": image.detach(), "l2_of_start": before}
+        figures = {
+            "l2": square.detach().mean(),
+            "image": image.detach().mean(),
+            "l2_of_start": before.mean(),
+        }
+        if o.relative:
+            square = square / (before + LEAST_ERROR)
+            image = image / (
+                image_error(batch["start"], batch["target"], batch["trace"]) + LEAST_IMAGE_ERROR
+            )
+        loss = (o.l2_weight * square + o.image_weight * image).mean()
         if o.adversarial > 0:
             scores = networks["discriminator"](batch["channels"], self._shown(filled, batch))
             adversarial = least_squares_adversarial(scores, real=True)
