@@ -52,7 +52,7 @@ class SinogramUNet:
     @property
     def parameters(self) -> Mapping[str, object]:
         """What the weights say of themselves."""
-        return {"weights": self._weights.path.name, **self._weights.facts.method}
+        return {**self._weights.identity, **self._weights.facts.method}
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext

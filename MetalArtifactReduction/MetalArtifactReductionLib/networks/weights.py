@@ -7,6 +7,7 @@ in the file is executed; a network is built by name from :data:`ARCHITECTURES` o
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,11 +78,18 @@ class Weights:
     :param network: in evaluation mode, without gradients.
     :param facts: what the file says.
     :param path: the file.
+    :param sha256: of the file, hexadecimal.
     """
 
     network: torch.nn.Module
     facts: WeightsFacts
     path: Path
+    sha256: str = ""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Which weights these are, for the record of what was done with them."""
+        return {"weights": self.path.name, "weights_sha256": self.sha256}
 
 
 def build_network(architecture: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
@@ -212,7 +220,8 @@ def load_weights(
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise InputError(f"{path}: tensor {name!r} is not finite; get the file again")
     network.load_state_dict(tensors)
-    return Weights(network.to(device).eval().requires_grad_(False), facts, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Weights(network.to(device).eval().requires_grad_(False), facts, path, digest)
 
 
 def _header(path: Path) -> dict[str, Any]:

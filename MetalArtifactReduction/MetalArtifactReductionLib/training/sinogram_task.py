@@ -102,7 +102,7 @@ class SinogramOptions:
             if not (isinstance(value, int | float) and value >= 0):
                 raise InputError(f"{name} is {value!r}; give a number of 0 or more")
         if self.relative and self.start == "none":
-            raise InputError("relative errors need a start; give start = \"li\" or \"nmar\"")
+            raise InputError('relative errors need a start; give start = "li" or "nmar"')
         if len(self.crop) != 2 or any(
             not isinstance(n, int) or n < 16 or n % 16 for n in self.crop
         ):
