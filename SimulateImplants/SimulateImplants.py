@@ -80,6 +80,7 @@ class SimulateImplantsParameterNode:
     levels - Which vertebrae; empty for all.
     rods - Whether proposed screws get rods.
     rodDiameter - Diameter of rods in mm.
+    variant - 0 for what fits best, or the number of a sampled variant.
     kind - Family of a single implant to add.
     preset - Its size, by the name in the library's table.
     surface - A model node to be used as an implant.
@@ -109,6 +110,7 @@ class SimulateImplantsParameterNode:
     levels: str = ""
     rods: bool = True
     rodDiameter: Annotated[str, Choice(["4.75", "5.5", "6", "6.35"])] = "5.5"
+    variant: Annotated[int, WithinRange(0, 999999)] = 0
     kind: Kind = Kind.PEDICLE_SCREW
     preset: str = "6.5 x 45 mm"
     surface: vtkMRMLModelNode
@@ -198,6 +200,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             ("rodButton", self._addRod),
             ("crossLinkButton", self._addCrossLink),
             ("measureButton", self._measure),
+            ("fitButton", self._fit),
             ("alignButton", self._align),
             ("voxelizeButton", self._voxelize),
             ("simulateButton", self._simulate),
@@ -313,6 +316,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             ("rodButton", free and chosen > 1),
             ("crossLinkButton", free and chosen == 2),
             ("alignButton parametersTable", free and chosen == 1),
+            ("fitButton", bone and chosen == 1),
             ("measureButton voxelizeButton simulateButton", ready and count > 0),
             ("inputSelector boneSelector implantsTable", not self._running),
             ("photonsSlider", free and parameters.noise),

@@ -64,9 +64,11 @@ class PanelJobs:
             levels=p.levels,
             rods=p.rods,
             rodDiameterMm=float(p.rodDiameter),
+            variant=p.variant,
             **self._progress(),
         )
         self.ui.implantsMessageLabel.text = "\n".join(proposed.warnings)
+        self.logic.showPlaced(p.boneSegmentation, fromBehind=p.proposal is Proposal.SPINE)
 
     def _add(self) -> None:
         p = self._parameterNode
@@ -98,6 +100,12 @@ class PanelJobs:
         p = self._parameterNode
         rows = self.logic.measure(p.inputVolume, p.boneSegmentation, **self._progress())
         self._quality = {row.implant.model.GetID(): row for row in rows}
+        self.logic.showQuality()
+
+    def _fit(self) -> None:
+        p = self._parameterNode
+        warnings = self.logic.fitToBone(p.inputVolume, p.boneSegmentation, self._selected()[0])
+        self.ui.implantsMessageLabel.text = "\n".join(warnings)
 
     def _align(self) -> None:
         p = self._parameterNode

@@ -178,6 +178,7 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
         levels: str = "",
         rods: bool = True,
         rodDiameterMm: float = 5.5,
+        variant: int = 0,
         **progress: Any,
     ) -> Any:
         """Fit implants to the bone and add them, ``ProposedNodes``.
@@ -186,6 +187,7 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
         :param what: "spine", "total-hip", "short-nail" or "long-nail".
         :param points: for hips in plain bone: one point in each femoral head.
         :param levels: such as "L3 L4 L5"; empty for all.
+        :param variant: 0 for what fits best, or the number of a plausible variant.
         """
         self.ensureDependencies()
         from SimulateImplantsLib.mrml import (
@@ -206,6 +208,7 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
                 sides=sides,
                 rods=rods,
                 rod_diameter_mm=rodDiameterMm,
+                variant=variant,
                 **progress,
             )
         clicked = points is not None and points.GetNumberOfDefinedControlPoints() > 0
@@ -216,6 +219,7 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
             what,
             sides=sides,
             clicks=clicks_of(points, ct) if clicked else None,
+            variant=variant,
             **progress,
         )
 
@@ -288,6 +292,12 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
 
         edit_implant(one, **changes)
 
+    def fitToBone(self, ct: Any, bone: Any, one: Any) -> tuple[str, ...]:
+        """Largest diameter and length along a screw's own axis; returns warnings."""
+        from SimulateImplantsLib.mrml import bone_labels, fit_screw
+
+        return tuple(fit_screw(one, ct, bone_labels(bone, ct)).warnings)
+
     def showHandlesOf(self, implants: Sequence[Any]) -> None:
         """Handles and lines of these implants only."""
         from SimulateImplantsLib.mrml import show_handles_of
@@ -304,14 +314,45 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
     def measure(self, ct: Any, bone: Any = None, **progress: Any) -> list[Any]:
         """Quality of the placement, one ``QualityRow`` an implant; also as a table node."""
         from SimulateImplantsLib.mrml import bone_labels, placement_quality, quality_table
-        from SimulateImplantsLib.mrml.quality import TABLE_ATTRIBUTE
 
         labels = bone_labels(bone, ct) if bone is not None else None
         rows = placement_quality(slicer.mrmlScene, ct, labels, **progress)
-        tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
-        earlier = [node for node in tables if node.GetAttribute(TABLE_ATTRIBUTE)]
-        quality_table(slicer.mrmlScene, rows, into=earlier[0] if earlier else None)
+        quality_table(slicer.mrmlScene, rows, into=self._qualityTable())
         return rows
+
+    def _qualityTable(self) -> Any:
+        from SimulateImplantsLib.mrml.quality import TABLE_ATTRIBUTE
+
+        tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+        return next((node for node in tables if node.GetAttribute(TABLE_ATTRIBUTE)), None)
+
+    def showQuality(self) -> None:
+        """Every measure of every implant in a table below the views."""
+        table = self._qualityTable()
+        if table is not None:
+            layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+            slicer.app.layoutManager().setLayout(layout)
+            slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+            slicer.app.applicationLogic().PropagateTableSelection()
+
+    def showPlaced(self, bone: Any, fromBehind: bool = False) -> None:
+        """Look at the implants through the bone.
+
+        :param fromBehind: as a spine surgeon does.
+        """
+        from MetalArtifactReductionLib.mrml.layout import go_to
+
+        implants = self.implants()
+        if not implants:
+            return
+        if bone is not None and bone.GetDisplayNode() is not None:
+            bone.GetDisplayNode().SetOpacity3D(0.4)
+        go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
+        view = slicer.app.layoutManager().threeDWidget(0).threeDView()
+        if fromBehind:
+            view.rotateToViewAxis(slicer.vtkMRMLCameraNode.Posterior)
+        view.resetFocalPoint()
+        view.resetCamera()
 
     #
     # Simulation

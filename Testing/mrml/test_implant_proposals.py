@@ -17,6 +17,7 @@ from SimulateImplantsLib.mrml import (
     add_implant,
     bone_labels,
     clicks_of,
+    fit_screw,
     implants_of,
     placement_quality,
     propose_hip,
@@ -236,6 +237,45 @@ def test_proposals_are_edited_like_any_implant(scene: Any, ct: Any, spine: Phant
     line.SetNthControlPointPositionWorld(0, *position)
     np.testing.assert_allclose(screw.matrix()[:3, 3], before + np.array([0, -2, 1]), atol=1e-6)
     link.stop()
+
+
+def test_variants_follow_from_their_number(scene: Any, ct: Any, spine: Phantom) -> None:
+    first, again, other = (
+        [
+            item.to_dict()
+            for item in propose_spine(scene, ct, vertebrae(spine), variant=n).plan.implants
+        ]
+        for n in (7, 7, 8)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_drawn_screw_gets_the_size_that_its_pedicle_leaves(
+    scene: Any, ct: Any, spine: Phantom
+) -> None:
+    """Drawn along the pedicle's true axis, much too thin and short, and not yet at the bone."""
+    axis = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L4", "left"))
+    screw = PedicleScrew(diameter_mm=4.0, length_mm=25.0)
+    outside = np.asarray(axis.entry_ras) - 4.0 * np.asarray(axis.direction)
+    one = add_implant(scene, screw, axis_placement(outside, axis.isthmus_ras), like=ct)
+    found = fit_screw(one, ct, vertebrae(spine))
+    assert one.implant.diameter_mm == found.diameter_mm > 4.5
+    assert one.implant.diameter_mm < axis.width_mm
+    assert one.implant.length_mm == found.length_mm > 35.0
+    np.testing.assert_allclose(one.matrix(ct)[:3, 2], axis.direction, atol=1e-6)
+    (row,) = placement_quality(scene, ct, vertebrae(spine))
+    assert row.grade == "A"
+    assert row.level == "L4"
+
+
+def test_screws_that_cannot_be_fitted_say_why(scene: Any, ct: Any, spine: Phantom) -> None:
+    stem = add_implant(scene, HipStem(), like=ct)
+    with pytest.raises(InputError, match="is no pedicle screw"):
+        fit_screw(stem, ct, vertebrae(spine))
+    far = add_implant(scene, PedicleScrew(), axis_placement([0, 90, 0], [0, 1, 0]), like=ct)
+    with pytest.raises(InputError, match="lies in no labelled vertebra: part the vertebrae"):
+        fit_screw(far, ct, vertebrae(spine))
 
 
 def test_proposals_that_cannot_be_made_add_nothing(scene: Any, ct: Any, spine: Phantom) -> None:

@@ -5,6 +5,7 @@ argument. Nodes are known by attributes and references, never by name.
 """
 
 from .bone import bone_labels, clicks_of, segment_bone, segmentation_from_labels
+from .fit import fit_screw
 from .lines import add_line, update_from_line, update_line
 from .link import ImplantLink, begin_line, edit_implant, finish_line
 from .nodes import (
@@ -66,6 +67,7 @@ __all__ = [
     "duplicate",
     "edit_implant",
     "finish_line",
+    "fit_screw",
     "follow_screws",
     "implant_of_node",
     "implants_of",

@@ -14,6 +14,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
+from ..patient_plans import Patient, sampled_plan
 from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra, spine_directions
 from ..placement.levels import by_level, level_of, vertebra_masks
@@ -57,6 +58,7 @@ def propose_spine(
     rod_diameter_mm: float = 5.5,
     material: str = "Ti6Al4V",
     rod_material: str = "Ti6Al4V",
+    variant: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> ProposedNodes:
@@ -65,6 +67,8 @@ def propose_spine(
     :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae are recognised by name.
     :param levels: only these; all labelled ones if None.
     :param sides: "left", "right" or both.
+    :param variant: 0 for the best fit; otherwise the seed of a plausible variant, which draws
+        levels, sides, sizes, angles, rods and materials by itself.
     :raises InputError: no vertebra among the labels, or none usable; nothing is added then.
     """
     volume = ct_from_node(scene, ct_node)
@@ -73,14 +77,17 @@ def propose_spine(
     proposal = propose_screws(
         labels, volume, levels=levels, sides=sides, progress=progress, cancel=cancel
     )
-    plan = spine_plan(
-        proposal,
-        sides=sides,
-        rods=rods,
-        rod_diameter_mm=rod_diameter_mm,
-        material=material,
-        rod_material=rod_material,
-    )
+    if variant:
+        plan = sampled_plan(Patient(spine=proposal), "spine", variant)
+    else:
+        plan = spine_plan(
+            proposal,
+            sides=sides,
+            rods=rods,
+            rod_diameter_mm=rod_diameter_mm,
+            material=material,
+            rod_material=rod_material,
+        )
     if not plan.implants:
         raise InputError("no pedicle takes a screw: " + "; ".join(plan.warnings))
     implants = add_plan(scene, plan, like=ct_node)

@@ -11,7 +11,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from MetalArtifactReductionLib.progress import Cancel, Progress
 
-from ..patient_plans import KINDS, Bones, measure_patient, proposed_plan
+from ..patient_plans import KINDS, Bones, measure_patient, proposed_plan, sampled_plan
 from ..placement.levels import hip_masks
 from .plans import add_plan
 from .propose import ProposedNodes
@@ -28,6 +28,7 @@ def propose_hip(
     *,
     sides: Sequence[str] = ("left", "right"),
     clicks: Mapping[str, np.ndarray] | None = None,
+    variant: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> ProposedNodes:
@@ -38,6 +39,7 @@ def propose_hip(
     :param kind: one of :data:`HIP_IMPLANTS`.
     :param sides: "left", "right" or both; of clicked hips, those on these sides.
     :param clicks: for plain bone, one RAS point in each femoral head, see ``clicks_of``.
+    :param variant: 0 for the best fit; otherwise the seed of a plausible variant.
     :raises InputError: no hip that could be measured; nothing is added then.
     """
     if kind not in HIP_IMPLANTS:
@@ -55,5 +57,5 @@ def propose_hip(
         )
     bones = Bones(labels, {} if named else dict(clicks or {}))
     patient = measure_patient(volume, bones, kind, sides=sides, progress=progress, cancel=cancel)
-    plan = proposed_plan(patient, kind)
+    plan = sampled_plan(patient, kind, variant) if variant else proposed_plan(patient, kind)
     return ProposedNodes(tuple(add_plan(scene, plan, like=ct_node)), plan, plan.warnings)

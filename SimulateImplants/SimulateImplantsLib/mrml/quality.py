@@ -114,7 +114,7 @@ def quality_table(scene: Any, rows: list[QualityRow], *, into: Any = None) -> An
         column = vtk.vtkStringArray() if kind == _TEXT else vtk.vtkDoubleArray()
         column.SetName(title)
         for row in rows:
-            column.InsertNextValue(value(row) if kind == _TEXT else float(value(row)))
+            column.InsertNextValue(value(row) if kind == _TEXT else round(float(value(row)), 1))
         table.AddColumn(column)
     node = into
     if node is None:

@@ -318,6 +318,29 @@ def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm:
     return float(s[outside[0]]) if len(outside) else limit_mm
 
 
+def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The point of a drawn axis where the pedicle around it is narrowest (RAS).
+
+    :param entry: about where the screw begins.
+    :raises InputError: no bone along the axis.
+    """
+    direction = unit(direction)
+    s = np.arange(-10.0, 60.0, 0.4)
+    points = np.asarray(entry, float) + s[:, None] * direction
+    runs, count = ndimage.label(field.at(points) > 0)
+    if count == 0:
+        raise InputError("no bone along the screw; move its line")
+    # The body with its pedicle is by far the longest piece of bone that an axis crosses.
+    longest = 1 + int(np.argmax(np.bincount(runs)[1:]))
+    within = points[runs == longest]
+    # The very back of the bone is thin, too, and further on comes the body.
+    steps = len(within)
+    pedicle = within[min(10, steps // 4) : max(min(55, steps // 2), 1)]
+    nearest, _ = _ring_clearance(field, pedicle, direction)
+    found: np.ndarray = pedicle[int(np.argmin(nearest))]
+    return found
+
+
 def trajectory_along(
     field: BoneField,
     frame: VertebraFrame,
