@@ -12,9 +12,10 @@ import torch
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .inpainting import Inpainter, InpaintingContext, create_inpainter
+from .inpainting.protocol import NeedsVolume
 from .metal import TraceParameters, metal_trace, segment_metal
 from .physics.attenuation import hu_to_mu
-from .progress import Cancel, Progress, check_cancelled, report
+from .progress import Cancel, Progress, check_cancelled, part, report
 from .recombination import RECONSTRUCTIONS, put_metal_back, recombine, restore_padding
 from .tomography import (
     FilteredBackProjection,
@@ -29,6 +30,9 @@ VIEWS_PER_PIXEL = 1.41
 FEWEST_VIEWS = 544
 """Also for small matrices: the filled trace has sharper ends than the image it came from, and
 fewer views show them as fine radial lines at the skin."""
+
+PREPARATION = 0.9
+"""Share of the progress of a method that first learns from the volume."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ def correct_volume(
     if with_metal.size == 0:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     segmented = time.perf_counter()
+    if isinstance(inpainter, NeedsVolume):
+        told = part(progress, 0.0, PREPARATION)
+        inpainter.prepare(volume, metal_fraction, where, told, cancel)
+        progress = part(progress, PREPARATION, 1.0)
+    prepared = time.perf_counter()
 
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
@@ -123,7 +132,8 @@ def correct_volume(
         },
         timings={
             "segmentation": segmented - started,
-            "correction": time.perf_counter() - segmented,
+            "preparation": prepared - segmented,
+            "correction": time.perf_counter() - prepared,
         },
     )
 

@@ -19,6 +19,17 @@ def report(progress: Progress | None, fraction: float, message: str = "") -> Non
         progress(min(max(fraction, 0.0), 1.0), message)
 
 
+def part(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """A progress of its own for work that takes ``start`` to ``end`` of the whole."""
+    if progress is None:
+        return None
+
+    def told(fraction: float, message: str) -> None:
+        report(progress, start + (end - start) * fraction, message)
+
+    return told
+
+
 def check_cancelled(cancel: Cancel | None) -> None:
     """Raise :class:`Cancelled` once ``cancel`` says so."""
     if cancel is not None and cancel():

@@ -9,6 +9,7 @@ COMMANDS = (
     ".segment:add_segment",
     ".correct:add_correct",
     ".evaluate:add_evaluate",
+    ".train_patient:add_train_patient",
     ".hip_experiment:add_hip_experiment",
     ".train:add_train",
 )

@@ -31,7 +31,8 @@ STARTS = ("maximum", "linear")
 class MaxFillParameters:
     """The rays that the network sees.
 
-    :param bin_mm: distance of the bins, and the pixel of the image in between.
+    :param bin_mm: distance of the bins, and the pixel of the image in between; that of the
+        slice's pixels where they are larger.
     :param views: over half a turn.
     :param start: what overwrites the trace, one of :data:`STARTS`: the sinogram's maximum, or the
         straight lines of linear interpolation.
@@ -86,7 +87,9 @@ class MaxFill:
         device: str | torch.device = "cpu",
     ) -> None:
         self.parameters = parameters or MaxFillParameters()
-        bin_mm, views = self.parameters.bin_mm, self.parameters.views
+        # Rays closer than the pixels would show the pixels' edges.
+        bin_mm = max(self.parameters.bin_mm, *grid.spacing_mm)
+        views = self.parameters.views
         rows, cols = (
             math.ceil(n * mm / bin_mm)
             for n, mm in zip((grid.rows, grid.cols), grid.spacing_mm, strict=True)

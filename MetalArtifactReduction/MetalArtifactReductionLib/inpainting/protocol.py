@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from ..physics.attenuation import hu_to_mu
+from ..progress import Cancel, Progress
 from ..tomography import Projector, metal_path_mm
+from ..volume import CTVolume
 
 
 @dataclass(frozen=True)
@@ -79,4 +81,20 @@ class Inpainter(Protocol):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
         """Return the sinogram with the trace filled."""
+        ...
+
+
+@runtime_checkable
+class NeedsVolume(Protocol):
+    """An inpainter that has work to do on the whole volume before the first batch."""
+
+    def prepare(
+        self,
+        volume: CTVolume,
+        metal_fraction: np.ndarray,
+        device: torch.device,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Called once a correction, with the metal that is corrected, ``(slices, rows, cols)``."""
         ...

@@ -54,6 +54,11 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
                 learned=True,
             ),
             MethodEntry(
+                "patient",
+                "the same, trained on this volume's own slices next to the metal first: minutes",
+                ".patient:PatientTraining",
+            ),
+            MethodEntry(
                 "unet",
                 "U-Net on three slices' sinograms, trained on simulated implants",
                 ".learned:learned_inpainter",

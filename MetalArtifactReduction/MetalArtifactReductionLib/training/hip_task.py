@@ -106,7 +106,10 @@ class TraceCNNTask(Task):
     def loss(
         self, part: str, networks: Mapping[str, nn.Module], batch: Batch
     ) -> tuple[torch.Tensor, Mapping[str, float | torch.Tensor]]:
-        """Mean squared error in squares of the unit, away from the crop's border."""
+        """Mean squared error in squares of the unit, away from the crop's border.
+
+        Figures: it, its root as a line integral, and that of linear interpolation in the trace.
+        """
         p = self.parameters
         network = networks[part]
         # Crops are drawn one after the other, so a sample's number tells the step.
@@ -127,7 +130,13 @@ class TraceCNNTask(Task):
             inner &= trace
         squares = (estimate - wanted)[inner] ** 2
         loss = squares.sum() / max(1, squares.numel())
-        return loss, {"loss": loss.detach(), "rmse": loss.detach().sqrt() * p.unit}
+        lines = (interpolate_trace(clean, trace) - clean)[inner & trace]
+        figures = {
+            "loss": loss.detach(),
+            "rmse": loss.detach().sqrt() * p.unit,
+            "rmse_lines": (lines**2).sum().div(max(1, lines.numel())).sqrt(),
+        }
+        return loss, figures
 
     def facts(self) -> WeightsFacts:
         """All that :class:`..inpainting.trace_cnn.TraceCNNInpainter` needs."""

@@ -1,0 +1,118 @@
+"""``mar train-patient``: a network for one patient, from the patient's own clean slices."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import (
+    add_command,
+    add_compute_options,
+    add_input,
+    add_metal_options,
+    count,
+    metal_table,
+    progress_bar,
+    read_input,
+)
+
+
+def add_train_patient(commands: Any) -> None:
+    """Add the command to ``mar``."""
+    parser = add_command(
+        commands,
+        "train-patient",
+        _train_patient,
+        "train a network on one CT's own clean slices",
+        "Variants of the CT's metal are laid on its clean slices above and below the metal; a small "
+        "network learns to undo what they do. Its weights are a method: mar correct INPUT OUTPUT "
+        "--method FOLDER/weights.safetensors. 'mar correct --method patient' does both at once and "
+        "keeps nothing.",
+    )
+    add_input(parser)
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="gets weights, checkpoint and curves"
+    )
+    parser.add_argument(
+        "--corrected", type=Path, metavar="FILE", help="correct the CT too and write it there"
+    )
+    add_metal_options(parser).add_argument(
+        "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"
+    )
+    parser.set_defaults(segmentation="kmeans")
+    for name in ("above", "below"):
+        parser.add_argument(
+            f"--{name}", type=int, default=11, help=f"clean slices {name} the metal (default: 11)"
+        )
+    parser.add_argument(
+        "--margin", type=int, default=1, help="slices next to metal that are left out (default: 1)"
+    )
+    parser.add_argument(
+        "--slices", type=int, nargs="+", default=(), help="train on these slices instead"
+    )
+    parser.add_argument("--steps", type=count, default=400, help="of training (default: 400)")
+    parser.add_argument("--masks", type=count, default=1000, help="varied masks (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of masks, samples and network")
+    parser.add_argument(
+        "--start",
+        choices=("linear", "maximum"),
+        default="linear",
+        help="what the trace is filled with before the network (default: %(default)s)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with FOLDER's training")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    add_compute_options(parser)
+
+
+def _train_patient(options: argparse.Namespace) -> None:
+    from ..correction import correct_volume
+    from ..errors import InputError
+    from ..inpainting.registry import create_inpainter
+    from ..metal import segment_metal
+    from ..outputs import written_whole
+    from ..tomography import as_device
+    from ..volume import write_volume
+    from ..volume_io import check_output, read_mask
+
+    device = as_device(options.device)
+    training = create_inpainter(
+        "patient",
+        above=options.above,
+        below=options.below,
+        margin=options.margin,
+        slices=options.slices,
+        steps=options.steps,
+        masks=options.masks,
+        seed=options.seed,
+        start=options.start,
+        folder=options.folder,
+        resume=options.resume,
+    )
+    volume = read_input(options)
+    if options.corrected is not None:
+        check_output(volume, options.corrected, overwrite=options.force)
+    if options.mask is not None:
+        fraction = read_mask(options.mask, volume)
+    else:
+        found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
+        fraction = found.fraction
+        if not options.quiet:
+            print(metal_table(found))
+    if not fraction.any():
+        raise InputError("the metal mask is empty; segment the metal or lower the threshold")
+    with progress_bar("training", options.quiet) as progress:
+        if options.corrected is None:
+            training.prepare(volume, fraction, device, progress)  # type: ignore[attr-defined]
+        else:
+            result = correct_volume(
+                volume,
+                fraction,
+                training,
+                device=str(device),
+                batch_slices=options.batch_slices,
+                progress=progress,
+            )
+            with written_whole(options.corrected, overwrite=options.force) as temporary:
+                write_volume(result.corrected, temporary)
+    print(f"{options.folder / 'weights.safetensors'}")
