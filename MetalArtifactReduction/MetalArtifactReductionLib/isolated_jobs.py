@@ -28,6 +28,8 @@ def run_isolated(
     done: Callable[[Job, Result | None], None],
     stop: Path,
     cancel: Cancel | None = None,
+    *,
+    threads: int = 1,
 ) -> None:
     """Run ``work(job)`` for every job, several at a time.
 
@@ -36,10 +38,11 @@ def run_isolated(
 
     :param work: importable by name, its arguments and results can be pickled; jobs that run long
         ask ``stop.exists()`` whether to give up.
-    :param workers: processes at a time, each with one thread for its arithmetic.
+    :param workers: processes at a time.
     :param done: called here, with each job as it ends; without a result where its process died.
     :param stop: a file that does not exist; made for as long as it takes the processes to stop,
         after an exception here, ``cancel`` or the user's interrupt.
+    :param threads: of each process for its arithmetic.
     :raises Cancelled: on request.
     """
     waiting, suspects = deque(jobs), deque[Job]()
@@ -48,7 +51,7 @@ def run_isolated(
         queue, size = (suspects, 1) if alone else (waiting, workers)
         flying: dict[Future[Result], Job] = {}
         try:
-            _run_pool(work, queue, size, flying, done, stop, cancel)
+            _run_pool(work, queue, size, flying, done, stop, cancel, threads)
         except BrokenProcessPool:
             lost = list(flying.values())
             if len(lost) == 1:
@@ -64,10 +67,13 @@ def _run_pool(
     done: Callable[[Job, Result | None], None],
     stop: Path,
     cancel: Cancel | None,
+    threads: int,
 ) -> None:
     """Until the queue is empty, or a process dies; ``flying`` then holds what it may have been."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(size, mp_context=context, initializer=_prepare) as pool:
+    with ProcessPoolExecutor(
+        size, mp_context=context, initializer=_prepare, initargs=(threads,)
+    ) as pool:
         try:
             while queue or flying:
                 while queue and len(flying) < size:
@@ -87,17 +93,17 @@ def _run_pool(
             raise
 
 
-def _prepare() -> None:
-    """In each new process: the parent hears the user's interrupt, and one thread is enough.
+def _prepare(threads: int) -> None:
+    """In each new process: the parent hears the user's interrupt, and threads are bounded.
 
     A pool's processes wait for ever for a parent that was killed, so they watch it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"  # read when a job imports it
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)  # read when a job imports it
     if "torch" in sys.modules:  # by the user's own script
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def _leave_with_the_parent() -> None:

@@ -244,6 +244,7 @@ def test_padding_stays_padding(tmp_path: Path) -> None:
         dataset.PixelRepresentation = 0
         dataset.RescaleSlope, dataset.RescaleIntercept = "10", "-2000"
         dataset.add_new(0x00280120, "US", 0)
+        dataset.add_new(0x00280121, "US", 3)
 
     write_series(tmp_path / "source", edit=extended)
     volume = read_volume(tmp_path / "source", check=False)
@@ -251,6 +252,7 @@ def test_padding_stays_padding(tmp_path: Path) -> None:
     for mine in datasets(series):
         padding = mine.PixelPaddingValue * float(mine.RescaleSlope) + float(mine.RescaleIntercept)
         assert padding == -2000
+        assert mine.PixelPaddingRangeLimit - mine.PixelPaddingValue == 30  # HU
         assert (mine.pixel_array[:4] == mine.PixelPaddingValue).all()
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .batch import add_batch_options, correct_many, is_batch
 from .options import (
     add_command,
     add_compute_options,
-    add_input,
     add_metal_options,
     metal_table,
     progress_bar,
     read_input,
 )
+
+if TYPE_CHECKING:
+    from ..dicom_export import DicomOutputs, DicomTemplate
+    from ..volume import CTVolume
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
 """As in ``recombination``, the default first; that module would load torch before ``--help``."""
@@ -27,13 +32,26 @@ def add_correct(commands: Any) -> None:
         commands,
         "correct",
         _correct,
-        "correct the metal artifacts of a CT",
+        "correct the metal artifacts of a CT, or of many",
         "Every slice that holds metal is projected, the metal trace in the sinogram is filled in, "
         "and the slice is reconstructed with the metal put back. Slices without metal come out "
         "unchanged, and so does the input file.",
     )
-    add_input(parser)
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="corrected volume to write")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="CT file, or a folder with a DICOM series; several, and CSV files of cases: see below",
+    )
+    # Text: a path would lose the slash at its end.
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        help="corrected volume to write; a name that ends in / is a folder for a DICOM series",
+    )
+    parser.add_argument(
+        "--series", help="of a folder with several series: UID, number or description"
+    )
     parser.add_argument(
         "--method", default="nmar", help=f"{_methods_help()} (default: %(default)s)"
     )
@@ -46,10 +64,35 @@ def add_correct(commands: Any) -> None:
     add_metal_options(parser).add_argument(
         "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"
     )
-    parser.add_argument("--change-map", type=Path, metavar="FILE", help="write corrected - input")
-    parser.add_argument("--metal", type=Path, metavar="FILE", help="write the metal that was used")
+    parser.add_argument(
+        "--change-map", metavar="FILE", help="write corrected - input; FOLDER/: DICOM"
+    )
+    parser.add_argument(
+        "--metal", metavar="FILE", help="write the metal that was used; .dcm: DICOM segmentation"
+    )
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
+    _add_dicom_options(parser)
     add_compute_options(parser)
+    add_batch_options(parser)
+
+
+def _add_dicom_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "DICOM out",
+        "A derived series beside the original, in the same study and frame of reference.",
+    )
+    group.add_argument(
+        "--dicom", action="store_true", help="OUTPUT is a folder for a derived series"
+    )
+    group.add_argument(
+        "--dicom-template",
+        type=Path,
+        metavar="FOLDER",
+        help="the DICOM series that an INPUT in another format was made from",
+    )
+    group.add_argument(
+        "--dicom-template-series", metavar="SERIES", help="of a template with several series"
+    )
 
 
 def _methods_help() -> str:
@@ -58,7 +101,15 @@ def _methods_help() -> str:
     return "; ".join(f"{entry.name}: {entry.summary}" for entry in METHODS.values())
 
 
-def _correct(options: argparse.Namespace) -> None:
+def _correct(options: argparse.Namespace) -> int:
+    if is_batch(options):
+        return correct_many(options)
+    options.input = Path(options.inputs[0])
+    _correct_one(options)
+    return 0
+
+
+def _correct_one(options: argparse.Namespace) -> None:
     from ..correction import CorrectionParameters, correct_volume
     from ..inpainting.registry import create_inpainter
     from ..metal import segment_metal
@@ -70,10 +121,16 @@ def _correct(options: argparse.Namespace) -> None:
     device = str(as_device(options.device))
     inpainter = create_inpainter(options.method)
     volume = read_input(options)
-    outputs = list(filter(None, (options.output, options.change_map, options.metal)))
-    for path in outputs:
+    dicom, template = _dicom_outputs(options, volume)
+    output, change_map, metal = (
+        None if text is None or path in dicom.paths() else path
+        for text in (options.output, options.change_map, options.metal)
+        for path in [Path(text or "")]
+    )
+    files = [path for path in (output, change_map, metal) if path is not None]
+    for path in files:
         check_output(volume, path, overwrite=options.force)
-    _check_distinct(outputs, options.mask)
+    _check_distinct(files, options.mask)
     if options.mask is not None:
         fraction = read_mask(options.mask, volume)
     else:
@@ -91,12 +148,49 @@ def _correct(options: argparse.Namespace) -> None:
             batch_slices=options.batch_slices,
             progress=progress,
         )
-    with written_together(outputs, overwrite=options.force) as files:
-        if options.change_map is not None:
-            write_array_like(result.change_hu, volume, files[options.change_map])
-        if options.metal is not None:
-            write_array_like(result.metal_fraction, volume, files[options.metal])
-        write_volume(result.corrected, files[options.output])
+    with written_together(files, overwrite=options.force) as places:
+        if change_map is not None:
+            write_array_like(result.change_hu, volume, places[change_map])
+        if metal is not None:
+            write_array_like(result.metal_fraction, volume, places[metal])
+        if output is not None:
+            write_volume(result.corrected, places[output])
+        if template is not None:
+            from ..dicom_export import write_dicom_outputs
+
+            written = write_dicom_outputs(result, template, dicom, overwrite=options.force)
+            for note in written.notes:
+                print(f"mar: note: {note}", file=sys.stderr)
+
+
+def _dicom_outputs(
+    options: argparse.Namespace, volume: CTVolume
+) -> tuple[DicomOutputs, DicomTemplate | None]:
+    """What is written as DICOM, checked, and after which series; no template for nothing."""
+    from ..dicom_export import DicomOutputs, check_dicom_outputs, dicom_template, names_dicom
+    from ..errors import InputError
+
+    def folder(text: str | None) -> Path | None:
+        return Path(text) if text and names_dicom(text) and not text.endswith(".dcm") else None
+
+    seg = options.metal if options.metal and options.metal.lower().endswith(".dcm") else None
+    outputs = DicomOutputs(
+        Path(options.output) if options.dicom else folder(options.output),
+        folder(options.change_map),
+        Path(seg) if seg else None,
+    )
+    if not outputs.paths():
+        if options.dicom_template:
+            raise InputError(
+                f"--dicom-template {options.dicom_template}: no output is DICOM; end the name of "
+                "one in / or give --dicom"
+            )
+        return outputs, None
+    template = dicom_template(
+        volume, folder=options.dicom_template, series=options.dicom_template_series
+    )
+    check_dicom_outputs(outputs, template, overwrite=options.force)
+    return outputs, template
 
 
 def _check_distinct(outputs: Sequence[Path], mask: Path | None) -> None:

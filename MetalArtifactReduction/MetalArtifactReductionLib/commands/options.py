@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, text: str
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    text: str,
 ) -> argparse.ArgumentParser:
     """A sub-parser whose ``--help`` starts with the summary and goes on with ``text``."""
     parser: argparse.ArgumentParser = commands.add_parser(

@@ -8,7 +8,7 @@ they held for ours, and may name people where nobody can see it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,7 @@ _TYPE_2 = (
     "SliceThickness",
 )
 _PIXEL_MEANING = ("VMI", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "MAT_MODIFIED", "MAT_REMOVED")
+_PADDING = (0x00280120, 0x00280121)  # PixelPaddingValue, PixelPaddingRangeLimit
 _DESCRIPTION_LENGTH = 64  # characters that VR LO holds
 
 
@@ -143,7 +144,7 @@ def derived_slice(
     :param references: the source image first.
     :param uid: the new SOPInstanceUID.
     """
-    padding_hu = None if series.change else source_padding_hu(header)
+    padding_hu = {} if series.change else source_padding_hu(header)
     strip(header)
     _describe_pixels(header, stored, encoding, index, padding_hu)
     set_equipment(header, series.derivation)
@@ -156,9 +157,9 @@ def derived_slice(
 
 
 def strip(header: Dataset) -> None:
-    """Take out what does not hold for a derived image; kept above: DerivationCodeSequence's items.
+    """Take out what does not hold for a derived image, and complete what must be there.
 
-    Earlier derivation codes stay in ``header.DerivationCodeSequence``.
+    Codes of earlier derivations stay in ``header.DerivationCodeSequence``.
     """
     header.remove_private_tags()
     earlier = header.get("DerivationCodeSequence")
@@ -176,20 +177,27 @@ def strip(header: Dataset) -> None:
             setattr(header, keyword, None if keyword in ("KVP", "SliceThickness") else "")
 
 
-def source_padding_hu(header: Any) -> float | None:
-    """What the source's padding value is in HU, if it declares one."""
-    value = header.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    if header.get("PixelRepresentation") == 1 and value > 0x7FFF:
-        value -= 0x10000  # written as if it were unsigned
+def source_padding_hu(header: Any) -> dict[int, float]:
+    """What the source's padding (tag: value, and the other end of a range) is in HU."""
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
     slope = 1.0 if slope is None else float(slope)
-    return value * slope + (0.0 if intercept is None else float(intercept))
+    intercept = 0.0 if intercept is None else float(intercept)
+    found = {}
+    for tag in _PADDING:
+        value = header[tag].value if tag in header else None
+        if isinstance(value, int):
+            if header.get("PixelRepresentation") == 1 and value > 0x7FFF:
+                value -= 0x10000  # written as if it were unsigned
+            found[tag] = value * slope + intercept
+    return found
 
 
 def _describe_pixels(
-    header: Dataset, stored: np.ndarray, encoding: Encoding, index: int, padding_hu: float | None
+    header: Dataset,
+    stored: np.ndarray,
+    encoding: Encoding,
+    index: int,
+    padding_hu: Mapping[int, float],
 ) -> None:
     header.SamplesPerPixel = 1
     header.PhotometricInterpretation = "MONOCHROME2"
@@ -206,9 +214,10 @@ def _describe_pixels(
         header.RescaleIntercept = _decimal(intercept)
     if not header.get("RescaleType"):
         header.RescaleType = "HU"
-    value = None if padding_hu is None else encoding.stored_value(padding_hu, index)
-    if value is not None:
-        header.add_new(0x00280120, "SS" if encoding.signed else "US", value)
+    for tag, hu in padding_hu.items():
+        value = encoding.stored_value(hu, index)
+        if value is not None:
+            header.add_new(tag, "SS" if encoding.signed else "US", value)
 
 
 def _decimal(value: float) -> str:

@@ -1,0 +1,173 @@
+"""``mar correct`` for many volumes: its options, and what is told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import count, progress_bar
+
+if TYPE_CHECKING:
+    from ..batch import BatchSummary
+    from ..case_record import BatchSettings
+    from ..cases import Case
+
+SOME_FAILED = 3
+"""Exit code where at least one case failed."""
+
+FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """What only makes sense for many volumes."""
+    group = parser.add_argument_group(
+        "many volumes",
+        "Several INPUTs, a folder of volumes or of folders, or a CSV file of cases (columns input, "
+        "output, mask, series, method, threshold, segmentation, reconstruction; all but the first "
+        "can be left out) go into the folder OUTPUT: a folder a case, and summary.csv and "
+        "summary.html with a line a case. The same command goes on after a stop. Exit code 3: some "
+        "cases failed, see the summary.",
+    )
+    group.add_argument(
+        "--workers", type=count, metavar="N", help="cases at a time, in processes (default: 1)"
+    )
+    group.add_argument(
+        "--format", choices=FORMATS, metavar="SUFFIX", help=f"{', '.join(FORMATS)} (as the input)"
+    )
+    group.add_argument(
+        "--with-change-map", action="store_true", help="write every case's change map too"
+    )
+    group.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="on a cluster: address or scheduler file of a running Dask scheduler",
+    )
+    group.add_argument(
+        "--case-index",
+        type=int,
+        metavar="I",
+        help="only case I of the list, from 0, for arrays of jobs (Slurm); writes no summary",
+    )
+    group.add_argument(
+        "--summary", action="store_true", help="only write the summary of what is there"
+    )
+
+
+def is_batch(options: argparse.Namespace) -> bool:
+    """Whether the arguments name many volumes rather than one."""
+    from ..cases import SUFFIXES, volumes_in
+
+    if len(options.inputs) > 1 or options.inputs[0].lower().endswith(".csv"):
+        return True
+    if asked_for(options):
+        return True
+    folder = Path(options.inputs[0])
+    if options.output.lower().endswith(SUFFIXES) or not folder.is_dir():
+        return False
+    return volumes_in(folder, Path(options.output)) != [folder]
+
+
+def asked_for(options: argparse.Namespace) -> list[str]:
+    """The options for many volumes that were given."""
+    names = ("workers", "format", "with_change_map", "dask", "case_index", "summary")
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(options, name) not in (None, False)
+    ]
+
+
+def correct_many(options: argparse.Namespace) -> int:
+    """Run the batch; returns the exit code."""
+    from ..batch import in_processes, run_batch, summarize
+    from ..cases import SUFFIXES, Case, cases_from
+    from ..errors import InputError, OutputError
+
+    for name, remedy in (
+        ("change_map", "give --with-change-map"),
+        ("metal", "every case's metal is written anyway"),
+        ("mask", "give the masks in a CSV of cases, column mask"),
+        ("series", "give the series in a CSV of cases, column series"),
+    ):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {getattr(options, name)}: is for one volume; {remedy}")
+    if options.output.lower().endswith(SUFFIXES):
+        raise OutputError(
+            f"{options.output}: many volumes need a folder, not one file; give the name of a folder"
+        )
+    if options.dask and options.workers:
+        raise InputError("--workers is for this machine; on a cluster Dask has its own workers")
+    folder = Path(options.output)
+    defaults = Case(
+        "",
+        Path(),
+        method=_method(options.method),
+        threshold=options.threshold,
+        segmentation=options.segmentation,
+        reconstruction=options.reconstruction,
+    )
+    cases = cases_from(options.inputs, defaults, leave_out=folder)
+    settings = _settings(options, folder)
+    if options.summary:
+        return _tell(summarize(cases, settings), settings)
+    if options.case_index is not None:
+        return _one(cases, settings, options)
+    if options.dask:
+        from ..cluster import on_dask
+
+        execute = on_dask(options.dask)
+    else:
+        execute = in_processes(options.workers or 1)
+    with progress_bar("correcting", options.quiet) as progress:
+        summary = run_batch(cases, settings, execute, progress=progress)
+    return _tell(summary, settings)
+
+
+def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
+    from ..case_record import BatchSettings
+    from ..errors import InputError
+    from ..tomography import as_device
+
+    if options.dicom and options.format:
+        raise InputError(f"--format {options.format} is for files; leave it out with --dicom")
+    # The workers of a cluster choose for themselves.
+    device = options.device if options.dask else str(as_device(options.device))
+    return BatchSettings(
+        folder.absolute(),
+        device=device,
+        batch_slices=options.batch_slices,
+        suffix=options.format,
+        dicom=options.dicom,
+        change_map=options.with_change_map,
+        force=options.force,
+    )
+
+
+def _method(name: str) -> str:
+    """A file of weights by its full path: workers stand elsewhere."""
+    return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace) -> int:
+    from ..batch import run_one
+
+    with progress_bar("correcting", options.quiet) as progress:
+        record = run_one(cases, options.case_index, settings, progress=progress)
+    if record.status == "failed":
+        print(f"mar: {record.case}: {record.reason}", file=sys.stderr)
+        return SOME_FAILED
+    print(f"{settings.folder / record.case}: {record.status}")
+    return 0
+
+
+def _tell(summary: BatchSummary, settings: BatchSettings) -> int:
+    from ..summary import HTML_NAME
+
+    for record in summary.failed:
+        print(f"mar: {record.case}: {record.reason}", file=sys.stderr)
+    before = f", {summary.earlier} of them from before" if summary.earlier else ""
+    print(f"{summary}{before}: {settings.folder / HTML_NAME}")
+    return SOME_FAILED if summary.failed else 0
