@@ -273,7 +273,7 @@ def test_screws_that_cannot_be_fitted_say_why(scene: Any, ct: Any, spine: Phanto
     stem = add_implant(scene, HipStem(), like=ct)
     with pytest.raises(InputError, match="is no pedicle screw"):
         fit_screw(stem, ct, vertebrae(spine))
-    far = add_implant(scene, PedicleScrew(), axis_placement([0, 90, 0], [0, 1, 0]), like=ct)
+    far = add_implant(scene, PedicleScrew(), axis_placement([0, 90, 0], [0, 91, 0]), like=ct)
     with pytest.raises(InputError, match="lies in no labelled vertebra: part the vertebrae"):
         fit_screw(far, ct, vertebrae(spine))
 

@@ -35,6 +35,7 @@ from .simulate import (
     SimulatedNodes,
     add_fraction,
     add_simulation,
+    simulate_in_background,
     simulate_node,
     voxelize_implants,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "show_aligned",
     "show_handles",
     "show_handles_of",
+    "simulate_in_background",
     "simulate_node",
     "size_text",
     "slice_to_ras",
