@@ -295,6 +295,14 @@ def test_scanner_of_another_grid_is_refused(volume, implants):
         simulate_volume(volume, implants, PARAMETERS, scanner=other)
 
 
+def test_scanner_of_another_device_is_refused(volume, implants, monkeypatch):
+    grid = ImageGrid(*volume.hu.shape[1:], volume.spacing_mm[1:])
+    other = Scanner(grid, PARAMETERS)
+    monkeypatch.setattr(other, "device", torch.device("meta"))  # stands in for a GPU
+    with pytest.raises(InputError, match="computes on meta, not on cpu"):
+        simulate_volume(volume, implants, PARAMETERS, scanner=other)
+
+
 def test_gpu_agrees_with_cpu(volume, implants, result):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

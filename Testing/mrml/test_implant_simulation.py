@@ -11,6 +11,7 @@ import pytest
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from MetalArtifactReductionLib.physics.acquisition import preset
 from mrml_support import affine, rotation
@@ -27,6 +28,7 @@ from SimulateImplantsLib.mrml import (
     plan_of,
     set_matrix,
     show_aligned,
+    simulate_in_background,
     simulate_node,
     slice_to_ras,
 )
@@ -63,6 +65,18 @@ def ids(scene: Any) -> list[str]:
 
 def values(node: Any) -> np.ndarray:
     return mrml.volume_from_node(node).hu
+
+
+def sphere(centre: tuple[float, float, float], radius: float) -> Any:
+    import vtk
+
+    source = vtk.vtkSphereSource()
+    source.SetCenter(*centre)
+    source.SetRadius(radius)
+    source.SetThetaResolution(24)
+    source.SetPhiResolution(16)
+    source.Update()
+    return source.GetOutput()
 
 
 def rod_volume_mm3(diameter: float = 6.0, length: float = 40.0) -> float:
@@ -166,6 +180,42 @@ def test_parameters_make_it_again(scene: Any, ct: Any, tmp_path: Path) -> None:
         seed=record["seed"],
     )
     np.testing.assert_array_equal(values(again.corrupted), values(nodes.corrupted))
+
+
+def test_the_same_in_a_process_of_its_own(scene: Any, ct: Any) -> None:
+    """Families by their parameters, a surface in memory by its triangles."""
+    add_rod_at(scene, (0.0, 6.0, 0.0))
+    ball = UserMesh.from_polydata(sphere((0.0, -14.0, 0.0), 4.0), "316L")
+    add_implant(scene, ball, like=ct)
+    expected = simulate_node(scene, ct, SCANNER, seed=3, device="cpu")
+    jobs = SceneJobs(scene)
+    seen: list[float] = []
+    handle = simulate_in_background(
+        jobs, ct, SCANNER, seed=3, device="cpu", on_progress=lambda one: seen.append(one.fraction)
+    )
+    for one in implants_of(scene):
+        set_matrix(one, np.eye(4))  # too late to count
+    nodes = handle.result()
+    jobs.close()
+    assert seen == sorted(seen)
+    for role in (*RESULTS, "fraction"):
+        mine, theirs = (values(getattr(one, role)) for one in (nodes, expected))
+        np.testing.assert_array_equal(mine, theirs)
+    assert nodes.parameters.GetText() == expected.parameters.GetText()
+    assert nodes.warnings == expected.warnings
+
+
+def test_background_simulations_that_cannot_be(scene: Any, ct: Any) -> None:
+    jobs = SceneJobs(scene)
+    with pytest.raises(InputError, match="no implant in the scene"):
+        simulate_in_background(jobs, ct, SCANNER)
+    add_rod_at(scene, (900.0, 6.0, 0.0))
+    before = ids(scene)
+    handle = simulate_in_background(jobs, ct, SCANNER, device="cpu")
+    with pytest.raises(InputError, match="outside"):
+        handle.result()
+    assert ids(scene) == before
+    jobs.close()
 
 
 def test_simulation_without_reference(scene: Any, ct: Any) -> None:

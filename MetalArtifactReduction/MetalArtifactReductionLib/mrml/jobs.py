@@ -240,7 +240,7 @@ class SceneJobs:
                 show=show,
             )
 
-        return self._add(job, (volume_node, metal), add_nodes, on_progress, on_end)
+        return self.add(job, (volume_node, metal), add_nodes, on_progress, on_end)
 
     def propose_metal(
         self,
@@ -267,7 +267,7 @@ class SceneJobs:
             grid = ct_from_node(self.scene, volume_node)
             return add_proposal(self.scene, volume_node, grid, found, into=into), found
 
-        return self._add(job, (volume_node, into), add_nodes, on_progress, on_end)
+        return self.add(job, (volume_node, into), add_nodes, on_progress, on_end)
 
     def poll(self) -> list[SceneJob]:
         """See what happened, without waiting; returns the handles that ended in this call."""
@@ -296,14 +296,19 @@ class SceneJobs:
             handle.follow(self.scene)
         self.handles.clear()
 
-    def _add(
+    def add(
         self,
         job: Job,
         inputs: tuple[Any, ...],
         add_nodes: Callable[[Job], Any],
-        on_progress: HandleCallback | None,
-        on_end: HandleCallback | None,
+        on_progress: HandleCallback | None = None,
+        on_end: HandleCallback | None = None,
     ) -> SceneJob:
+        """Put any job into the queue.
+
+        :param inputs: nodes (or None); when one of them leaves the scene the job is cancelled.
+        :param add_nodes: called with the job that ended well; its result is the handle's ``nodes``.
+        """
         handle = SceneJob(self, job, inputs, add_nodes, on_progress, on_end)
         self.queue.add(job)
         self.handles.append(handle)

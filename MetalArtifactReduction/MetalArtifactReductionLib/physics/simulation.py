@@ -13,7 +13,7 @@ import torch
 
 from ..errors import InputError
 from ..progress import Cancel, Progress, check_cancelled, report
-from ..tomography import ImageGrid
+from ..tomography import ImageGrid, as_device
 from ..volume import CTVolume
 from .acquisition import PRESETS, AcquisitionParameters
 from .materials import Material, material
@@ -146,6 +146,8 @@ def simulate_volume(
         scanner = Scanner(_grid(volume), parameters, device)
     elif scanner.parameters != parameters or scanner.grid != _grid(volume):
         raise InputError("the scanner given was made for other parameters or another image grid")
+    elif _place(scanner.device) != _place(as_device(device)):
+        raise InputError(f"the scanner given computes on {scanner.device}, not on {device}")
     for name, fraction in implants.items():
         scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
 
@@ -174,6 +176,11 @@ def simulate_volume(
         sinograms=_sinograms(kept, chosen) if keep_sinograms else None,
         parameters=_record(volume, implants, materials, parameters, model, int(seed), chosen),
     )
+
+
+def _place(device: torch.device) -> tuple[str, int]:
+    """``cuda`` is ``cuda:0``."""
+    return device.type, device.index or 0
 
 
 def _grid(volume: CTVolume) -> ImageGrid:

@@ -21,17 +21,18 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
+from ..simulation_task import VOXELIZATION_SHARE, simulation_job, simulation_result
 from ..voxelization import PlacedImplant, Voxelization, voxelize
 from .scene_implant import SceneImplant, placed_implants
 
 if TYPE_CHECKING:
+    from MetalArtifactReductionLib.job import Job
+    from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
     from MetalArtifactReductionLib.physics.simulation import Model, SimulationResult
 
 PARAMETERS_REFERENCE = "SimulateImplants.parameters"
 """Reference from every result to the text node with all that makes it again, as JSON."""
-VOXELIZATION_SHARE = 0.2
-"""Of the progress."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,52 @@ def simulate_node(
     if ct_node.GetScene() is not scene:
         raise Cancelled("the CT was removed from the scene; nothing was added")
     return add_simulation(scene, ct_node, result, implants, warnings=voxels.warnings, show=show)
+
+
+def simulate_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    acquisition: AcquisitionParameters | None = None,
+    *,
+    model: Model = "physics",
+    seed: int = 0,
+    device: str = "auto",
+    with_reference: bool = True,
+    only: Iterable[SceneImplant] | None = None,
+    show: bool = True,
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+) -> SceneJob:
+    """:func:`simulate_node` in a process of its own; returns at once.
+
+    The implants are taken as they lie now: the user may go on editing them.
+
+    :param jobs: of the CT's scene; somebody has to poll them.
+    :returns: its ``nodes`` will be :class:`SimulatedNodes`.
+    :raises InputError: no CT, no implant, a placement that scales.
+    :raises OutputError: no room on the disk.
+    """
+    from MetalArtifactReductionLib.physics.acquisition import PRESETS
+
+    volume = ct_from_node(jobs.scene, ct_node)
+    implants = placed_implants(jobs.scene, ct_node, only=only)
+    job = simulation_job(
+        volume,
+        implants,
+        acquisition or PRESETS["reference"],
+        model=model,
+        seed=seed,
+        device=device,
+        with_reference=with_reference,
+        title=f"{ct_node.GetName()}: {model}",
+    )
+
+    def add_nodes(job: Job) -> SimulatedNodes:
+        # The grid again, rather than kept: a waiting job holds no volume in memory.
+        result, warnings = simulation_result(job, ct_from_node(jobs.scene, ct_node))
+        return add_simulation(jobs.scene, ct_node, result, implants, warnings=warnings, show=show)
+
+    return jobs.add(job, (ct_node,), add_nodes, on_progress, on_end)
 
 
 def add_simulation(
