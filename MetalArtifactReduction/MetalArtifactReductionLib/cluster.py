@@ -44,7 +44,8 @@ def on_dask(scheduler: str, *, timeout_s: float = 15.0) -> Executor:
         cancel: Cancel | None,
     ) -> None:
         if cases:
-            with _client(scheduler, timeout_s) as client:
+            # As the current one, since waiting for futures looks for it.
+            with _client(scheduler, timeout_s) as client, client.as_current():
                 _run(client, work, cases, done, stop, cancel)
 
     return execute
