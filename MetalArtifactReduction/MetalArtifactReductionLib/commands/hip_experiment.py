@@ -46,8 +46,8 @@ def add_hip_experiment(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ..evaluation.hip_experiments import HipExperiment, HipExperimentParameters
     from ..errors import OutputError
+    from ..evaluation.hip_experiments import HipExperiment, HipExperimentParameters
     from ..outputs import written_whole
 
     parameters = HipExperimentParameters(
@@ -58,22 +58,29 @@ def _run(options: argparse.Namespace) -> None:
         options.seed,
         options.precision,
     )
-    try:
-        options.output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{options.output}: cannot be made ({error.strerror}); choose another folder"
-        ) from None
     with progress_bar(f"experiment {options.number}", options.quiet) as progress:
-        text = HipExperiment(
+        experiment = HipExperiment(
             options.number,
             options.data,
             options.output,
             parameters,
             hips=options.hips,
             progress=progress,
-        ).run()
+        )
+        _make_folder(options.output)
+        text = experiment.run()
     print(text)
     file = options.output / f"experiment-{options.number}.txt"
     with written_whole(file, overwrite=True) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _make_folder(folder: Path) -> None:
+    from ..errors import OutputError
+
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder"
+        ) from None

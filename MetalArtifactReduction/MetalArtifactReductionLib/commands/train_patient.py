@@ -16,6 +16,7 @@ from .options import (
     progress_bar,
     read_input,
 )
+from .train import _stopped_by_ctrl_c
 
 
 def add_train_patient(commands: Any) -> None:
@@ -25,9 +26,9 @@ def add_train_patient(commands: Any) -> None:
         "train-patient",
         _train_patient,
         "train a network on one CT's own clean slices",
-        "Variants of the CT's metal are laid on its clean slices above and below the metal; a small "
-        "network learns to undo what they do. Its weights are a method: mar correct INPUT OUTPUT "
-        "--method FOLDER/weights.safetensors. 'mar correct --method patient' does both at once and "
+        "Variants of the CT's metal are laid on its clean slices above and below the metal; a "
+        "small network learns to undo what they do. Its weights are a method: mar correct INPUT "
+        "OUTPUT --method FOLDER/weights.safetensors. 'mar correct --method patient' does both at once and "
         "keeps nothing.",
     )
     add_input(parser)
@@ -101,9 +102,9 @@ def _train_patient(options: argparse.Namespace) -> None:
             print(metal_table(found))
     if not fraction.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    with progress_bar("training", options.quiet) as progress:
+    with progress_bar("training", options.quiet) as progress, _stopped_by_ctrl_c() as cancel:
         if options.corrected is None:
-            training.prepare(volume, fraction, device, progress)  # type: ignore[attr-defined]
+            training.prepare(volume, fraction, device, progress, cancel)  # type: ignore[attr-defined]
         else:
             result = correct_volume(
                 volume,
@@ -112,6 +113,7 @@ def _train_patient(options: argparse.Namespace) -> None:
                 device=str(device),
                 batch_slices=options.batch_slices,
                 progress=progress,
+                cancel=cancel,
             )
             with written_whole(options.corrected, overwrite=options.force) as temporary:
                 write_volume(result.corrected, temporary)
