@@ -25,6 +25,7 @@ from slicer.util import VTKObservationMixin
 
 from SimulateImplantsPanel import tables
 from SimulateImplantsPanel.choices import Kind, Model, Plane, Proposal, Shown, Sides, WindowPreset
+from SimulateImplantsPanel.hints import next_step
 from SimulateImplantsPanel.jobs import PanelJobs
 from SimulateImplantsPanel.logic import SimulateImplantsLogicBase
 from SimulateImplantsPanel.sample_data import register_sample_data
@@ -96,6 +97,10 @@ class SimulateImplantsParameterNode:
     device - Where to compute.
     window - Window preset of CT and results.
     shown - Which volume the slice views show.
+    samples - How many sampled variants to write.
+    samplesSeed - What they follow from.
+    randomShare - Percentage of them with random shapes instead of implants.
+    samplesFolder - Where they go.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -142,8 +147,12 @@ class SimulateImplantsParameterNode:
     photons: Annotated[float, WithinRange(4, 9)] = 6.6
     seed: Annotated[int, WithinRange(0, 999999)] = 0
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
-    window: WindowPreset = WindowPreset.METAL
+    window: WindowPreset = WindowPreset.BONE
     shown: Shown = Shown.CORRUPTED
+    samples: Annotated[int, WithinRange(1, 9999)] = 10
+    samplesSeed: Annotated[int, WithinRange(0, 999999)] = 0
+    randomShare: Annotated[float, WithinRange(0, 100)] = 0
+    samplesFolder: str = ""
 
 
 #
@@ -163,6 +172,8 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
         self._running = False
         self._cancelRequested = False
         self._startTime = 0.0
+        self._drawing = False
+        self._handle = None
         self._quality: dict[str, Any] = {}
         self._tableTimer = None
         self._presetsOf = None
@@ -202,8 +213,11 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             ("measureButton", self._measure),
             ("fitButton", self._fit),
             ("alignButton", self._align),
+            ("straightenButton", lambda: self.logic.straighten()),
             ("voxelizeButton", self._voxelize),
             ("simulateButton", self._simulate),
+            ("samplesFolderButton", self._chooseFolder),
+            ("samplesButton", self._sample),
         ):
             getattr(self.ui, button).connect("clicked(bool)", self._job(work))
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
@@ -230,6 +244,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             self._tableTimer.stop()
         if self.logic is not None:
             self.logic.stopFollowing()
+            self.logic.close()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -256,7 +271,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
-        for label in ("boneMessageLabel", "resultLabel", "statusLabel"):
+        for label in ("boneMessageLabel", "implantsMessageLabel", "resultLabel", "statusLabel"):
             getattr(self.ui, label).text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
@@ -318,6 +333,8 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             ("alignButton parametersTable", free and chosen == 1),
             ("fitButton", bone and chosen == 1),
             ("measureButton voxelizeButton simulateButton", ready and count > 0),
+            ("samplesButton", ready and bool(parameters.samplesFolder.strip())),
+            ("straightenButton samplesFolderButton", free),
             ("inputSelector boneSelector implantsTable", not self._running),
             ("photonsSlider", free and parameters.noise),
             ("cancelButton", self._running),
@@ -325,9 +342,28 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
             for name in names.split():
                 getattr(self.ui, name).enabled = enabled
         self.ui.progressBar.visible = self._running
+        self.ui.hintLabel.text = "" if self._running else self._nextStep(problem)
+        self.ui.hintLabel.visible = bool(self.ui.hintLabel.text)
+
+    def _nextStep(self, problem: str) -> str:
+        parameters = self._parameterNode
+        if parameters is None:
+            return ""
+        return next_step(
+            ct=not problem,
+            bone=self.logic.boneNames(parameters.boneSegmentation),
+            spine=parameters.proposal is Proposal.SPINE,
+            points=parameters.points.GetNumberOfControlPoints() if parameters.points else 0,
+            implants=self.ui.implantsTable.rowCount,
+            measured=bool(self._quality),
+            simulated=self.logic.hasResults(parameters.inputVolume),
+        )
 
     def _implantsChanged(self, one: Any) -> None:
         """The scene's implants changed, perhaps many times a second."""
+        if one is not None and one.line is not None and self._drawing:
+            self._drawing = False
+            self.ui.implantsMessageLabel.text = ""
         if one is not None:
             self._quality.pop(one.model.GetID(), None)  # measured where it was before
         self._tableTimer.start()
@@ -434,6 +470,8 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
     def onCancelButton(self) -> None:
         """The job stops at its next step."""
         self._cancelRequested = True
+        if self._handle is not None:
+            self._handle.cancel()
         self.ui.statusLabel.text = _("Cancelling...")
 
 

@@ -17,6 +17,7 @@ from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
 from MetalArtifactReductionLib.outputs import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import MODELS, Model
+from MetalArtifactReductionLib.progress import Cancel
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 
 from .label_files import read_bones
@@ -259,35 +260,69 @@ def _make(
     """Place, simulate and write one case; returns facts for the log."""
     source = plan.sources[draw.source]
     whole = _read(source.path, source.series)
-    placement = metal_for(plan, draw, whole)
-    metal = metal_of(placement)
-    first, count = slices_with(metal, whole, plan.margin_slices)
-    volume = slices_of(whole, first, count)
     scan = Scan(
         plan.acquisitions[draw.acquisition],
         plan.model,
         draw.noise_seed,
         with_reference=plan.with_reference,
     )
-    case = simulate_metal(volume, metal, scan, device=device, cancel=stop.exists)
+    marker = {
+        "case": draw.index,
+        "kind": draw.kind,
+        "ct": source.path.name,
+        "placement_seed": draw.placement_seed,
+        "noise_seed": draw.noise_seed,
+        "acquisition": draw.acquisition,
+    }
+    return write_placed(
+        metal_for(plan, draw, whole),
+        whole,
+        scan,
+        target,
+        marker,
+        margin_slices=plan.margin_slices,
+        suffix=plan.suffix,
+        clean=plan.clean,
+        device=device,
+        cancel=stop.exists,
+    )
+
+
+def write_placed(
+    placement: PlacementPlan,
+    whole: CTVolume,
+    scan: Scan,
+    target: Path,
+    marker: Mapping[str, Any],
+    *,
+    margin_slices: int = 2,
+    suffix: str | None = None,
+    clean: bool = False,
+    device: str = "cpu",
+    cancel: Cancel | None = None,
+) -> dict[str, Any]:
+    """Simulate a placement in the slices of a CT that it reaches, and write the case.
+
+    :param target: the case's folder; whole or not at all.
+    :param marker: what :data:`MARKER` says, besides description and warnings.
+    :returns: facts for a log.
+    :raises InputError: see :func:`simulate_metal`. :raises OutputError: see ``new_folder``.
+    """
+    metal = metal_of(placement)
+    first, count = slices_with(metal, whole, margin_slices)
+    volume = slices_of(whole, first, count)
+    case = simulate_metal(volume, metal, scan, device=device, cancel=cancel)
     cut = {"first_slice": first, "of_slices": len(whole.hu)}
     case = replace(case, record={**case.record, "cut": cut})
     with new_folder(target, prefix=f".{target.name}-") as made:
-        write_case(
-            case, made, suffix_for(volume, plan.suffix), clean=volume if plan.clean else None
-        )
+        write_case(case, made, suffix_for(volume, suffix), clean=volume if clean else None)
         (made / "plan.json").write_text(placement.to_json() + "\n", encoding="utf-8")
-        marker = {
-            "case": draw.index,
-            "kind": draw.kind,
-            "ct": source.path.name,
-            "placement_seed": draw.placement_seed,
-            "noise_seed": draw.noise_seed,
-            "acquisition": draw.acquisition,
+        text = {
+            **marker,
             "description": placement.description,
             "warnings": [*placement.warnings, *case.warnings],
         }
-        (made / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+        (made / MARKER).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
     millilitres = sum(case.record["volumes_mm3"].values()) / 1000
     return {"first_slice": first, "slices": count, "metal_ml": round(millilitres, 2)}
 

@@ -119,7 +119,7 @@ class WindowPreset(enum.Enum):
     def label(self) -> str:
         """What the panel shows."""
         return {
-            WindowPreset.METAL: _("Metal and streaks"),
+            WindowPreset.METAL: _("Metal, bone and streaks"),
             WindowPreset.BONE: _("Bone"),
             WindowPreset.SOFT_TISSUE: _("Soft tissue"),
         }[self]

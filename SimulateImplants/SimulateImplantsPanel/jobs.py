@@ -15,6 +15,13 @@ from . import tables
 from .choices import Proposal, Shown
 
 
+def duration(seconds: float) -> str:
+    """As people say it: 8 s, 3 min."""
+    if seconds < 100:
+        return _("{seconds:.0f} s").format(seconds=seconds)
+    return _("{minutes:.0f} min").format(minutes=seconds / 60)
+
+
 class PanelJobs:
     """Mixin of the widget: one method a button, and how they are run.
 
@@ -24,6 +31,7 @@ class PanelJobs:
     logic: Any
     ui: Any
     _parameterNode: Any
+    _handle: Any
 
     def _addSample(self, which: str) -> None:
         nodes = self.logic.addSample(which, progress=self._onProgress)
@@ -40,6 +48,16 @@ class PanelJobs:
         self.ui.boneMessageLabel.text = _(
             "Now place one point in the body of each vertebra, or in each femoral head."
         )
+
+    def _chooseFolder(self) -> None:
+        import qt
+
+        p = self._parameterNode
+        folder = qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("Folder for the variants"), p.samplesFolder
+        )
+        if folder:
+            p.samplesFolder = folder
 
     def _placePoints(self) -> None:
         p = self._parameterNode
@@ -77,6 +95,7 @@ class PanelJobs:
     def _draw(self) -> None:
         p = self._parameterNode
         self.logic.drawLine(p.inputVolume, p.kind.value, p.preset)
+        self._drawing = True
         self.ui.implantsMessageLabel.text = _("Click the entry point, then the target.")
 
     def _addSurface(self) -> None:
@@ -112,12 +131,14 @@ class PanelJobs:
         self.logic.align(self._selected()[0], p.alignedView, p.alignedPlane.value)
 
     def _voxelize(self) -> None:
-        warnings = self.logic.voxelize(self._parameterNode.inputVolume, **self._progress())
-        self.ui.resultLabel.text = "\n".join(warnings)
-
-    def _simulate(self) -> None:
         p = self._parameterNode
-        nodes = self.logic.simulate(
+        millilitres, warnings = self.logic.voxelize(p.inputVolume, **self._progress())
+        text = _("Metal fraction laid over the CT: {volume:.2f} cm³.").format(volume=millilitres)
+        self.ui.resultLabel.text = "<br>".join([text, *warnings])
+
+    def _simulate(self) -> Any:
+        p = self._parameterNode
+        return self.logic.simulateAsync(
             p.inputVolume,
             p.model.value,
             p.acquisition,
@@ -125,11 +146,56 @@ class PanelJobs:
             photonsPerRay=10**p.photons if p.noise else None,
             seed=p.seed,
             device=p.device,
-            **self._progress(),
+            onProgress=self._onJobProgress,
+            onEnd=lambda handle: self._onJobEnd(handle, self._simulated),
         )
+
+    def _simulated(self, nodes: Any) -> None:
         self.ui.resultLabel.text = self.logic.resultSummary(nodes)
-        p.shown = Shown.CORRUPTED
-        self.onDisplayChanged()
+        if self._parameterNode:
+            self.logic.outlineOnly(self._parameterNode.boneSegmentation)
+            self._parameterNode.shown = Shown.CORRUPTED
+            self.onDisplayChanged()
+
+    def _sample(self) -> Any:
+        p = self._parameterNode
+        return self.logic.sampleAsync(
+            p.inputVolume,
+            p.boneSegmentation,
+            p.points,
+            p.proposal.value,
+            p.samplesFolder,
+            count=p.samples,
+            samplingSeed=p.samplesSeed,
+            randomShare=p.randomShare / 100,
+            sides=p.sides.names(),
+            lowest=p.lowestLevel,
+            model=p.model.value,
+            acquisition=p.acquisition,
+            kvp=p.kvp,
+            photonsPerRay=10**p.photons if p.noise else None,
+            seed=p.seed,
+            device=p.device,
+            onProgress=self._onJobProgress,
+            onEnd=lambda handle: self._onJobEnd(handle, self._sampled),
+        )
+
+    def _sampled(self, told: Any) -> None:
+        text = _("{made} cases are in the folder.").format(made=told["made"])
+        self.ui.resultLabel.text = "<br>".join([text, *told["reasons"]])
+
+    def _onJobProgress(self, handle: Any) -> None:
+        self._onProgress(handle.fraction, handle.message, handle.remaining_s)
+
+    def _onJobEnd(self, handle: Any, then: Any) -> None:
+        """A job in the background ended: take over what came of it, or say why not."""
+        self._handle = None
+        try:
+            with self._said():
+                then(handle.result())
+                self._sayDone()
+        finally:
+            self._end()
 
     def _select(self, *implants: Any) -> None:
         self._fillTables()
@@ -138,20 +204,25 @@ class PanelJobs:
     def _progress(self) -> dict[str, Any]:
         return {"progress": self._onProgress, "cancel": lambda: self._cancelRequested}
 
-    def _onProgress(self, fraction: float, message: str) -> None:
+    def _onProgress(self, fraction: float, message: str, left: float | None = None) -> None:
         self.ui.progressBar.value = round(100 * fraction)
         elapsed = time.monotonic() - self._startTime
         if not self._cancelRequested:
-            if fraction > 0.05 and elapsed > 3:
+            if left is None and fraction > 0.05 and elapsed > 3:
                 left = elapsed / fraction * (1 - fraction)
-                message = _("{message} (about {left:.0f} s left)").format(
-                    message=message, left=left
+            if left is not None:
+                message = _("{message} (about {left} left)").format(
+                    message=message, left=duration(left)
                 )
             self.ui.statusLabel.text = message
-        slicer.app.processEvents()
+        if self._handle is None:  # work in Slicer's own process
+            slicer.app.processEvents()
 
     def _job(self, work: Any) -> Any:
-        """What a button does: the panel is busy meanwhile, and says how it ended."""
+        """What a button does: the panel is busy meanwhile, and says how it ended.
+
+        :param work: returns the handle of a job that goes on in the background, or None.
+        """
 
         def run(_checked: bool = False) -> None:
             self._running = True
@@ -165,18 +236,29 @@ class PanelJobs:
                 with self._said():
                     self.logic.ensureDependencies()
                     self.logic.follow(self._implantsChanged)
-                    work()
-                    seconds = time.monotonic() - self._startTime
-                    self.ui.statusLabel.text = (
-                        _("Done in {seconds:.0f} s.").format(seconds=seconds) if seconds > 2 else ""
-                    )
+                    handle = work()
+                    if hasattr(handle, "cancel"):
+                        self._handle = handle
+                        self.ui.statusLabel.text = _("Starting...")
+                    else:
+                        self._sayDone()
             finally:
-                self._running = False
-                if self._parameterNode and self.logic.canWork():
-                    self._fillTables()
-                self._update()
+                if self._handle is None:
+                    self._end()
 
         return run
+
+    def _sayDone(self) -> None:
+        seconds = time.monotonic() - self._startTime
+        self.ui.statusLabel.text = (
+            _("Done in {time}.").format(time=duration(seconds)) if seconds > 2 else ""
+        )
+
+    def _end(self) -> None:
+        self._running = False
+        if self._parameterNode and self.logic.canWork():
+            self._fillTables()
+        self._update()
 
     @contextmanager
     def _said(self, dialog: bool = True) -> Iterator[None]:

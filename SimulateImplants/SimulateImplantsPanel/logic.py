@@ -11,13 +11,17 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .simulation_logic import SimulationLogic
+from .view_logic import ViewLogic
 
-class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
+
+class SimulateImplantsLogicBase(SimulationLogic, ViewLogic, ScriptedLoadableModuleLogic):
     """Everything but the parameter node, which the module file adds."""
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._link = None
+        self._setUpJobs()
 
     #
     # Getting ready
@@ -85,6 +89,13 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
     #
     # Bone
     #
+
+    def boneNames(self, bone: Any) -> list[str]:
+        """Names of a segmentation's segments."""
+        if bone is None:
+            return []
+        segments = bone.GetSegmentation()
+        return [segments.GetNthSegment(i).GetName() for i in range(segments.GetNumberOfSegments())]
 
     def segmentBone(self, ct: Any, thresholdHu: float, earlier: Any = None) -> Any:
         """Bone by threshold as a segmentation node.
@@ -304,13 +315,6 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
 
         show_handles_of(slicer.mrmlScene, implants)
 
-    def align(self, one: Any, view: str = "Red", plane: str = "along") -> None:
-        """Turn a slice view to an implant."""
-        from SimulateImplantsLib.mrml import show_aligned
-
-        sliceNode = slicer.app.layoutManager().sliceWidget(view).mrmlSliceNode()
-        show_aligned(sliceNode, one, plane)
-
     def measure(self, ct: Any, bone: Any = None, **progress: Any) -> list[Any]:
         """Quality of the placement, one ``QualityRow`` an implant; also as a table node."""
         from SimulateImplantsLib.mrml import bone_labels, placement_quality, quality_table
@@ -326,139 +330,7 @@ class SimulateImplantsLogicBase(ScriptedLoadableModuleLogic):
         tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
         return next((node for node in tables if node.GetAttribute(TABLE_ATTRIBUTE)), None)
 
-    def showQuality(self) -> None:
-        """Every measure of every implant in a table below the views."""
-        table = self._qualityTable()
-        if table is not None:
-            layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
-            slicer.app.layoutManager().setLayout(layout)
-            slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
-            slicer.app.applicationLogic().PropagateTableSelection()
-
-    def showPlaced(self, bone: Any, fromBehind: bool = False) -> None:
-        """Look at the implants through the bone.
-
-        :param fromBehind: as a spine surgeon does.
-        """
-        from MetalArtifactReductionLib.mrml.layout import go_to
-
-        implants = self.implants()
-        if not implants:
-            return
-        if bone is not None and bone.GetDisplayNode() is not None:
-            bone.GetDisplayNode().SetOpacity3D(0.4)
-        go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
-        view = slicer.app.layoutManager().threeDWidget(0).threeDView()
-        if fromBehind:
-            view.rotateToViewAxis(slicer.vtkMRMLCameraNode.Posterior)
-        view.resetFocalPoint()
-        view.resetCamera()
-
-    #
-    # Simulation
-    #
-
-    def voxelize(self, ct: Any, **progress: Any) -> tuple[str, ...]:
-        """The implants' metal fraction as a volume node; returns warnings."""
-        from SimulateImplantsLib.mrml import add_fraction
-
-        return add_fraction(slicer.mrmlScene, ct, **progress)[1]
-
-    def presetOfScanner(self, name: str) -> tuple[float, float | None]:
-        """Tube voltage and log10 of the photons of a ray (None without noise) of a preset."""
-        import math
-
-        self.ensureDependencies()
-        from MetalArtifactReductionLib.physics.acquisition import preset
-
-        parameters = preset(name)
-        photons = parameters.photons_per_ray
-        return parameters.kvp, None if photons is None else math.log10(photons)
-
-    def simulate(
-        self,
-        ct: Any,
-        model: str = "physics",
-        acquisition: str = "reference",
-        *,
-        seed: int = 0,
-        device: str = "auto",
-        progress: Any = None,
-        cancel: Any = None,
-        **changes: Any,
-    ) -> Any:
-        """Simulate the artifacts of the scene's implants in a CT; waits until it is done.
-
-        :param model: "physics", "trace-maximum" or "missing-trace".
-        :param acquisition: name of a preset.
-        :param changes: ``kvp``, ``photonsPerRay`` (None: no noise).
-        :returns: ``SimulatedNodes``: corrupted, ideal, reference, fraction, ...
-        """
-        self.ensureDependencies()
-        from MetalArtifactReductionLib.physics.acquisition import preset
-        from SimulateImplantsLib.mrml import simulate_node
-
-        names = {"photonsPerRay": "photons_per_ray"}
-        parameters = preset(
-            acquisition, **{names.get(name, name): value for name, value in changes.items()}
-        )
-        return simulate_node(
-            slicer.mrmlScene,
-            ct,
-            parameters,
-            model=model,
-            seed=seed,
-            device=device,
-            progress=progress,
-            cancel=cancel,
-        )
-
-    def resultSummary(self, nodes: Any) -> str:
-        """What a simulation did, as rich text."""
-        record = nodes.result.parameters
-        rows = [(_("Slices with implants"), str(len(record["slices"])))]
-        rows += [
-            (implant["material"], f"{implant['volume_mm3'] / 1000:.2f} cm³")
-            for implant in record["implants"]
-        ]
-        cells = "".join(f"<tr><td>{name}:&nbsp;</td><td>{value}</td></tr>" for name, value in rows)
-        warnings = "".join(f"<p>{warning}</p>" for warning in nodes.warnings)
-        return f"<table>{cells}</table>{warnings}"
-
-    def setDisplay(self, ct: Any, shown: str, window: str) -> None:
-        """Show the CT or the newest result of a role in the slice views, in one window."""
-        from MetalArtifactReductionLib.mrml import apply_window, results_of, show_in_slice_views
-
-        roles = ("corrupted", "ideal", "reference")
-        results = [node for role in roles for node in results_of(slicer.mrmlScene, ct, role)]
-        for node in [ct, *results]:
-            apply_window(node, window)
-        found = results_of(slicer.mrmlScene, ct, shown) if shown in roles else [ct]
-        if found:
-            show_in_slice_views(slicer.mrmlScene, found[-1])
-
-    #
-    # Slicer's views
-    #
-
     def _fromPreset(self, kind: str, preset: str) -> Any:
         from SimulateImplantsLib.implants import implant_from_dict
 
         return implant_from_dict({"kind": kind} | ({"preset": preset} if preset else {}))
-
-    def _viewCentre(self) -> Any:
-        """RAS of the middle of the red slice view."""
-        import numpy as np
-
-        red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
-        matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS()) if red else np.eye(4)
-        return matrix[:3, 3]
-
-    def _startPlacing(self, markups: Any, persistent: bool) -> None:
-        """Let the mouse place control points of a markups node."""
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        interaction = slicer.app.applicationLogic().GetInteractionNode()
-        selection.SetReferenceActivePlaceNodeClassName(markups.GetClassName())
-        selection.SetActivePlaceNodeID(markups.GetID())
-        interaction.SetPlaceModePersistence(1 if persistent else 0)
-        interaction.SetCurrentInteractionMode(interaction.Place)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+
+def wait_until(done: Callable[[], bool], longest_s: float = 300.0) -> None:
+    """Let Slicer go on until something is done."""
+    until = time.monotonic() + longest_s
+    while not done():
+        if time.monotonic() > until:
+            raise AssertionError(f"not done within {longest_s:.0f} s")
+        slicer.app.processEvents()
 
 
 def module() -> Any:
@@ -24,7 +35,12 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run every test."""
-        for test in (self.test_screws_and_rod, self.test_panel, self.test_bad_input):
+        for test in (
+            self.test_screws_and_rod,
+            self.test_panel,
+            self.test_bad_input,
+            self.test_sample_data,
+        ):
             self.setUp()
             test()
 
@@ -102,7 +118,16 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         self.assertIsNotNone(widget.ui.boneSelector.currentNode())
         widget.ui.measureButton.click()
         self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLTableNode")), 1)
+        self.assertIn("4", widget.ui.hintLabel.text)
         widget.ui.voxelizeButton.click()
+        self.assertIn("cm", widget.ui.resultLabel.text)
+        widget._parameterNode.model = module().Model.MISSING_TRACE
+        widget.ui.simulateButton.click()
+        self.assertTrue(widget.ui.cancelButton.enabled)
+        self.assertFalse(widget.ui.simulateButton.enabled)
+        wait_until(lambda: not widget.ui.cancelButton.enabled)
+        self.assertIn("Slices with implants", widget.ui.resultLabel.text)
+        widget.ui.implantsTable.selectRow(0)
         widget.ui.removeButton.click()
         self.assertEqual(widget.logic.implants(), [])
         self.assertEqual(widget.ui.implantsTable.rowCount, 0)
@@ -115,3 +140,10 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         widget.ui.inputSelector.setCurrentNode(empty)
         self.assertFalse(widget.ui.addButton.enabled)
         self.assertIn("no voxels", widget.ui.inputMessageLabel.text)
+
+    def test_sample_data(self) -> None:
+        """Both phantoms are offered by the Sample Data module."""
+        import SampleData
+
+        offered = SampleData.SampleDataLogic.sampleDataSourcesByCategory("SimulateImplants")
+        self.assertEqual(len(offered), 2)

@@ -19,6 +19,8 @@ def set_up_implants_table(table: Any) -> None:
     table.setHorizontalHeaderLabels(titles)
     table.horizontalHeader().setStretchLastSection(True)
     table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(22)
+    table.verticalHeader().setMinimumSectionSize(18)
 
 
 def fill_implants_table(

@@ -40,6 +40,7 @@ from .simulate import (
     voxelize_implants,
 )
 from .surfaces import show_handles, show_handles_of
+from .variants import variants_in_background
 from .views import PLANES, show_aligned, slice_to_ras
 
 __all__ = [
@@ -98,5 +99,6 @@ __all__ = [
     "split_vertebrae",
     "update_from_line",
     "update_line",
+    "variants_in_background",
     "voxelize_implants",
 ]

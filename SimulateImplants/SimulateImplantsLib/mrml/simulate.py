@@ -278,6 +278,9 @@ def add_simulation(
             )
         )
         mark_result(segmentation, "implants", ct_node, references=references)
+        # Outlines only: a filled one would cover the streaks, and the models show it in 3-D.
+        segmentation.GetDisplayNode().SetVisibility2DFill(False)
+        segmentation.GetDisplayNode().SetVisibility3D(False)
         mark_result(text, "parameters", ct_node)
         folder = place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
         if show:

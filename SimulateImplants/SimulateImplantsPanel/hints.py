@@ -1,0 +1,54 @@
+"""What a user who sees the panel for the first time does next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slicer.i18n import tr as _
+
+
+def next_step(
+    *,
+    ct: bool,
+    bone: Sequence[str],
+    spine: bool,
+    points: int,
+    implants: int,
+    measured: bool,
+    simulated: bool,
+) -> str:
+    """One sentence for the state of the scene.
+
+    :param ct: a usable CT is chosen. :param bone: names of the bone's segments.
+    :param spine: pedicle screws are to be proposed, not hips.
+    :param points: how many are clicked. :param implants: how many there are.
+    :param measured: their placement was measured. :param simulated: there are results.
+    """
+    if not ct:
+        return _(
+            "Load a CT without metal, for instance by dragging its files here, or take a phantom."
+        )
+    if implants:
+        if simulated:
+            return _(
+                "Compare the volumes under 5; the Metal Artifact Reduction module corrects them."
+            )
+        if not measured:
+            return _("Select implants in the table to edit them; Measure grades their placement.")
+        return _("Voxelise and simulate under 4.")
+    if not bone:
+        return _(
+            "Choose a segmentation of the bones or find them by threshold; or add implants by hand "
+            "under 3."
+        )
+    named = [name.lower() for name in bone]
+    words = ("vertebra", "t1", "l1", "l2", "l3", "l4", "l5", "s1") if spine else ("femur",)
+    if any(word in name for name in named for word in words):
+        return _("Propose implants under 3, or add single ones.")
+    if not points:
+        if spine:
+            return _("Place one point in the body of each vertebra (Place points, then Escape).")
+        return _("Place one point in each femoral head (Place points, then Escape).")
+    if spine:
+        return _("Part the vertebrae at the points, then propose implants under 3.")
+    return _("Propose implants under 3, or add single ones.")
