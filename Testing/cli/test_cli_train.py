@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from cli_support import assert_refused, run, snapshot, stored, write_image
+from cli_support import assert_refused, run, run_process, snapshot, stored, write_image
 from MetalArtifactReductionLib.volume import write_volume
 from support import REPOSITORY
 from training_support import small_ct
@@ -70,6 +71,23 @@ def test_train_resume_and_correct(tmp_path: Path, config: Path, capfd: Capture) 
     corrected = run(capfd, "correct", source, target, "--method", weights, "--quiet")
     assert corrected.code == 0, corrected
     assert np.any(stored(target)[2:4] != stored(source)[2:4])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes talk through gloo's Unix build")
+def test_two_processes_make_the_weights_of_one(tmp_path: Path, config: Path) -> None:
+    """Each takes half of the batch; their gradients are averaged."""
+    text = CONFIG.replace("batch_size = 1", "batch_size = 2").replace("steps = 4", "steps = 2")
+    config.write_text(text + "adversarial = 0.1\n", encoding="utf-8")
+    found = []
+    for devices in (1, 2):
+        folder = tmp_path / f"run{devices}"
+        options = ("--quiet", "--accelerator", "cpu", "--devices", devices)
+        done = run_process("train", config, "--data", tmp_path, "--output", folder, *options)
+        assert done.code == 0, done
+        assert done.out.count("2 steps in ") == 1
+        found.append(load_file(folder / "weights.safetensors"))
+    for name, tensor in found[0].items():
+        assert np.allclose(tensor.numpy(), found[1][name].numpy(), atol=1e-6), name
 
 
 def test_refusals_write_nothing(tmp_path: Path, config: Path, capfd: Capture) -> None:

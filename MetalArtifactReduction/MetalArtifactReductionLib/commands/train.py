@@ -77,6 +77,8 @@ def _train(options: argparse.Namespace) -> None:
             progress=progress,
             cancel=cancel,
         )
+    if not result.main:
+        return
     print(f"{result.step} steps in {result.seconds / 60:.1f} minutes: {options.output}")
     for name, value in result.figures.items():
         print(f"  {name} {value:.4g}")

@@ -34,6 +34,7 @@ class TrainingResult:
     :param seconds: of all of them.
     :param figures: of the last validation.
     :param curve: one row a logged step.
+    :param main: of several processes this is the one that validates and writes.
     """
 
     network: torch.nn.Module
@@ -41,6 +42,7 @@ class TrainingResult:
     seconds: float
     figures: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[Mapping[str, float]] = ()
+    main: bool = True
 
 
 def train(
@@ -138,6 +140,7 @@ class _Run:
             self.seconds,
             record.validation.figures,
             tuple(record.curve),
+            bool(self.fabric.is_global_zero),
         )
 
     @property
