@@ -145,6 +145,7 @@ class MetalArtifactReductionWidget(
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.ui.proposeButton.connect("clicked(bool)", lambda _on: self.onProposeButton())
         self.ui.editButton.connect("toggled(bool)", self.onEditButton)
         self.ui.partsTable.connect("itemSelectionChanged()", self.onPartSelected)
@@ -214,6 +215,12 @@ class MetalArtifactReductionWidget(
         for label in ("resultLabel", "metalMessageLabel", "statusLabel", "exportLabel"):
             getattr(self.ui, label).text = ""
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        """A scene was loaded under the open panel: the wrapper still holds the old values."""
+        if self.parent.isEntered:
+            self.setParameterNode(None)
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
