@@ -31,6 +31,11 @@ FEWEST_VIEWS = 544
 """Also for small matrices: the filled trace has sharper ends than the image it came from, and
 fewer views show them as fine radial lines at the skin."""
 
+LARGEST_METAL_SHARE = 0.3
+"""Of the body in the slices that hold metal; both hips of a thin patient hold less than a tenth."""
+
+_TISSUE_ABOVE_HU = -500.0
+
 PREPARATION = 0.9
 """Share of the progress of a method that first learns from the volume."""
 
@@ -229,6 +234,15 @@ def _check(
         )
     if not np.isfinite(metal_fraction).all():
         raise InputError("the metal mask holds NaN or infinite values; give fractions 0..1")
+    marked = metal_fraction > 0
+    slices = marked.any(axis=(1, 2))
+    tissue = int(np.count_nonzero(volume.hu[slices] > _TISSUE_ABOVE_HU))
+    share = np.count_nonzero(marked) / max(tissue, 1)
+    if share > LARGEST_METAL_SHARE:
+        raise InputError(
+            f"the metal mask covers {min(share, 1.0):.0%} of the body in its slices, metal never "
+            "does: mark the metal only (is the mask inverted, or of the bones?)"
+        )
 
 
 def _in_batches(

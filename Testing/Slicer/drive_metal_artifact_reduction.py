@@ -1,6 +1,6 @@
 """Drive the panel MetalArtifactReduction through its whole workflow, with a picture of each step.
 
-    Slicer --additional-module-paths MetalArtifactReduction SimulateImplants \\
+    Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_metal_artifact_reduction.py \\
         [--input CT.nii.gz] [--output FOLDER] [--method nmar|li|...]
 
@@ -15,7 +15,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -122,6 +124,8 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     widget.onShowButton()
     driver.picture("scene-loaded", "resultCollapsibleButton")
 
+    bad_input(driver, widget._parameterNode.inputVolume)
+
     # Several in the queue; one is cancelled, the scene is closed under the rest.
     for _ in range(3):
         ui.applyButton.click()
@@ -145,6 +149,58 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
+
+
+def bad_input(driver: Driver, volume: Any) -> None:
+    """What cannot be corrected is said in words, and nothing is added."""
+    ui, widget = driver.ui, driver.widget
+    good = widget._parameterNode.metalSegmentation
+
+    def refused(name: str, metal: Any, words: str) -> None:
+        ui.metalSelector.setCurrentNode(metal)
+        jobs = len(widget.logic.jobHandles())
+        ui.applyButton.click()
+        for handle in widget.logic.jobHandles()[jobs:]:
+            driver.wait(lambda handle=handle: handle.ended)
+            check(not handle.done, f"{name}: was corrected")
+        check(words in ui.statusLabel.text, f"{name}: {ui.statusLabel.text!r}")
+        print(f"{name}: {ui.statusLabel.text}", flush=True)
+        driver.picture(name, "runCollapsibleButton")
+        slicer.mrmlScene.RemoveNode(metal)
+
+    refused("empty-metal", widget.logic.newSegmentation(volume), "empty")
+    refused("metal-everywhere", segmentation(volume, -400.0), "body")
+    elsewhere = segmentation(volume, 1500.0)
+    away = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Away")
+    matrix = np.eye(4)
+    matrix[0, 3] = 5000.0
+    away.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    elsewhere.SetAndObserveTransformNodeID(away.GetID())
+    elsewhere.HardenTransform()
+    refused("metal-elsewhere", elsewhere, "volume")
+
+    array = slicer.util.arrayFromVolume(volume)
+    for name, one in {
+        "single-slice": slicer.util.addVolumeFromArray(array[5:6].copy(), name="One slice"),
+        "no-air": slicer.util.addVolumeFromArray(np.full((4, 64, 64), 40, np.int16), name="Flat"),
+    }.items():
+        ui.inputSelector.setCurrentNode(one)
+        said = f"{ui.inputMessageLabel.text} {ui.inputNoteLabel.text}".strip()
+        print(f"{name}: {said!r}", flush=True)
+        driver.picture(name, "inputCollapsibleButton")
+        slicer.mrmlScene.RemoveNode(one)
+    ui.inputSelector.setCurrentNode(volume)
+    ui.metalSelector.setCurrentNode(good)
+
+
+def segmentation(volume: Any, threshold_hu: float) -> Any:
+    """What is brighter, as a user's own segmentation."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    mask = (slicer.util.arrayFromVolume(volume) > threshold_hu).astype(np.uint8)
+    name = node.GetSegmentation().AddEmptySegment("", "Drawn")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, name, volume)
+    return node
 
 
 def processes() -> list[str]:

@@ -329,6 +329,7 @@ def test_bad_input_is_refused_in_one_line(scan: SimulationResult) -> None:
         (dict(metal_fraction=metal[:2]), InputError, "volume's own grid"),
         (dict(metal_fraction=metal * 0), InputError, "mask is empty"),
         (dict(metal_fraction=metal + np.inf), InputError, "NaN or infinite"),
+        (dict(metal_fraction=volume.hu > -300), InputError, "of the body in its slices"),
         (dict(parameters=CorrectionParameters("magic")), InputError, "choose one of replace"),
         (dict(method_options={"magic": 1}), InputError, "cannot be made with"),
     ]
