@@ -32,9 +32,7 @@ def on_dask(scheduler: str, *, timeout_s: float = 15.0) -> Executor:
     :raises InputError: Dask is not installed here.
     """
     if importlib.util.find_spec("distributed") is None:
-        raise InputError(
-            "Dask is not installed: run `pip install 'metal-artifact-reduction[cluster]'`"
-        )
+        raise InputError("Dask is not installed here: run `pip install distributed`")
 
     def execute(
         work: Callable[[Case], CaseRecord],

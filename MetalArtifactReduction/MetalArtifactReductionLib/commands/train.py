@@ -62,8 +62,8 @@ def _train(options: argparse.Namespace) -> None:
     for package in ("lightning_fabric", "matplotlib"):
         if find_spec(package) is None:
             raise InputError(
-                f"training needs the package {package}; install it with: "
-                "pip install 'metal-artifact-reduction[train]'"
+                f"training needs the package {package}: run `pip install "
+                f"{package.replace('_', '-')}`"
             )
     from ..training.trainer import train
 
