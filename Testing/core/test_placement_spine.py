@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,38 @@ def test_proposed_screws_keep_inside_the_bone(case: tuple[Phantom, SpineProposal
             assert grade.grade == "A", (screw.level, side, grade)
             assert grade.share_in_bone > 0.95
             assert 60 < grade.min_hu <= grade.mean_hu < 700
+
+
+@pytest.mark.parametrize(
+    ("seed", "spacing", "shape", "options"),
+    [
+        (11, (1.5, 1.2, 1.2), (150, 150, 150), {}),
+        (13, (1.6, 1.4, 1.4), (180, 160, 160), CASES["patient turned, oblique volume"][3]),
+    ],
+)
+def test_sacral_screws_run_from_the_facets_towards_the_promontory(
+    seed: int, spacing: tuple[float, ...], shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    phantom = lumbar_spine_phantom(seed, spacing, shape, **options)
+    proposal = propose_screws(phantom.labels, phantom.volume, levels=["L5", "S1"])
+    truth = next(v for v in phantom.truth.vertebrae if v.level == "S1")
+    vertebra = proposal["S1"]
+    assert set(vertebra.trajectories) == {"left", "right"}
+    for side, screw in vertebra.trajectories.items():
+        assert screw.fits, screw.warnings
+        outwards = truth.left if side == "left" else -truth.left
+        assert np.linalg.norm(screw.entry_ras - phantom.truth.sacral_facets_ras[side]) < 14.0
+        tip = screw.target_ras - truth.centre_ras
+        assert 0.0 < tip @ outwards < 0.5 * truth.body_width_mm, "crosses the midline or misses"
+        assert abs(tip @ truth.superior) < 0.5 * truth.body_height_mm
+        assert 2.0 < tip @ truth.anterior < 0.5 * truth.body_depth_mm
+        # Beside the canal, which is 27 mm wide and 17 mm deep here, not through it.
+        along = np.linspace(screw.entry_ras, screw.target_ras, 60) - truth.canal_ras
+        level = np.abs(along @ truth.anterior) < 8.5
+        assert (along[level] @ outwards).min() > 13.7 + 0.5 * screw.diameter_mm
+        grade = vertebra.grade(side, screw.entry_ras, screw.target_ras, screw.diameter_mm)
+        assert grade.grade == "A"
+        assert grade.share_in_bone > 0.93
 
 
 def test_frames_from_the_mask_alone(case: tuple[Phantom, SpineProposal]) -> None:

@@ -240,7 +240,27 @@ def _spine_truth(spine: Spine) -> PhantomTruth:
                 body_height_mm=2 * shape.half_height,
             )
         )
-    return PhantomTruth(tuple(pedicles), tuple(vertebrae), (), spine.canal_points())
+    sacrum, pose = spine.sacrum, spine.sacrum_pose
+    vertebrae.append(
+        VertebraTruth(
+            level="S1",
+            centre_ras=pose.origin,
+            left=-pose.axes[:, 0],
+            anterior=pose.axes[:, 1],
+            superior=pose.axes[:, 2],
+            canal_ras=pose.to_patient(np.array([0.0, -24.0, 0.0])),
+            body_depth_mm=2 * sacrum.half_depth,
+            body_width_mm=2 * sacrum.half_width,
+            body_height_mm=2 * sacrum.half_height,
+        )
+    )
+    facets = {
+        side: pose.to_patient(np.array([sign * sacrum.joint_x, -31.0, 2.0]))
+        for side, sign in SIDES.items()
+    }
+    return PhantomTruth(
+        tuple(pedicles), tuple(vertebrae), (), spine.canal_points(), sacral_facets_ras=facets
+    )
 
 
 def lumbar_spine_phantom(

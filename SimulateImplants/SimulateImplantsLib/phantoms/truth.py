@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,6 +75,9 @@ class PhantomTruth:
     hips: tuple[HipTruth, ...] = ()
     canal_axis_ras: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     """Points (n, 3) along the middle of the vertebral canal, from bottom to top."""
+    sacral_facets_ras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Feet of S1's superior articular processes by side, beside which its screws enter. S1 has no
+    isthmus, hence no pedicle axis."""
 
     def transformed(self, rotation: np.ndarray, shift: np.ndarray) -> PhantomTruth:
         """The same after ``p -> rotation p + shift`` (points) and ``rotation v`` (directions)."""
@@ -117,6 +121,7 @@ class PhantomTruth:
                 for t in self.hips
             ),
             canal_axis_ras=self.canal_axis_ras @ rotation.T + shift,
+            sacral_facets_ras={k: point(v) for k, v in self.sacral_facets_ras.items()},
         )
 
 

@@ -27,6 +27,7 @@ _FORWARD_GAIN = 0.04
 """Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
 deeper in the body."""
 _PEDICLE_MM, _AHEAD_MM = 5.0, 22.0
+_BESIDE_CANAL_MM, _SACRAL_CONVERGENCE = 11.0, float(np.tan(np.deg2rad(27.0)))
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,39 @@ def _centroid_line(
     return mean, line
 
 
+def _sacral_axis(
+    field: BoneField, frame: VertebraFrame, side: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The axis of an S1 screw: from beside the facet's foot towards the promontory.
+
+    S1 has no isthmus; the ala offers room without end, far from where a rod could reach it. The
+    screw therefore passes the canal within :data:`_BESIDE_CANAL_MM` of its wall.
+
+    :return: point beside the canal and unit direction (RAS).
+    :raises InputError: no bone beside the canal.
+    """
+    sign = -1.0 if side == "left" else 1.0
+    canal = frame.local(frame.canal)
+    reach = np.arange(0.0, 40.0, 0.4)
+    row = np.tile(canal, (len(reach), 1))
+    row[:, 0] += sign * reach
+    bone = np.flatnonzero(field.at(frame.ras(row)) > 0)
+    if len(bone) == 0:
+        raise InputError(f"{frame.level} {side}: no bone beside the canal")
+    wall = float(canal[0] + sign * reach[bone[0]])
+    s = np.arange(-_PEDICLE_MM, _AHEAD_MM + 0.1, 1.0)
+    aside = wall + sign * np.arange(5.0, _BESIDE_CANAL_MM + 0.1, 1.0)
+    heights = canal[2] + np.arange(-4.0, 14.1, 1.5)
+    turns = np.tan(np.deg2rad(np.arange(15.0, 36.0, 5.0)))
+    tilts = np.tan(np.deg2rad(np.arange(-15.0, 21.0, 5.0)))
+    x, z, c, g = (m.ravel() for m in np.meshgrid(aside, heights, turns, tilts, indexing="ij"))
+    through = frame.ras(np.stack([x, np.full_like(x, canal[1]), z], axis=1))
+    directions = _direction(frame, c, g, sign)
+    score = _clearance(_path_depths(field, through, directions, s), s) - 0.6 * g * g
+    best = int(np.argmax(score - _ANGLE_COST * 2 * (c - _SACRAL_CONVERGENCE) ** 2))
+    return through[best], directions[best]
+
+
 def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.ndarray, np.ndarray]:
     """The axis of largest clearance through a pedicle.
 
@@ -232,6 +266,8 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
     :return: point at the isthmus and unit direction (RAS).
     :raises InputError: no pedicle on that side.
     """
+    if frame.level == "S1":
+        return _sacral_axis(field, frame, side)
     sign = -1.0 if side == "left" else 1.0
     isthmus = _isthmus(field, frame, side)
     if isthmus is None:
@@ -386,6 +422,11 @@ def trajectory_along(
     in_body = s > back + _PEDICLE_MM
     tight = s[in_body & (depths < 0.5 * diameter)]
     room = min(back + front, float(tight[0]) + 5.0) if len(tight) else back + front
+    # Screws of both sides must not meet at the midline.
+    aside = frame.local(entry + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
+    beyond = s[aside < 0.5 * diameter]
+    if len(beyond):
+        room = min(room, float(beyond[0]) + sizes.tip_margin_mm)
     length = sizes.length(room)
     if length is None:
         length, fits = min(sizes.lengths_mm), False

@@ -194,7 +194,11 @@ def vertebra_frame(
     iso = box.to_ras(np.argwhere(inside))
     guess = canal_direction if canal_direction is not None else superior_hint
     try:
-        direction, hole = find_canal(iso, None if guess is None else np.asarray(guess, float))
+        try:
+            direction, hole = find_canal(iso, None if guess is None else np.asarray(guess, float))
+        except InputError:
+            # Between L5 and S1 the spine turns so much that the neighbour says little.
+            direction, hole = find_canal(iso)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
