@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .child_process import kill_tree
 from .errors import OutputError
-from .task import CANCEL, NO_MEMORY, ExitCode
+from .task import CANCEL, NO_MEMORY, ExitCode, disk_full
 
 _CLOSING_GRACE_S = 1.0
 _LOG_TAIL = 200_000
@@ -84,9 +84,7 @@ def reason_of(code: int, folder: Path) -> str:
     if code == ExitCode.NO_MEMORY:
         return NO_MEMORY
     if code == ExitCode.DISK_FULL:
-        return (
-            f"{folder.parent}: the disk with temporary files is full; free space or choose another"
-        )
+        return disk_full(folder)
     if code == -9:
         return f"its process was killed (signal 9), as systems do when memory runs out: {NO_MEMORY}"
     if code < 0:

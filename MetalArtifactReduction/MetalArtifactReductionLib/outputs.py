@@ -68,13 +68,8 @@ def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iter
             file.replace(path.parent / file.name)
     except OutputError:
         raise
-    except PermissionError:
-        raise OutputError(f"{path}: no permission to write there; choose another folder") from None
     except OSError as error:
-        raise OutputError(
-            f"{path}: could not be written ({error.strerror or error});"
-            " free space or choose another disk"
-        ) from None
+        raise _not_written(path, error) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -148,16 +143,20 @@ def new_folder(path: Path, prefix: str = ".mar-") -> Iterator[Path]:
         if hidden is not None:
             text = text.replace(str(hidden / target.name), str(path))
         raise OutputError(text) from None
-    except PermissionError:
-        raise OutputError(f"{path}: no permission to write there; choose another folder") from None
     except OSError as error:
-        raise OutputError(
-            f"{path}: could not be written ({error.strerror or error});"
-            " free space or choose another disk"
-        ) from None
+        raise _not_written(path, error) from None
     finally:
         if hidden is not None:
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, PermissionError):
+        return OutputError(f"{path}: no permission to write there; choose another folder")
+    return OutputError(
+        f"{path}: could not be written ({error.strerror or error}); free space or choose another "
+        "disk"
+    )
 
 
 def _same_file(first: Path, second: Path) -> bool:

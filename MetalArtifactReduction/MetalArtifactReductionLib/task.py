@@ -76,3 +76,11 @@ def array_file(folder: Path, kind: str, name: str) -> Path:
     if not name.isidentifier():
         raise ValueError(f"array name {name!r} is not a plain word")
     return folder / kind / f"{name}.npy"
+
+
+def disk_full(folder: Path) -> str:
+    """The line for the user where a job's folder has no room left."""
+    return (
+        f"{folder.parent}: the disk with temporary files is full; free space, or set the "
+        "environment variable TMPDIR (on Windows TEMP) to a folder on another disk"
+    )

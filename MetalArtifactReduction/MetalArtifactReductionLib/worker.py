@@ -36,6 +36,7 @@ from .task import (
     TaskRequest,
     TaskResult,
     array_file,
+    disk_full,
 )
 
 _WATCH_S = 0.2
@@ -82,14 +83,6 @@ def _run(request: Mapping[str, Any], folder: Path, events: _Events, watch: _Watc
     except Exception as error:
         traceback.print_exc()
         return events.end(ExitCode.FAULT, error, "JobFailed")
-
-
-def disk_full(folder: Path) -> str:
-    """The line for the user where a job's folder has no room left."""
-    return (
-        f"{folder.parent}: the disk with temporary files is full; free space, or set the "
-        "environment variable TMPDIR (on Windows TEMP) to a folder on another disk"
-    )
 
 
 def _call(request: Mapping[str, Any], folder: Path, events: _Events, watch: _Watch) -> TaskResult:
