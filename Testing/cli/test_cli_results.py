@@ -59,7 +59,7 @@ def test_help_lists_every_command(capfd: Capture) -> None:
     commands = subcommands()
     assert {"info", "segment", "correct", "evaluate"} <= commands.keys()
     for name in commands:
-        assert re.search(rf"^ +{name} ", outcome.out, re.MULTILINE)
+        assert re.search(rf"^ +{name}( |$)", outcome.out, re.MULTILINE)
 
 
 def test_help_of_every_command_explains_every_option(capfd: Capture) -> None:
