@@ -188,6 +188,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
         self.logic = SimulateImplantsLogic()
         tables.set_up_implants_table(self.ui.implantsTable)
         self.ui.parametersTable.setHorizontalHeaderLabels([_("Parameter"), _("Value")])
+        self.ui.parametersTable.verticalHeader().setDefaultSectionSize(22)
         # While a screw is dragged its row changes many times a second.
         self._tableTimer = qt.QTimer()
         self._tableTimer.setSingleShot(True)
@@ -196,6 +197,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         for button, work in (
             ("spinePhantomButton", lambda: self._addSample("spine")),
             ("pelvisPhantomButton", lambda: self._addSample("pelvis")),
@@ -274,6 +276,12 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
         for label in ("boneMessageLabel", "implantsMessageLabel", "resultLabel", "statusLabel"):
             getattr(self.ui, label).text = ""
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        """A scene was loaded under the open panel: the wrapper still holds the old values."""
+        if self.parent.isEntered:
+            self.setParameterNode(None)
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
@@ -444,7 +452,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
 
     def onParameterEdited(self, row: int, column: int) -> None:
         """A value was typed into the table of parameters."""
-        name = self.ui.parametersTable.item(row, 0).text()
+        name = self.ui.parametersTable.item(row, 0).data(qt.Qt.UserRole)
         text = self.ui.parametersTable.item(row, 1).text()
         chosen = self._selected()
         if column == 1 and len(chosen) == 1:

@@ -153,6 +153,7 @@ class PanelJobs:
     def _simulated(self, nodes: Any) -> None:
         self.ui.resultLabel.text = self.logic.resultSummary(nodes)
         if self._parameterNode:
+            self.logic.hideQuality()
             self.logic.outlineOnly(self._parameterNode.boneSegmentation)
             self._parameterNode.shown = Shown.CORRUPTED
             self.onDisplayChanged()

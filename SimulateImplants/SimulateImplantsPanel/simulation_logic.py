@@ -61,7 +61,11 @@ class SimulationLogic:
         from SimulateImplantsLib.mrml import add_fraction
 
         node, warnings = add_fraction(slicer.mrmlScene, ct, **progress)
-        show_in_slice_views(slicer.mrmlScene, ct, node, foreground_opacity=0.6)
+        display = node.GetDisplayNode()
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
+        display.SetThreshold(0.02, 2.0)  # where there is no metal the CT stays as it is
+        display.ApplyThresholdOn()
+        show_in_slice_views(slicer.mrmlScene, ct, node, foreground_opacity=0.8)
         spacing = node.GetSpacing()
         voxel = spacing[0] * spacing[1] * spacing[2]
         fraction = slicer.util.arrayFromVolume(node)

@@ -118,7 +118,8 @@ def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -
         }
     table.setRowCount(len(values))
     for index, (name, value) in enumerate(values.items()):
-        title = qt.QTableWidgetItem(name)
+        title = qt.QTableWidgetItem(parameter_title(name))
+        title.setData(qt.Qt.UserRole, name)
         title.setFlags(_READ_ONLY)
         cell = qt.QTableWidgetItem(f"{value:g}" if isinstance(value, float) else str(value))
         if name in ranges:
@@ -128,7 +129,16 @@ def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -
             cell.setToolTip(hint)
         table.setItem(index, 0, title)
         table.setItem(index, 1, cell)
+    table.resizeColumnToContents(0)
     table.blockSignals(blocked)
+
+
+def parameter_title(name: str) -> str:
+    """As people read it: "head angle (deg)" of "head_angle_deg"."""
+    for unit in ("mm", "deg"):
+        if name.endswith(f"_{unit}"):
+            name = f"{name.removesuffix(f'_{unit}')} ({unit})"
+    return name.replace("_", " ")
 
 
 def edited_value(text: str, now: Any) -> Any:

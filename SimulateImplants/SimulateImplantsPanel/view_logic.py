@@ -41,6 +41,12 @@ class ViewLogic:
             slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
             slicer.app.applicationLogic().PropagateTableSelection()
 
+    def hideQuality(self) -> None:
+        """Give the room of the table back to the views."""
+        layout = slicer.vtkMRMLLayoutNode
+        if slicer.app.layoutManager().layout == layout.SlicerLayoutFourUpTableView:
+            slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
+
     def showPlaced(self, bone: Any, fromBehind: bool = False) -> None:
         """Look at the implants through the bone.
 
@@ -56,9 +62,10 @@ class ViewLogic:
         go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
         view = slicer.app.layoutManager().threeDWidget(0).threeDView()
         if fromBehind:
-            view.rotateToViewAxis(slicer.vtkMRMLCameraNode.Posterior)
+            view.rotateToViewAxis(2)  # posterior; the view counts its axes L R P A I S
         view.resetFocalPoint()
         view.resetCamera()
+        view.cameraNode().GetCamera().Dolly(1.6)  # the axis labels need no room
 
     def setDisplay(self, ct: Any, shown: str, window: str) -> None:
         """Show the CT or the newest result of a role in the slice views, in one window."""

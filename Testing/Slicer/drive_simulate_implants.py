@@ -190,8 +190,6 @@ def drive_phantom(driver: Driver) -> None:
         check(slicer.util.saveScene(scene), "the scene cannot be saved")
         slicer.mrmlScene.Clear()
         slicer.util.loadScene(scene)
-    slicer.util.selectModule("Data")
-    slicer.util.selectModule("SimulateImplants")
     check([row[0] for row in rows_of(ui.implantsTable)] == names, "the implants did not come back")
     check(widget._parameterNode.levels == "L3 L4 L5", "the choices did not come back")
     ui.implantsTable.selectRow(0)

@@ -111,10 +111,11 @@ def quality_table(scene: Any, rows: list[QualityRow], *, into: Any = None) -> An
 
     table = vtk.vtkTable()
     for title, kind, value in _COLUMNS:
-        column = vtk.vtkStringArray() if kind == _TEXT else vtk.vtkDoubleArray()
+        # Numbers as text, too: what was not measured is blank then, and not "nan".
+        column = vtk.vtkStringArray()
         column.SetName(title)
         for row in rows:
-            column.InsertNextValue(value(row) if kind == _TEXT else round(float(value(row)), 1))
+            column.InsertNextValue(value(row) if kind == _TEXT else _number(float(value(row))))
         table.AddColumn(column)
     node = into
     if node is None:
@@ -128,6 +129,10 @@ def quality_table(scene: Any, rows: list[QualityRow], *, into: Any = None) -> An
     for index, row in enumerate(rows):
         node.SetNthNodeReferenceID(PREFIX + "row", index, row.implant.model.GetID())
     return node
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"
 
 
 def size_text(one: SceneImplant) -> str:

@@ -62,6 +62,10 @@ def show_surface(model: Any, implant: Implant) -> None:
     display.SetScalarVisibility(several)
 
 
+_HANDLES_PERCENT = 8.0
+"""Size of the handles in a view; Slicer's own 15 cover a vertebra."""
+
+
 def set_up_display(model: Any, transform: Any) -> None:
     """Metallic surface, outline in the slice views, handles for moving and turning."""
     model.CreateDefaultDisplayNodes()
@@ -81,6 +85,7 @@ def set_up_display(model: Any, transform: Any) -> None:
         handles.SetEditorScalingSliceEnabled(False)
         handles.SetEditorTranslationSliceEnabled(True)
         handles.SetEditorRotationSliceEnabled(True)
+        handles.SetInteractionScalePercent(_HANDLES_PERCENT)
 
 
 def show_handles(one: SceneImplant, visible: bool) -> None:
