@@ -121,6 +121,8 @@ class MetalArtifactReductionWidget(
         self._parameterNodeGuiTag = None
         self._editor = None
         self._proposal = None
+        self._fitTimer = None
+        self._chosen: Any = None
         self._parts: tuple[Any, ...] = ()
         self._partsOf: Any = None
         self._flicker = None
@@ -140,8 +142,8 @@ class MetalArtifactReductionWidget(
         self.logic.onPoll = self._onPoll
         self._editor = MetalEditor(self.ui.editorFrame.layout())
         tables.set_titles(self.ui)
+        self._setUpTexts()
         self._setUpResults()
-        self.fitWidth()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -169,7 +171,8 @@ class MetalArtifactReductionWidget(
         """Nothing may be cut off: the panel is at least as wide as what it holds."""
         area = self.ui.scrollArea
         contents = self.ui.scrollAreaContents.minimumSizeHint.width()
-        area.setMinimumWidth(contents + area.verticalScrollBar().sizeHint.width())
+        area.setMinimumWidth(contents + area.verticalScrollBar().sizeHint.width() + 2)
+        self._fitTimer.start()
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
@@ -179,6 +182,7 @@ class MetalArtifactReductionWidget(
     def _onQuit(self) -> None:
         """No process, no file and no editor may outlive the panel."""
         self._putAway()
+        self._fitTimer.stop()
         if self.logic is not None:
             self.logic.close()
         self.removeObservers()
@@ -200,6 +204,7 @@ class MetalArtifactReductionWidget(
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        self.fitWidth()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""
@@ -212,8 +217,8 @@ class MetalArtifactReductionWidget(
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
-        for label in ("resultLabel", "metalMessageLabel", "statusLabel", "exportLabel"):
-            getattr(self.ui, label).text = ""
+        for name in ("resultLabel", "metalMessageLabel", "statusLabel", "exportLabel"):
+            self._say(getattr(self.ui, name), "")
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -253,6 +258,14 @@ class MetalArtifactReductionWidget(
         if self.logic is None:
             return
         parameters = self._parameterNode
+        chosen = parameters and (
+            parameters.inputVolume,
+            parameters.metalSegmentation,
+            parameters.method,
+        )
+        if chosen != self._chosen and self.logic.jobs.idle:
+            self._say(self.ui.statusLabel, "")  # it was about another choice
+        self._chosen = chosen
         problem = self._showInput().problem
         ready = bool(parameters) and not problem
         self._showParts()

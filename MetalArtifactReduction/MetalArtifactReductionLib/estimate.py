@@ -31,10 +31,12 @@ class Speed:
 
     :param setup_s: seconds before the first slice: process, libraries, projector, weights.
     :param slice_s: seconds for each slice with metal.
+    :param device: what it was measured on: "cpu", "cuda" or "mps".
     """
 
     setup_s: float
     slice_s: float
+    device: str = ""
 
     def seconds(self, slices: int) -> float:
         """For a volume with so many slices that hold metal."""
@@ -50,10 +52,15 @@ class Estimator:
     def __init__(self, queue: JobQueue, on_known: Callable[[], None] | None = None) -> None:
         self._queue, self._on_known = queue, on_known
         self._known: dict[tuple[str, str, int, int], Speed | None] = {}
+        self._devices: dict[str, str] = {}
 
     def measurable(self, method: str) -> bool:
         """Whether a few slices tell how long the method takes."""
         return method not in UNMEASURED
+
+    def device(self, device: str) -> str:
+        """What "auto" comes to on this machine; "" until a measurement has told."""
+        return self._devices.get(device, "")
 
     def seconds(
         self,
@@ -84,7 +91,8 @@ class Estimator:
                     # What the process took beside the correction it takes for every volume.
                     around_s = job.seconds - job.values["total_s"]
                     setup_s = around_s + job.values["setup_s"]
-                    self._known[key] = Speed(setup_s, job.values["slice_s"])
+                    self._known[key] = Speed(setup_s, job.values["slice_s"], job.values["device"])
+                    self._devices[device] = job.values["device"]
                     if self._on_known is not None:
                         self._on_known()
 
@@ -109,6 +117,7 @@ def measure_task(request: TaskRequest) -> TaskResult:
     values = {
         "setup_s": speed.setup_s,
         "slice_s": speed.slice_s,
+        "device": speed.device,
         "total_s": time.monotonic() - began,
     }
     return TaskResult(values)
@@ -135,20 +144,21 @@ def measure(
         times.append(clock())
 
     began = clock()
+    found = str(as_device(device))
     volume, metal = _phantom(shape)
     correct_volume(
         volume,
         metal,
         method,
         method_options=method_options,
-        device=str(as_device(device)),
+        device=found,
         batch_slices=SLICES_AT_ONCE,
         progress=progress,
     )
     # Reports: looking for metal, first batch, second batch, end.
     first, second = times[1], times[2]
     slice_s = (second - first) / SLICES_AT_ONCE
-    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s)
+    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, found)
 
 
 def _phantom(shape: tuple[int, int]) -> tuple[CTVolume, np.ndarray]:

@@ -285,6 +285,10 @@ class MetalArtifactReductionLogicBase(ResultsLogic, ScriptedLoadableModuleLogic)
             self._started()
         return None if seconds is None else float(seconds)
 
+    def deviceFound(self, device: str) -> str:
+        """What "auto" comes to on this machine: "cpu", "cuda", "mps"; "" while that is unknown."""
+        return str(self._estimator.device(device)) if self._estimator is not None else ""
+
     def estimating(self) -> bool:
         """Whether this machine is being measured."""
         return any(not job.ended for job in self._estimates)

@@ -25,6 +25,8 @@ class PanelMetal:
     _parts: tuple[Any, ...]
     _partsOf: Any
     _said: Any
+    _say: Any
+    _sayHowItEnded: Any
     _update: Any
     fitWidth: Any
 
@@ -32,10 +34,8 @@ class PanelMetal:
         """Problem and notes beside the selector; returns what was found."""
         volume = self._parameterNode.inputVolume if self._parameterNode else None
         check = self.logic.checkInput(volume)
-        self.ui.inputMessageLabel.text = check.problem if volume else ""
-        self.ui.inputNoteLabel.text = "\n".join(check.notes)
-        for label in (self.ui.inputMessageLabel, self.ui.inputNoteLabel):
-            label.visible = bool(label.text)
+        self._say(self.ui.inputMessageLabel, check.problem if volume else "")
+        self._say(self.ui.inputNoteLabel, "\n".join(check.notes))
         return check
 
     def onProposeButton(self) -> None:
@@ -53,13 +53,14 @@ class PanelMetal:
                 parameters.metalMethod.value,
                 onEnd=self._onProposed,
             )
-            self.ui.metalMessageLabel.text = _("Looking for metal...")
+            self._say(self.ui.metalMessageLabel, _("Looking for metal..."))
         self._update()
 
     def _onProposed(self, handle: Any) -> None:
         self._proposal = None
+        self._sayHowItEnded(handle)
         if not handle.done:
-            self.ui.metalMessageLabel.text = handle.error
+            self._say(self.ui.metalMessageLabel, handle.error)
             return
         node, found = handle.nodes
         parameters = self.logic.getParameterNode()
@@ -70,10 +71,11 @@ class PanelMetal:
         self._partsOf = None
         self._showParts()
         left_out = [part.remark for part in found.components if not part.kept]
-        message = _("Metal above {threshold:.0f} HU.").format(threshold=found.threshold_hu)
+        message = self.ui.metalMessageLabel.text  # how many parts
+        message += " " + _("Metal above {threshold:.0f} HU.").format(threshold=found.threshold_hu)
         if left_out:
             message += " " + _("Left out: {remarks}.").format(remarks=_counted(left_out))
-        self.ui.metalMessageLabel.text = message
+        self._say(self.ui.metalMessageLabel, message)
         self.logic.goToMetal(node, parameters.inputVolume)
 
     def _showParts(self) -> None:
@@ -87,15 +89,19 @@ class PanelMetal:
         if key == self._partsOf and key is not None:
             return
         self._partsOf, self._parts = key, ()
+        self._say(self.ui.metalMessageLabel, "")
         if key is not None and not self.logic.inputProblem(volume):
             with self._said(self.ui.metalMessageLabel):
                 self._parts = self.logic.metalParts(metal, volume)
                 total = sum(part.volume_mm3 for part in self._parts) / 1000
-                one = len(self._parts) == 1
-                text = _("1 part, {total:.1f} cm³.") if one else _("{count} parts, {total:.1f} cm³.")
-                self.ui.metalMessageLabel.text = text.format(count=len(self._parts), total=total)
-        elif key is None:
-            self.ui.metalMessageLabel.text = ""
+                count = len(self._parts)
+                text = (
+                    _("1 part, {total:.1f} cm³.")
+                    if count == 1
+                    else _("{count} parts, {total:.1f} cm³.")
+                )
+                text = text.format(count=count, total=total)
+                self._say(self.ui.metalMessageLabel, text)
         tables.fill(self.ui.partsTable, tables.part_rows(self._parts))
         self.ui.partsTable.visible = bool(self._parts)
 
@@ -144,30 +150,35 @@ class PanelMetal:
         problem = self.logic.methodProblem(
             method.value, parameters.weightsFile if parameters else ""
         )
-        self.ui.methodLabel.text = method.explanation() + (f"\n{problem}" if problem else "")
+        text = method.explanation()
+        if problem:
+            text += "\n" + _("Not available: {problem}.").format(problem=problem.rstrip("."))
+        self._say(self.ui.methodLabel, text)
         for names, shown in (
             ("weightsLineEditLabel weightsLineEdit weightsButton", method is Method.FILE),
             (
-                "slicesAboveSpinBoxLabel slicesAboveSpinBox slicesBelowSpinBox slicesLabel",
+                "slicesAboveSpinBoxLabel slicesAboveSpinBox slicesBelowSpinBox",
                 method is Method.PATIENT,
             ),
         ):
             for name in names.split():
                 getattr(self.ui, name).visible = shown
+        slices = ""
         if ready and method is Method.PATIENT:
-            self.ui.slicesLabel.text = self.logic.trainingSlices(
+            slices = self.logic.trainingSlices(
                 parameters.metalSegmentation,
                 parameters.inputVolume,
                 parameters.slicesAbove,
                 parameters.slicesBelow,
             )
-        self.ui.estimateLabel.text = self._estimate() if ready and not problem else ""
+        self._say(self.ui.slicesLabel, slices)
+        self._say(self.ui.estimateLabel, self._estimate() if ready and not problem else "-")
         return problem
 
     def _estimate(self) -> str:
         parameters = self._parameterNode
         if parameters.method is Method.PATIENT:
-            return _("Depends on the training: shown once it runs.")
+            return _("depends on the training; shown once it runs")
         name = parameters.method.value
         slices = self._slicesWithMetal()
         seconds = self.logic.estimateSeconds(
@@ -177,11 +188,14 @@ class PanelMetal:
             slices,
         )
         if seconds is None:
-            return _("measuring this machine...") if self.logic.estimating() else ""
-        time = _duration(seconds)
+            return _("measuring this machine...") if self.logic.estimating() else "-"
+        known = {"time": _duration(seconds), "slices": slices}
+        known["device"] = _device(self.logic.deviceFound(parameters.device))
         if slices is None:
-            return _("at most about {time}, if every slice holds metal").format(time=time)
-        return _("about {time} for {slices} slices with metal").format(time=time, slices=slices)
+            return _("at most about {time} on the {device}, if every slice holds metal").format(
+                **known
+            )
+        return _("about {time} on the {device} for {slices} slices with metal").format(**known)
 
     def onWeightsButton(self) -> None:
         """Let the user choose a weights file."""
@@ -200,6 +214,13 @@ class PanelMetal:
 def _counted(texts: list[str]) -> str:
     """Equal texts once, with their number: ``"2 speck, 1 bone"``."""
     return ", ".join(f"{texts.count(text)} {text}" for text in dict.fromkeys(texts))
+
+
+def _device(name: str) -> str:
+    """A device's name for people."""
+    return {"cpu": _("processor (CPU)"), "cuda": _("graphics card (CUDA)"), "mps": _("GPU (MPS)")}[
+        name.split(":")[0]
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ class PanelResults:
     ui: Any
     _parameterNode: Any
     _said: Any
+    _say: Any
     _sayHowItEnded: Any
     _flicker: Any
     _flickerTimer: Any
@@ -47,6 +48,7 @@ class PanelResults:
         self._followTimer.setSingleShot(True)
         self._followTimer.setInterval(FOLLOW_MS)
         self._followTimer.connect("timeout()", self._updateFollowed)
+        self._showFigures()
         self.ui.resultSelector.addAttribute(
             "vtkMRMLScalarVolumeNode", "MetalArtifactReduction.role", "corrected"
         )
@@ -86,17 +88,17 @@ class PanelResults:
         if result is not self._shownResult:
             self._shownResult = result
             self.ui.flickerButton.checked = False
-            self.ui.exportLabel.text = ""
+            self._say(self.ui.exportLabel, "")
             self._showFigures()
         if problem:
-            self.ui.resultLabel.text = problem
+            self._say(self.ui.resultLabel, problem)
         self._followNodes()
 
     def _showFigures(self) -> None:
         result = self._shownResult
         usable = bool(result) and not self.logic.resultProblem(result)
         rows = self.logic.measureRows(result) if usable else []
-        self.ui.resultLabel.text = self.logic.resultSummary(result) if usable else ""
+        self._say(self.ui.resultLabel, self.logic.resultSummary(result) if usable else "")
         tables.fill(self.ui.measuresTable, rows)
         self.ui.measuresTable.visible = bool(rows)
 
@@ -155,10 +157,10 @@ class PanelResults:
             self._measure(self._parameterNode.result)
 
     def _measure(self, corrected: Any) -> None:
-        self.ui.exportLabel.text = _("Measuring...")
+        self._say(self.ui.exportLabel, _("Measuring..."))
 
         def ended(problem: str) -> None:
-            self.ui.exportLabel.text = problem
+            self._say(self.ui.exportLabel, problem)
             self._showFigures()
             parameters = self._parameterNode
             if parameters and parameters.result is corrected:
@@ -211,7 +213,7 @@ class PanelResults:
         if not parameters or not parameters.result:
             return
         with self._said(self.ui.exportLabel):
-            self.ui.exportLabel.text = ""
+            self._say(self.ui.exportLabel, "")
             if parameters.profileLine:
                 self.logic.updateProfile(parameters.result, parameters.profileLine)
             if self.logic.regions(parameters.result):
@@ -238,7 +240,7 @@ class PanelResults:
         parameters = self._parameterNode
         with self._said():
             written = self.logic.writeReport(parameters.result, path, parameters.profileLine)
-            self.ui.exportLabel.text = _("Written: {path}").format(path=written)
+            self._say(self.ui.exportLabel, _("Written: {path}").format(path=written))
 
     def onExportButton(self) -> None:
         """Ask for a folder and write DICOM series."""
@@ -252,6 +254,5 @@ class PanelResults:
         """Write the chosen result as DICOM series."""
         with self._said(), slicer.util.tryWithErrorDisplay(waitCursor=True):
             written = self.logic.exportDicom(self._parameterNode.result, folder)
-            self.ui.exportLabel.text = _("Written: {path}").format(
-                path=", ".join(str(path) for path in written)
-            )
+            paths = ", ".join(str(path) for path in written)
+            self._say(self.ui.exportLabel, _("Written: {path}").format(path=paths))

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from . import tables
 from .choices import Method
+
+_TEXTS = (
+    "inputMessageLabel inputNoteLabel metalMessageLabel methodLabel slicesLabel estimateLabel "
+    "statusLabel resultLabel exportLabel"
+)
 
 
 class PanelRuns:
@@ -23,6 +29,14 @@ class PanelRuns:
     _stopEditing: Any
     _update: Any
     _onCorrected: Any
+    _fitTimer: Any
+
+    def _setUpTexts(self) -> None:
+        """Texts get their height once the panel has laid them out."""
+        self._fitTimer = qt.QTimer()
+        self._fitTimer.setSingleShot(True)
+        self._fitTimer.setInterval(0)
+        self._fitTimer.connect("timeout()", self.fitTexts)
 
     def onApplyButton(self) -> None:
         """Add a correction to the queue; Slicer stays usable."""
@@ -45,7 +59,7 @@ class PanelRuns:
                 onEnd=self._onCorrected,
                 **options,
             )
-            self.ui.statusLabel.text = ""
+            self._say(self.ui.statusLabel, "")
         self._showJobs()
 
     def onCancelButton(self) -> None:
@@ -56,7 +70,7 @@ class PanelRuns:
         for handle in chosen or handles:
             if not handle.ended:
                 handle.cancel()
-        self.ui.statusLabel.text = _("Cancelling...")
+        self._say(self.ui.statusLabel, _("Cancelling..."))
         self._showJobs()
 
     def _showJobs(self) -> None:
@@ -75,11 +89,12 @@ class PanelRuns:
         if running:
             self.ui.progressBar.value = round(100 * running[0].fraction)
             if running[0].message:
-                self.ui.statusLabel.text = _("{title}: {message}, {state}").format(
+                text = _("{title}: {message}, {state}").format(
                     title=running[0].title,
                     message=running[0].message,
                     state=tables.job_state(running[0]),
                 )
+                self._say(self.ui.statusLabel, text)
 
     def _sayHowItEnded(self, handle: Any) -> None:
         """The last job's outcome in the status line."""
@@ -89,9 +104,27 @@ class PanelRuns:
             text = _("{title}: cancelled; nothing was added.")
         else:
             text = _("{title}: {error}")
-        self.ui.statusLabel.text = text.format(
-            title=handle.title, seconds=handle.seconds, error=handle.error
-        )
+        text = text.format(title=handle.title, seconds=handle.seconds, error=handle.error)
+        self._say(self.ui.statusLabel, text)
+
+    def _say(self, label: Any, text: str) -> None:
+        """Show a text that may take several lines; without one its place is given to the rest."""
+        label.visible = bool(text)
+        if label.text != text:
+            label.text = text
+            self._fitTimer.start()
+
+    def fitTexts(self) -> None:
+        """Give every text the height that it needs at its width.
+
+        Qt makes a scroll area's contents as low as they say they can be, and a text of several
+        lines says one or two.
+        """
+        for name in _TEXTS.split():
+            label = getattr(self.ui, name)
+            needed = label.heightForWidth(label.width) if label.text else 0
+            if label.minimumHeight != needed:
+                label.setMinimumHeight(needed)
 
     @contextmanager
     def _said(self, label: Any = None) -> Iterator[None]:
@@ -111,6 +144,6 @@ class PanelRuns:
             text = _("Failed: {error}. See the error log.").format(error=error)
         else:
             return
-        (label or self.ui.statusLabel).text = text
+        self._say(label or self.ui.statusLabel, text)
         if label is None:
             slicer.util.errorDisplay(text)

@@ -76,7 +76,7 @@ def job_state(handle: Any) -> str:
         return {
             "done": _("done in {seconds:.0f} s").format(seconds=handle.seconds),
             "cancelled": _("cancelled"),
-        }.get(handle.state.value, _("failed: {error}").format(error=handle.error))
+        }.get(handle.state.value, _("failed"))  # why: the row's tooltip and the line above it
     if handle.state.value == "waiting":
         return _("waiting")
     state = f"{100 * handle.fraction:.0f} %"

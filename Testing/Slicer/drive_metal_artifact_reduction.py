@@ -53,14 +53,34 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.picture("ct", "inputCollapsibleButton")
     check(ui.proposeButton.enabled, ui.inputMessageLabel.text)
 
-    ui.proposeButton.click()
-    driver.wait(lambda: ui.metalSelector.currentNode() is not None)
-    check(ui.partsTable.rowCount > 0, "no parts are listed")
-    driver.picture("metal", "metalCollapsibleButton")
+    # Metal: by K-means, then by a threshold of the user's, then by that of the CT.
+    parameters = widget._parameterNode
+    choices = sys.modules["MetalArtifactReductionPanel.choices"]
+
+    def propose(name: str) -> None:
+        ui.proposeButton.click()
+        driver.wait(lambda: widget._proposal is None)
+        check(ui.metalSelector.currentNode() is not None, ui.metalMessageLabel.text)
+        check(ui.partsTable.rowCount > 0, "no parts are listed")
+        print(f"{name}: {ui.metalMessageLabel.text}", flush=True)
+        driver.picture(name, "metalCollapsibleButton")
+
+    parameters.metalMethod = choices.MetalMethod.KMEANS
+    propose("metal-kmeans")
+    parameters.metalMethod = choices.MetalMethod.THRESHOLD
+    parameters.automaticThreshold = False
+    parameters.thresholdHu = 2000
+    propose("metal-own-threshold")
+    parameters.automaticThreshold = True
+    propose("metal")
     ui.partsTable.selectRow(0)
     ui.editButton.click()
     driver.picture("metal-edited", "metalCollapsibleButton")
+    voxels = widget._parts[0].volume_mm3
+    erode(widget._editor)
     ui.editButton.click()
+    check(not ui.partsTable.rowCount or widget._parts[0].volume_mm3 < voxels, "edited in vain")
+    propose("metal-again")
     check(not ui.editorFrame.visible, "the editor is still there")
 
     method = type(widget._parameterNode.method)
@@ -83,8 +103,6 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.wait(lambda: ui.measuresTable.rowCount > 5)
     driver.picture("result", "resultCollapsibleButton")
 
-    parameters = widget._parameterNode
-    choices = sys.modules["MetalArtifactReductionPanel.choices"]
     parameters.window = choices.WindowPreset.SOFT_TISSUE
     widget.onDisplayChanged()
     driver.picture("result-soft-tissue", "resultCollapsibleButton")
@@ -110,6 +128,14 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     check(report.stat().st_size > 100_000, "the report is too small to hold pictures")
     driver.picture("report-written", "exportLabel")
 
+    check(ui.exportButton.toolTip, "nobody says why there is no DICOM")
+    print("DICOM:", ui.exportButton.toolTip, flush=True)
+
+    # Where the results are in the scene.
+    slicer.util.selectModule("Data")
+    driver.window_picture("data")
+    slicer.util.selectModule("MetalArtifactReduction")
+
     # The panel comes back with the scene.
     texts = rows_of(ui.measuresTable)
     with tempfile.TemporaryDirectory() as folder:
@@ -125,6 +151,18 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.picture("scene-loaded", "resultCollapsibleButton")
 
     bad_input(driver, widget._parameterNode.inputVolume)
+
+    # Cancelled in the middle.
+    ui.applyButton.click()
+    handle = widget.logic.jobHandles()[-1]
+    driver.wait(lambda: handle.fraction > 0.2)
+    volumes = len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+    ui.cancelButton.click()
+    driver.wait(lambda: handle.ended)
+    check(handle.state.value == "cancelled", "it was not cancelled")
+    check(len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == volumes, "half a result")
+    check(processes() == [], f"processes are left: {processes()}")
+    driver.picture("cancelled", "runCollapsibleButton")
 
     # Several in the queue; one is cancelled, the scene is closed under the rest.
     for _ in range(3):
@@ -149,6 +187,14 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
+
+
+def erode(editor: Any) -> None:
+    """Make the metal a voxel thinner, with the Segment Editor's own tool."""
+    editor._widget.setActiveEffectByName("Margin")
+    effect = editor._widget.activeEffect()
+    effect.setParameter("MarginSizeMm", "-3.2")
+    effect.self().onApply()
 
 
 def bad_input(driver: Driver, volume: Any) -> None:
@@ -180,7 +226,18 @@ def bad_input(driver: Driver, volume: Any) -> None:
     refused("metal-elsewhere", elsewhere, "volume")
 
     array = slicer.util.arrayFromVolume(volume)
+    sagittal = slicer.util.addVolumeFromArray(array.transpose(2, 0, 1).copy(), name="Sagittal")
+    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
+    sagittal.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix[:, [1, 2, 0, 3]]))
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Times")
+    for time_point in range(2):
+        series.SetDataNodeAtValue(volume, str(time_point))
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.SetAndObserveMasterSequenceNodeID(series.GetID())
+    slicer.app.processEvents()
     for name, one in {
+        "sagittal": sagittal,
+        "time-point": browser.GetProxyNode(series),
         "single-slice": slicer.util.addVolumeFromArray(array[5:6].copy(), name="One slice"),
         "no-air": slicer.util.addVolumeFromArray(np.full((4, 64, 64), 40, np.int16), name="Flat"),
     }.items():
@@ -191,6 +248,12 @@ def bad_input(driver: Driver, volume: Any) -> None:
         slicer.mrmlScene.RemoveNode(one)
     ui.inputSelector.setCurrentNode(volume)
     ui.metalSelector.setCurrentNode(good)
+
+
+def ijk_to_ras(volume: Any) -> Any:
+    matrix = slicer.vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
 
 
 def segmentation(volume: Any, threshold_hu: float) -> Any:

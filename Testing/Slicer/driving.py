@@ -43,6 +43,10 @@ class Driver:
             area = self._scroll_area()
             area.ensureWidgetVisible(shown, 0, 0)
             area.verticalScrollBar().setValue(shown.mapTo(area.widget(), qt.QPoint(0, 0)).y())
+        self.window_picture(name)
+
+    def window_picture(self, name: str) -> None:
+        """Grab the main window as it is."""
         for _ in range(5):
             slicer.app.processEvents()
             time.sleep(0.05)
@@ -50,7 +54,10 @@ class Driver:
         slicer.app.processEvents()
         self.count += 1
         path = self.folder / f"{self.count:02d}-{name}.png"
-        check(slicer.util.mainWindow().grab().save(str(path)), f"{path} could not be written")
+        # From the screen, as the user sees it: a widget's own grab() paints clear parts black.
+        window = slicer.util.mainWindow()
+        pixels = window.windowHandle().screen().grabWindow(window.winId())
+        check(pixels.save(str(path)), f"{path} could not be written")
         print(f"picture {path}", flush=True)
 
     def _scroll_area(self) -> Any:

@@ -289,12 +289,17 @@ def test_layouts_hold_the_three_views(scene: Any, name: str) -> None:
     root = ElementTree.fromstring(layout.layout_xml(name))
     views = [view.get("singletontag") for view in root.iter("view")]
     assert views[:3] == list(layout.VIEWS)
-    groups = {entry.text for entry in root.iter("property") if entry.get("name") == "viewgroup"}
-    assert len(groups) == 1
+    rows = 2 if name == layout.COMPARISON else 1
+    groups = [entry.text for entry in root.iter("property") if entry.get("name") == "viewgroup"]
+    assert len(groups) == 3 * rows
+    assert len(set(groups)) == rows
+    assert [view.removesuffix(layout.SECOND_ROW) for view in views[: 3 * rows]] == rows * [
+        *layout.VIEWS
+    ]
     node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     for _ in range(2):
         layout.use_layout(node, name)
-        assert node.GetCurrentLayoutDescription().count("vtkMRMLSliceNode") == 3
+        assert node.GetCurrentLayoutDescription().count("vtkMRMLSliceNode") == 3 * rows
     layout.use_layout(node, layout.FOUR_UP)
     assert node.GetViewArrangement() == node.SlicerLayoutFourUpView
 
@@ -303,7 +308,7 @@ def add_comparison_views(scene: Any) -> list[Any]:
     import slicer
 
     logics = []
-    for name in layout.VIEWS:
+    for name in [*layout.VIEWS, *(view + layout.SECOND_ROW for view in layout.VIEWS)]:
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLScene(scene)
         logic.AddSliceNode(name)
@@ -314,19 +319,30 @@ def add_comparison_views(scene: Any) -> list[Any]:
 def test_comparison_shows_original_corrected_and_change(scene: Any, ct: Any, nodes: Any) -> None:
     logics = add_comparison_views(scene)
     shown = layout.show_result(scene, nodes.corrected, layout.COMPARISON, overlay_opacity=0.7)
-    assert [node.GetLayoutName() for node in shown] == list(layout.VIEWS)
+    assert len(shown) == 6
+    assert [node.GetLayoutName() for node in shown[:3]] == list(layout.VIEWS)
     composites = [logic.GetSliceCompositeNode() for logic in logics]
-    assert [one.GetBackgroundVolumeID() for one in composites] == [
-        ct.GetID(),
-        nodes.corrected.GetID(),
-        ct.GetID(),
-    ]
+    row = [ct.GetID(), nodes.corrected.GetID(), ct.GetID()]
+    assert [one.GetBackgroundVolumeID() for one in composites] == 2 * row
     assert composites[1].GetForegroundOpacity() == 0.0
     assert composites[2].GetForegroundVolumeID() == nodes.change_map.GetID()
     assert composites[2].GetForegroundOpacity() == 0.7
     assert all(one.GetLinkedControl() for one in composites)
     four = layout.show_result(scene, nodes.corrected, layout.FOUR_UP, overlay_opacity=0.5)
     assert {node.GetLayoutName() for node in four} == {"Red", "Yellow", "Green"}
+
+    def focal_points() -> list[tuple[float, ...]]:
+        cameras = scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")
+        return [
+            tuple(scene.GetNthNodeByClass(i, "vtkMRMLCameraNode").GetFocalPoint())
+            for i in range(cameras)
+        ]
+
+    scene.AddNewNodeByClass("vtkMRMLCameraNode")
+    nodes.metal.CreateClosedSurfaceRepresentation()
+    layout.look_at(scene, nodes.metal)
+    middle = np.mean([part.centre_ras for part in metal_parts(nodes.metal, ct)], axis=0)
+    assert focal_points()[0] == pytest.approx(middle, abs=5.0)
     layout.go_to(scene, (1.0, 2.0, -950.0))
     assert shown[0].GetSliceToRAS().GetElement(2, 3) == pytest.approx(-950.0)
 

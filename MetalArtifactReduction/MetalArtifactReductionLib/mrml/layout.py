@@ -6,42 +6,37 @@ import math
 from typing import Any
 
 from ..errors import InputError
+from ._slicer import slicer_classes
 from .display import show_in_slice_views
 from .hierarchy import CORRECTED_REFERENCE, INPUT_REFERENCE, METAL_REFERENCE, results_of
 
 FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
 LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
-"""Names of the layouts: Slicer's own with 3-D view; three slices; three slices over table and
-plot."""
+"""Names of the layouts: Slicer's own with 3-D view; three axial over three coronal slices; three
+axial slices over table and plot."""
 
 VIEWS = {
-    "MarOriginal": ("O", "#4a7fb5"),
-    "MarCorrected": ("C", "#54a24b"),
-    "MarChange": ("D", "#d6604d"),
+    "MarOriginal": ("Original", "#4a7fb5"),
+    "MarCorrected": ("Corrected", "#54a24b"),
+    "MarChange": ("Change", "#d6604d"),
 }
-"""Slice views of the comparison, from left to right: name -> (label, colour)."""
+"""Slice views of a row of the comparison, from left to right: name -> (label, colour)."""
+
+SECOND_ROW = "Coronal"
+"""What the names of the lower row of :data:`COMPARISON` end with."""
 
 _LAYOUT_IDS = {COMPARISON: 20631, FIGURES: 20632}
 """Slicer's own end below 1000; any free number from there on will do."""
 
 _TABLE_VIEW, _PLOT_VIEW = "MarTable", "MarPlot"
-_VIEW_GROUP = 631  # linked with each other, not with the red, yellow and green views
+_VIEW_GROUPS = {"": 631, SECOND_ROW: 632}  # each row is linked within itself
 
 
 def layout_xml(name: str) -> str:
     """The description of one of our own layouts in Slicer's layout language."""
-    slices = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{view}">'
-        '<property name="orientation" action="default">Axial</property>'
-        f'<property name="viewlabel" action="default">{label}</property>'
-        f'<property name="viewcolor" action="default">{color}</property>'
-        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
-        "</view></item>"
-        for view, (label, color) in VIEWS.items()
-    )
-    row = f'<layout type="horizontal">{slices}</layout>'
+    row = _row("")
     if name == COMPARISON:
-        return row
+        return f'<layout type="vertical"><item>{row}</item><item>{_row(SECOND_ROW)}</item></layout>'
     if name != FIGURES:
         raise InputError(f"no layout '{name}': choose one of {', '.join(LAYOUTS)}")
     figures = (
@@ -56,6 +51,20 @@ def layout_xml(name: str) -> str:
         '<layout type="vertical" split="true">'
         f'<item splitSize="600">{row}</item><item splitSize="400">{figures}</item></layout>'
     )
+
+
+def _row(ending: str) -> str:
+    """The three views beside each other; ``ending``: "" or :data:`SECOND_ROW`."""
+    slices = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{view}{ending}">'
+        f'<property name="orientation" action="default">{ending or "Axial"}</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{color}</property>'
+        f'<property name="viewgroup" action="default">{_VIEW_GROUPS[ending]}</property>'
+        "</view></item>"
+        for view, (label, color) in VIEWS.items()
+    )
+    return f'<layout type="horizontal">{slices}</layout>'
 
 
 def use_layout(layout_node: Any, name: str) -> None:
@@ -88,23 +97,33 @@ def show_result(scene: Any, corrected: Any, layout: str, *, overlay_opacity: flo
     original, change = original_of(corrected), change_of(scene, corrected)
     if layout == FOUR_UP:
         show_in_slice_views(scene, corrected, change, foreground_opacity=overlay_opacity)
-        return [node for node in _slice_nodes(scene) if node.GetLayoutName() not in VIEWS]
+        return [node for node in _slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
     layers = {
         "MarOriginal": (original, None),
         "MarCorrected": (corrected, None),
         "MarChange": (original, change),
     }
-    for name, (background, foreground) in layers.items():
+    shown = []
+    for node in _slice_nodes(scene):
+        name = node.GetLayoutName()
         composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{name}")
-        if composite is None:
+        if _own_view(name) is None or composite is None:
             continue
+        background, foreground = layers[str(_own_view(name))]
+        shown.append(node)
         composite.SetBackgroundVolumeID(background.GetID())
         composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
         composite.SetForegroundOpacity(overlay_opacity if foreground is not None else 0.0)
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
-    return [node for node in _slice_nodes(scene) if node.GetLayoutName() in VIEWS]
+    return shown
+
+
+def _own_view(layout_name: str) -> str | None:
+    """Which of :data:`VIEWS` a slice view is, in either row; None if it is another."""
+    name = layout_name.removesuffix(SECOND_ROW)
+    return name if name in VIEWS else None
 
 
 def show_figures(scene: Any, table: Any, chart: Any) -> None:
@@ -151,12 +170,11 @@ def go_to(scene: Any, ras: tuple[float, float, float]) -> None:
 
 
 def look_at(scene: Any, node: Any) -> None:
-    """Turn every 3-D view's camera to a node that has bounds, and fill the view with it.
+    """Turn every 3-D view's camera to a segmentation, and fill the view with it.
 
-    :param node: such as a segmentation; one without content changes nothing.
+    :param node: segmentation node; one without content changes nothing.
     """
-    bounds = [0.0] * 6
-    node.GetRASBounds(bounds)
+    bounds = _bounds_of(node)
     sides = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     if min(sides) < 0:
         return
@@ -170,6 +188,26 @@ def look_at(scene: Any, node: Any) -> None:
         camera.SetFocalPoint(*centre)
         camera.SetPosition(*(c + a * scale for c, a in zip(centre, away, strict=True)))
         camera.ResetClippingRange()
+
+
+def _bounds_of(segmentation: Any) -> list[float]:
+    """Bounds in the world: of the surfaces where there are any, as a labelmap is mostly empty."""
+    import vtk
+
+    segments = segmentation.GetSegmentation()
+    converter = slicer_classes().vtkSegmentationConverter
+    name = converter.GetSegmentationClosedSurfaceRepresentationName()
+    box = vtk.vtkBoundingBox()
+    for index in range(segments.GetNumberOfSegments()):
+        surface = segments.GetNthSegment(index).GetRepresentation(name)
+        if surface is not None and surface.GetNumberOfPoints():
+            box.AddBounds(surface.GetBounds())
+    bounds = [0.0] * 6
+    if box.IsValid() and segmentation.GetParentTransformNode() is None:
+        box.GetBounds(bounds)
+    else:
+        segmentation.GetRASBounds(bounds)
+    return bounds
 
 
 class Flicker:

@@ -232,6 +232,8 @@ def add_region(
         )
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetFillOpacity(0.1)
+        # Slicer's own size of the handles would cover a box as small as this one.
+        node.GetDisplayNode().SetInteractionHandleScale(1.0)
         node.SetCenterWorld(centre_ras)
         node.SetSize(size_mm, size_mm, size_mm)
         original = original_of(corrected)

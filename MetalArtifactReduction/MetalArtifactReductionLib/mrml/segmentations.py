@@ -67,6 +67,8 @@ def segmentation_from_fraction(
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
     node.AddSegmentFromBinaryLabelmapRepresentation(labelmap, name, METAL_COLOR)
     if stored.any():
+        # Smoothing, as for organs, would wear a screw of two or three voxels away.
+        node.GetSegmentation().SetConversionParameter("Smoothing factor", "0.0")
         node.CreateClosedSurfaceRepresentation()
     return node
 
