@@ -37,6 +37,7 @@ class PanelJobs:
         nodes = self.logic.addSample(which, progress=self._onProgress)
         self._parameterNode.inputVolume = nodes.ct
         self._parameterNode.boneSegmentation = nodes.bone
+        self.logic.showBone(nodes.bone)
         spine = which == "spine"
         self._parameterNode.proposal = Proposal.SPINE if spine else Proposal.TOTAL_HIP
 
@@ -45,6 +46,7 @@ class PanelJobs:
         p.boneSegmentation = self.logic.segmentBone(
             p.inputVolume, p.boneThresholdHu, p.boneSegmentation
         )
+        self.logic.showBone(p.boneSegmentation)
         self.ui.boneMessageLabel.text = _(
             "Now place one point in the body of each vertebra, or in each femoral head."
         )
@@ -68,7 +70,9 @@ class PanelJobs:
         node, warnings = self.logic.splitVertebrae(
             p.inputVolume, p.boneSegmentation, p.points, p.lowestLevel, **self._progress()
         )
+        p.boneSegmentation.GetDisplayNode().SetVisibility(False)  # the parts lie in it
         p.boneSegmentation = node
+        self.logic.showBone(node)
         self.ui.boneMessageLabel.text = "\n".join(warnings)
 
     def _propose(self) -> None:

@@ -52,6 +52,8 @@ class ViewLogic:
 
         :param fromBehind: as a spine surgeon does.
         """
+        import numpy as np
+
         from MetalArtifactReductionLib.mrml.layout import go_to
 
         implants = self.implants()
@@ -60,12 +62,36 @@ class ViewLogic:
         if bone is not None and bone.GetDisplayNode() is not None:
             bone.GetDisplayNode().SetOpacity3D(0.4)
         go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
-        view = slicer.app.layoutManager().threeDWidget(0).threeDView()
-        if fromBehind:
-            view.rotateToViewAxis(2)  # posterior; the view counts its axes L R P A I S
-        view.resetFocalPoint()
-        view.resetCamera()
-        view.cameraNode().GetCamera().Dolly(1.6)  # the axis labels need no room
+        low, high = np.full(3, np.inf), np.full(3, -np.inf)
+        for one in implants:
+            bounds = [0.0] * 6
+            one.model.GetRASBounds(bounds)
+            low, high = np.minimum(low, bounds[::2]), np.maximum(high, bounds[1::2])
+        self._lookAt(0.5 * (low + high), float(np.linalg.norm(high - low)), fromBehind)
+
+    def showBone(self, bone: Any) -> None:
+        """Bring bone into the middle of the 3-D view."""
+        import numpy as np
+
+        bounds = [0.0] * 6
+        bone.GetRASBounds(bounds)
+        low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+        if (high > low).all():
+            self._lookAt(0.5 * (low + high), float(np.linalg.norm(high - low)), False)
+
+    def _lookAt(self, middle: Any, size: float, fromBehind: bool) -> None:
+        """Point the camera of the 3-D view at something from the front, or from behind."""
+        widget = slicer.app.layoutManager().threeDWidget(0)
+        camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(widget.mrmlViewNode())
+        if camera is None:
+            return
+        distance = max(1.6 * size, 60.0)
+        camera.SetFocalPoint(*middle)
+        camera.SetPosition(
+            middle[0], middle[1] + (-distance if fromBehind else distance), middle[2]
+        )
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.ResetClippingRange()
 
     def setDisplay(self, ct: Any, shown: str, window: str) -> None:
         """Show the CT or the newest result of a role in the slice views, in one window."""

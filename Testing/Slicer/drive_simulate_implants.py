@@ -44,6 +44,16 @@ def choose(driver: Driver, name: str, value: str) -> None:
     setattr(driver.widget._parameterNode, name, kind(value))
 
 
+def zoom(millimetres: float) -> None:
+    """Slice views as wide as that."""
+    slicer.app.processEvents()
+    for name in slicer.app.layoutManager().sliceViewNames():
+        node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+        _wide, _high, thick = node.GetFieldOfView()
+        columns, rows = node.GetDimensions()[:2]
+        node.SetFieldOfView(millimetres, millimetres * rows / max(columns, 1), thick)
+
+
 def quality(driver: Driver) -> list[list[str]]:
     """Measure, and read the table of implants."""
     driver.ui.measureButton.click()
@@ -255,8 +265,10 @@ def drive_patient(driver: Driver, file: Path, clicks: Any, spine: bool) -> None:
     ui.alignButton.click()
     driver.picture("aligned", "selectedCollapsibleButton")
     ui.straightenButton.click()
-    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    ui.implantsTable.clearSelection()
+    widget.logic.hideQuality()
     widget.logic.showPlaced(ui.boneSelector.currentNode(), fromBehind=spine)
+    zoom(250.0 if spine else 400.0)
     simulate(driver)
 
 

@@ -33,6 +33,15 @@ class Body:
     radii: np.ndarray
     points: np.ndarray | None
 
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest coordinates."""
+        if self.points is not None:
+            return self.points.min(axis=0), self.points.max(axis=0)
+        reach = self.radii[:, None, None]
+        low, high = self.segments - reach, self.segments + reach
+        return low.min(axis=(0, 1)), high.max(axis=(0, 1))
+
     @classmethod
     def of(cls, implant: Implant, matrix: np.ndarray) -> Body:
         """A placed implant: screws and rods as capsules, others as points of their surfaces."""
@@ -80,6 +89,13 @@ def surface_points(mesh: Mesh) -> np.ndarray:
         )
         out.append(grid.reshape(-1, 3))
     return np.concatenate(out)
+
+
+def box_gap_mm(a: Body, b: Body) -> float:
+    """Distance of the boxes around two bodies: no more than their gap, and quick."""
+    (low, high), (other_low, other_high) = a.box, b.box
+    apart = np.maximum(np.maximum(other_low - high, low - other_high), 0.0)
+    return float(np.linalg.norm(apart))
 
 
 def gap_mm(a: Body, b: Body) -> float:
@@ -140,6 +156,8 @@ def collisions(implants: Sequence[PlannedImplant], nearer_than_mm: float = 0.0) 
     for i in range(len(bodies)):
         for j in range(i + 1, len(bodies)):
             if meant_to_touch(implants[i], implants[j]):
+                continue
+            if box_gap_mm(bodies[i], bodies[j]) > max(nearer_than_mm, 0.0):
                 continue
             gap = gap_mm(bodies[i], bodies[j])
             if gap < nearer_than_mm:

@@ -13,7 +13,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants import Implant, PedicleScrew, Rod
 from .anatomy import Anatomy, inside
-from .collision import Body, gap_mm
+from .collision import Body, box_gap_mm, gap_mm
 from .grading import grade_screw, sample_hu, shaft_samples
 from .seat import seat_of
 
@@ -182,7 +182,10 @@ def _touching(
         for j in range(i + 1, len(items)):
             # Capsules are exact; only a gap measured at points of two surfaces never gets negative.
             exact = any(isinstance(items[k].implant, (PedicleScrew, Rod)) for k in (i, j))
-            if gap_mm(bodies[i], bodies[j]) > (0.0 if exact else _NEAR_MM) or meant(i, j):
+            near = 0.0 if exact else _NEAR_MM
+            if meant(i, j) or box_gap_mm(bodies[i], bodies[j]) > near:
+                continue
+            if gap_mm(bodies[i], bodies[j]) > near:
                 continue
             for one, other in ((i, j), (j, i)):
                 names[one] = (*names.get(one, ()), items[other].name)
