@@ -96,10 +96,8 @@ def test_realistic_cases_have_their_metal_in_the_bones(
         "seed": 4,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    outcome = run(
-        capfd, "dataset", tmp_path / "config.json", tmp_path / "set", *QUICK, "--set", "bins=None", "--no-reference",
-        "--quiet",
-    )  # fmt: skip
+    options = [*QUICK, "--set", "bins=None", "--no-reference", "--quiet"]
+    outcome = run(capfd, "dataset", tmp_path / "config.json", tmp_path / "set", *options)
     assert outcome.code == 0, outcome
     bone = np.any([phantom.labels[name] for name in BONES], axis=0)
     plans = []
