@@ -59,7 +59,13 @@ class Case:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         del values["given"], values["output"]
         plain = {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
-        return {**plain, "input": stamp(self.input), "mask": stamp(self.mask) if self.mask else ""}
+        weights = Path(self.method)
+        return {
+            **plain,
+            "input": stamp(self.input),
+            "mask": stamp(self.mask) if self.mask else "",
+            "method": stamp(weights) if weights.is_file() else self.method,
+        }
 
 
 def stamp(path: Path) -> str:
@@ -74,7 +80,11 @@ def stamp(path: Path) -> str:
 
 
 def cases_from(
-    inputs: Sequence[str], defaults: Case | None = None, *, leave_out: Path | None = None
+    inputs: Sequence[str],
+    defaults: Case | None = None,
+    *,
+    leave_out: Path | None = None,
+    passed_by: list[Path] | None = None,
 ) -> list[Case]:
     """The cases that arguments name, with folder names of their own.
 
@@ -82,6 +92,7 @@ def cases_from(
         of cases (see :func:`read_cases`).
     :param defaults: how they are corrected where a CSV does not say.
     :param leave_out: a folder whose contents are no input: that of the results.
+    :param passed_by: gets the folders that were not looked into, see :func:`volumes_in`.
     :raises InputError: a CSV that cannot be used; no case at all; a folder name used twice.
     """
     pattern = defaults or Case("", Path())
@@ -91,7 +102,7 @@ def cases_from(
         if path.suffix.lower() == ".csv":
             found += read_cases(path, pattern)
         elif path.is_dir():
-            volumes = volumes_in(path, leave_out)
+            volumes = volumes_in(path, leave_out, passed_by)
             found += [replace(pattern, given=str(one), input=one.absolute()) for one in volumes]
         else:
             found.append(replace(pattern, given=text, input=path.absolute()))
@@ -102,9 +113,16 @@ def cases_from(
     return named(found)
 
 
-def volumes_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
+def volumes_in(
+    folder: Path, leave_out: Path | None = None, passed_by: list[Path] | None = None
+) -> list[Path]:
     """What a folder holds: the volume files in it; else itself, if it has files, as DICOM; else
     what its subfolders hold.
+
+    Subfolders beside volumes are not looked into, since they often hold masks of them
+    (``s0001/ct.nii.gz``, ``s0001/segmentations/``).
+
+    :param leave_out: as if it was not there. :param passed_by: gets the subfolders beside volumes.
     """
     if leave_out is not None and folder.absolute() == leave_out.absolute():
         return []
@@ -113,10 +131,20 @@ def volumes_in(folder: Path, leave_out: Path | None = None) -> list[Path]:
     except OSError:
         return [folder]
     files = [entry for entry in entries if entry.is_file()]
+    here = folder.resolve()
+    below = [
+        entry
+        for entry in entries
+        # A link to a folder above would never end.
+        if not entry.is_file() and entry.resolve() not in (here, *here.parents)
+    ]
     volumes = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    if volumes and passed_by is not None:
+        beside = (entry for entry in below if entry.is_dir())
+        passed_by += [one for one in beside if volumes_in(one, leave_out)]
     if volumes or files:
         return volumes or [folder]
-    return [found for entry in entries for found in volumes_in(entry, leave_out)]
+    return [found for entry in below for found in volumes_in(entry, leave_out, passed_by)]
 
 
 def read_cases(path: Path, defaults: Case) -> list[Case]:

@@ -192,6 +192,40 @@ def test_folders_of_volumes_and_of_dicom(tmp_path: Path, capfd: Capture) -> None
     assert (tmp_path / "o" / "x" / "metal.nrrd").is_file()
 
 
+def test_folders_beside_volumes_are_named_and_links_to_above_end(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    scans = tmp_path / "Aufnahmen der Hüfte"
+    (scans / "p1" / "segmentations").mkdir(parents=True)
+    write_image(scans / "p1" / "ct.nii.gz", ct_hu())
+    (scans / "p1" / "nothing in it").mkdir()
+    write_image(scans / "p1" / "segmentations" / "femur.nii.gz", ct_hu())
+    write_dicom(scans / "p1" / "series", ct_hu())
+    try:
+        (scans / "again").symlink_to(scans, target_is_directory=True)
+    except OSError:
+        pytest.skip("no right to make links (Windows)")
+    out = tmp_path / "out"
+    outcome = run(capfd, "correct", scans, out, *METHOD)
+    assert outcome.code == 0, outcome.err
+    assert set(table(out)) == {"ct"}
+    assert "note:" in outcome.err and "not looked into" in outcome.err
+    assert f"{scans / 'p1' / 'segmentations'} and 1 more" in outcome.err
+
+
+def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
+    from MetalArtifactReductionLib.cases import Case
+
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"first")
+    case = Case("ct", tmp_path / "ct.nii", method=str(weights))
+    before = case.settings()
+    assert case.settings() == before
+    os.utime(weights, (1, 1))
+    assert case.settings() != before
+    assert Case("ct", tmp_path / "ct.nii", method="li").settings()["method"] == "li"
+
+
 def test_dicom_out(tmp_path: Path, capfd: Capture) -> None:
     import pydicom
 

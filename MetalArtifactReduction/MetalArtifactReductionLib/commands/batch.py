@@ -109,7 +109,15 @@ def correct_many(options: argparse.Namespace) -> int:
         segmentation=options.segmentation,
         reconstruction=options.reconstruction,
     )
-    cases = cases_from(options.inputs, defaults, leave_out=folder)
+    passed_by: list[Path] = []
+    cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)
+    if passed_by:
+        more = f" and {len(passed_by) - 1} more" if len(passed_by) > 1 else ""
+        print(
+            f"mar: note: {passed_by[0]}{more}: not looked into, beside volumes; give it as an "
+            "INPUT of its own if it holds CTs",
+            file=sys.stderr,
+        )
     settings = _settings(options, folder)
     if options.summary:
         return _tell(summarize(cases, settings), settings)
