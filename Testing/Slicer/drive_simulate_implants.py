@@ -2,7 +2,7 @@
 
     Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_simulate_implants.py \\
-        [--patient phantom|spine|hip] [--output FOLDER]
+        [--patient phantom|spine|hip] [--model physics] [--output FOLDER]
 
 ``phantom`` makes its own patient; ``spine`` and ``hip`` take the CTs in ../shared/data and the
 clicks below. Needs a screen; a virtual one will do. Ends with exit code 0 when every check held.
@@ -34,6 +34,8 @@ HIP_CLICKS = {"right hip": (185, 262, 18), "left hip": (346, 282, 21)}
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patient", choices=("phantom", "spine", "hip"), default="phantom")
+    models = ("physics", "trace-maximum", "missing-trace")
+    parser.add_argument("--model", choices=models, default="physics", help="the latter are quick")
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "implants")
     return parser.parse_known_args(sys.argv[1:])[0]
 
@@ -94,13 +96,13 @@ def background(driver: Driver, button: Any) -> None:
     print(f"   longest that Slicer did not answer: {slowest:.1f} s", flush=True)
 
 
-def simulate(driver: Driver, model: str = "physics") -> None:
+def simulate(driver: Driver) -> None:
     """Voxelise and simulate; look at the results."""
     ui, widget = driver.ui, driver.widget
     ui.voxelizeButton.click()
     check("cm" in ui.resultLabel.text, ui.statusLabel.text)
     driver.picture("voxelised", "simulationCollapsibleButton")
-    choose(driver, "model", model)
+    choose(driver, "model", options.model)
     background(driver, ui.simulateButton)
     check("Slices with implants" in ui.resultLabel.text, ui.statusLabel.text)
     driver.picture("simulated", "resultCollapsibleButton")
@@ -189,7 +191,10 @@ def drive_phantom(driver: Driver) -> None:
     check(ui.implantsTable.rowCount == proposed, "the copies are still there")
 
     cancel(driver)
-    simulate(driver, "trace-maximum")
+    widget.logic.hideQuality()
+    widget.logic.showPlaced(ui.boneSelector.currentNode(), fromBehind=True)
+    zoom(300.0)
+    simulate(driver)
     samples(driver)
 
     # Everything stays editable after saving and loading.
