@@ -1,17 +1,17 @@
 """Which metal to train with, and squared error or a discriminator? A table and pictures.
 
     python Testing/Benchmarks/compare_training_metal.py DATA \\
-        --method realistic=RUN/unet-realistic/weights.safetensors \\
-        --method random=RUN/unet-random/weights.safetensors \\
-        --method mixed=unet --method cgan=cgan \\
-        [--plans 4] [--slices 3] [--csv FILE] [--pictures FOLDER]
+        --method realistic=unet --method random=WEIGHTS/unet-random.safetensors \\
+        --method mixed=WEIGHTS/unet-mixed.safetensors --method cgan=cgan \\
+        [--plans 3] [--slices 2] [--csv FILE] [--pictures FOLDER]
 
 Realistic constructs (spine, hip prostheses, nails) are simulated with the reference scanner in
 slices that no network was trained on, and corrected from the image alone: linear interpolation,
 NMAR and the methods given as LABEL=NAME or LABEL=FILE. Each figure is a mean over cases: RMSE in
 HU over the body and within 20 pixels of metal, streak amplitude, noise in flat soft tissue within
 20 pixels of metal and edge strengths, both relative to the scan without metal (1 is best), seconds
-of a case. DATA holds the public CTs that the plans in Resources/Training name.
+of a case. DATA holds the public CTs that the plans in Resources/Training name; WEIGHTS is
+MetalArtifactReductionLib/weights.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.comparison import (
@@ -148,6 +149,9 @@ def picture(
     if truth is not None:
         shown["without metal"] = truth[k]
     comparison_picture(shown, path, pixel_mm=volume.spacing_mm[1:], overwrite=True)
+    with Image.open(path) as opened:  # nothing in it has a colour
+        grey = opened.convert("L")
+    grey.save(path, optimize=True)
     print(f"{path}: slice {k}")
 
 
@@ -164,8 +168,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with the CTs")
     parser.add_argument("--method", action="append", default=[], metavar="LABEL=NAME")
-    parser.add_argument("--plans", type=int, default=4, help="constructs a group")
-    parser.add_argument("--slices", type=int, default=3, help="neighbouring slices of each")
+    parser.add_argument("--plans", type=int, default=3, help="constructs a group")
+    parser.add_argument("--slices", type=int, default=2, help="neighbouring slices of each")
     parser.add_argument("--csv", type=Path, help="every case's figures")
     parser.add_argument("--pictures", type=Path, help="folder for pictures")
     parser.add_argument("--threads", type=int, default=1)
@@ -177,7 +181,7 @@ def main() -> None:
         images = corrected(case.corrupted, methods, None)
         rows[group] += measured(case, images)
         print(f"{case.name}: done", flush=True)
-        if options.pictures is not None and case.name.endswith(" 0"):
+        if options.pictures is not None and case.name.endswith(f" {options.plans // 2}"):
             k = int(case.metal.sum(axis=(1, 2)).argmax())
             path = options.pictures / f"learned-{group.replace(' ', '-')}.png"
             picture(images, k, path, case.corrupted, case.reference_hu)
