@@ -32,7 +32,7 @@ def add_hip_experiment(commands: Any) -> None:
     parser.add_argument(
         "--physics-slices",
         type=int,
-        default=3,
+        default=2,
         help="slices each patient with a physically simulated artifact; 0: none",
     )
     parser.add_argument("--seed", type=int, default=0, help="of masks, networks and samples")
@@ -46,7 +46,6 @@ def add_hip_experiment(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ..errors import OutputError
     from ..evaluation.hip_experiments import HipExperiment, HipExperimentParameters
     from ..outputs import written_whole
 

@@ -28,8 +28,8 @@ def add_train_patient(commands: Any) -> None:
         "train a network on one CT's own clean slices",
         "Variants of the CT's metal are laid on its clean slices above and below the metal; a "
         "small network learns to undo what they do. Its weights are a method: mar correct INPUT "
-        "OUTPUT --method FOLDER/weights.safetensors. 'mar correct --method patient' does both at once and "
-        "keeps nothing.",
+        "OUTPUT --method FOLDER/weights.safetensors. 'mar correct --method patient' does both at "
+        "once and keeps nothing.",
     )
     add_input(parser)
     parser.add_argument(
