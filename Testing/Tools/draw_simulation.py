@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     other.add_argument("--coronal", type=int, metavar="ROW")
     for name in ("--crop", "--long-crop"):
         parser.add_argument(name, type=lambda text: [int(v) for v in text.split(",")])
+    parser.add_argument("--height", type=float, default=7.0, help="of the picture, inches")
     return parser.parse_args()
 
 
@@ -102,7 +103,9 @@ def main() -> None:
     volume = read_volume(given.ct)
     implants = metal_of(read_plan(given.plan)).implants
     case = (volume, implants, stored(given.case, "metal-fraction"), stored(given.case, "corrupted"))
-    figure, axes = plt.subplots(2, 4, figsize=(13, 7), facecolor="black", layout="constrained")
+    figure, axes = plt.subplots(
+        2, 4, figsize=(13, given.height), facecolor="black", layout="constrained"
+    )
     draw_row(axes[0], case, 0, given.axial, given.crop)
     axis, index = (2, given.sagittal) if given.sagittal is not None else (1, given.coronal)
     draw_row(axes[1], case, axis, index, given.long_crop)
