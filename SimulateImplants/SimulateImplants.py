@@ -372,8 +372,10 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
         if one is not None and one.line is not None and self._drawing:
             self._drawing = False
             self.ui.implantsMessageLabel.text = ""
-        if one is not None:
-            self._quality.pop(one.model.GetID(), None)  # measured where it was before
+        if one is not None and self._quality.pop(one.model.GetID(), None) is not None:
+            self.ui.implantsMessageLabel.text = _(
+                "{name} was changed after it was measured: Measure again."
+            ).format(name=one.name)
         self._tableTimer.start()
 
     def _fillTables(self) -> None:

@@ -123,6 +123,7 @@ class PanelJobs:
         p = self._parameterNode
         rows = self.logic.measure(p.inputVolume, p.boneSegmentation, **self._progress())
         self._quality = {row.implant.model.GetID(): row for row in rows}
+        self.ui.implantsMessageLabel.text = ""
         self.logic.showQuality()
 
     def _fit(self) -> None:

@@ -141,11 +141,11 @@ def samples(driver: Driver) -> None:
 def drive_phantom(driver: Driver) -> None:
     ui, widget = driver.ui, driver.widget
     slicer.mrmlScene.Clear()
-    driver.picture("empty", "inputCollapsibleButton")
+    driver.picture("empty", "hintLabel")
     check(not ui.simulateButton.enabled, "Simulate is on in an empty scene")
     ui.spinePhantomButton.click()
     check(ui.inputSelector.currentNode() is not None, ui.statusLabel.text)
-    driver.picture("phantom", "inputCollapsibleButton")
+    driver.picture("phantom", "hintLabel")
 
     widget._parameterNode.levels = "L3 L4 L5"
     ui.proposeButton.click()
