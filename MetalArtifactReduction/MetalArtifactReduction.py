@@ -182,7 +182,6 @@ class MetalArtifactReductionWidget(
     def _onQuit(self) -> None:
         """No process, no file and no editor may outlive the panel."""
         self._putAway()
-        self._fitTimer.stop()
         if self.logic is not None:
             self.logic.close()
         self.removeObservers()
@@ -219,6 +218,9 @@ class MetalArtifactReductionWidget(
         """If this module is shown, start over at once."""
         for name in ("resultLabel", "metalMessageLabel", "statusLabel", "exportLabel"):
             self._say(getattr(self.ui, name), "")
+        for handle in self.logic.jobHandles():
+            self.logic.jobs.forget(handle)
+        self._showJobs()
         if self.parent.isEntered:
             self.initializeParameterNode()
 

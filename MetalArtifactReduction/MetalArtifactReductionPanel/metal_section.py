@@ -26,7 +26,6 @@ class PanelMetal:
     _partsOf: Any
     _said: Any
     _say: Any
-    _sayHowItEnded: Any
     _update: Any
     fitWidth: Any
 
@@ -58,7 +57,8 @@ class PanelMetal:
 
     def _onProposed(self, handle: Any) -> None:
         self._proposal = None
-        self._sayHowItEnded(handle)
+        self.logic.jobs.forget(handle)  # the queue is the list of corrections
+        self._say(self.ui.statusLabel, "")
         if not handle.done:
             self._say(self.ui.metalMessageLabel, handle.error)
             return

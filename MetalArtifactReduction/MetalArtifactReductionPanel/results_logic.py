@@ -40,6 +40,8 @@ class ResultsLogic:
                 return  # removed meanwhile
             for node in nodes:
                 slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+            if views != layout.FOUR_UP:
+                layout.same_scale(nodes)
             metal = layout.metal_of(corrected)
             if metal is not None:
                 self.goToMetal(metal, original)

@@ -33,7 +33,7 @@ class PanelRuns:
 
     def _setUpTexts(self) -> None:
         """Texts get their height once the panel has laid them out."""
-        self._fitTimer = qt.QTimer()
+        self._fitTimer = qt.QTimer(self.ui.scrollArea)  # ends with what it lays out
         self._fitTimer.setSingleShot(True)
         self._fitTimer.setInterval(0)
         self._fitTimer.connect("timeout()", self.fitTexts)
@@ -123,8 +123,8 @@ class PanelRuns:
         for name in _TEXTS.split():
             label = getattr(self.ui, name)
             needed = label.heightForWidth(label.width) if label.text else 0
-            if label.minimumHeight != needed:
-                label.setMinimumHeight(needed)
+            if label.height != needed:
+                label.setFixedHeight(needed)
 
     @contextmanager
     def _said(self, label: Any = None) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
     Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_metal_artifact_reduction.py \\
-        [--input CT.nii.gz] [--output FOLDER] [--method nmar|li|...]
+        [--input CT.nii.gz] [--output FOLDER] [--method nmar|li|...] [--also METHOD ...]
 
 Needs a screen; a virtual one will do. Ends with exit code 0 when every check held.
 """
@@ -16,9 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import slicer
+import vtk
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from driving import SHARED_DATA, Driver, check, rows_of, run
@@ -31,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--input", type=Path, default=INPUT)
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "mar-pictures")
     parser.add_argument("--method", default="nmar")
+    parser.add_argument("--also", nargs="*", default=[], help="further methods to correct with")
     return parser.parse_known_args(sys.argv[1:])[0]
 
 
@@ -39,6 +42,7 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     slicer.mrmlScene.Clear()
     driver.picture("empty", "inputCollapsibleButton")
     check(not ui.applyButton.enabled, "Apply is on without a CT")
+    check_tab_order(widget)
 
     # What is not CT is refused in words.
     photo = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
@@ -131,6 +135,24 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     check(ui.exportButton.toolTip, "nobody says why there is no DICOM")
     print("DICOM:", ui.exportButton.toolTip, flush=True)
 
+    for name in options.also:
+        parameters.method = method(name)
+        check(ui.applyButton.enabled, f"{name}: {ui.methodLabel.text}")
+        began = time.monotonic()
+        ui.applyButton.click()
+        handle = widget.logic.jobHandles()[-1]
+        driver.wait(lambda handle=handle: handle.ended or handle.fraction > 0.3)
+        driver.picture(f"{name}-running", "runCollapsibleButton")
+        driver.wait(lambda handle=handle: handle.ended)
+        check(handle.done, f"{name}: {handle.error}")
+        print(f"{name}: corrected in {time.monotonic() - began:.1f} s", flush=True)
+        driver.wait(lambda: ui.measuresTable.rowCount > 5 and widget.logic.jobs.idle)
+        print(rows_of(ui.measuresTable), flush=True)
+        parameters.views = choices.Views.COMPARISON
+        widget.onShowButton()
+        driver.picture(f"{name}-result", "resultCollapsibleButton")
+        parameters.views = choices.Views.FOUR_UP
+
     # Where the results are in the scene.
     slicer.util.selectModule("Data")
     driver.window_picture("data")
@@ -187,6 +209,21 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
+
+
+def check_tab_order(widget: Any) -> None:
+    """The Tab key goes through the panel from top to bottom, as its file says."""
+    root = ElementTree.parse(widget.resourcePath("UI/MetalArtifactReduction.ui")).getroot()
+    wanted = [stop.text for stop in root.iter("tabstop")]
+    first = one = widget.ui.inputSelector
+    seen = []
+    while True:
+        if one.objectName in wanted:
+            seen.append(one.objectName)
+        one = one.nextInFocusChain()
+        if one is first or one == first:
+            break
+    check(seen == wanted, f"the Tab key goes {seen}")
 
 
 def erode(editor: Any) -> None:
@@ -251,7 +288,7 @@ def bad_input(driver: Driver, volume: Any) -> None:
 
 
 def ijk_to_ras(volume: Any) -> Any:
-    matrix = slicer.vtk.vtkMatrix4x4()
+    matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return matrix
 

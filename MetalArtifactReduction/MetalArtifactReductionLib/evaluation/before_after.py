@@ -93,7 +93,7 @@ def compare_before_after(
     rows = [
         Measure(
             "streak_amplitude_hu",
-            "Streak amplitude in soft tissue within 30 mm of metal",
+            "Streak amplitude within 30 mm of metal",
             "HU",
             *(one.streak_amplitude_hu for one in figures),
         ),

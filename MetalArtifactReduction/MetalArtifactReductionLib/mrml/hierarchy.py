@@ -69,10 +69,15 @@ def place_results(scene: Any, input_node: Any, nodes: Iterable[Any], folder_name
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     nodes = list(nodes)
     folder = _existing_folder(scene, hierarchy, input_node)
+    input_item = item_of(hierarchy, input_node)
+    study = hierarchy.GetItemAncestorAtLevel(input_item, "Study")
+    parent = study or hierarchy.GetItemParent(input_item)
     if not folder:
-        input_item = item_of(hierarchy, input_node)
-        study = hierarchy.GetItemAncestorAtLevel(input_item, "Study")
-        parent = study or hierarchy.GetItemParent(input_item)
+        # Slicer itself moves a segmentation beside its CT: the folder may have been left empty.
+        found = hierarchy.GetItemChildWithName(parent, folder_name)
+        if found and hierarchy.HasItemAttribute(found, _FOLDER_ATTRIBUTE):
+            folder = found
+    if not folder:
         folder = hierarchy.CreateFolderItem(parent, hierarchy.GenerateUniqueItemName(folder_name))
         hierarchy.SetItemAttribute(folder, _FOLDER_ATTRIBUTE, "1")
     for node in nodes:

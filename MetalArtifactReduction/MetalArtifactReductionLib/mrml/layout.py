@@ -16,11 +16,12 @@ LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
 axial slices over table and plot."""
 
 VIEWS = {
-    "MarOriginal": ("Original", "#4a7fb5"),
-    "MarCorrected": ("Corrected", "#54a24b"),
-    "MarChange": ("Change", "#d6604d"),
+    "MarOriginal": ("Orig", "#4a7fb5"),
+    "MarCorrected": ("Corr", "#54a24b"),
+    "MarChange": ("Diff", "#d6604d"),
 }
-"""Slice views of a row of the comparison, from left to right: name -> (label, colour)."""
+"""Slice views of a row of the comparison, from left to right: name -> (label, colour).
+A longer label would be cut off in Slicer's bar above the view."""
 
 SECOND_ROW = "Coronal"
 """What the names of the lower row of :data:`COMPARISON` end with."""
@@ -161,6 +162,19 @@ def change_of(scene: Any, corrected: Any) -> Any:
     changes = results_of(scene, original_of(corrected), "change")
     matching = (one for one in changes if one.GetNodeReference(CORRECTED_REFERENCE) is corrected)
     return next(matching, None)
+
+
+def same_scale(nodes: list[Any]) -> None:
+    """Zoom the views of each row alike: they differ by some pixels in width.
+
+    :param nodes: slice nodes, fitted to what they show.
+    """
+    for group in {node.GetViewGroup() for node in nodes}:
+        row = [node for node in nodes if node.GetViewGroup() == group]
+        mm = max(node.GetFieldOfView()[0] / max(node.GetDimensions()[0], 1) for node in row)
+        for node in row:
+            columns, rows, _ = node.GetDimensions()
+            node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
 
 
 def go_to(scene: Any, ras: tuple[float, float, float]) -> None:

@@ -85,8 +85,10 @@ def plot_of(scene: Any, corrected: Any) -> Any:
 def put_measures(scene: Any, corrected: Any, measures: Sequence[Measure]) -> Any:
     """Show figures as a table node beside the result; an earlier one is filled anew.
 
+    :param measures: those without a value, as no voxel is that near to the metal, are left out.
     :returns: ``vtkMRMLTableNode``.
     """
+    measures = [one for one in measures if np.isfinite([one.before, one.after]).any()]
     with all_or_none(scene) as added:
         node = table_of(scene, corrected)
         if node is None:
