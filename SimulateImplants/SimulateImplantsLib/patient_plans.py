@@ -19,7 +19,6 @@ from .placement.geometry import Vector
 from .placement.hip import HipModel, measure_hip
 from .placement.hip_plan import nail_plan, prosthesis_plan
 from .placement.levels import hip_masks
-from .placement.pedicle import SIDES
 from .placement.plan import PlacementPlan, join_plans
 from .placement.propose import (
     SpineProposal,
@@ -29,6 +28,7 @@ from .placement.propose import (
     spine_plan,
 )
 from .placement.samplers import HipSampling, sample_hip_plan, sample_spine_plan
+from .placement.trajectory import SIDES
 
 KINDS = ("spine", "total-hip", "short-nail", "long-nail")
 BONE_HU = 200.0

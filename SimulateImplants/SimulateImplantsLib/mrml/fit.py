@@ -13,8 +13,8 @@ from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from ..implants import PedicleScrew
 from ..placement.anatomy import Anatomy
 from ..placement.grading import shaft_samples
-from ..placement.pedicle import PedicleTrajectory, narrowest, trajectory_along
 from ..placement.sizes import ScrewSizes
+from ..placement.trajectory import PedicleTrajectory, narrowest, trajectory_along
 from .link import edit_implant, followers_follow
 from .nodes import set_matrix
 from .scene_implant import SceneImplant

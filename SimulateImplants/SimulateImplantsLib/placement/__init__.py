@@ -10,7 +10,7 @@ from .grading import ScrewGrade, gertzbein_robbins, grade_screw
 from .hip import HipModel, measure_hip
 from .hip_plan import nail_plan, prosthesis_plan
 from .levels import by_level, hip_masks, level_of, vertebra_masks
-from .pedicle import PedicleTrajectory, pedicle_trajectory, trajectory_along, vertebra_field
+from .pedicle import pedicle_trajectory, vertebra_field
 from .plan import PlacementPlan, PlannedImplant, join_plans
 from .propose import (
     SpineProposal,
@@ -28,6 +28,7 @@ from .samplers import (
     sample_spine_plan,
 )
 from .sizes import ScrewSizes
+from .trajectory import PedicleTrajectory, trajectory_along
 from .vertebra import VertebraFrame, vertebra_frame
 
 __all__ = [

@@ -12,8 +12,8 @@ from MetalArtifactReductionLib.errors import InputError
 from ..implants import CrossLink, PedicleScrew, Rod, RodSeat, implant_from_dict
 from .geometry import axis_placement, unit
 from .levels import level_index
-from .pedicle import PedicleTrajectory
 from .plan import PlannedImplant
+from .trajectory import PedicleTrajectory
 
 ROD_DIAMETERS_MM = (4.75, 5.5, 6.0, 6.35)
 _LINK_ROOM_MM = 22.0

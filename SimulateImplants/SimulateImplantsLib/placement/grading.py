@@ -11,7 +11,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import BoneField
 from .geometry import Vector, across, unit
-from .pedicle import screw_angles_deg
+from .trajectory import screw_angles_deg
 from .vertebra import VertebraFrame
 
 _ANGLES = 32

@@ -17,9 +17,10 @@ from .construct import planned_screw, rod_construct
 from .geometry import Vector, unit
 from .grading import ScrewGrade, grade_screw
 from .levels import by_level, level_index, vertebra_masks
-from .pedicle import SIDES, PedicleTrajectory, pedicle_trajectory, vertebra_field
+from .pedicle import pedicle_trajectory, vertebra_field
 from .plan import PlacementPlan
 from .sizes import ScrewSizes
+from .trajectory import SIDES, PedicleTrajectory
 from .vertebra import VertebraFrame, vertebra_frame
 
 

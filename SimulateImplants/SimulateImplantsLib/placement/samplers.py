@@ -19,11 +19,11 @@ from .geometry import across, unit
 from .hip import HipModel
 from .hip_plan import nail_plan, prosthesis_plan
 from .levels import level_index
-from .pedicle import SIDES, PedicleTrajectory
 from .plan import PlacementPlan, PlannedImplant, join_plans
 from .propose import SpineProposal, VertebraModel
 from .random_shapes import sample_random_plan
 from .sizes import ScrewSizes, snap_nearest
+from .trajectory import SIDES, PedicleTrajectory
 
 
 @dataclass(frozen=True)
