@@ -182,13 +182,16 @@ def drive_phantom(driver: Driver) -> None:
         line.AddControlPoint(*(entry + np.array([0.0, -shift, 40.0])))
     driver.wait(lambda: ui.implantsTable.rowCount == proposed + 1, 10.0)
     driver.picture("drawn", "addCollapsibleButton")
-    ui.implantsTable.selectRow(proposed)
+    drawn = next(one for one in widget.logic.implants() if one.line is line)
+    widget._select(drawn)
     ui.duplicateButton.click()
     check(ui.implantsTable.rowCount == proposed + 2, "no copy was made")
     ui.removeButton.click()
-    ui.implantsTable.selectRow(proposed)
+    widget._select(drawn)
     ui.removeButton.click()
     check(ui.implantsTable.rowCount == proposed, "the copies are still there")
+    kinds = [one.implant.kind for one in widget.logic.implants()]
+    check(kinds.count("rod") == 2, "a rod is gone")
 
     cancel(driver)
     widget.logic.hideQuality()
