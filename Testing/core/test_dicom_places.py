@@ -170,6 +170,26 @@ def test_an_element_that_cannot_be_written_is_named_without_its_value(
     assert "074Y" not in text and list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+@pytest.mark.parametrize("room", [200, 2500], ids=["within the header", "within the pixels"])
+def test_a_full_disk_is_no_fault_of_the_header(tmp_path: Path, source: Path, room: int) -> None:
+    import resource
+
+    volume = read_volume(source)
+    outputs = DicomOutputs(tmp_path / "out", tmp_path / "change", tmp_path / "metal.dcm")
+    before = files_of(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    result, template = brightened(volume), dicom_template(volume)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        with pytest.raises(OutputError, match=r"could not be written \(.*free space") as raised:
+            write_dicom_outputs(result, template, outputs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "header" not in str(raised.value)
+    assert files_of(tmp_path) == before and list(tmp_path.iterdir()) == [source]
+
+
 def test_a_source_that_has_gone_or_changed(tmp_path: Path, source: Path) -> None:
     volume = read_volume(source)
     template = dicom_template(volume)

@@ -181,11 +181,24 @@ def values_kept_secret(source: Path) -> Iterator[None]:
     except MARError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk, not of the header
+        disk = _disk_error(error)
+        if disk is not None:
+            raise disk from None
         tag = re.search(r"\([0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\)", str(error))
         what = f"element {tag.group()}" if tag else "an element"
         raise OutputError(
             f"{source}: {what} of the header cannot be carried over ({type(error).__name__});"
             " repair or anonymise the source series, or write .nii.gz or .nrrd"
         ) from None
+
+
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """What the disk said, where that and not the header is the cause.
+
+    pydicom raises such errors anew, with the element that it was writing and without the number.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
