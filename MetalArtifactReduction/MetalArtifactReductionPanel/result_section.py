@@ -198,7 +198,8 @@ class PanelResults:
         event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
         for node in self._followed:
             self.removeObserver(node, event, self._onMarkupsMoved)
-            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._onMarkupsMoved)
+            if node.IsA("vtkMRMLMarkupsROINode"):
+                self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._onMarkupsMoved)
         for node in wanted:
             self.addObserver(node, event, self._onMarkupsMoved)
             if node.IsA("vtkMRMLMarkupsROINode"):
