@@ -55,8 +55,6 @@ class HipSampleParameters:
     :param fill: the rays.
     :param crop: views and bins of a training sample.
     :param off_trace: share of the crops that lie anywhere; the others are centred on the trace.
-    :param flips: turn half of the crops end to end along the bins, and half along the views: the
-        same patient on the other side, or mirrored.
     """
 
     masks: int = 1000
@@ -65,7 +63,6 @@ class HipSampleParameters:
     fill: MaxFillParameters = field(default_factory=MaxFillParameters)
     crop: tuple[int, int] = (80, 80)
     off_trace: float = 0.1
-    flips: bool = False
 
     def __post_init__(self) -> None:
         """Reject what gives no sample."""
@@ -176,11 +173,10 @@ class HipSamples:
         # One half turn of margin, so that a crop may start anywhere.
         top = int(middle[0]) - high // 2 + high
         left = int(np.clip(middle[1] - wide // 2, 0, max(0, bins - wide)))
-        flipped = [axis for axis in (0, 1) if rng.random() < 0.5] if p.flips else []
         parts = []
         for image in images:
             part = wrapped_views(image, high)[top : top + high, left : left + wide]
-            parts.append(F.pad(part, (0, wide - part.shape[1])).flip(flipped))
+            parts.append(F.pad(part, (0, wide - part.shape[1])))
         return parts[0], parts[1], parts[2]
 
     def _make(self, patient: HipPatient, first: int, number: int, keys: range) -> list[_Pair]:

@@ -164,7 +164,6 @@ class TraceCNNTask(Task):
             "freeze_after": p.freeze_after,
             "masks": len(self.samples),
             "sample_seed": self.samples.parameters.seed,
-            "flips": self.samples.parameters.flips,
             "data": self.samples.fingerprint,
         }
 
@@ -177,7 +176,7 @@ class HipTaskOptions:
     :param masks: number of varied masks.
     :param start: what overwrites the trace, see :class:`..inpainting.max_fill.MaxFillParameters`.
     :param brightness: scale each patient's brightness, see :mod:`.brightness`.
-    :param off_trace, flips: see :class:`.hip_samples.HipSampleParameters`.
+    :param off_trace: see :class:`.hip_samples.HipSampleParameters`.
     :param channels, loss, unit, freeze_after: see :class:`TraceCNNParameters`.
     """
 
@@ -186,7 +185,6 @@ class HipTaskOptions:
     start: str = "linear"
     brightness: bool = True
     off_trace: float = 0.1
-    flips: bool = False
     channels: int = CHANNELS
     loss: str = "matched"
     unit: float = 0.05
@@ -208,7 +206,6 @@ def make_task(options: Mapping[str, Any], data: Path | None, seed: int) -> Trace
             seed,
             fill=MaxFillParameters(start=chosen.start),
             off_trace=chosen.off_trace,
-            flips=chosen.flips,
         )
     except ValueError as error:
         raise InputError(f"[options]: {error}") from None
