@@ -142,6 +142,7 @@ class PanelJobs:
         self.ui.resultLabel.text = "<br>".join([text, *warnings])
 
     def _simulate(self) -> Any:
+        self.ui.resultLabel.text = ""
         p = self._parameterNode
         return self.logic.simulateAsync(
             p.inputVolume,
@@ -164,6 +165,7 @@ class PanelJobs:
             self.onDisplayChanged()
 
     def _sample(self) -> Any:
+        self.ui.resultLabel.text = ""
         p = self._parameterNode
         return self.logic.sampleAsync(
             p.inputVolume,

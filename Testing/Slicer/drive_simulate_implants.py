@@ -245,6 +245,27 @@ def bad_input(driver: Driver) -> None:
     ui.addSurfaceButton.click()
     check("mm" in ui.statusLabel.text, f"a surface in metres: {ui.statusLabel.text!r}")
     driver.picture("metres", "addCollapsibleButton")
+    # Words for a level, a size and a bone threshold that there is not.
+    levels, threshold = widget._parameterNode.levels, widget._parameterNode.boneThresholdHu
+    widget._parameterNode.levels = "L9"
+    ui.proposeButton.click()
+    check("L9" in ui.statusLabel.text, f"a level L9: {ui.statusLabel.text!r}")
+    driver.picture("unknown-level", "implantsCollapsibleButton")
+    widget._parameterNode.levels = levels
+    widget._select(one)
+    thick = one.implant.diameter_mm
+    for typed, words in (("900", "outside"), ("thick", "thick")):
+        ui.parametersTable.item(0, 1).setText(typed)
+        check(words in ui.statusLabel.text, f"a diameter {typed}: {ui.statusLabel.text!r}")
+    check(one.implant.diameter_mm == thick, "a wrong size was taken")
+    water = slicer.util.addVolumeFromArray(np.zeros((8, 32, 32), np.int16), name="Water")
+    ui.inputSelector.setCurrentNode(water)
+    ui.thresholdButton.click()
+    check("no bone" in ui.statusLabel.text, f"no bone: {ui.statusLabel.text!r}")
+    driver.picture("no-bone", "boneCollapsibleButton")
+    ui.inputSelector.setCurrentNode(volume)
+    slicer.mrmlScene.RemoveNode(water)
+    widget._parameterNode.boneThresholdHu = threshold
     check(ui.implantsTable.rowCount == count, "something was added or lost")
     check(widget._parameterNode.inputVolume is volume, "the CT was lost")
 
