@@ -122,6 +122,7 @@ class MetalArtifactReductionWidget(
         self._editor = None
         self._proposal = None
         self._fitTimer = None
+        self._fitAgain = False
         self._chosen: Any = None
         self._parts: tuple[Any, ...] = ()
         self._partsOf: Any = None

@@ -30,12 +30,13 @@ class PanelRuns:
     _update: Any
     _onCorrected: Any
     _fitTimer: Any
+    _fitAgain: bool
 
     def _setUpTexts(self) -> None:
         """Texts get their height once the panel has laid them out."""
         self._fitTimer = qt.QTimer(self.ui.scrollArea)  # ends with what it lays out
         self._fitTimer.setSingleShot(True)
-        self._fitTimer.setInterval(0)
+        self._fitTimer.setInterval(20)  # after Qt's own work on the layout
         self._fitTimer.connect("timeout()", self.fitTexts)
 
     def onApplyButton(self) -> None:
@@ -123,8 +124,12 @@ class PanelRuns:
         for name in _TEXTS.split():
             label = getattr(self.ui, name)
             needed = label.heightForWidth(label.width) if label.text else 0
-            if label.height != needed:
+            if label.minimumHeight != needed:
                 label.setFixedHeight(needed)
+        # A text that was hidden has its width only now.
+        self._fitAgain = not self._fitAgain
+        if self._fitAgain:
+            self._fitTimer.start()
 
     @contextmanager
     def _said(self, label: Any = None) -> Iterator[None]:

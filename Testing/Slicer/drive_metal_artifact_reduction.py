@@ -2,7 +2,8 @@
 
     Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_metal_artifact_reduction.py \\
-        [--input CT.nii.gz] [--output FOLDER] [--method nmar|li|...] [--also METHOD ...]
+        [--input CT.nii.gz] [--output FOLDER] [--method nmar|li|...] [--also METHOD ...] \\
+        [--dicom FOLDER]
 
 Needs a screen; a virtual one will do. Ends with exit code 0 when every check held.
 """
@@ -34,12 +35,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "mar-pictures")
     parser.add_argument("--method", default="nmar")
     parser.add_argument("--also", nargs="*", default=[], help="further methods to correct with")
+    parser.add_argument("--dicom", type=Path, help="drive only the way of a DICOM series")
     return parser.parse_known_args(sys.argv[1:])[0]
 
 
 def drive(driver: Driver, options: argparse.Namespace) -> None:
     ui, widget = driver.ui, driver.widget
     slicer.mrmlScene.Clear()
+    if options.dicom is not None:
+        drive_dicom(driver, options.dicom)
+        return
     driver.picture("empty", "inputCollapsibleButton")
     check(not ui.applyButton.enabled, "Apply is on without a CT")
     check_tab_order(widget)
@@ -209,6 +214,54 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
+
+
+def drive_dicom(driver: Driver, folder: Path) -> None:
+    """From a series under its study to derived series beside it."""
+    import pydicom
+
+    from MetalArtifactReductionLib.mrml import node_from_volume
+    from MetalArtifactReductionLib.volume import read_volume
+
+    ui, widget = driver.ui, driver.widget
+    files = sorted(map(str, folder.glob("*.dcm")))
+    database = {
+        str(pydicom.dcmread(one, stop_before_pixels=True).SOPInstanceUID): one for one in files
+    }
+    # What Slicer's DICOM module does; a build without it has no database either.
+    volume = node_from_volume(slicer.mrmlScene, read_volume(folder), "Hips")
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(database))
+    if getattr(slicer, "dicomDatabase", None) is None:
+        slicer.dicomDatabase = Files(database)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    study = hierarchy.CreateStudyItem(patient, "CT of the hips")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
+    ui.inputSelector.setCurrentNode(volume)
+    widget._parameterNode.method = type(widget._parameterNode.method)("li")
+    ui.applyButton.click()
+    handle = widget.logic.jobHandles()[-1]
+    driver.wait(lambda: handle.ended)
+    check(handle.done, handle.error)
+    driver.wait(lambda: widget.logic.jobs.idle and ui.measuresTable.rowCount > 5)
+    check(hierarchy.GetItemParent(handle.nodes.folder) == study, "the folder is not in the study")
+    check(ui.exportButton.enabled, ui.exportButton.toolTip)
+    with tempfile.TemporaryDirectory() as out:
+        widget.exportDicom(out)
+        written = sorted(Path(out).rglob("*.dcm"))
+        print(f"{len(written)} DICOM files: {ui.exportLabel.text}", flush=True)
+        check(len(written) == 2 * len(files) + 1, "files are missing")
+        driver.picture("dicom-written", "exportLabel")
+    slicer.util.selectModule("Data")
+    driver.window_picture("dicom-data")
+
+
+class Files:
+    """Stands in for Slicer's DICOM database."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.isOpen = False  # for the annotations in the views
+        self.fileForInstance = lambda uid: files.get(uid, "")
 
 
 def check_tab_order(widget: Any) -> None:
