@@ -121,7 +121,7 @@ def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -
         title = qt.QTableWidgetItem(parameter_title(name))
         title.setData(qt.Qt.UserRole, name)
         title.setFlags(_READ_ONLY)
-        cell = qt.QTableWidgetItem(f"{value:g}" if isinstance(value, float) else str(value))
+        cell = qt.QTableWidgetItem(f"{value:.4g}" if isinstance(value, float) else str(value))
         if name in ranges:
             limits = ranges[name]
             hint = f"{limits.minimum:g} ... {limits.maximum:g} {limits.unit}\n{limits.source}"
