@@ -170,3 +170,34 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
     assert torch.equal(found[~trace], sinogram[~trace])
     error = (found - sinogram)[trace]
     assert float(error.abs().max()) < 0.02 * float(sinogram.max())
+
+
+def test_brightness_is_scaled_to_the_reference_and_undone() -> None:
+    """A CT of any brightness is corrected as one of the reference's, whatever the network does."""
+    from hip_support import METAL, PIXEL_MM, SHAPE, clean_hip, rod
+    from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
+    from MetalArtifactReductionLib.physics.attenuation import hu_to_mu
+    from MetalArtifactReductionLib.training.brightness import body_quantiles
+
+    volume = clean_hip().hu
+    facts = {
+        **FACTS,
+        "unit": 1.0,
+        "brightness_reference": body_quantiles(1 + volume / 1000).tolist(),
+    }
+    torch.manual_seed(0)
+    weights = Weights(TraceCNN(4).eval(), WeightsFacts("trace-cnn", {}, facts), Path())
+    grid = ImageGrid(*SHAPE[1:], (PIXEL_MM, PIXEL_MM))
+    projector = ParallelProjector(grid, ParallelGeometry(120, 96, PIXEL_MM))
+    metal = torch.from_numpy(rod()[METAL])
+
+    def found(factor: float, **options: object) -> torch.Tensor:
+        hu = (factor * (volume + 1000) - 1000).astype(np.float32)
+        image = hu_to_mu(torch.from_numpy(hu[METAL]))
+        sinogram, trace = projector(image), projector(metal) > 0
+        context = InpaintingContext(image, metal, projector, np.arange(len(hu))[METAL], hu)
+        return TraceCNNInpainter(weights, output="trace", **options)(sinogram, trace, context)
+
+    one, dark = found(1.0), found(0.7)
+    assert torch.allclose(dark, 0.7 * one, atol=0.01)
+    assert not torch.allclose(found(0.7, brightness=1.0), 0.7 * one, atol=0.01)

@@ -233,7 +233,7 @@ class HipExperiment:
         ]
         for title, pairs in sums.items():
             body, near = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
-            lines.append(f"{title:44}  {body:7.1f}  {near:7.1f}")
+            lines.append(f"{title:52}  {body:7.1f}  {near:7.1f}")
         return "\n".join(lines)
 
 

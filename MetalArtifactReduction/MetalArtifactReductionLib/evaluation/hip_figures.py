@@ -149,14 +149,14 @@ def over_hips(tests: Sequence[HipTest], measure: Callable[[HipTest], HipFigures]
 def table(rows: Mapping[str, HipFigures | tuple[float, float, float]]) -> str:
     """One row a method; the paper's rows are its MSE, PSNR and SSIM."""
     lines = [
-        f"{'':44}  {'MSE':>9}  {'PSNR dB':>7}  {'peak 2':>6}  {'SSIM':>6}  {'RMSE HU':>7}",
+        f"{'':52}  {'MSE':>9}  {'PSNR dB':>7}  {'peak 2':>6}  {'SSIM':>6}  {'RMSE HU':>7}",
     ]
     for name, row in rows.items():
         if isinstance(row, HipFigures):
             lines.append(
-                f"{name:44}  {row.mse:9.3e}  {row.psnr_1:7.2f}  {row.psnr_2:6.2f}  "
+                f"{name:52}  {row.mse:9.3e}  {row.psnr_1:7.2f}  {row.psnr_2:6.2f}  "
                 f"{row.ssim:6.4f}  {row.rmse_hu:7.1f}"
             )
         else:
-            lines.append(f"{name:44}  {row[0]:9.3e}  {row[1]:7.2f}  {'':6}  {row[2]:6.4f}")
+            lines.append(f"{name:52}  {row[0]:9.3e}  {row[1]:7.2f}  {'':6}  {row[2]:6.4f}")
     return "\n".join(lines)
