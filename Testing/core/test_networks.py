@@ -155,6 +155,9 @@ def test_weights_come_back_bit_by_bit(saved: tuple[Path, torch.nn.Module]) -> No
     assert not any(p.requires_grad for p in loaded.network.parameters())
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor), name
+    plain = path.with_name("plain")
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode, "not what other files get"
     with pytest.raises(OutputError, match="not overwritten"):
         save_weights(path, network, FACTS)
 

@@ -127,13 +127,14 @@ def save_weights(
 
     :raises OutputError: exists already, no permission, disk full.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     with written_whole(path, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, metadata={KEY: facts.to_json()})
+        # save_file would leave a file that only its owner can read.
+        temporary.write_bytes(save(tensors, metadata={KEY: facts.to_json()}))
 
 
 def weights_path(name_or_path: str | PathLike[str]) -> Path:

@@ -36,7 +36,7 @@ def write_checkpoint(path: Path, state: TrainingState) -> None:
 
     :raises OutputError: no permission, disk full.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Plain layout, and no two of them in the same memory.
     tensors = {
@@ -45,7 +45,7 @@ def write_checkpoint(path: Path, state: TrainingState) -> None:
     }
     text = json.dumps({"format": FORMAT, **state.record})
     with written_whole(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata={KEY: text})
+        temporary.write_bytes(save(tensors, metadata={KEY: text}))
 
 
 def read_checkpoint(path: Path) -> TrainingState:
