@@ -42,16 +42,16 @@ class Method(enum.Enum):
                 "metal."
             ),
             Method.UNET: _(
-                "A network fills what metal hid from three slices at a time: for implants like "
-                "those of spine and hip. May invent structures next to metal."
+                "A network fills what metal hid, from three slices at a time. Trained on simulated "
+                "implants; in tests about as good as NMAR. May invent structures next to metal."
             ),
             Method.CGAN: _(
                 "As the U-Net, but trained against a second network to look real: sharper, and "
                 "invents more."
             ),
             Method.TRACE_CNN: _(
-                "A small network, trained on hips of several patients. May invent structures next "
-                "to metal."
+                "A small network, trained on the hips of two patients and a nail: not for "
+                "prostheses, which hide more than it can see. May invent structures next to metal."
             ),
             Method.PATIENT: _(
                 "Trains a small network on this patient's own slices above and below the metal, "
