@@ -98,7 +98,7 @@ class HipTest:
 
     def uncorrected(self) -> HipFigures:
         """The trace filled with the maximum."""
-        return self.figures(MaxFill.filled(self.fill, self.clean, self.trace))
+        return self.figures(self.fill.filled(self.clean, self.trace))
 
     def linear(self) -> HipFigures:
         """Linear interpolation."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 CHANNELS = 16
-"""Of the inner layers; after the same time on one core no worse than 32."""
+"""Of the inner layers: what one core trains in minutes."""
 
 LAYERS, KERNEL, SLOPE = 6, 5, 0.2
 
