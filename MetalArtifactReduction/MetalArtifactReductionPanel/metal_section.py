@@ -218,9 +218,8 @@ def _counted(texts: list[str]) -> str:
 
 def _device(name: str) -> str:
     """A device's name for people."""
-    return {"cpu": _("processor (CPU)"), "cuda": _("graphics card (CUDA)"), "mps": _("GPU (MPS)")}[
-        name.split(":")[0]
-    ]
+    names = {"cpu": _("processor (CPU)"), "cuda": _("graphics card (CUDA)"), "mps": _("GPU (MPS)")}
+    return names.get(name.split(":")[0], name)
 
 
 def _duration(seconds: float) -> str:

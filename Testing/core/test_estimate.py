@@ -47,6 +47,8 @@ def test_the_estimator_measures_once_in_a_process() -> None:
     few, many = (estimator.seconds("nmar", "cpu", (64, 64), count) for count in (10, 1000))
     assert few is not None and many is not None
     assert 0 < few < many < 1000
+    assert estimator.device("cpu") == "cpu"
+    assert estimator.device("auto") == ""  # nobody measured there
     assert known == [1] and queue.idle
     queue.close()
 

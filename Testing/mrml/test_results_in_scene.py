@@ -94,6 +94,22 @@ def test_results_of_one_input_share_a_folder_even_after_renaming(
     assert mrml.add_results(scene, other, finished(other, method="li")).folder != first.folder
 
 
+def test_a_folder_that_was_left_empty_is_used_again(scene: Any, ct: Any, add_volume: Any) -> None:
+    """Slicer moves a segmentation beside its CT when its geometry is set anew."""
+    hierarchy = hierarchy_of(scene)
+    first = mrml.add_results(scene, ct, finished(ct))
+    for child in children(hierarchy, first.folder):
+        hierarchy.SetItemParent(child, hierarchy.GetSceneItemID())
+    again = mrml.add_results(scene, ct, finished(ct, method="li"))
+    assert again.folder == first.folder
+    other = add_volume(  # the same name: its folder holds what is not this one's
+        np.full(SHAPE, 40, dtype=np.int16),
+        affine(np.diag([-1.0, -1.0, 1.0]), (1.0, 1.0, 2.0)),
+        name="Hip",
+    )
+    assert mrml.add_results(scene, other, finished(other)).folder != first.folder
+
+
 def test_results_refer_to_their_input_and_to_each_other(scene: Any, ct: Any) -> None:
     nodes = mrml.add_results(scene, ct, finished(ct, method="nmar"), keep_fraction=True)
     for node in (nodes.corrected, nodes.change_map, nodes.metal, nodes.fraction):

@@ -73,9 +73,10 @@ def place_results(scene: Any, input_node: Any, nodes: Iterable[Any], folder_name
     study = hierarchy.GetItemAncestorAtLevel(input_item, "Study")
     parent = study or hierarchy.GetItemParent(input_item)
     if not folder:
-        # Slicer itself moves a segmentation beside its CT: the folder may have been left empty.
+        # Slicer itself moves a segmentation beside its CT, and leaves the folder empty.
         found = hierarchy.GetItemChildWithName(parent, folder_name)
-        if found and hierarchy.HasItemAttribute(found, _FOLDER_ATTRIBUTE):
+        ours = bool(found) and hierarchy.HasItemAttribute(found, _FOLDER_ATTRIBUTE)
+        if ours and hierarchy.GetNumberOfItemChildren(found) == 0:
             folder = found
     if not folder:
         folder = hierarchy.CreateFolderItem(parent, hierarchy.GenerateUniqueItemName(folder_name))
