@@ -77,6 +77,7 @@ COLUMNS = (
     "edge_strength_bone",
 )
 CASE_SEED = 11
+LARGEST_PICTURE = 1600
 NAIL = "totalseg_example_hip_nail_3mm"
 
 
@@ -151,6 +152,7 @@ def picture(
     comparison_picture(shown, path, pixel_mm=volume.spacing_mm[1:], overwrite=True)
     with Image.open(path) as opened:  # nothing in it has a colour
         grey = opened.convert("L")
+    grey.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
     grey.save(path, optimize=True)
     print(f"{path}: slice {k}")
 

@@ -60,7 +60,7 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             ),
             MethodEntry(
                 "unet",
-                "U-Net on three slices' sinograms, trained on simulated implants",
+                "U-Net on three slices' sinograms, trained on simulated implants: spine, not hips",
                 ".learned:learned_inpainter",
                 learned=True,
             ),
