@@ -46,8 +46,8 @@ class Method(enum.Enum):
                 "implants; in tests about as good as NMAR. May invent structures next to metal."
             ),
             Method.CGAN: _(
-                "As the U-Net, but trained against a second network to look real: sharper, and "
-                "invents more."
+                "As the U-Net, but trained against a second network to look real: more texture, "
+                "and more invented. In tests not better than NMAR."
             ),
             Method.TRACE_CNN: _(
                 "A small network, trained on the hips of two patients and a nail: not for "
@@ -55,7 +55,7 @@ class Method(enum.Enum):
             ),
             Method.PATIENT: _(
                 "Trains a small network on this patient's own slices above and below the metal, "
-                "then corrects: minutes on a graphics card, longer without."
+                "then corrects: takes minutes. May invent structures next to metal."
             ),
             Method.FILE: _("Weights that you trained yourself or were given (.safetensors)."),
         }[self]

@@ -123,9 +123,8 @@ class PanelRuns:
         """
         for name in _TEXTS.split():
             label = getattr(self.ui, name)
-            needed = label.heightForWidth(label.width) if label.text else 0
-            if label.minimumHeight != needed:
-                label.setFixedHeight(needed)
+            label.setMinimumHeight(0)  # Qt takes it into account
+            label.setFixedHeight(label.heightForWidth(label.width) if label.text else 0)
         # A text that was hidden has its width only now.
         self._fitAgain = not self._fitAgain
         if self._fitAgain:
