@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -136,6 +137,11 @@ def run_process(*arguments: object) -> Outcome:
     command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def hear_interrupts() -> None:
+    """For ``preexec_fn``: a shell starts what runs in its background deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

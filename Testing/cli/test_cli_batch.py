@@ -19,6 +19,7 @@ import pytest
 from cli_support import (
     assert_refused,
     ct_hu,
+    hear_interrupts,
     metal_truth,
     run,
     run_process,
@@ -139,7 +140,8 @@ def test_going_on_does_only_what_is_missing(volumes: Path, capfd: Capture) -> No
     assert float(table(out)["site 1/Größe"]["metal_cm3"]) > 0
 
     # Other settings or another input are not what lies there.
-    listed.write_text(listed.read_text().replace(";nmar;", ";li;"))
+    text = listed.read_text(encoding="utf-8")
+    listed.write_text(text.replace(";nmar;", ";li;"), encoding="utf-8")
     outcome = run(capfd, "correct", listed, out, *METHOD)
     assert_refused(outcome, "clean", "made with method 'nmar', not 'li'", "--force")
     write_image(first, ct_hu() // 2)
@@ -251,7 +253,9 @@ def test_stopped_in_the_middle(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
     arguments = [*map(str, ("correct", *inputs, out)), *METHOD, "--batch-slices", "1"]
     command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    ) as process:
         until(lambda: list(out.glob("*/case.json")) or process.poll())
         children = descendants(process.pid)
         process.send_signal(number)

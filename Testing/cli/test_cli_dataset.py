@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_support import assert_refused, run, snapshot, stored
+from cli_support import assert_refused, hear_interrupts, run, snapshot, stored
 from MetalArtifactReductionLib.errors import Cancelled
 from MetalArtifactReductionLib.isolated_jobs import run_isolated
 from simulate_support import QUICK, SHAPE, clean_ct, clean_hu, die_at_two, wait_for_stop
@@ -213,6 +213,7 @@ def test_a_run_that_is_stopped_goes_on_later(
         [sys.executable, "-m", "MetalArtifactReductionLib.cli", *line],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     deadline = time.monotonic() + 90
     while not list(folder.glob("case-*")) and time.monotonic() < deadline:

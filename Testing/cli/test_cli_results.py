@@ -23,6 +23,7 @@ from cli_support import (
     SHAPE,
     SPACING_MM,
     ct_hu,
+    hear_interrupts,
     metal_truth,
     run,
     run_process,
@@ -322,6 +323,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         encoding="utf-8",  # the bar; the locale may be C
+        preexec_fn=hear_interrupts,
     ) as process:
         assert process.stderr is not None
         told = ""
