@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..progress import Progress
+    from ..progress import Cancel, Progress
     from ..volume import CTVolume
 
 
@@ -111,3 +112,20 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
             bar.update(fraction - bar.n)
 
         yield progress
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[Cancel]:
+    """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .options import add_command, add_quiet, count, progress_bar
-
-if TYPE_CHECKING:
-    from ..progress import Cancel
+from .options import add_command, add_quiet, count, progress_bar, stopped_by_ctrl_c
 
 
 def add_train(commands: Any) -> None:
@@ -68,7 +62,7 @@ def _train(options: argparse.Namespace) -> None:
     from ..training.trainer import train
 
     task = config.make_task(options.data)
-    with progress_bar("train", options.quiet) as progress, _stopped_by_ctrl_c() as cancel:
+    with progress_bar("train", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         result = train(
             task,
             config.training,
@@ -82,20 +76,3 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{result.step} steps in {result.seconds / 60:.1f} minutes: {options.output}")
     for name, value in result.figures.items():
         print(f"  {name} {value:.4g}")
-
-
-@contextmanager
-def _stopped_by_ctrl_c() -> Iterator[Cancel]:
-    """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
-    asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -15,8 +15,8 @@ from .options import (
     metal_table,
     progress_bar,
     read_input,
+    stopped_by_ctrl_c,
 )
-from .train import _stopped_by_ctrl_c
 
 
 def add_train_patient(commands: Any) -> None:
@@ -102,7 +102,7 @@ def _train_patient(options: argparse.Namespace) -> None:
             print(metal_table(found))
     if not fraction.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    with progress_bar("training", options.quiet) as progress, _stopped_by_ctrl_c() as cancel:
+    with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         if options.corrected is None:
             training.prepare(volume, fraction, device, progress, cancel)  # type: ignore[attr-defined]
         else:
