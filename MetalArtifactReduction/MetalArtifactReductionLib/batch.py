@@ -112,6 +112,11 @@ def run_batch(
     try:
         execute(partial(_work, settings, stop), waiting, done, stop, cancel)
     except (Cancelled, KeyboardInterrupt):
+        # One may have become finished without having been heard of.
+        for case in waiting:
+            found = record_of(case, settings)
+            if found.status == "done":
+                records[case] = found
         number = sum(record.status == "done" for record in records.values())
         raise Cancelled(
             f"stopped; {number} of {len(cases)} cases are finished in {settings.folder}; the same "
