@@ -42,12 +42,14 @@ class Method(enum.Enum):
                 "metal."
             ),
             Method.UNET: _(
-                "A network fills what metal hid, from three slices at a time. Trained on simulated "
-                "implants; in tests about as good as NMAR. May invent structures next to metal."
+                "A network fills what metal hid, from three slices at a time, trained on simulated "
+                "implants. For spines: in tests about as good as NMAR, or better; in hips worse. "
+                "May invent structures next to metal."
             ),
             Method.CGAN: _(
-                "As the U-Net, but trained against a second network to look real: more texture, "
-                "and more invented. In tests not better than NMAR."
+                "As the U-Net, but trained on against a second network to look real. For spines: "
+                "in tests about as good as NMAR, or better, with more noise; in hips worse. May "
+                "invent structures next to metal."
             ),
             Method.TRACE_CNN: _(
                 "A small network, trained on the hips of two patients and a nail: not for "

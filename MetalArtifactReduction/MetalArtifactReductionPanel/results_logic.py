@@ -26,7 +26,7 @@ class ResultsLogic:
         :param corrected: a corrected volume node.
         :param views: "comparison", "figures" or "four-up".
         """
-        from MetalArtifactReductionLib.mrml import layout, results_of
+        from MetalArtifactReductionLib.mrml import layout, results, results_of
 
         scene = slicer.mrmlScene
         original = layout.original_of(corrected)
@@ -46,11 +46,9 @@ class ResultsLogic:
             if metal is not None:
                 self.goToMetal(metal, original)
             for line in results_of(scene, original, "line"):
-                if line.GetNumberOfDefinedControlPoints() == 2:
-                    ends = [[0.0] * 3, [0.0] * 3]
-                    for index, end in enumerate(ends):
-                        line.GetNthControlPointPositionWorld(index, end)
-                    self.goTo(tuple((a + b) / 2 for a, b in zip(*ends, strict=True)))
+                middle = results.line_middle(line)
+                if middle is not None:
+                    self.goTo(middle)
 
         place()
         # Views that were made just now take their size, and a slice of their own, afterwards.

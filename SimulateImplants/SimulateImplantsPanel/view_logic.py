@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
@@ -52,8 +52,6 @@ class ViewLogic:
 
         :param fromBehind: as a spine surgeon does.
         """
-        import numpy as np
-
         from MetalArtifactReductionLib.mrml.layout import go_to
 
         implants = self.implants()
@@ -62,36 +60,24 @@ class ViewLogic:
         if bone is not None and bone.GetDisplayNode() is not None:
             bone.GetDisplayNode().SetOpacity3D(0.4)
         go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
-        low, high = np.full(3, np.inf), np.full(3, -np.inf)
-        for one in implants:
-            bounds = [0.0] * 6
-            one.model.GetRASBounds(bounds)
-            low, high = np.minimum(low, bounds[::2]), np.maximum(high, bounds[1::2])
-        self._lookAt(0.5 * (low + high), float(np.linalg.norm(high - low)), fromBehind)
+        self._lookAt([one.model for one in implants], fromBehind)
 
     def showBone(self, bone: Any) -> None:
         """Bring bone into the middle of the 3-D view."""
-        import numpy as np
+        self._lookAt([bone])
 
-        bounds = [0.0] * 6
-        bone.GetRASBounds(bounds)
-        low, high = np.array(bounds[::2]), np.array(bounds[1::2])
-        if (high > low).all():
-            self._lookAt(0.5 * (low + high), float(np.linalg.norm(high - low)), False)
+    def _lookAt(self, nodes: Sequence[Any], fromBehind: bool = False) -> None:
+        """Fill the 3-D view with nodes, seen from the front or from behind."""
+        import vtk
 
-    def _lookAt(self, middle: Any, size: float, fromBehind: bool) -> None:
-        """Point the camera of the 3-D view at something from the front, or from behind."""
-        widget = slicer.app.layoutManager().threeDWidget(0)
-        camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(widget.mrmlViewNode())
-        if camera is None:
-            return
-        distance = max(1.6 * size, 60.0)
-        camera.SetFocalPoint(*middle)
-        camera.SetPosition(
-            middle[0], middle[1] + (-distance if fromBehind else distance), middle[2]
-        )
-        camera.SetViewUp(0.0, 0.0, 1.0)
-        camera.ResetClippingRange()
+        from MetalArtifactReductionLib.mrml.layout import fill_views
+
+        box, bounds = vtk.vtkBoundingBox(), [0.0] * 6
+        for node in nodes:
+            node.GetRASBounds(bounds)
+            box.AddBounds(bounds)
+        box.GetBounds(bounds)
+        fill_views(slicer.mrmlScene, bounds, (0.0, -1.0 if fromBehind else 1.0, 0.0))
 
     def setDisplay(self, ct: Any, shown: str, window: str) -> None:
         """Show the CT or the newest result of a role in the slice views, in one window."""

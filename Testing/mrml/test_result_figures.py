@@ -343,6 +343,15 @@ def test_comparison_shows_original_corrected_and_change(scene: Any, ct: Any, nod
     layout.look_at(scene, nodes.metal)
     middle = np.mean([part.centre_ras for part in metal_parts(nodes.metal, ct)], axis=0)
     assert focal_points()[0] == pytest.approx(middle, abs=5.0)
+    layout.fill_views(scene, (0.0, 30.0, 10.0, 50.0, -5.0, 5.0), (0.0, -1.0, 0.0))
+    layout.fill_views(scene, (1.0, -1.0, 1.0, -1.0, 1.0, -1.0))  # nothing there: nothing changes
+    camera = scene.GetNthNodeByClass(0, "vtkMRMLCameraNode")
+    right, front, top = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+    assert focal_points()[0] == pytest.approx((15.0, 30.0, 0.0))
+    assert (right, top) == pytest.approx((0.0, 0.0)) and front < 0
+    # The ball around the box touches the edges of the view.
+    half = np.radians(camera.GetViewAngle()) / 2
+    assert -front * np.sin(half) == pytest.approx(np.linalg.norm([30.0, 40.0, 10.0]) / 2)
     layout.go_to(scene, (1.0, 2.0, -950.0))
     assert shown[0].GetSliceToRAS().GetElement(2, 3) == pytest.approx(-950.0)
 

@@ -13,7 +13,7 @@ from .options import (
     add_command,
     add_compute_options,
     add_metal_options,
-    metal_table,
+    metal_of,
     progress_bar,
     read_input,
 )
@@ -112,11 +112,10 @@ def _correct(options: argparse.Namespace) -> int:
 def _correct_one(options: argparse.Namespace) -> None:
     from ..correction import CorrectionParameters, correct_volume
     from ..inpainting.registry import create_inpainter
-    from ..metal import segment_metal
     from ..outputs import written_together
     from ..tomography import as_device
     from ..volume import write_volume
-    from ..volume_io import check_output, read_mask, write_array_like
+    from ..volume_io import check_output, write_array_like
 
     device = str(as_device(options.device))
     inpainter = create_inpainter(options.method)
@@ -131,13 +130,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     for path in files:
         check_output(volume, path, overwrite=options.force)
     _check_distinct(files, options.mask)
-    if options.mask is not None:
-        fraction = read_mask(options.mask, volume)
-    else:
-        found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
-        fraction = found.fraction
-        if not options.quiet:
-            print(metal_table(found))
+    fraction = metal_of(options, volume)
     with progress_bar("correcting", options.quiet) as progress:
         result = correct_volume(
             volume,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..progress import Cancel, Progress
     from ..volume import CTVolume
 
@@ -74,6 +76,19 @@ def metal_table(found: Any) -> str:
         for c in found.components
     ]
     return "\n".join(lines)
+
+
+def metal_of(options: argparse.Namespace, volume: CTVolume) -> np.ndarray:
+    """The metal fraction: of ``--mask``, or segmented and told; see :func:`add_metal_options`."""
+    from ..metal import segment_metal
+    from ..volume_io import read_mask
+
+    if options.mask is not None:
+        return read_mask(options.mask, volume)
+    found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
+    if not options.quiet:
+        print(metal_table(found))
+    return found.fraction
 
 
 def add_compute_options(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from .options import (
     add_input,
     add_metal_options,
     count,
-    metal_table,
+    metal_of,
     progress_bar,
     read_input,
     stopped_by_ctrl_c,
@@ -70,11 +70,10 @@ def _train_patient(options: argparse.Namespace) -> None:
     from ..correction import correct_volume
     from ..errors import InputError
     from ..inpainting.registry import create_inpainter
-    from ..metal import segment_metal
     from ..outputs import written_whole
     from ..tomography import as_device
     from ..volume import write_volume
-    from ..volume_io import check_output, read_mask
+    from ..volume_io import check_output
 
     device = as_device(options.device)
     training = create_inpainter(
@@ -93,13 +92,7 @@ def _train_patient(options: argparse.Namespace) -> None:
     volume = read_input(options)
     if options.corrected is not None:
         check_output(volume, options.corrected, overwrite=options.force)
-    if options.mask is not None:
-        fraction = read_mask(options.mask, volume)
-    else:
-        found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
-        fraction = found.fraction
-        if not options.quiet:
-            print(metal_table(found))
+    fraction = metal_of(options, volume)
     if not fraction.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:

@@ -66,7 +66,7 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             ),
             MethodEntry(
                 "cgan",
-                "the same U-Net trained against a discriminator: more texture, more invented",
+                "the same U-Net trained on against a discriminator: spine, not hips",
                 ".learned:learned_inpainter",
                 learned=True,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
@@ -188,7 +189,17 @@ def look_at(scene: Any, node: Any) -> None:
 
     :param node: segmentation node; one without content changes nothing.
     """
-    bounds = _bounds_of(node)
+    fill_views(scene, _bounds_of(node))
+
+
+def fill_views(
+    scene: Any, bounds: Sequence[float], viewed_from: tuple[float, float, float] | None = None
+) -> None:
+    """Turn every 3-D view's camera to a box, and fill the view with it.
+
+    :param bounds: six numbers, mm in the world, as VTK gives them; an empty box changes nothing.
+    :param viewed_from: direction towards the camera, the head up; None leaves it.
+    """
     sides = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     if min(sides) < 0:
         return
@@ -196,11 +207,15 @@ def look_at(scene: Any, node: Any) -> None:
     radius = max(1.0, math.hypot(*sides) / 2)
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")):
         camera = scene.GetNthNodeByClass(index, "vtkMRMLCameraNode")
-        away = [a - b for a, b in zip(camera.GetPosition(), camera.GetFocalPoint(), strict=True)]
+        away = viewed_from or [
+            a - b for a, b in zip(camera.GetPosition(), camera.GetFocalPoint(), strict=True)
+        ]
         distance = radius / math.sin(math.radians(camera.GetViewAngle()) / 2)
         scale = distance / (math.hypot(*away) or 1.0)
         camera.SetFocalPoint(*centre)
         camera.SetPosition(*(c + a * scale for c, a in zip(centre, away, strict=True)))
+        if viewed_from is not None:
+            camera.SetViewUp(0.0, 0.0, 1.0)
         camera.ResetClippingRange()
 
 
