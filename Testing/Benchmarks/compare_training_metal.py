@@ -17,56 +17,23 @@ MetalArtifactReductionLib/weights.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from held_out_cases import GROUPS, cases, corrected, measured
 from PIL import Image
 
-from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
-    Case,
     Row,
     format_table,
     mean_rows,
 )
-from MetalArtifactReductionLib.evaluation.metrics import (
-    NEAR_METAL_PIXELS,
-    evaluate,
-    flat_region,
-    within_pixels,
-)
 from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
-from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.outputs import written_whole
-from MetalArtifactReductionLib.physics.acquisition import PRESETS
-from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from SimulateImplantsLib.metal_in_volume import slices_of, slices_with, voxelize_metal
-from SimulateImplantsLib.plan_files import metal_of, read_plan
-
-PLANS = Path(__file__).parents[2] / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
-
-GROUPS: Mapping[str, tuple[str, str, tuple[int, int]]] = {
-    "coad hip": (
-        "tcga_coad_AY-4070A_abdomen_pelvis",
-        "tcga_coad_AY-4070A_abdomen_pelvis-hip",
-        (0, 86),
-    ),
-    "coad spine": (
-        "tcga_coad_AY-4070A_abdomen_pelvis",
-        "tcga_coad_AY-4070A_abdomen_pelvis-spine",
-        (0, 86),
-    ),
-    "pancreatic spine": (
-        "pancreatic_ct_cbct_CB001_abdomen",
-        "pancreatic_ct_cbct_CB001_abdomen-heldout-spine",
-        (0, 55),
-    ),
-}
-"""Group -> CT, plans, first and last slice that were kept from training."""
 
 COLUMNS = (
     "rmse_body_hu",
@@ -76,64 +43,8 @@ COLUMNS = (
     "edge_strength_soft",
     "edge_strength_bone",
 )
-CASE_SEED = 11
 LARGEST_PICTURE = 1600
 NAIL = "totalseg_example_hip_nail_3mm"
-
-
-def cases(data: Path, plans: int, slices: int) -> Iterator[tuple[str, Case]]:
-    """Group and case, one after another."""
-    for group, (name, stem, (low, high)) in GROUPS.items():
-        volume = read_volume(data / f"{name}.nii.gz")
-        volume = slices_of(volume, low, high - low + 1)
-        for number, file in enumerate(sorted(PLANS.glob(f"{stem}-*.json"))[:plans]):
-            metal = metal_of(read_plan(file))
-            first, count = slices_with(metal, volume)
-            # Somewhere else in every construct: its lowest part, ..., its uppermost.
-            share = (number + 0.5) / plans
-            start = int(np.clip(first + share * count - slices / 2, 0, len(volume.hu) - slices))
-            slab = slices_of(volume, start, slices)
-            # Voxelised whole: an implant outside the slab would be refused.
-            whole = voxelize_metal(metal, slices_of(volume, first, count)).fractions
-            low_cut, high_cut = max(start - first, 0), start + slices - first
-            fractions = {}
-            for material, fraction in whole.items():
-                fractions[material] = np.zeros(slab.hu.shape, np.float32)
-                cut = fraction[low_cut:high_cut]
-                at = max(first - start, 0)
-                fractions[material][at : at + len(cut)] = cut
-            scan = simulate_volume(slab, fractions, PRESETS["reference"], seed=CASE_SEED)
-            assert scan.reference is not None
-            yield (
-                group,
-                Case(f"{group} {number}", scan.corrupted, scan.reference.hu, scan.metal_fraction),
-            )
-
-
-def measured(case: Case, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
-    """Figures in slices with metal; noise where the truth is flat near metal."""
-    slices = np.flatnonzero(case.metal.any(axis=(1, 2)))
-    reference, metal = case.reference_hu[slices], case.metal[slices]
-    spacing = case.corrupted.spacing_mm
-    near = body_mask(reference, spacing) & within_pixels(metal > 0.02, NEAR_METAL_PIXELS)
-    quiet = flat_region(reference, near)
-    rows = []
-    for label, (hu, seconds) in images.items():
-        figures = evaluate(hu[slices], reference, metal, spacing_mm=spacing, noise_region=quiet)
-        rows.append(Row(case.name, label, figures, seconds))
-    return rows
-
-
-def corrected(
-    volume: CTVolume, methods: Mapping[str, str], metal: np.ndarray | None
-) -> dict[str, tuple[np.ndarray, float]]:
-    """Label -> image and seconds; the metal is found once."""
-    images = {UNCORRECTED: (volume.hu, 0.0)}
-    for label, method in methods.items():
-        result = correct_volume(volume, metal, method)
-        metal = result.metal_fraction
-        images[label] = (result.corrected.hu, result.timings["correction"])
-    return images
 
 
 def picture(
