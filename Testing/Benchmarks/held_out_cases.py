@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -231,7 +232,9 @@ def _file_name(
 
 def _save(path: Path, held_out: HeldOut) -> None:
     case = held_out.case
-    arrays = {f"fraction {name}": array for name, array in held_out.fractions.items()}
+    arrays: dict[str, Any] = {
+        f"fraction {name}": array for name, array in held_out.fractions.items()
+    }
     with written_whole(path, overwrite=True) as temporary:
         np.savez_compressed(
             temporary,

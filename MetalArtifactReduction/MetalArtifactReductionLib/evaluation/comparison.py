@@ -150,8 +150,8 @@ def format_table(
     """
     styles: dict[str, Callable[[], str]] = {
         "csv": lambda: _csv(rows),
-        "text": lambda: _aligned(_cells(rows, columns or tuple(COLUMNS)), markdown=False),
-        "markdown": lambda: _aligned(_cells(rows, columns or tuple(COLUMNS)), markdown=True),
+        "text": lambda: aligned_table(_cells(rows, columns or tuple(COLUMNS)), markdown=False),
+        "markdown": lambda: aligned_table(_cells(rows, columns or tuple(COLUMNS)), markdown=True),
     }
     if style not in styles:
         raise ValueError(f"unknown table style {style!r}; choose one of {', '.join(styles)}")
@@ -172,7 +172,8 @@ def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     return [head, *body]
 
 
-def _aligned(cells: list[list[str]], *, markdown: bool) -> str:
+def aligned_table(cells: Sequence[Sequence[str]], *, markdown: bool) -> str:
+    """Columns of equal width, the first two to the left; the first row is the head."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = []
     for line in cells:
