@@ -8,7 +8,10 @@ Realistic constructs in held-out slices (spine, hip prostheses, nails) are simul
 reference scanner and with one that no training draws (geometry, spectrum, kernel, scatter), and
 corrected from the image alone. For every method: the measures against the scan without metal;
 rims and cortical bone at the metal; what it does to a scan without metal that it is told to
-correct. ``--detectability`` asks an observer for lesions beside the metal (needs the packages of
+correct. The row "bound" is the truth with the metal put back that was found in the image: as good
+as a correction can be that keeps all of it.
+
+``--detectability`` asks an observer for lesions beside the metal (needs the packages of
 Testing/Benchmarks/requirements.txt), ``--real`` measures streaks of real metal, ``--judge`` holds
 one method to what is demanded of it and lists the cases where it does harm. DATA holds the public
 CTs that held_out_cases.py and real_metal.py name. LABEL=NAME takes any method or file of weights
@@ -28,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from held_out_cases import ACQUISITIONS, GROUPS, HeldOut, corrected, held_out_cases, measured
-from judgement import LI, NMAR, Demand, Measured, judge, judge_detectability, judge_real
+from judgement import BOUND, LI, NMAR, Demand, Measured, judge, judge_detectability, judge_real
 from lesions import Detectability, detectability
 from method_tables import (
     csv_lines,
@@ -44,13 +47,14 @@ from method_tables import (
 from real_metal import RealMetal, real_metal
 
 from MetalArtifactReductionLib.errors import InputError, MARError
-from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED
+from MetalArtifactReductionLib.evaluation.comparison import Case
 from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
 from MetalArtifactReductionLib.evaluation.safety import fake_metal, measure_safety
 from MetalArtifactReductionLib.inpainting.availability import require_method
 from MetalArtifactReductionLib.inpainting.registry import METHODS
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.outputs import check_path_free, written_whole
+from MetalArtifactReductionLib.recombination import put_metal_back
 
 DEFAULT_METHODS = (LI, NMAR, "trace-cnn", "unet", "cgan", "prior", "prior-strict")
 DEFAULT_JUDGED = "prior"
@@ -69,16 +73,21 @@ def measure_cases(
         case, place = one.case, f"{one.acquisition} {one.group}"
         metal = segment_metal(case.corrupted).fraction
         images = corrected(case.corrupted, methods, metal, device)
+        images[BOUND] = (with_metal_back(case, metal), 0.0)
         kept = np.flatnonzero(case.metal.any(axis=(1, 2)))
         spacing = case.corrupted.spacing_mm
         clean = case.corrupted.with_hu(case.reference_hu)
         for row in measured(case, images):
             hu = images[row.method][0]
             safety = measure_safety(
-                hu[kept], case.reference_hu[kept], case.metal[kept], spacing_mm=spacing
+                hu[kept],
+                case.reference_hu[kept],
+                case.metal[kept],
+                spacing_mm=spacing,
+                shown_metal=metal[kept],
             )
             fake = None
-            if row.method != UNCORRECTED:
+            if row.method in methods:
                 fake = fake_metal(clean, metal, methods[row.method], device=device)
             out.append(
                 Measured(one.acquisition, one.group, one.implants, one.area_mm2, row, safety, fake)
@@ -87,10 +96,16 @@ def measure_cases(
         if pictures is not None and place not in pictured:
             pictured.add(place)
             k = int(case.metal.sum(axis=(1, 2)).argmax())
-            shown = {label: hu[k] for label, (hu, _) in images.items()}
+            shown = {label: hu[k] for label, (hu, _) in images.items() if label != BOUND}
             shown["without metal"] = case.reference_hu[k]
             draw(shown, pictures / f"{place.replace(' ', '-')}.png", spacing, "without metal")
     return out
+
+
+def with_metal_back(case: Case, metal: np.ndarray) -> np.ndarray:
+    """The truth with the metal that was found put back: no method that does so can be better."""
+    arrays = (case.reference_hu, case.corrupted.hu, metal)
+    return put_metal_back(*(torch.from_numpy(array) for array in arrays)).numpy()
 
 
 def draw(

@@ -175,7 +175,7 @@ def corrected(
     images = {UNCORRECTED: (volume.hu, 0.0)}
     for label, method in methods.items():
         result = correct_volume(volume, metal, method, device=device)
-        metal = result.metal_fraction
+        metal = result.metal_fraction if metal is None else metal
         images[label] = (result.corrected.hu, result.timings["correction"])
     return images
 

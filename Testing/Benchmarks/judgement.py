@@ -13,6 +13,8 @@ from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Row
 from MetalArtifactReductionLib.evaluation.safety import FakeMetal, Safety
 
 LI, NMAR = "li", "nmar"
+BOUND = "bound"
+"""The truth with the metal that was found put back: no rival, but the best that can be."""
 
 BODY_TO_NMAR = 0.5
 NEAR_TO_NMAR = 0.6
@@ -69,7 +71,7 @@ def judge(method: str, measured: Sequence[Measured]) -> list[Demand]:
     own = [one for one in measured if one.method == method]
     body = _means(measured, lambda one: one.row.metrics.rmse_body_hu)
     near = _means(measured, lambda one: one.row.metrics.rmse_near_metal_hu)
-    rivals = [m for m in near if m != UNCORRECTED and not m.startswith(method)]
+    rivals = [m for m in near if m not in (UNCORRECTED, BOUND) and not m.startswith(method)]
     best = min(rivals, key=near.__getitem__)
     dice = _means(measured, lambda one: one.safety.cortical_dice)
     rims = [one.safety.rim_error_hu for one in own]
@@ -88,7 +90,7 @@ def judge(method: str, measured: Sequence[Measured]) -> list[Demand]:
         Demand(
             f"rim of 2 mm more than {RIM_HU:g} HU from the truth",
             "none",
-            f"{outside} of {len(rims)} cases, {min(rims):+.0f} to {max(rims):+.0f} HU",
+            f"{outside} of {len(rims)} cases, {np.nanmin(rims):+.0f} to {np.nanmax(rims):+.0f} HU",
             outside == 0,
         ),
         Demand(

@@ -92,7 +92,8 @@ def detectability(
         if not places:
             told(f"{one.case.name}: no soft tissue for a lesion beside the metal; left out")
             continue
-        key = (one.acquisition, ImageGrid(*patient.hu.shape[1:], patient.spacing_mm[1:]))
+        _, rows, cols = patient.hu.shape
+        key = (one.acquisition, ImageGrid(rows, cols, patient.spacing_mm[1:]))
         if key not in scanners:
             scanners[key] = Scanner(key[1], acquisitions[one.acquisition], device)
         fractions = {name: fraction[k : k + 1] for name, fraction in one.fractions.items()}

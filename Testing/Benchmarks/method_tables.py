@@ -34,9 +34,12 @@ def show_measures(found: Sequence[Measured]) -> None:
     for one in found:
         places.setdefault(f"{one.acquisition}, all", []).append(one)
     places["everything"] = list(found)
+    shown: list[list[Measured]] = []
     for place, here in places.items():
-        print(f"\n### {place}\n")
-        print(format_table(mean_rows([one.row for one in here], place), "markdown"), flush=True)
+        if here not in shown:  # of one group or acquisition, all is the same again
+            shown.append(here)
+            rows = mean_rows([one.row for one in here], place)
+            print(f"\n### {place}\n\n{format_table(rows, 'markdown')}", flush=True)
 
 
 def safety_table(found: Sequence[Measured]) -> list[list[str]]:

@@ -16,7 +16,7 @@ RIM_MM = 2.0
 """Width of the shell in which a dark rim shows."""
 
 NEXT_MM = 5.0
-"""Outer edge of the shell after it: the metal's own blur does not reach there."""
+"""Outer edge of the shell after it."""
 
 CORTICAL_HU = 300.0
 CORTICAL_REACH_MM = 20.0
@@ -28,8 +28,7 @@ _PARTLY_METAL = 0.02
 class Safety:
     """Figures of one corrected image; NaN where there is nothing to measure.
 
-    :param rim_error_hu: mean HU within 2 mm of metal minus the truth's; below 0 is a dark rim, and
-        above 0 mostly the blur of the metal itself, which stays in the image.
+    :param rim_error_hu: mean HU within 2 mm of metal minus the truth's; below 0 is a dark rim.
     :param next_error_hu: the same from 2 to 5 mm.
     :param cortical_dice: Dice of cortical bone (above 300 HU) within 20 mm of metal; 1 is best.
     :param cortical_kept: share of that bone in the truth which the image still shows; 1 is best.
@@ -65,6 +64,7 @@ def measure_safety(
     metal: np.ndarray,
     *,
     spacing_mm: tuple[float, float, float],
+    shown_metal: np.ndarray | None = None,
     body: np.ndarray | None = None,
 ) -> Safety:
     """Measure at the metal; distances are in the slice plane, voxels with metal take no part.
@@ -73,6 +73,9 @@ def measure_safety(
     :param reference_hu: the truth, the same scan without metal.
     :param metal: the true metal fraction, same shape.
     :param spacing_mm: ``(slice, row, col)``.
+    :param shown_metal: what the correction took for metal and left in the image: fraction or mask.
+        It is wider than the true metal by the scanner's blur, hundreds of HU that would hide any
+        rim; so rims begin, and bone counts, beside both.
     :param body: default: :func:`..metal.body.body_mask` of the reference.
     :raises ValueError: arrays of different shapes; no metal.
     """
@@ -84,6 +87,8 @@ def measure_safety(
     is_metal = metal > _PARTLY_METAL
     if not is_metal.any():
         raise ValueError("no metal: nothing to measure around")
+    if shown_metal is not None:
+        is_metal = is_metal | (shown_metal > 0)
     inside = body_mask(reference_hu, spacing_mm) if body is None else body > 0
     tissue = inside & ~is_metal
     distance = distance_mm(is_metal, spacing_mm)
