@@ -112,16 +112,16 @@ def lesion_table(found: Sequence[Detectability]) -> list[list[str]]:
 
 
 def real_table(volumes: Sequence[RealMetal]) -> list[list[str]]:
-    """Streaks, noise and shells of every real volume."""
-    cells = [
-        ["volume", "method", "streaks HU", "of original", "noise HU", "0-2 mm HU", "2-5 mm HU"]
-    ]
+    """Streaks, how much of them is anatomy, noise and shells of every real volume."""
+    head = ["volume", "method", "streaks HU", "of original", "anatomy HU", "noise HU"]
+    cells = [[*head, "0-2 mm HU", "2-5 mm HU"]]
     for one in volumes:
         before = one.figures[UNCORRECTED].streak_amplitude_hu
         for method, figures in one.figures.items():
             values = figures.as_dict()
             line = [one.name, method, f"{figures.streak_amplitude_hu:.0f}"]
-            line += [f"{figures.streak_amplitude_hu / before:.2f}", f"{figures.noise_hu:.1f}"]
+            line += [f"{figures.streak_amplitude_hu / before:.2f}", f"{one.elsewhere_hu:.0f}"]
+            line += [f"{figures.noise_hu:.1f}"]
             cells.append([*line, *(f"{values[f'mean_hu_{s}_mm']:.0f}" for s in ("0_2", "2_5"))])
     return cells
 

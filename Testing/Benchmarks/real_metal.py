@@ -12,6 +12,7 @@ from held_out_cases import corrected
 from MetalArtifactReductionLib.evaluation.metrics import (
     NEAR_METAL_PIXELS,
     flat_region,
+    streak_amplitude,
     within_pixels,
 )
 from MetalArtifactReductionLib.evaluation.without_reference import (
@@ -35,6 +36,9 @@ REGIONS_FROM = "nmar"
 """Method in whose image soft tissue is looked for: the same regions for every method."""
 
 
+STREAK_REACH_MM = 30.0
+
+
 @dataclass(frozen=True)
 class RealMetal:
     """One volume by every method.
@@ -43,6 +47,8 @@ class RealMetal:
     :param volume: the slices that were measured, as scanned.
     :param images: label -> HU, the uncorrected ones first.
     :param figures: label -> streaks, noise, shells.
+    :param elsewhere_hu: the same amplitude in soft tissue 30 to 60 mm from metal: what anatomy has
+        of it, below which no correction should go.
     :param shown: the slice that the corrections change most, for a picture.
     """
 
@@ -50,6 +56,7 @@ class RealMetal:
     volume: CTVolume
     images: Mapping[str, np.ndarray]
     figures: Mapping[str, ReferenceFreeMetrics]
+    elsewhere_hu: float
     shown: int
 
 
@@ -78,7 +85,13 @@ def real_metal(
         regions = images[REGIONS_FROM]
         spacing = volume.spacing_mm
         body = body_mask(regions, spacing)
-        tissue = soft_tissue_near_metal(regions, metal, spacing_mm=spacing, body=body)
+        tissue = soft_tissue_near_metal(
+            regions, metal, spacing_mm=spacing, body=body, reach_mm=STREAK_REACH_MM
+        )
+        wider = soft_tissue_near_metal(
+            regions, metal, spacing_mm=spacing, body=body, reach_mm=2 * STREAK_REACH_MM
+        )
+        elsewhere = streak_amplitude(regions[wider & ~tissue])
         marked = metal > 0
         far = body & ~marked & ~within_pixels(marked, NEAR_METAL_PIXELS)
         quiet = flat_region(regions, far & marked.any(axis=(1, 2), keepdims=True))
@@ -89,4 +102,4 @@ def real_metal(
             for label, hu in images.items()
         }
         change = np.abs(regions - volume.hu).sum(axis=(1, 2))
-        yield RealMetal(name, volume, images, figures, int(change.argmax()))
+        yield RealMetal(name, volume, images, figures, elsewhere, int(change.argmax()))
