@@ -69,14 +69,15 @@ def safety_table(found: Sequence[Measured]) -> list[list[str]]:
 
 def kinds_table(found: Sequence[Measured], method: str) -> list[list[str]]:
     """Every case of one method beside what it must not be worse than."""
-    head = ["case", "implants", "acquisition", "mm²", "body HU"]
-    head += [f"{name} body" for name in (UNCORRECTED, LI, NMAR)]
-    head += ["near HU", *(f"{name} near" for name in (UNCORRECTED, LI, NMAR))]
+    others = [name for name in (UNCORRECTED, LI, NMAR) if name != method]
+    head = ["case", "implants", "acquisition", "mm²"]
+    head += ["body HU", *(f"{name} body" for name in others)]
+    head += ["near HU", *(f"{name} near" for name in others)]
     cells = [head]
     by_place = {(one.acquisition, one.row.case, one.method): one for one in found}
     for one in found:
         if one.method == method:
-            rivals = [by_place[one.acquisition, one.row.case, m] for m in (UNCORRECTED, LI, NMAR)]
+            rivals = [by_place[one.acquisition, one.row.case, name] for name in others]
             every = [x.row.metrics for x in (one, *rivals)]
             line = [one.row.case, one.implants, one.acquisition, f"{one.area_mm2:.0f}"]
             line += [f"{m.rmse_body_hu:.1f}" for m in every]
