@@ -12,7 +12,7 @@ import torch
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .inpainting import Inpainter, InpaintingContext, create_inpainter
-from .inpainting.protocol import NeedsVolume
+from .inpainting.protocol import NeedsVolume, ProposesImage
 from .metal import TraceParameters, metal_trace, segment_metal
 from .physics.attenuation import hu_to_mu
 from .progress import Cancel, Progress, check_cancelled, part, report
@@ -116,11 +116,17 @@ def correct_volume(
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scanner = _Scanner(grid, parameters, where)
     corrected = volume.hu.copy()
+    expected_error: np.ndarray | None = None
 
     def correct(slices: np.ndarray) -> None:
-        corrected[slices] = _correct_slices(
+        nonlocal expected_error
+        corrected[slices], error_hu = _correct_slices(
             volume.hu, metal_fraction, slices, inpainter, scanner, parameters
         )
+        if error_hu is not None:
+            if expected_error is None:
+                expected_error = np.zeros_like(corrected)
+            expected_error[slices] = error_hu
 
     _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
     report(progress, 1.0, f"corrected {with_metal.size} slices")
@@ -128,6 +134,7 @@ def correct_volume(
         corrected=volume.with_hu(corrected),
         metal_fraction=metal_fraction,
         change_hu=corrected - volume.hu,
+        expected_error_hu=expected_error,
         method=inpainter.name,
         parameters={
             "method": inpainter.name,
@@ -150,8 +157,8 @@ def _correct_slices(
     inpainter: Inpainter,
     scanner: _Scanner,
     parameters: CorrectionParameters,
-) -> np.ndarray:
-    """One batch: HU in, corrected HU out, ``(slices, rows, cols)``."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """One batch: HU in, corrected HU and expected error out, ``(slices, rows, cols)``."""
     original_hu = torch.from_numpy(volume_hu[slices]).to(scanner.device)
     fraction = torch.from_numpy(metal_fraction[slices]).to(scanner.device)
     image_mu = hu_to_mu(original_hu)
@@ -159,19 +166,26 @@ def _correct_slices(
     sinogram = scanner.projector(image_mu)
     trace = metal_trace(scanner.projector, fraction, parameters.trace)
     context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=volume_hu)
-    inpainted = replace_in_trace(sinogram, trace, inpainter(sinogram, trace, context))
-
-    free_of_metal_hu = recombine(
-        parameters.reconstruction,
-        original_hu,
-        fraction,
-        sinogram,
-        inpainted,
-        scanner.reconstruct,
-        scanner.projector.grid.spacing_mm,
-    )
+    propose = isinstance(inpainter, ProposesImage)
+    proposal = inpainter.propose(sinogram, trace, context) if propose else None
+    error_hu = None
+    if proposal is not None:
+        free_of_metal_hu = proposal.hu
+        if proposal.expected_error_hu is not None:
+            error_hu = proposal.expected_error_hu.cpu().numpy()
+    else:
+        inpainted = replace_in_trace(sinogram, trace, inpainter(sinogram, trace, context))
+        free_of_metal_hu = recombine(
+            parameters.reconstruction,
+            original_hu,
+            fraction,
+            sinogram,
+            inpainted,
+            scanner.reconstruct,
+            scanner.projector.grid.spacing_mm,
+        )
     corrected_hu = put_metal_back(free_of_metal_hu, original_hu, fraction)
-    return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices])
+    return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices]), error_hu
 
 
 def replace_in_trace(

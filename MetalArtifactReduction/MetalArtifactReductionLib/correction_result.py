@@ -19,6 +19,8 @@ class CorrectionResult:
     :param change_hu: corrected minus original, float32 HU: what the method changed, everywhere.
     :param method: name of the inpainter.
     :param parameters: everything needed to repeat the correction; plain values.
+    :param expected_error_hu: expected absolute error of each voxel, float32 HU, 0 in slices without
+        metal; None for methods that do not know it.
     :param timings: seconds by step (``"segmentation"``, ``"correction"``).
     """
 
@@ -28,3 +30,4 @@ class CorrectionResult:
     method: str
     parameters: Mapping[str, object]
     timings: Mapping[str, float] = field(default_factory=dict)
+    expected_error_hu: np.ndarray | None = None

@@ -20,4 +20,4 @@ def require_method(method: str) -> None:
     elif method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
     elif METHODS[method].learned:
-        weights_path(method)
+        weights_path(METHODS[method].weights or method)

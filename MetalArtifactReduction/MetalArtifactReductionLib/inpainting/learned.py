@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEARNED: Mapping[str, str] = MappingProxyType(
     {
+        "image-prior": ".image_prior:ImagePriorMethod",
         "sinogram-unet": ".sinogram_unet:SinogramUNet",
         "trace-cnn": ".trace_cnn:TraceCNNInpainter",
     }

@@ -98,3 +98,26 @@ class NeedsVolume(Protocol):
     ) -> None:
         """Called once a correction, with the metal that is corrected, ``(slices, rows, cols)``."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A corrected image that a method gives itself instead of a filled trace.
+
+    :param hu: without metal, ``(slices, rows, cols)``.
+    :param expected_error_hu: expected absolute error of each voxel, same shape; None if unknown.
+    """
+
+    hu: torch.Tensor
+    expected_error_hu: torch.Tensor | None = None
+
+
+@runtime_checkable
+class ProposesImage(Protocol):
+    """An inpainter that may correct more than the trace."""
+
+    def propose(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> Proposal | None:
+        """The corrected images of a batch; None to have the trace filled and reconstructed."""
+        ...

@@ -22,13 +22,17 @@ class MethodEntry:
     :param summary: one line: what it is for.
     :param factory: ``"module:callable"`` relative to this package; imported on first use, so that
         listing the methods costs nothing.
-    :param learned: the method is the shipped weights of its name; the factory takes that name.
+    :param learned: the method is shipped weights; the factory takes their name.
+    :param weights: their name; that of the method if empty.
+    :param mode: of methods that use the same weights in several ways.
     """
 
     name: str
     summary: str
     factory: str
     learned: bool = False
+    weights: str = ""
+    mode: str = ""
 
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -46,6 +50,21 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
                 "nmar",
                 "normalised interpolation with a prior image (Meyer 2010): keeps bone near metal",
                 ".nmar:NMAR",
+            ),
+            MethodEntry(
+                "prior",
+                "learned image of the slice without metal, itself the result: the most accurate",
+                ".learned:learned_inpainter",
+                learned=True,
+                mode="best",
+            ),
+            MethodEntry(
+                "prior-strict",
+                "the same image fills the trace only: no other measured value changes",
+                ".learned:learned_inpainter",
+                learned=True,
+                weights="prior",
+                mode="strict",
             ),
             MethodEntry(
                 "trace-cnn",
@@ -101,7 +120,9 @@ def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
         )
     module, name = entry.factory.split(":")
     factory = getattr(import_module(module, __package__), name)
-    named = (method,) if entry.learned else ()
+    named = (entry.weights or method,) if entry.learned else ()
+    if entry.mode:
+        options = {"mode": entry.mode} | options
     try:
         inpainter: Inpainter = factory(*named, **options)
     except InputError:

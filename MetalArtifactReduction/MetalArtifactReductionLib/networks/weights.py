@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: Mapping[str, str] = MappingProxyType(
     {
+        "image-prior": ".image_prior:ImagePrior",
         "masked-unet": ".unet:MaskedUNet",
+        "metal-refiner": ".metal_refiner:MetalRefiner",
         "patch-discriminator": ".patch_discriminator:ConditionalDiscriminator",
         "trace-cnn": ".trace_cnn:TraceCNN",
     }
@@ -121,10 +123,12 @@ def save_weights(
     network: torch.nn.Module,
     facts: WeightsFacts,
     *,
+    half: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write the network's parameters and buffers; the file appears whole or not at all.
 
+    :param half: as 16-bit floating-point numbers: half the size. They are computed with in 32 bits.
     :raises OutputError: exists already, no permission, disk full.
     """
     from safetensors.torch import save
@@ -132,6 +136,8 @@ def save_weights(
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
+    if half:
+        tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
     with written_whole(path, overwrite=overwrite) as temporary:
         # save_file would leave a file that only its owner can read.
         temporary.write_bytes(save(tensors, metadata={KEY: facts.to_json()}))

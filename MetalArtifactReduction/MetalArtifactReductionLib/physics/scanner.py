@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +38,23 @@ RAYS_AT_ONCE = 1 << 15
 """Rays whose spectrum is summed at once on the CPU: the energies of a group stay in the cache."""
 
 RAYS_AT_ONCE_GPU = 1 << 21
+
+BEAM_PARAMETERS = (
+    "kvp",
+    "energies",
+    "monoenergetic_kev",
+    "detector",
+    "photons_per_ray",
+    "electronic_noise_photons",
+    "starvation_filter_photons",
+    "floor_photons",
+    "scatter_to_primary",
+    "scatter_width_mm",
+    "water_correction",
+    "reference_energy_kev",
+    "hu_clip",
+)
+"""What :meth:`Scanner.with_beam` can change."""
 
 
 class Scanner:
@@ -86,22 +105,25 @@ class Scanner:
         )
         self._aperture = Aperture(pitch, focal, samples, self._tissue_samples)
 
-        spectrum, detector = parameters.spectrum(), parameters.detector
-        self.spectrum = spectrum
-        response = spectrum.response(detector)
-        moments = np.stack([spectrum.photons * response, spectrum.photons * response**2])
-        self._moments = torch.from_numpy(moments.astype(np.float32)).to(self.device)
-        self._open_second = float(moments[1].sum())
-        self._water = WaterCorrection(spectrum, detector, parameters.water_correction, self.device)
-        self._scatter = Scatter(
-            self.geometry,
-            spectrum,
-            detector,
-            parameters.scatter_to_primary,
-            parameters.scatter_width_mm,
-            self.device,
-        )
+        self._set_beam(parameters)
         self.seen = self._field_of_view()
+
+    def with_beam(self, **changes: Any) -> Scanner:
+        """The same gantry with another tube, detector or dose: shares the costly projectors.
+
+        :param changes: of :data:`BEAM_PARAMETERS`.
+        :raises InputError: a value out of range, or a parameter that needs other projectors.
+        """
+        for name in changes:
+            if name not in BEAM_PARAMETERS:
+                raise InputError(
+                    f"{name!r} cannot be changed without building a new scanner; what can: "
+                    f"{', '.join(BEAM_PARAMETERS)}"
+                )
+        other = copy.copy(self)
+        other.parameters = self.parameters.with_changes(**changes)
+        other._set_beam(other.parameters)
+        return other
 
     def tissue_paths(self, hu: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Paths through water and cortical bone, in mm of each.
@@ -200,6 +222,23 @@ class Scanner:
             half = np.abs(self.geometry.fan_angles_rad[[0, -1]]).min()
             return float(2 * self.geometry.source_isocentre_mm * np.sin(half))
         return float(2 * np.abs(self.geometry.bin_positions_mm[[0, -1]]).min())
+
+    def _set_beam(self, parameters: AcquisitionParameters) -> None:
+        spectrum, detector = parameters.spectrum(), parameters.detector
+        self.spectrum = spectrum
+        response = spectrum.response(detector)
+        moments = np.stack([spectrum.photons * response, spectrum.photons * response**2])
+        self._moments = torch.from_numpy(moments.astype(np.float32)).to(self.device)
+        self._open_second = float(moments[1].sum())
+        self._water = WaterCorrection(spectrum, detector, parameters.water_correction, self.device)
+        self._scatter = Scatter(
+            self.geometry,
+            spectrum,
+            detector,
+            parameters.scatter_to_primary,
+            parameters.scatter_width_mm,
+            self.device,
+        )
 
     def _projector(self, samples: int) -> Projector:
         geometry = subdivided(self.geometry, samples)

@@ -20,6 +20,9 @@ from .operator import Projector
 ELEMENTS_AT_ONCE = 1 << 18
 """Pixel-view pairs at once: keeps temporaries in the tens of MB."""
 
+ELEMENTS_AT_ONCE_GPU = 1 << 23
+"""On a GPU few large steps: starting small ones costs more than computing them."""
+
 
 class FootprintProjector(Projector):
     """Bin averages of the line integrals of box pixels, parallel beam.
@@ -87,7 +90,8 @@ class FootprintProjector(Projector):
         x = (col - (self.grid.cols - 1) / 2).float() * col_mm
         y = ((self.grid.rows - 1) / 2 - row).float() * row_mm
         angles = torch.from_numpy(self.geometry.angles_rad)
-        group = max(1, ELEMENTS_AT_ONCE // max(1, len(row)))
+        at_once = ELEMENTS_AT_ONCE if self.device.type == "cpu" else ELEMENTS_AT_ONCE_GPU
+        group = max(1, at_once // max(1, len(row)))
         for start in range(0, len(angles), group):
             view = torch.arange(start, min(start + group, len(angles)), device=self.device)
             # float64 for the angles only (MPS has no float64)

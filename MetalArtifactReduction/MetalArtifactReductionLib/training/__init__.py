@@ -22,6 +22,8 @@ from types import MappingProxyType
 
 TASKS: Mapping[str, str] = MappingProxyType(
     {
+        "image-prior": ".image_task:make_task",
+        "metal-refiner": ".metal_task:make_task",
         "sinogram-unet": ".sinogram_task:make_task",
         "trace-cnn": ".hip_task:make_task",
     }

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..errors import OutputError
-from ..networks.weights import WeightsFacts, save_weights
 from ..progress import Progress, report
 from .curves import write_curves
 from .task import Validation
@@ -56,26 +55,17 @@ class Record:
             self.curve.append({"step": step, "seconds": round(seconds, 1), **mean})
             self.recent.clear()
 
-    def validated(
-        self,
-        step: int,
-        seconds: float,
-        validation: Validation,
-        score: float,
-        network: torch.nn.Module,
-        facts: WeightsFacts,
-    ) -> None:
-        """Take in a validation: its figures, its picture, and the weights if they are the best."""
+    def validated(self, step: int, seconds: float, validation: Validation, score: float) -> bool:
+        """Take in a validation: its figures and its picture; True if it is the best so far."""
         self.validation = validation
         figures = {f"validation_{k}": float(v) for k, v in validation.figures.items()}
         if figures:
             self.curve.append({"step": step, "seconds": round(seconds, 1), **figures})
-        if self.folder is not None:
-            if validation.images:
-                self._picture(step)
-            if score < self.best:
-                save_weights(self.folder / BEST, network, facts, overwrite=True)
+        if self.folder is not None and validation.images:
+            self._picture(step)
+        best = score < self.best
         self.best = min(self.best, score)
+        return best
 
     def write(self) -> None:
         """The curves, if there is a folder."""

@@ -59,6 +59,9 @@ class Task(ABC):
     best: str = "loss"
     """The validation figure whose lowest value marks the best weights."""
 
+    half_weights: bool = False
+    """Write the weights as 16-bit numbers, see :func:`..networks.weights.save_weights`."""
+
     @abstractmethod
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks, made with their initial weights; asked once.

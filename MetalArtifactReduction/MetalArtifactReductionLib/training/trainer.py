@@ -20,7 +20,7 @@ from ..progress import Cancel, Progress
 from . import checkpoint as on_disk
 from .engine import launched, mixed_seed, own_randomness
 from .parameters import MAY_CHANGE, TrainerParameters
-from .record import CHECKPOINT, WEIGHTS, Record, check_folder
+from .record import BEST, CHECKPOINT, WEIGHTS, Record, check_folder
 from .schedule import MovingAverage, learning_rate_factor
 from .task import Batch, Task, TrainingError
 
@@ -248,7 +248,7 @@ class _Run:
         network = self._trained()
         where = "nothing was written"
         if self.folder is not None and self.fabric.is_global_zero:
-            save_weights(self.folder / WEIGHTS, network, self.task.facts(), overwrite=True)
+            self._write_weights(self.folder / WEIGHTS, network)
             where = f"the last good weights are in {self.folder / WEIGHTS}"
         raise TrainingError(
             f"the gradient of the {part} is not finite at step {self.step + 1}; lower the learning "
@@ -269,15 +269,19 @@ class _Run:
             with torch.no_grad():
                 validation = self.task.validate(network, self.fabric.device)
             score = validation.figures.get(self.task.best, math.inf)
-            self.record.validated(
-                self.step, self.seconds, validation, score, network, self.task.facts()
-            )
+            best = self.record.validated(self.step, self.seconds, validation, score)
+            if best and self.folder is not None:
+                self._write_weights(self.folder / BEST, network)
         self.fabric.barrier()
+
+    def _write_weights(self, path: Path, network: torch.nn.Module) -> None:
+        task = self.task
+        save_weights(path, network, task.facts(), half=task.half_weights, overwrite=True)
 
     def _save(self) -> None:
         if self.folder is not None and self.fabric.is_global_zero:
             on_disk.write_checkpoint(self.folder / CHECKPOINT, self._state())
-            save_weights(self.folder / WEIGHTS, self._trained(), self.task.facts(), overwrite=True)
+            self._write_weights(self.folder / WEIGHTS, self._trained())
             self.record.write()
         self.fabric.barrier()
 

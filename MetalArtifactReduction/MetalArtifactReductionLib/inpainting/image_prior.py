@@ -1,0 +1,131 @@
+"""Methods ``"prior"`` and ``"prior-strict"``: a learned prior image, held to the measured data.
+
+A network looks at the slice, its neighbours, two classical corrections and the places where
+streaks must be (see :mod:`.image_channels`), and proposes the slice free of artifacts. What is done
+with the proposal is the mode:
+
+- strict: it is projected and fills the metal trace, matched to the measured values at the trace's
+  edges. Nothing but the trace changes.
+- best: it is the result. Streaks outside the trace (re-projected from the image, they are in its
+  data as well) go, too; the change is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import InputError
+from ..physics.attenuation import MU_WATER_PER_MM
+from ..tomography import FilteredBackProjection, Projector
+from .image_channels import CHANNELS, ImageInputs, image_inputs
+from .learned import on_device
+from .linear import interpolate_trace
+from .protocol import InpaintingContext, Proposal
+
+if TYPE_CHECKING:
+    from ..networks.weights import Weights
+
+MODES = ("best", "strict")
+
+
+@dataclass(frozen=True, eq=False)
+class PriorImage:
+    """What the network says, with what it was told.
+
+    :param inputs: see :class:`.image_channels.ImageInputs`.
+    :param proposed: HU / 1000, ``(slices, rows, cols)``.
+    :param scale: expected absolute error in HU / 1000, same shape.
+    """
+
+    inputs: ImageInputs
+    proposed: torch.Tensor
+    scale: torch.Tensor
+
+
+class ImagePriorMethod:
+    """Corrects with a trained :class:`..networks.image_prior.ImagePrior`.
+
+    :param mode: one of :data:`MODES`.
+    :raises InputError: weights of another network, or an unknown mode.
+    """
+
+    def __init__(self, weights: Weights, mode: str = "best") -> None:
+        if weights.facts.architecture != "image-prior":
+            raise InputError(
+                f"{weights.path}: holds weights of a {weights.facts.architecture!r}; an "
+                "'image-prior' is needed"
+            )
+        if mode not in MODES:
+            raise InputError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
+        if weights.facts.arguments.get("in_channels") != CHANNELS:
+            raise InputError(f"{weights.path}: made for another input than this version gives")
+        self._weights, self.mode = weights, mode
+        self.name = "prior" if mode == "best" else "prior-strict"
+        self._reconstruct: FilteredBackProjection | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """What the weights say of themselves, and the mode."""
+        return {**self._weights.identity, **self._weights.facts.method, "mode": self.mode}
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The trace filled with the projected proposal; shapes as in :class:`.Inpainter`."""
+        found = self.prior(sinogram, trace, context)
+        prior_mu = (found.proposed + 1.0).clamp_min(0.0) * MU_WATER_PER_MM
+        return matched_to_edges(sinogram, trace, context.projector(prior_mu))
+
+    def prior(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> PriorImage:
+        """The network's proposal for one batch."""
+        network = on_device(self._weights, sinogram.device)
+        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
+        proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
+        half = sinogram.device.type == "cuda"
+        with torch.inference_mode(), torch.autocast(sinogram.device.type, torch.bfloat16, half):
+            # Slice by slice, so that neither memory nor result depends on the batch.
+            for k in range(len(proposed)):
+                one = slice(k, k + 1)
+                proposed[one], log_scale = network(
+                    inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
+                )
+                scale[one] = log_scale.exp()
+        return PriorImage(inputs, proposed, scale)
+
+    def propose(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> Proposal | None:
+        """The image itself; None in strict mode, where the trace is filled instead."""
+        if self.mode == "strict":
+            return None
+        found = self.prior(sinogram, trace, context)
+        return Proposal(1000.0 * found.proposed, 1000.0 * found.scale)
+
+    def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
+        """Kept between batches that share the projector."""
+        if self._reconstruct is None or self._reconstruct.projector is not projector:
+            self._reconstruct = FilteredBackProjection(projector)
+        return self._reconstruct
+
+
+def matched_to_edges(
+    sinogram: torch.Tensor, trace: torch.Tensor, prior_sinogram: torch.Tensor
+) -> torch.Tensor:
+    """The prior's sinogram in the trace, shifted by what it misses at the trace's edges.
+
+    The difference to the measured values is interpolated across the trace, so that no step is left
+    whose reconstruction would be a streak.
+
+    :param sinogram: measured line integrals ``(slices, views, bins)``.
+    :param trace: bool, same shape.
+    :param prior_sinogram: of the prior image, same shape.
+    :returns: bit-equal to ``sinogram`` outside the trace.
+    """
+    difference = interpolate_trace(sinogram - prior_sinogram, trace)
+    return torch.where(trace, prior_sinogram + difference, sinogram)
