@@ -166,8 +166,9 @@ def _correct_slices(
     sinogram = scanner.projector(image_mu)
     trace = metal_trace(scanner.projector, fraction, parameters.trace)
     context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=volume_hu)
-    propose = isinstance(inpainter, ProposesImage)
-    proposal = inpainter.propose(sinogram, trace, context) if propose else None
+    proposal = None
+    if isinstance(inpainter, ProposesImage):
+        proposal = inpainter.propose(sinogram, trace, context)
     error_hu = None
     if proposal is not None:
         free_of_metal_hu = proposal.hu

@@ -3,9 +3,10 @@
     python Testing/Benchmarks/benchmark_correction.py [--slices 100] [--threads 2] [--batch 8] \
         [--device cpu] [--method li --method nmar ...]
 
-Prints a table of the methods, linear interpolation and NMAR if none is named: seconds of computing (from the volume in memory to
-the corrected volume in memory, finding the metal apart), milliseconds a slice, and by how much the
-process's memory rose above what the volume itself and the libraries took before.
+Prints a table of the methods, linear interpolation and NMAR if none is named: seconds of computing
+(from the volume in memory to the corrected volume in memory, finding the metal apart), milliseconds
+a slice, and by how much the process's memory rose above what the volume itself and the libraries
+took before.
 """
 
 from __future__ import annotations

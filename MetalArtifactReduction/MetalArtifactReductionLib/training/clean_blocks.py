@@ -1,8 +1,8 @@
 """Clean slices with metal in them, varied: what the scanners of the training are shown.
 
-Five patients are soon learned by heart. So every block of slices is turned, stretched, bent, changed
-in contrast and density, given lesions, and holds metal of its own: implants that were placed in this
-anatomy, those of another patient, or shapes at random.
+Five patients are soon learned by heart. So every block of slices is turned, stretched, bent,
+changed in contrast and density, given lesions, and holds metal of its own: implants that were
+placed in this anatomy, those of another patient, or shapes at random.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ def draw_block(
     if rng.random() < 0.5:
         hu, metal = hu.flip(0), metal.flip(1)
     hu = _sample(hu - _AIR, grid, "bicubic").clamp_min(0.0) + _AIR
-    metal = torch.stack([_sample(m, grid, "bilinear") for m in metal]) if len(metal) else None
+    if len(metal):
+        metal = torch.stack([_sample(m, grid, "bilinear") for m in metal])
     hu = _lesions(_other_contrast(hu, rng), pixel_mm, rng)
-    if metal is None or not bool(metal.any()):
+    if not bool(metal.any()):
         names, metal = _shapes(hu, pixel_mm, rng)
     return CleanBlock(hu, metal.clamp(0.0, 1.0), names)
 

@@ -88,7 +88,7 @@ class MetalSampler:
         self.gantries = Gantries(options.gantries, options.size, seed)
 
     def block(self, number: int, device: torch.device) -> Arrays:
-        """Pieces: channels ``(pieces, channels, rows, cols)``, metal and weight without channels."""
+        """Pieces: ``channels`` ``(pieces, channels, rows, cols)``; ``metal`` and ``weight``."""
         o = self.options
         rng = np.random.default_rng([self.seed, 0, number])
         gantry = number % len(self.gantries)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import OutputError
 from ..progress import Progress, report
 from .curves import write_curves

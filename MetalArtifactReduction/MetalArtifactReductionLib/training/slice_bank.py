@@ -122,7 +122,7 @@ def read_bank(path: Path) -> SliceBank:
             change = np.where(zigzag & 1, -(zigzag + 1) // 2, zigzag // 2)
             steps = np.cumsum(change, axis=2).astype(np.uint16)
             volumes.append(CleanSlices(str(name), steps, float(arrays["pixel_mm"][i])))
-        metal = []
+        metal: list[FittedMetal] = []
         while f"place{len(metal)}" in arrays:
             i = len(metal)
             volume, *corner = (int(v) for v in arrays[f"place{i}"])
