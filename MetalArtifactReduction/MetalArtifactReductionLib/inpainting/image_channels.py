@@ -5,8 +5,8 @@ that say where streaks must be: where data are missing, and where metal hardens 
 polychromatic beam the line integral behind metal of path ``L`` and tissue ``p`` is, to second
 order, ``mu_m L + p - a L^2 - b L p`` (the quadratic expansion of beam hardening; De Man, Nuyts,
 Dupont, Marchal, Suetens: Metal streak artifacts in X-ray computed tomography: a simulation study.
-IEEE Trans. Nucl. Sci. 46, 1999): the reconstructions of ``L^2`` and ``L p`` show the streaks' shape, and
-only their strength, which depends on alloy and spectrum, is left to find.
+IEEE Trans. Nucl. Sci. 46, 1999): the reconstructions of ``L^2`` and ``L p`` show the streaks'
+shape, and only their strength, which depends on alloy and spectrum, is left to find.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ class MetalOptions:
     gantries: int = 8
     size: int = 512
     slices: int = 6
-    pieces: int = 32
-    piece: int = 96
-    uses: int = 20
+    pieces: int = 64
+    piece: int = 64
+    uses: int = 6
     workers: int = 0
     worker_device: str = "cpu"
     validation_blocks: int = 4
