@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
 from zipfile import ZIP_LZMA, BadZipFile, ZipFile
 
@@ -131,7 +132,8 @@ def read_bank(path: Path) -> SliceBank:
             metal.append(FittedMetal(volume, place, materials, arrays[f"shares{i}"]))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; make it with pack_training_slices.py") from None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    # EOFError: an empty file. TypeError: a single array, not several.
+    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, LZMAError) as error:
         raise InputError(f"{path}: is no bank of training slices ({error})") from None
     if not volumes:
         raise InputError(f"{path}: holds no slices")
