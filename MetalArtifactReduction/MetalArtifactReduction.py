@@ -18,7 +18,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadab
 from slicer.util import VTKObservationMixin
 
 from MetalArtifactReductionPanel import tables
-from MetalArtifactReductionPanel.choices import MetalMethod, Method, Views, WindowPreset
+from MetalArtifactReductionPanel.choices import MetalMethod, Method, Overlay, Views, WindowPreset
 from MetalArtifactReductionPanel.editing import MetalEditor
 from MetalArtifactReductionPanel.logic import MetalArtifactReductionLogicBase
 from MetalArtifactReductionPanel.metal_section import PanelMetal
@@ -82,7 +82,8 @@ class MetalArtifactReductionParameterNode:
     result - Corrected volume to look at.
     views - Layout of the views.
     window - Window preset for CT and corrected volume.
-    overlayOpacity - Opacity of the change map.
+    overlay - Map over the result.
+    overlayOpacity - Opacity of the map.
     profileLine - Line along which HU are plotted.
     """
 
@@ -99,6 +100,7 @@ class MetalArtifactReductionParameterNode:
     result: vtkMRMLScalarVolumeNode
     views: Views = Views.COMPARISON
     window: WindowPreset = WindowPreset.BONE
+    overlay: Overlay = Overlay.CHANGE
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     profileLine: vtkMRMLMarkupsLineNode
 
@@ -156,6 +158,7 @@ class MetalArtifactReductionWidget(
         self.ui.applyButton.connect("clicked(bool)", lambda _on: self.onApplyButton())
         self.ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
         self.ui.viewsComboBox.connect("activated(int)", lambda _index: self.onShowButton())
+        self.ui.overlayComboBox.connect("activated(int)", lambda _index: self.onShowButton())
         self.ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
         self.ui.overlaySlider.connect("valueChanged(double)", self.onDisplayChanged)
         self.ui.showButton.connect("clicked(bool)", lambda _on: self.onShowButton())
@@ -217,7 +220,13 @@ class MetalArtifactReductionWidget(
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
-        for name in ("resultLabel", "metalMessageLabel", "statusLabel", "exportLabel"):
+        for name in (
+            "overlayLabel",
+            "resultLabel",
+            "metalMessageLabel",
+            "statusLabel",
+            "exportLabel",
+        ):
             self._say(getattr(self.ui, name), "")
         for handle in self.logic.jobHandles():
             self.logic.jobs.forget(handle)

@@ -36,6 +36,7 @@ class BatchSettings:
     :param folder: of the batch, absolute. :param device: torch device.
     :param batch_slices: slices at once. :param suffix: of the volumes; as the input if None.
     :param dicom: derived DICOM series instead. :param change_map: write the change map too.
+    :param expected_error: write the expected error too; only for methods that know it.
     :param force: do finished cases again.
     """
 
@@ -45,6 +46,7 @@ class BatchSettings:
     suffix: str | None = None
     dicom: bool = False
     change_map: bool = False
+    expected_error: bool = False
     force: bool = False
 
     def kept_with(self, case: Case) -> dict[str, Any]:
@@ -53,6 +55,8 @@ class BatchSettings:
             **case.settings(),
             "format": "dicom" if self.dicom else self.suffix or "as the input",
             "change_map": self.change_map,
+            # Not of folders of earlier versions, which go on to count.
+            **({"expected_error": True} if self.expected_error else {}),
         }
 
 

@@ -22,12 +22,14 @@ from .case_record import (
     write_json,
 )
 from .cases import Case
-from .errors import Cancelled, MARError
+from .errors import Cancelled, InputError, MARError
 from .outputs import new_folder
 from .progress import Cancel, Progress, check_cancelled
 from .task import NO_MEMORY
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .correction_result import CorrectionResult
     from .volume import CTVolume
 
@@ -75,6 +77,7 @@ def _correct(
     from .correction import CorrectionParameters, correct_volume
     from .correction_task import plain
     from .evaluation.before_after import compare_before_after
+    from .evaluation.outside_trace import changed_outside
     from .metal import segment_metal
     from .volume import read_volume
     from .volume_io import read_mask
@@ -101,10 +104,18 @@ def _correct(
     check_cancelled(cancel)
     measures = {
         measure.key: measure
-        for measure in compare_before_after(volume, result.corrected.hu, result.metal_fraction)
+        for measure in compare_before_after(
+            volume,
+            result.corrected.hu,
+            result.metal_fraction,
+            expected_error_hu=result.expected_error_hu,
+        )
     }
     streaks = measures["streak_amplitude_hu"]
     fraction = result.metal_fraction
+    outside = changed_outside(result.parameters)
+    if outside:
+        notes.append(f"changed outside the metal's rays: {outside}")
     metal_mm3 = float(fraction.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
     record = CaseRecord(
         case.output,
@@ -148,8 +159,21 @@ def _file_writer(volume: CTVolume, settings: BatchSettings) -> Writer:
         write_array_like(result.metal_fraction, volume, folder / f"metal{suffix}")
         if settings.change_map:
             write_array_like(result.change_hu, volume, folder / f"change{suffix}")
+        if settings.expected_error:
+            error = expected_error(result)
+            write_array_like(error, volume, folder / f"expected-error{suffix}")
 
     return write
+
+
+def expected_error(result: CorrectionResult) -> np.ndarray:
+    """The expected error of a result.
+
+    :raises InputError: its method does not know it.
+    """
+    if result.expected_error_hu is None:
+        raise InputError(f"method {result.method!r} does not know its expected error")
+    return result.expected_error_hu
 
 
 def _dicom_writer(volume: CTVolume, settings: BatchSettings) -> Writer:

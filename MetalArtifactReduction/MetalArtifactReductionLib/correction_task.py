@@ -74,6 +74,7 @@ def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionRes
         corrected=volume.with_hu(corrected),
         metal_fraction=job.array("metal"),
         change_hu=corrected - volume.hu,
+        expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
         method=job.values["method"],
         parameters=job.values["parameters"],
         timings=job.values["timings"],
@@ -107,8 +108,11 @@ def correct(request: TaskRequest) -> TaskResult:
         "method": result.method,
         "parameters": plain(result.parameters),
         "timings": dict(result.timings),
+        "knows_error": result.expected_error_hu is not None,
     }
     arrays = {"corrected": result.corrected.hu, "metal": result.metal_fraction}
+    if result.expected_error_hu is not None:
+        arrays["expected_error"] = result.expected_error_hu
     return TaskResult(values, arrays)
 
 

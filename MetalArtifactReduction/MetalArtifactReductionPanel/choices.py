@@ -11,6 +11,8 @@ class Method(enum.Enum):
     """Methods of the library, by their names there; ``FILE`` is one from a weights file."""
 
     NMAR = "nmar"
+    PRIOR = "prior"
+    PRIOR_STRICT = "prior-strict"
     LINEAR_INTERPOLATION = "li"
     UNET = "unet"
     CGAN = "cgan"
@@ -22,6 +24,8 @@ class Method(enum.Enum):
         """What the panel shows."""
         return {
             Method.NMAR: _("NMAR"),
+            Method.PRIOR: _("Learned, best: the most accurate"),
+            Method.PRIOR_STRICT: _("Learned, strict: only the metal's rays change"),
             Method.LINEAR_INTERPOLATION: _("Linear interpolation"),
             Method.UNET: _("U-Net, trained on simulated implants"),
             Method.CGAN: _("Conditional GAN, trained on simulated implants"),
@@ -36,6 +40,18 @@ class Method(enum.Enum):
             Method.NMAR: _(
                 "Interpolates after dividing by a model of the tissue: keeps bone next to metal. "
                 "A good first choice."
+            ),
+            Method.PRIOR: _(
+                "A network, trained on simulated implants in simulated scanners of many kinds, "
+                "draws each slice as it would be without artifacts. The most accurate in tests. "
+                "May change values outside the metal's rays as well: that change is bounded, "
+                "mapped and reported, and a map shows how large the error may be. May invent "
+                "structures next to metal."
+            ),
+            Method.PRIOR_STRICT: _(
+                "The same network fills only what metal hid: nothing but the metal's rays changes. "
+                "Streaks that the scanner put into other rays stay. May invent structures next to "
+                "metal."
             ),
             Method.LINEAR_INTERPOLATION: _(
                 "Draws a straight line across what metal hid: the baseline. Blurs bone next to "
@@ -106,4 +122,18 @@ class Views(enum.Enum):
             Views.COMPARISON: _("Original | corrected | change"),
             Views.FIGURES: _("Original | corrected | change, table and plot"),
             Views.FOUR_UP: _("Corrected in three planes, metal in 3D"),
+        }[self]
+
+
+class Overlay(enum.Enum):
+    """Maps over the result, by the library's names."""
+
+    CHANGE = "change"
+    EXPECTED_ERROR = "expected-error"
+
+    def label(self) -> str:
+        """What the panel shows."""
+        return {
+            Overlay.CHANGE: _("Changes"),
+            Overlay.EXPECTED_ERROR: _("Expected error"),
         }[self]

@@ -92,7 +92,23 @@ class PanelResults:
             self._showFigures()
         if problem:
             self._say(self.ui.resultLabel, problem)
+        self._showOverlay(result if usable else None)
         self._followNodes()
+
+    def _showOverlay(self, result: Any) -> None:
+        """Which maps there are of a result (or None), and what the chosen one's colours mean."""
+        known = result is not None and self.logic.knowsExpectedError(result)
+        self.ui.overlayComboBox.enabled = known
+        self.ui.overlayComboBox.toolTip = (
+            _("Map over the result: what was changed, or how far values may be off.")
+            if known or result is None
+            else _("This result's method does not know its expected error.")
+        )
+        parameters = self._parameterNode
+        text = ""
+        if result is not None and parameters:
+            text = self.logic.overlayScale(result, parameters.overlay.value)
+        self._say(self.ui.overlayLabel, text)
 
     def _showFigures(self) -> None:
         result = self._shownResult
@@ -114,7 +130,9 @@ class PanelResults:
                 parameters.views.value,
                 parameters.window.value,
                 parameters.overlayOpacity,
+                parameters.overlay.value,
             )
+        self._showOverlay(parameters.result)
 
     def onDisplayChanged(self, _value: Any = None) -> None:
         """Window preset or overlay opacity were changed."""

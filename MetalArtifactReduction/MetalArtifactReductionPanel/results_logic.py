@@ -20,18 +20,28 @@ class ResultsLogic:
     _started: Callable[..., Any]
     ensureDependencies: Callable[[], None]
 
-    def showResult(self, corrected: Any, views: str, window: str, overlayOpacity: float) -> None:
+    def showResult(
+        self,
+        corrected: Any,
+        views: str,
+        window: str,
+        overlayOpacity: float,
+        overlay: str = "change",
+    ) -> None:
         """Lay out Slicer's views and show a result in them.
 
         :param corrected: a corrected volume node.
         :param views: "comparison", "figures" or "four-up".
+        :param overlay: the map over it: "change" or "expected-error".
         """
         from MetalArtifactReductionLib.mrml import layout, results, results_of
 
         scene = slicer.mrmlScene
         original = layout.original_of(corrected)
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
-        nodes = layout.show_result(scene, corrected, views, overlay_opacity=overlayOpacity)
+        nodes = layout.show_result(
+            scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
+        )
         self.showFigures(corrected)
         self.setDisplay(original, window, overlayOpacity)
 
@@ -84,13 +94,15 @@ class ResultsLogic:
         return Flicker(slicer.mrmlScene, corrected)
 
     def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
-        """Show a CT and its corrections in one window, and the change maps this opaque."""
+        """Show a CT and its corrections in one window, and the maps this opaque."""
         from MetalArtifactReductionLib.mrml import apply_window, results_of, set_overlay_opacity
+        from MetalArtifactReductionLib.mrml.layout import OVERLAYS
 
         for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
             apply_window(node, window)
-        for node in results_of(slicer.mrmlScene, volumeNode, "change"):
-            set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
+        for role in OVERLAYS:
+            for node in results_of(slicer.mrmlScene, volumeNode, role):
+                set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
 
     def originalOf(self, corrected: Any) -> Any:
         """The CT that a result was made from."""
@@ -108,6 +120,27 @@ class ResultsLogic:
             return str(error)
         return ""
 
+    def knowsExpectedError(self, corrected: Any) -> bool:
+        """Whether there is a map of the expected error of a result."""
+        from MetalArtifactReductionLib.mrml.layout import expected_error_of
+
+        return expected_error_of(slicer.mrmlScene, corrected) is not None
+
+    def overlayScale(self, corrected: Any, overlay: str) -> str:
+        """What the colours of the map over a result mean, in a line; "" without a map."""
+        from MetalArtifactReductionLib.mrml import layout
+
+        node = layout.overlay_of(slicer.mrmlScene, corrected, overlay)
+        display = node.GetDisplayNode() if node is not None else None
+        if display is None:
+            return ""
+        highest = display.GetLevel() + display.GetWindow() / 2
+        if node is layout.expected_error_of(slicer.mrmlScene, corrected):
+            text = _("Expected error: blue is small, red is {hu:.0f} HU or more.")
+        else:
+            text = _("Changes: blue is {hu:.0f} HU darker than before, red as much brighter.")
+        return str(text.format(hu=highest))
+
     def keepFacts(self, nodes: Any) -> None:
         """Keep what a correction did with its result."""
         from MetalArtifactReductionLib.mrml.results import keep_facts
@@ -116,6 +149,8 @@ class ResultsLogic:
 
     def resultSummary(self, corrected: Any) -> str:
         """What a correction did, as rich text; "" if that was not kept."""
+        from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
+        from MetalArtifactReductionLib.mrml.kept import parameters_of
         from MetalArtifactReductionLib.mrml.results import facts_of
 
         facts = facts_of(corrected)
@@ -127,10 +162,11 @@ class ResultsLogic:
             (_("Mean change outside metal"), "{mean_change_hu:.0f} HU"),
             (_("99 % of the changes are below"), "{p99_change_hu:.0f} HU"),
         )
-        cells = "".join(
-            f"<tr><td>{name}:&nbsp;</td><td>{value.format(**facts)}</td></tr>"
-            for name, value in rows
-        )
+        texts = [(name, value.format(**facts)) for name, value in rows]
+        outside = outside_trace_text(parameters_of(corrected))
+        if outside:
+            texts.append((_("Changed outside the metal's rays"), outside))
+        cells = "".join(f"<tr><td>{name}:&nbsp;</td><td>{value}</td></tr>" for name, value in texts)
         return f"<table>{cells}</table>"
 
     #
@@ -145,8 +181,13 @@ class ResultsLogic:
         from MetalArtifactReductionLib.evaluation.before_after import Measure
         from MetalArtifactReductionLib.jobs import Job
         from MetalArtifactReductionLib.mrml import results
+        from MetalArtifactReductionLib.mrml.kept import expected_error_hu
 
         original, after, fraction = results.corrected_volumes(corrected)
+        arrays = {"original": original.hu, "corrected": after.hu, "fraction": fraction}
+        error = expected_error_hu(slicer.mrmlScene, corrected)
+        if error is not None:
+            arrays["expected_error"] = error
 
         def ended(job: Any) -> None:
             problem = job.error
@@ -162,7 +203,7 @@ class ResultsLogic:
         job = Job(
             "MetalArtifactReductionLib.evaluation.before_after:measure_task",
             {"ijk_to_ras": original.ijk_to_ras.tolist()},
-            {"original": original.hu, "corrected": after.hu, "fraction": fraction},
+            arrays,
             title=_("{name}: figures").format(name=corrected.GetName()),
             on_end=ended,
         )

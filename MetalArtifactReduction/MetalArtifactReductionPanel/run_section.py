@@ -16,7 +16,7 @@ from .choices import Method
 
 _TEXTS = (
     "inputMessageLabel inputNoteLabel metalMessageLabel methodLabel slicesLabel estimateLabel "
-    "statusLabel resultLabel exportLabel"
+    "statusLabel overlayLabel resultLabel exportLabel"
 )
 
 

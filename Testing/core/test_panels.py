@@ -145,7 +145,7 @@ def test_corrections_choices_are_the_librarys() -> None:
     from MetalArtifactReductionLib.inpainting.registry import METHODS
     from MetalArtifactReductionLib.metal import SEGMENTATION_METHODS
     from MetalArtifactReductionLib.mrml import WINDOWS
-    from MetalArtifactReductionLib.mrml.layout import LAYOUTS
+    from MetalArtifactReductionLib.mrml.layout import LAYOUTS, OVERLAYS
 
     # Training on the patient is offered whether or not the registry lists it; a file is a path.
     apart = {"file", "patient"}
@@ -153,6 +153,7 @@ def test_corrections_choices_are_the_librarys() -> None:
     assert set(MAR.enum_values("MetalMethod")) == set(SEGMENTATION_METHODS)
     assert set(MAR.enum_values("WindowPreset")) == set(WINDOWS)
     assert set(MAR.enum_values("Views")) == set(LAYOUTS)
+    assert set(MAR.enum_values("Overlay")) == set(OVERLAYS)
 
 
 def test_implants_choices_are_the_librarys() -> None:
@@ -181,7 +182,7 @@ def test_implants_choices_are_the_librarys() -> None:
     ("module", "name", "texts"),
     [
         *((IMPLANTS, name, 1) for name in ("Kind", "Proposal", "Sides", "Plane", "Model", "Shown")),
-        *((MAR, name, 1) for name in ("MetalMethod", "WindowPreset", "Views")),
+        *((MAR, name, 1) for name in ("MetalMethod", "WindowPreset", "Views", "Overlay")),
         (MAR, "Method", 2),  # a label and an explanation
     ],
 )

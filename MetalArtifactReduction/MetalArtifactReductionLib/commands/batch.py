@@ -40,6 +40,11 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
         "--with-change-map", action="store_true", help="write every case's change map too"
     )
     group.add_argument(
+        "--with-expected-error",
+        action="store_true",
+        help="write every case's expected error too; all methods must know it",
+    )
+    group.add_argument(
         "--dask",
         metavar="SCHEDULER",
         help="on a cluster: address or scheduler file of a running Dask scheduler",
@@ -71,7 +76,15 @@ def is_batch(options: argparse.Namespace) -> bool:
 
 def asked_for(options: argparse.Namespace) -> list[str]:
     """The options for many volumes that were given."""
-    names = ("workers", "format", "with_change_map", "dask", "case_index", "summary")
+    names = (
+        "workers",
+        "format",
+        "with_change_map",
+        "with_expected_error",
+        "dask",
+        "case_index",
+        "summary",
+    )
     return [
         f"--{name.replace('_', '-')}"
         for name in names
@@ -84,9 +97,11 @@ def correct_many(options: argparse.Namespace) -> int:
     from ..batch import in_processes, run_batch, summarize
     from ..cases import SUFFIXES, Case, cases_from
     from ..errors import InputError, OutputError
+    from ..inpainting.availability import require_expected_error
 
     for name, remedy in (
         ("change_map", "give --with-change-map"),
+        ("expected_error", "give --with-expected-error"),
         ("metal", "every case's metal is written anyway"),
         ("mask", "give the masks in a CSV of cases, column mask"),
         ("series", "give the series in a CSV of cases, column series"),
@@ -119,6 +134,9 @@ def correct_many(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     settings = _settings(options, folder)
+    if settings.expected_error:
+        for method in sorted({case.method for case in cases}):
+            require_expected_error(method)
     if options.summary:
         return _tell(summarize(cases, settings), settings)
     if options.case_index is not None:
@@ -141,6 +159,8 @@ def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
 
     if options.dicom and options.format:
         raise InputError(f"--format {options.format} is for files; leave it out with --dicom")
+    if options.dicom and options.with_expected_error:
+        raise InputError("--with-expected-error is for files; leave it out with --dicom")
     # The workers of a cluster choose for themselves.
     device = options.device if options.dask else str(as_device(options.device))
     return BatchSettings(
@@ -150,6 +170,7 @@ def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
         suffix=options.format,
         dicom=options.dicom,
         change_map=options.with_change_map,
+        expected_error=options.with_expected_error,
         force=options.force,
     )
 

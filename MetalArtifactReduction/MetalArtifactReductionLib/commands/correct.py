@@ -68,6 +68,12 @@ def add_correct(commands: Any) -> None:
         "--change-map", metavar="FILE", help="write corrected - input; FOLDER/: DICOM"
     )
     parser.add_argument(
+        "--expected-error",
+        type=Path,
+        metavar="FILE",
+        help="write how far off each voxel may be in HU, of methods that know it",
+    )
+    parser.add_argument(
         "--metal", metavar="FILE", help="write the metal that was used; .dcm: DICOM segmentation"
     )
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
@@ -110,7 +116,10 @@ def _correct(options: argparse.Namespace) -> int:
 
 
 def _correct_one(options: argparse.Namespace) -> None:
+    from ..case_work import expected_error
     from ..correction import CorrectionParameters, correct_volume
+    from ..evaluation.outside_trace import changed_outside
+    from ..inpainting.availability import require_expected_error
     from ..inpainting.registry import create_inpainter
     from ..outputs import written_together
     from ..tomography import as_device
@@ -118,6 +127,9 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..volume_io import check_output, write_array_like
 
     device = str(as_device(options.device))
+    error_file = options.expected_error
+    if error_file is not None:
+        require_expected_error(options.method)
     inpainter = create_inpainter(options.method)
     volume = read_input(options)
     dicom, template = _dicom_outputs(options, volume)
@@ -126,7 +138,7 @@ def _correct_one(options: argparse.Namespace) -> None:
         for text in (options.output, options.change_map, options.metal)
         for path in [Path(text or "")]
     )
-    files = [path for path in (output, change_map, metal) if path is not None]
+    files = [path for path in (output, change_map, error_file, metal) if path is not None]
     for path in files:
         check_output(volume, path, overwrite=options.force)
     _check_distinct(files, options.mask)
@@ -144,6 +156,8 @@ def _correct_one(options: argparse.Namespace) -> None:
     with written_together(files, overwrite=options.force) as places:
         if change_map is not None:
             write_array_like(result.change_hu, volume, places[change_map])
+        if error_file is not None:
+            write_array_like(expected_error(result), volume, places[error_file])
         if metal is not None:
             write_array_like(result.metal_fraction, volume, places[metal])
         if output is not None:
@@ -154,6 +168,9 @@ def _correct_one(options: argparse.Namespace) -> None:
             written = write_dicom_outputs(result, template, dicom, overwrite=options.force)
             for note in written.notes:
                 print(f"mar: note: {note}", file=sys.stderr)
+    outside = changed_outside(result.parameters)
+    if outside:
+        print(f"changed outside the metal's rays: {outside}")
 
 
 def _dicom_outputs(

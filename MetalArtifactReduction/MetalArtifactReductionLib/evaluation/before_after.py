@@ -45,6 +45,7 @@ def compare_before_after(
     metal_fraction: np.ndarray,
     *,
     regions: Mapping[str, np.ndarray] | None = None,
+    expected_error_hu: np.ndarray | None = None,
 ) -> tuple[Measure, ...]:
     """Measure both images in the same regions, in the slices that hold metal.
 
@@ -56,14 +57,19 @@ def compare_before_after(
     :param metal_fraction: 0..1, same shape.
     :param regions: name -> mask (same shape) of further regions whose mean HU is wanted; these
         count in every slice, metal left out.
+    :param expected_error_hu: absolute, same shape, of methods that know it.
     :returns: streaks, noise, mean HU in shells around the metal and far from it, volumes of bone
-        and metal, then the regions.
+        and metal, the expected error near metal (only "after"), then the regions.
     :raises ValueError: arrays of different shapes; no metal.
     """
-    if not original.hu.shape == corrected_hu.shape == metal_fraction.shape:
+    shapes = {original.hu.shape, corrected_hu.shape, metal_fraction.shape}
+    if expected_error_hu is not None:
+        shapes.add(expected_error_hu.shape)
+    if len(shapes) > 1:
         raise ValueError(
             f"shapes differ: original {original.hu.shape}, corrected {corrected_hu.shape}, "
-            f"metal {metal_fraction.shape}"
+            f"metal {metal_fraction.shape}, expected error "
+            f"{None if expected_error_hu is None else expected_error_hu.shape}"
         )
     kept = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     if kept.size == 0:
@@ -131,6 +137,8 @@ def compare_before_after(
             *(float(((image >= bright) & around).sum()) * voxel_cm3 for image in images),
         ),
     ]
+    if expected_error_hu is not None:
+        rows += _expected_error(expected_error_hu[kept][near & body])
     return (
         *rows,
         *measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction),
@@ -158,17 +166,33 @@ def measure_regions(
 def measure_task(request: TaskRequest) -> TaskResult:
     """:func:`compare_before_after` in a process of its own.
 
-    Arrays ``original``, ``corrected``, ``fraction``; argument ``ijk_to_ras`` (4 x 4).
+    Arrays ``original``, ``corrected``, ``fraction`` and, if known, ``expected_error``;
+    argument ``ijk_to_ras`` (4 x 4).
 
     :returns: value ``measures``: the fields of each :class:`Measure`.
     """
     request.progress(0.0, "measuring before and after")
     matrix = np.array(request.arguments["ijk_to_ras"], dtype=np.float64)
     original = CTVolume(np.asarray(request.arrays["original"]), matrix)
+    error = request.arrays.get("expected_error")
     measures = compare_before_after(
-        original, np.asarray(request.arrays["corrected"]), np.asarray(request.arrays["fraction"])
+        original,
+        np.asarray(request.arrays["corrected"]),
+        np.asarray(request.arrays["fraction"]),
+        expected_error_hu=None if error is None else np.asarray(error),
     )
     return TaskResult(values={"measures": [asdict(one) for one in measures]})
+
+
+def _expected_error(values: np.ndarray) -> list[Measure]:
+    """Of the corrected image alone: nobody knows that of the original."""
+    high = float(np.percentile(values, 95)) if values.size else float("nan")
+    where = f"Expected error within {_AWAY_PIXELS} pixels of metal"
+    nothing = float("nan")
+    return [
+        Measure("expected_error_mean_hu", f"{where}, mean", "HU", nothing, _mean(values)),
+        Measure("expected_error_p95_hu", f"{where}, 95 % are below", "HU", nothing, high),
+    ]
 
 
 def _mean(values: np.ndarray) -> float:

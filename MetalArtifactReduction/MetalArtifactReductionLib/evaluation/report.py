@@ -16,7 +16,14 @@ from ..volume import CTVolume
 from .before_after import Measure, compare_before_after
 from .line_profile import Line, line_across_metal, profile_along
 from .pictures import WINDOWS_HU, frame_around_body
-from .report_pictures import change_picture, curves_svg, data_uri, grey_picture, png_bytes
+from .report_pictures import (
+    change_picture,
+    curves_svg,
+    data_uri,
+    error_picture,
+    grey_picture,
+    png_bytes,
+)
 
 MOST_SLICES = 3
 
@@ -41,6 +48,7 @@ class ReportCase:
     :param parameters: everything needed to repeat the correction.
     :param measures: figures; measured if None.
     :param line: where the HU curves run; across the metal if None.
+    :param expected_error_hu: absolute, same shape, of methods that know it.
     :param metal_parts: rows of the metal's parts: label, cm³, slices, remark, ...
     """
 
@@ -54,6 +62,7 @@ class ReportCase:
     measures: Sequence[Measure] | None = None
     line: Line | None = None
     metal_parts: Sequence[Mapping[str, str]] = ()
+    expected_error_hu: np.ndarray | None = None
 
 
 def write_report(case: ReportCase, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
@@ -75,7 +84,12 @@ def report_html(case: ReportCase) -> str:
     """
     measures = case.measures
     if measures is None:
-        measures = compare_before_after(case.original, case.corrected_hu, case.metal_fraction)
+        measures = compare_before_after(
+            case.original,
+            case.corrected_hu,
+            case.metal_fraction,
+            expected_error_hu=case.expected_error_hu,
+        )
     body = [
         f"<h1>{escape(case.title)}: metal artifact reduction</h1>",
         f'<p class="note">{escape(NOTE)}</p>',
@@ -141,8 +155,10 @@ def radiological(slice_: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
 
 def _slices(case: ReportCase) -> list[str]:
     change = case.corrected_hu - case.original.hu
-    changed = np.abs(change[np.abs(change) > 1.0])
-    limit = 50.0 * max(1.0, float(np.ceil(np.percentile(changed, 99) / 50))) if changed.size else 50
+    limit = _limit_hu(change)
+    error, highest = case.expected_error_hu, 0.0
+    if error is not None:
+        highest = _limit_hu(error)
     pixel_mm = case.original.spacing_mm[1:]
     out = []
     for index in slices_to_show(case.metal_fraction):
@@ -161,7 +177,14 @@ def _slices(case: ReportCase) -> list[str]:
             shown = [*pictures]
             if window == "soft tissue":
                 shown.append(change_picture(difference[frame], limit, pixel_mm, pictures[0]))
-            names = ("original", "corrected", f"change, blue to red: ±{limit:.0f} HU")
+            elif error is not None:
+                placed = radiological(error[index], case.original.ijk_to_ras)
+                shown.append(error_picture(placed[frame], highest, pixel_mm, pictures[1]))
+            third = {
+                "soft tissue": f"change, blue to red: ±{limit:.0f} HU",
+                "bone": f"expected error, strongest colour: {highest:.0f} HU",
+            }
+            names = ("original", "corrected", third[window])
             rows += [
                 f'<figure><img alt="{name}, slice {index}" src="{data_uri(png_bytes(picture))}">'
                 f"<figcaption>{name}"
@@ -171,6 +194,12 @@ def _slices(case: ReportCase) -> list[str]:
             ]
         out.append(f'<h3>Slice {index}</h3><div class="row">{"".join(rows)}</div>')
     return out
+
+
+def _limit_hu(values: np.ndarray) -> float:
+    """What 99 % of the voxels that are not nearly 0 stay within, rounded up to 50 HU."""
+    values = np.abs(values[np.abs(values) > 1.0])
+    return 50.0 * max(1.0, float(np.ceil(np.percentile(values, 99) / 50))) if values.size else 50.0
 
 
 def _profile(case: ReportCase) -> str:

@@ -74,6 +74,19 @@ def change_picture(
     return (np.abs(amount) * strong + (1.0 - np.abs(amount)) * under[..., None]).astype(np.uint8)
 
 
+def error_picture(
+    error_hu: np.ndarray, limit_hu: float, pixel_mm: tuple[float, float], below: np.ndarray
+) -> np.ndarray:
+    """Absolute errors in orange over a grey picture, uint8 ``(rows, cols, 3)``.
+
+    :param limit_hu: where the colour is strongest.
+    :param below: grey picture of the same slice that shows through where the error is small.
+    """
+    amount = np.clip(_square(error_hu, pixel_mm) / limit_hu, 0.0, 1.0)[..., None]
+    mixed = amount * np.array([255.0, 170.0, 0.0]) + (1.0 - amount) * (0.6 * below)[..., None]
+    return mixed.astype(np.uint8)
+
+
 def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 320) -> np.ndarray:
     """Resampled so that pixels are square and the longer side has enough of them to be seen."""
     size = np.array(image.shape) * pixel_mm

@@ -12,6 +12,7 @@ from .display import (
     apply_window,
     set_overlay_opacity,
     show_change,
+    show_expected_error,
     show_in_slice_views,
 )
 from .hierarchy import place_results, results_of
@@ -48,6 +49,7 @@ __all__ = [
     "segmentation_from_fraction",
     "set_overlay_opacity",
     "show_change",
+    "show_expected_error",
     "show_in_slice_views",
     "volume_from_node",
 ]

@@ -13,7 +13,7 @@ from ..errors import Cancelled, InputError
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
 from ..volume_checks import check_is_ct
-from .display import apply_window, show_change, show_in_slice_views
+from .display import apply_window, show_change, show_expected_error, show_in_slice_views
 from .hierarchy import CORRECTED_REFERENCE, METAL_REFERENCE, mark_result, place_results
 from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
 from .transaction import all_or_none
@@ -36,6 +36,8 @@ class CorrectedNodes:
     :param fraction: scalar volume node with the metal fraction, if asked for.
     :param folder: subject-hierarchy item that holds the new nodes.
     :param result: arrays and facts of the correction itself.
+    :param expected_error: scalar volume node, expected absolute error in HU; None for methods that
+        do not know it.
     """
 
     corrected: Any
@@ -44,6 +46,7 @@ class CorrectedNodes:
     fraction: Any
     folder: int
     result: CorrectionResult
+    expected_error: Any = None
 
     def facts(self) -> dict[str, float]:
         """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
@@ -211,6 +214,20 @@ def add_results(
         )
         references[CORRECTED_REFERENCE] = corrected
         mark_result(change, "change", volume_node, references=references, attributes=attributes)
+        error = None
+        if result.expected_error_hu is not None:
+            error = added(
+                node_from_volume(
+                    scene,
+                    result.corrected.with_hu(result.expected_error_hu),
+                    f"{name} expected error ({method})",
+                    like=volume_node,
+                )
+            )
+            mark_result(
+                error, "expected-error", volume_node, references=references, attributes=attributes
+            )
+            show_expected_error(error)
         fraction = None
         if keep_fraction:
             fraction = added(
@@ -228,7 +245,7 @@ def add_results(
         if show:
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
-    return CorrectedNodes(corrected, change, metal, fraction, folder, result)
+    return CorrectedNodes(corrected, change, metal, fraction, folder, result, error)
 
 
 def ct_from_node(scene: Any, volume_node: Any) -> CTVolume:

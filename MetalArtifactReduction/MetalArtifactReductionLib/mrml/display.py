@@ -15,7 +15,17 @@ from .volumes import voxel_array
 
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
-_CHANGE_TRANSPARENT_BELOW = 0.1
+_TRANSPARENT_BELOW = 0.1
+
+_ERROR_COLORS_TAG = "MetalArtifactReductionExpectedError"
+_ERROR_COLORS = 256
+_ERROR_STOPS = (
+    (0.0, (0.15, 0.25, 0.55)),
+    (0.35, (0.1, 0.6, 0.5)),
+    (0.7, (0.98, 0.85, 0.2)),
+    (1.0, (0.85, 0.15, 0.1)),
+)
+"""From sure to unsure; not the colours of the change map, with which it must not be confused."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,34 @@ def change_color_node(scene: Any) -> Any:
         red = 0.95 if amount > 0 else pale
         blue = 0.95 if amount < 0 else pale
         # The slice views know only transparent and not: any opacity above 0 counts as full.
-        opacity = float(strength >= _CHANGE_TRANSPARENT_BELOW)
+        opacity = float(strength >= _TRANSPARENT_BELOW)
         table.SetColor(index, f"{amount:+.3f}", red, pale, blue, opacity)
+    return _added_color_node(scene, table)
+
+
+def expected_error_color_node(scene: Any) -> Any:
+    """The scene's colour table for expected errors; made on first use, one a scene.
+
+    From blue (small) over green and yellow to red; below 10 % of the window's limit transparent.
+    """
+    node = scene.GetSingletonNode(_ERROR_COLORS_TAG, "vtkMRMLColorTableNode")
+    if node is not None:
+        return node
+    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
+    table.UnRegister(None)
+    table.SetName("Expected error (blue: small, red: large)")
+    table.SetSingletonTag(_ERROR_COLORS_TAG)
+    table.SetTypeToUser()
+    table.SetNumberOfColors(_ERROR_COLORS)
+    stops = [amount for amount, _ in _ERROR_STOPS]
+    for index in range(_ERROR_COLORS):
+        amount = index / (_ERROR_COLORS - 1)
+        colour = (np.interp(amount, stops, [rgb[c] for _, rgb in _ERROR_STOPS]) for c in range(3))
+        table.SetColor(index, f"{amount:.3f}", *colour, float(amount >= _TRANSPARENT_BELOW))
+    return _added_color_node(scene, table)
+
+
+def _added_color_node(scene: Any, table: Any) -> Any:
     table.SetAttribute("Category", "MetalArtifactReduction")
     table = scene.AddNode(table)
     table.AddDefaultStorageNode()
@@ -90,15 +126,32 @@ def show_change(node: Any, limit_hu: float | None = None) -> None:
     :param limit_hu: change at which the colour is strongest; by default what 99 % of the changed
         voxels stay within, rounded up to 50 HU.
     """
-    if limit_hu is None:
-        changed = np.abs(voxel_array(node))
-        changed = changed[changed > 1.0]
-        largest = float(np.percentile(changed, 99)) if changed.size else 0.0
-        limit_hu = 50.0 * max(1.0, float(np.ceil(largest / 50.0)))
+    limit_hu = _limit_hu(node) if limit_hu is None else limit_hu
     display = _display_node(node)
     display.SetAndObserveColorNodeID(change_color_node(node.GetScene()).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(2.0 * limit_hu, 0.0)
+
+
+def show_expected_error(node: Any, limit_hu: float | None = None) -> None:
+    """Show a map of expected errors in colours that rise from no error.
+
+    :param node: volume node with absolute errors in HU.
+    :param limit_hu: where the colour is strongest; by default as for :func:`show_change`.
+    """
+    limit_hu = _limit_hu(node) if limit_hu is None else limit_hu
+    display = _display_node(node)
+    display.SetAndObserveColorNodeID(expected_error_color_node(node.GetScene()).GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(limit_hu, limit_hu / 2.0)
+
+
+def _limit_hu(node: Any) -> float:
+    """What 99 % of the voxels that are not nearly 0 stay within, rounded up to 50 HU."""
+    values = np.abs(voxel_array(node))
+    values = values[values > 1.0]
+    largest = float(np.percentile(values, 99)) if values.size else 0.0
+    return 50.0 * max(1.0, float(np.ceil(largest / 50.0)))
 
 
 def show_in_slice_views(

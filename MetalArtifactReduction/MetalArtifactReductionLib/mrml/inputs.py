@@ -90,8 +90,12 @@ def _require_own_kind(scene: Any, node: Any) -> None:
     :raises InputError: another modality; a change map or a metal fraction.
     """
     name, role = node.GetName(), node.GetAttribute(ROLE_ATTRIBUTE)
-    if role in ("change", "fraction"):
-        what = {"change": "map of changes", "fraction": "metal fraction"}[role]
+    what = {
+        "change": "map of changes",
+        "expected-error": "map of the expected error",
+        "fraction": "metal fraction",
+    }.get(role or "")
+    if what is not None:
         raise InputError(f"'{name}' is the {what} of a correction: choose the CT itself")
     modality = _modality(scene, node)
     if modality not in ("", "CT"):

@@ -9,7 +9,13 @@ from typing import Any
 from ..errors import InputError
 from ._slicer import slicer_classes
 from .display import show_in_slice_views
-from .hierarchy import CORRECTED_REFERENCE, INPUT_REFERENCE, METAL_REFERENCE, results_of
+from .hierarchy import (
+    CORRECTED_REFERENCE,
+    INPUT_REFERENCE,
+    METAL_REFERENCE,
+    ROLE_ATTRIBUTE,
+    results_of,
+)
 
 FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
 LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
@@ -23,6 +29,12 @@ VIEWS = {
 }
 """Slice views of a row of the comparison, from left to right: name -> (label, colour).
 A longer label would be cut off in Slicer's bar above the view."""
+
+CHANGE, EXPECTED_ERROR = "change", "expected-error"
+OVERLAYS = (CHANGE, EXPECTED_ERROR)
+"""Maps that can be laid over a result: what was changed, how far it may be off."""
+
+_ERROR_LABEL = "Err"
 
 SECOND_ROW = "Coronal"
 """What the names of the lower row of :data:`COMPARISON` end with."""
@@ -88,22 +100,27 @@ def use_layout(layout_node: Any, name: str) -> None:
     layout_node.SetViewArrangement(number)
 
 
-def show_result(scene: Any, corrected: Any, layout: str, *, overlay_opacity: float) -> list[Any]:
+def show_result(
+    scene: Any, corrected: Any, layout: str, *, overlay_opacity: float, overlay: str = CHANGE
+) -> list[Any]:
     """Put a result and its original into the views of a layout that is in use.
 
     :param corrected: the corrected volume node.
-    :param overlay_opacity: of the change map, 0..1.
+    :param overlay_opacity: of the map, 0..1.
+    :param overlay: one of :data:`OVERLAYS`; a result without expected errors shows its changes.
     :returns: the slice nodes that show it: to be fitted by the caller, who has their logics.
     :raises InputError: not a result, or its original is gone.
     """
-    original, change = original_of(corrected), change_of(scene, corrected)
+    original, over = original_of(corrected), overlay_of(scene, corrected, overlay)
+    of_error = over is not None and over.GetAttribute(ROLE_ATTRIBUTE) == EXPECTED_ERROR
     if layout == FOUR_UP:
-        show_in_slice_views(scene, corrected, change, foreground_opacity=overlay_opacity)
+        show_in_slice_views(scene, corrected, over, foreground_opacity=overlay_opacity)
         return [node for node in _slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
     layers = {
         "MarOriginal": (original, None),
         "MarCorrected": (corrected, None),
-        "MarChange": (original, change),
+        # Changes are of the original, errors of what came out.
+        "MarChange": (corrected if of_error else original, over),
     }
     shown = []
     for node in _slice_nodes(scene):
@@ -113,6 +130,8 @@ def show_result(scene: Any, corrected: Any, layout: str, *, overlay_opacity: flo
             continue
         background, foreground = layers[str(_own_view(name))]
         shown.append(node)
+        if _own_view(name) == "MarChange":
+            node.SetLayoutLabel(_ERROR_LABEL if of_error else VIEWS["MarChange"][0])
         composite.SetBackgroundVolumeID(background.GetID())
         composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
         composite.SetForegroundOpacity(overlay_opacity if foreground is not None else 0.0)
@@ -160,8 +179,29 @@ def metal_of(corrected: Any) -> Any:
 
 def change_of(scene: Any, corrected: Any) -> Any:
     """The change map of a corrected volume, or None where the user removed it."""
-    changes = results_of(scene, original_of(corrected), "change")
-    matching = (one for one in changes if one.GetNodeReference(CORRECTED_REFERENCE) is corrected)
+    return _map_of(scene, corrected, CHANGE)
+
+
+def expected_error_of(scene: Any, corrected: Any) -> Any:
+    """The map of a corrected volume's expected error, or None where its method knows none."""
+    return _map_of(scene, corrected, EXPECTED_ERROR)
+
+
+def overlay_of(scene: Any, corrected: Any, overlay: str) -> Any:
+    """The map to lay over a result, or None where the user removed it.
+
+    :param overlay: one of :data:`OVERLAYS`; without expected errors the changes.
+    :raises InputError: another name.
+    """
+    if overlay not in OVERLAYS:
+        raise InputError(f"no map '{overlay}': choose one of {', '.join(OVERLAYS)}")
+    error = expected_error_of(scene, corrected) if overlay == EXPECTED_ERROR else None
+    return error if error is not None else change_of(scene, corrected)
+
+
+def _map_of(scene: Any, corrected: Any, role: str) -> Any:
+    maps = results_of(scene, original_of(corrected), role)
+    matching = (one for one in maps if one.GetNodeReference(CORRECTED_REFERENCE) is corrected)
     return next(matching, None)
 
 

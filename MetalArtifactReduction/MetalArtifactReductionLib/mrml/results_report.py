@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,13 +10,22 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation.before_after import REGION_PREFIX, Measure, measure_regions
 from ..evaluation.line_profile import Line
+from ..evaluation.outside_trace import outside_trace_text
 from ..evaluation.report import ReportCase, write_report
 from ..inpainting.registry import METHODS
 from ..outputs import check_path_free
 from .hierarchy import METAL_REFERENCE, PREFIX
+from .kept import expected_error_hu, parameters_of
 from .layout import original_of
 from .parts import metal_parts
-from .results import corrected_volumes, line_of, measures_in, put_measures, region_masks, table_of
+from .results import (
+    corrected_volumes,
+    line_of,
+    measures_in,
+    put_measures,
+    region_masks,
+    table_of,
+)
 
 
 def update_regions(scene: Any, corrected: Any) -> Any:
@@ -63,16 +71,20 @@ def write_result_report(
             line = line_of(line_node, original)
         except InputError:  # not placed yet: the report takes its own
             line = None
+    parameters = parameters_of(corrected)
+    outside = outside_trace_text(parameters)
+    told = {"Method": summary, **({"Changed outside the metal's rays": outside} if outside else {})}
     case = ReportCase(
         title=original.GetName(),
         original=before,
         corrected_hu=after.hu,
         metal_fraction=fraction,
         method=method,
-        facts={"Method": summary, **(facts or {})},
-        parameters=_parameters(corrected),
+        facts={**told, **(facts or {})},
+        parameters=parameters,
         measures=_measures(table_of(scene, corrected)) or None,
         line=line,
+        expected_error_hu=expected_error_hu(scene, corrected),
         metal_parts=[
             {
                 "Part": str(part.number),
@@ -88,11 +100,3 @@ def write_result_report(
 
 def _measures(table: Any) -> tuple[Measure, ...]:
     return measures_in(table) if table is not None else ()
-
-
-def _parameters(node: Any) -> dict[str, object]:
-    try:
-        kept = json.loads(node.GetAttribute(PREFIX + "parameters") or "{}")
-    except ValueError:  # an attribute that somebody edited
-        return {}
-    return kept if isinstance(kept, dict) else {}
