@@ -138,7 +138,7 @@ def test_without_hardening_there_are_no_such_streaks() -> None:
     metal = disc(7, 30, 0) + disc(7, -35, 5)
     where = (disc(112) == 1) & ~widened((metal > 0)[None], (2, 2))[0]
     rms = []
-    for beam in ({"kvp": 80.0}, {"monoenergetic_kev": 55.0}):
+    for beam in ({"kvp": 80.0}, {"monoenergetic_kev": 70.0}):
         corrupted, truth = scans("CoCrMo", metal, **beam)
         rms.append(float((corrupted - truth)[where].square().mean().sqrt()))
     assert rms[1] < 0.25 * rms[0]
