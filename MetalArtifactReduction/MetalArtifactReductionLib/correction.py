@@ -12,7 +12,7 @@ import torch
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .inpainting import Inpainter, InpaintingContext, create_inpainter
-from .inpainting.protocol import NeedsVolume, ProposesImage
+from .inpainting.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
 from .metal import TraceParameters, metal_trace, segment_metal
 from .physics.attenuation import hu_to_mu
 from .progress import Cancel, Progress, check_cancelled, part, report
@@ -117,16 +117,21 @@ def correct_volume(
     scanner = _Scanner(grid, parameters, where)
     corrected = volume.hu.copy()
     expected_error: np.ndarray | None = None
+    outside = np.zeros(4)
 
     def correct(slices: np.ndarray) -> None:
         nonlocal expected_error
-        corrected[slices], error_hu = _correct_slices(
+        corrected[slices], proposal = _correct_slices(
             volume.hu, metal_fraction, slices, inpainter, scanner, parameters
         )
-        if error_hu is not None:
+        if proposal is None:
+            return
+        if proposal.expected_error_hu is not None:
             if expected_error is None:
                 expected_error = np.zeros_like(corrected)
-            expected_error[slices] = error_hu
+            expected_error[slices] = proposal.expected_error_hu.cpu().numpy()
+        if proposal.outside_trace is not None:
+            outside[:] += proposal.outside_trace.double().sum(dim=0).cpu().numpy()
 
     _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
     report(progress, 1.0, f"corrected {with_metal.size} slices")
@@ -141,6 +146,7 @@ def correct_volume(
             "method_parameters": dict(inpainter.parameters),
             **asdict(parameters),
             "geometry": asdict(scanner.projector.geometry),
+            "outside_trace": _outside_trace(outside),
         },
         timings={
             "segmentation": segmented - started,
@@ -157,8 +163,8 @@ def _correct_slices(
     inpainter: Inpainter,
     scanner: _Scanner,
     parameters: CorrectionParameters,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """One batch: HU in, corrected HU and expected error out, ``(slices, rows, cols)``."""
+) -> tuple[np.ndarray, Proposal | None]:
+    """One batch: HU in, corrected HU out, and what a method proposed, ``(slices, rows, cols)``."""
     original_hu = torch.from_numpy(volume_hu[slices]).to(scanner.device)
     fraction = torch.from_numpy(metal_fraction[slices]).to(scanner.device)
     image_mu = hu_to_mu(original_hu)
@@ -169,11 +175,8 @@ def _correct_slices(
     proposal = None
     if isinstance(inpainter, ProposesImage):
         proposal = inpainter.propose(sinogram, trace, context)
-    error_hu = None
     if proposal is not None:
         free_of_metal_hu = proposal.hu
-        if proposal.expected_error_hu is not None:
-            error_hu = proposal.expected_error_hu.cpu().numpy()
     else:
         inpainted = replace_in_trace(sinogram, trace, inpainter(sinogram, trace, context))
         free_of_metal_hu = recombine(
@@ -185,8 +188,29 @@ def _correct_slices(
             scanner.reconstruct,
             scanner.projector.grid.spacing_mm,
         )
-    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, fraction)
-    return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices]), error_hu
+    if not isinstance(inpainter, ShowsMetal):
+        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, fraction)
+        return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices]), proposal
+    metal = inpainter.shown_metal(context)
+    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
+    corrected = restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices])
+    # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
+    no_metal = ~(metal.flatten(1) > 0).any(dim=1).cpu().numpy()
+    corrected[no_metal] = volume_hu[slices][no_metal]
+    return corrected, proposal
+
+
+def _outside_trace(sums: np.ndarray) -> dict[str, float]:
+    """How much the data of rays that met no metal were changed.
+
+    :param sums: see :class:`.inpainting.protocol.Proposal`; zeros for methods that change none.
+    """
+    change, value, rays, bounded = (float(x) for x in sums)
+    return {
+        "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
+        "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
+        "bounded_share_of_rays": bounded / rays if rays else 0.0,
+    }
 
 
 def replace_in_trace(

@@ -115,6 +115,7 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     parameters.window = choices.WindowPreset.SOFT_TISSUE
     widget.onDisplayChanged()
     driver.picture("result-soft-tissue", "resultCollapsibleButton")
+    expected_error(driver, "result")
     ui.regionButton.click()
     parameters.views = choices.Views.FIGURES
     widget.onShowButton()
@@ -156,6 +157,8 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
         parameters.views = choices.Views.COMPARISON
         widget.onShowButton()
         driver.picture(f"{name}-result", "resultCollapsibleButton")
+        print(ui.resultLabel.text, flush=True)
+        expected_error(driver, name)
         parameters.views = choices.Views.FOUR_UP
 
     # Where the results are in the scene.
@@ -214,6 +217,28 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
+
+
+def expected_error(driver: Driver, name: str) -> None:
+    """The map of expected errors over the result, where there is one."""
+    ui, widget = driver.ui, driver.widget
+    parameters = widget._parameterNode
+    overlays = type(parameters.overlay)
+    known = widget.logic.knowsExpectedError(parameters.result)
+    print(f"{name}: expected error known: {known}; {ui.overlayLabel.text}", flush=True)
+    check(ui.overlayComboBox.enabled == known, "the choice of the map does not fit the result")
+    rows = [row for row in rows_of(ui.measuresTable) if "Expected error" in row[0]]
+    check(len(rows) == (2 if known else 0), f"expected errors in the table: {rows}")
+    if not known:
+        check("does not know" in ui.overlayComboBox.toolTip, "nobody says why there is no map")
+        return
+    check(all(row[1] == "-" and float(row[2]) > 0 for row in rows), str(rows))
+    parameters.overlay = overlays.EXPECTED_ERROR
+    widget.onShowButton()
+    driver.picture(f"{name}-expected-error", "resultCollapsibleButton")
+    check("Expected error" in ui.overlayLabel.text, "the colours are not explained")
+    parameters.overlay = overlays.CHANGE
+    widget.onShowButton()
 
 
 def drive_dicom(driver: Driver, folder: Path) -> None:

@@ -40,12 +40,15 @@ class ImageInputs:
     :param corrupted: the uncorrected images, metal limited to :data:`BRIGHTEST_HU`.
     :param interpolated: reconstruction after linear interpolation.
     :param nmar: after normalised interpolation.
+    :param dense: by how much tissue passes :data:`BRIGHTEST_HU` (enamel does): what the uncorrected
+        image and NMAR's have in common above. The network does not see it; it is added afterwards.
     """
 
     channels: torch.Tensor
     corrupted: torch.Tensor
     interpolated: torch.Tensor
     nmar: torch.Tensor
+    dense: torch.Tensor
 
 
 def image_inputs(
@@ -96,7 +99,9 @@ def image_inputs(
         ],
         dim=1,
     )
-    return ImageInputs(channels, corrupted, interpolated, nmar)
+    lesser = torch.minimum(context.image_mu, nmar_mu) / MU_WATER_PER_MM - 1.0
+    dense = (lesser - BRIGHTEST_HU / 1000.0).clamp_min(0.0)
+    return ImageInputs(channels, corrupted, interpolated, nmar, dense)
 
 
 def relative(image_mu: torch.Tensor) -> torch.Tensor:

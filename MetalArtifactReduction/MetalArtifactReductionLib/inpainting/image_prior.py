@@ -7,7 +7,10 @@ with the proposal is the mode:
 - strict: it is projected and fills the metal trace, matched to the measured values at the trace's
   edges. Nothing but the trace changes.
 - best: it is the result. Streaks outside the trace (re-projected from the image, they are in its
-  data as well) go, too; the change is bounded.
+  data as well) go, too. No line integral outside the trace changes by more than
+  :data:`BOUND_LINE_INTEGRAL` plus :data:`BOUND_SHARE` of its value; how much they change is told.
+
+The metal is given back without its blur (:mod:`..metal.refinement`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import InputError
+from ..metal.refinement import MetalRefinement
 from ..physics.attenuation import MU_WATER_PER_MM
 from ..tomography import FilteredBackProjection, Projector
 from .image_channels import CHANNELS, ImageInputs, image_inputs
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from ..networks.weights import Weights
 
 MODES = ("best", "strict")
+
+BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
+"""Streaks of the artifacts themselves rarely pass this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +57,11 @@ class ImagePriorMethod:
     """Corrects with a trained :class:`..networks.image_prior.ImagePrior`.
 
     :param mode: one of :data:`MODES`.
+    :param refine_metal: give the metal back without its blur; False gives the segmentation back.
     :raises InputError: weights of another network, or an unknown mode.
     """
 
-    def __init__(self, weights: Weights, mode: str = "best") -> None:
+    def __init__(self, weights: Weights, mode: str = "best", refine_metal: bool = True) -> None:
         if weights.facts.architecture != "image-prior":
             raise InputError(
                 f"{weights.path}: holds weights of a {weights.facts.architecture!r}; an "
@@ -65,20 +73,22 @@ class ImagePriorMethod:
             raise InputError(f"{weights.path}: made for another input than this version gives")
         self._weights, self.mode = weights, mode
         self.name = "prior" if mode == "best" else "prior-strict"
+        self._refine = MetalRefinement() if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
 
     @property
     def parameters(self) -> Mapping[str, object]:
         """What the weights say of themselves, and the mode."""
-        return {**self._weights.identity, **self._weights.facts.method, "mode": self.mode}
+        metal = {} if self._refine is None else self._refine.identity
+        facts = self._weights.facts.method
+        return {**self._weights.identity, **facts, "mode": self.mode, **metal}
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
         """The trace filled with the projected proposal; shapes as in :class:`.Inpainter`."""
         found = self.prior(sinogram, trace, context)
-        prior_mu = (found.proposed + 1.0).clamp_min(0.0) * MU_WATER_PER_MM
-        return matched_to_edges(sinogram, trace, context.projector(prior_mu))
+        return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
     def prior(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
@@ -96,7 +106,7 @@ class ImagePriorMethod:
                     inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
                 )
                 scale[one] = log_scale.exp()
-        return PriorImage(inputs, proposed, scale)
+        return PriorImage(inputs, proposed + inputs.dense, scale)
 
     def propose(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
@@ -105,13 +115,31 @@ class ImagePriorMethod:
         if self.mode == "strict":
             return None
         found = self.prior(sinogram, trace, context)
-        return Proposal(1000.0 * found.proposed, 1000.0 * found.scale)
+        change = (context.projector(_mu(found.proposed)) - sinogram).masked_fill(trace, 0.0)
+        bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
+        beyond = change - change.clamp(-bound, bound)
+        hu = 1000.0 * found.proposed
+        if bool(beyond.any()):
+            hu = hu - 1000.0 / MU_WATER_PER_MM * self._reconstruction(context.projector)(beyond)
+        kept = ~trace
+        sums = [(change - beyond) ** 2, (sinogram * kept) ** 2, kept, beyond != 0]
+        outside = torch.stack([x.float().sum(dim=(1, 2)) for x in sums], dim=1)
+        return Proposal(hu, 1000.0 * found.scale, outside)
+
+    def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
+        """The segmentation without the metal's blur."""
+        return context.metal_fraction if self._refine is None else self._refine(context)
 
     def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
         """Kept between batches that share the projector."""
         if self._reconstruct is None or self._reconstruct.projector is not projector:
             self._reconstruct = FilteredBackProjection(projector)
         return self._reconstruct
+
+
+def _mu(relative: torch.Tensor) -> torch.Tensor:
+    """HU / 1000 -> 1/mm, never negative."""
+    return (relative + 1.0).clamp_min(0.0) * MU_WATER_PER_MM
 
 
 def matched_to_edges(

@@ -106,10 +106,13 @@ class Proposal:
 
     :param hu: without metal, ``(slices, rows, cols)``.
     :param expected_error_hu: expected absolute error of each voxel, same shape; None if unknown.
+    :param outside_trace: sums over each slice's rays that met no metal, ``(slices, 4)``: squared
+        change of the line integral, squared line integral, rays, rays whose change was bounded.
     """
 
     hu: torch.Tensor
     expected_error_hu: torch.Tensor | None = None
+    outside_trace: torch.Tensor | None = None
 
 
 @runtime_checkable
@@ -120,4 +123,16 @@ class ProposesImage(Protocol):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> Proposal | None:
         """The corrected images of a batch; None to have the trace filled and reconstructed."""
+        ...
+
+
+@runtime_checkable
+class ShowsMetal(Protocol):
+    """An inpainter that knows how much of the segmented metal is metal, and how much its blur."""
+
+    def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
+        """Fractions to give back to the corrected image, ``(slices, rows, cols)``.
+
+        Slices without any are left as they are.
+        """
         ...
