@@ -42,11 +42,9 @@ class Method(enum.Enum):
                 "A good first choice."
             ),
             Method.PRIOR: _(
-                "A network, trained on simulated implants in simulated scanners of many kinds, "
-                "draws each slice as it would be without artifacts. The most accurate in tests. "
-                "May change values outside the metal's rays as well: that change is bounded, "
-                "mapped and reported, and a map shows how large the error may be. May invent "
-                "structures next to metal."
+                "A network draws each slice as it would be without artifacts: the most accurate "
+                "in tests. May change values outside the metal's rays: bounded, mapped and "
+                "reported. May invent structures next to metal."
             ),
             Method.PRIOR_STRICT: _(
                 "The same network fills only what metal hid: nothing but the metal's rays changes. "

@@ -71,7 +71,7 @@ def add_correct(commands: Any) -> None:
         "--expected-error",
         type=Path,
         metavar="FILE",
-        help="write how far off each voxel may be in HU, of methods that know it",
+        help="write how far off each voxel may be in HU, of methods that know it; no DICOM",
     )
     parser.add_argument(
         "--metal", metavar="FILE", help="write the metal that was used; .dcm: DICOM segmentation"

@@ -10,6 +10,8 @@ KEY = "outside_trace"
 
 
 NOTHING = "nothing"
+_FEW_RAYS = 1e-4
+"""Share of the rays below which nobody needs to know that they were held at the limit."""
 
 
 def outside_trace_text(parameters: Mapping[str, object]) -> str:
@@ -34,7 +36,7 @@ def outside_trace_text(parameters: Mapping[str, object]) -> str:
         words.append(f"{amount:.2g} in line integrals (RMS)")
     if share is not None:
         words.append(f"{100 * share:.2g} % of their values")
-    if bounded:
+    if bounded is not None and bounded >= _FEW_RAYS:
         words.append(f"held at the limit in {100 * bounded:.2g} % of these rays")
     return ", ".join(words)
 

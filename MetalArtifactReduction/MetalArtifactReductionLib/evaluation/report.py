@@ -155,10 +155,10 @@ def radiological(slice_: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
 
 def _slices(case: ReportCase) -> list[str]:
     change = case.corrected_hu - case.original.hu
-    limit = _limit_hu(change)
+    limit = _limit_hu(change, 1.0)
     error, highest = case.expected_error_hu, 0.0
     if error is not None:
-        highest = _limit_hu(error)
+        highest = _limit_hu(error, 10.0)
     pixel_mm = case.original.spacing_mm[1:]
     out = []
     for index in slices_to_show(case.metal_fraction):
@@ -196,9 +196,9 @@ def _slices(case: ReportCase) -> list[str]:
     return out
 
 
-def _limit_hu(values: np.ndarray) -> float:
-    """What 99 % of the voxels that are not nearly 0 stay within, rounded up to 50 HU."""
-    values = np.abs(values[np.abs(values) > 1.0])
+def _limit_hu(values: np.ndarray, least_hu: float) -> float:
+    """What 99 % of the voxels beyond ``least_hu`` stay within, rounded up to 50 HU."""
+    values = np.abs(values[np.abs(values) > least_hu])
     return 50.0 * max(1.0, float(np.ceil(np.percentile(values, 99) / 50))) if values.size else 50.0
 
 

@@ -16,6 +16,9 @@ from .volumes import voxel_array
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
 _TRANSPARENT_BELOW = 0.1
+_ERROR_TRANSPARENT_BELOW = 0.2
+_LEAST_CHANGE_HU, _LEAST_ERROR_HU = 1.0, 10.0
+"""Below, a voxel does not count for the window: it is hardly changed; its error is noise."""
 
 _ERROR_COLORS_TAG = "MetalArtifactReductionExpectedError"
 _ERROR_COLORS = 256
@@ -91,7 +94,7 @@ def change_color_node(scene: Any) -> Any:
 def expected_error_color_node(scene: Any) -> Any:
     """The scene's colour table for expected errors; made on first use, one a scene.
 
-    From blue (small) over green and yellow to red; below 10 % of the window's limit transparent.
+    From blue (small) over green and yellow to red; below 20 % of the window's limit transparent.
     """
     node = scene.GetSingletonNode(_ERROR_COLORS_TAG, "vtkMRMLColorTableNode")
     if node is not None:
@@ -106,7 +109,7 @@ def expected_error_color_node(scene: Any) -> Any:
     for index in range(_ERROR_COLORS):
         amount = index / (_ERROR_COLORS - 1)
         colour = (np.interp(amount, stops, [rgb[c] for _, rgb in _ERROR_STOPS]) for c in range(3))
-        table.SetColor(index, f"{amount:.3f}", *colour, float(amount >= _TRANSPARENT_BELOW))
+        table.SetColor(index, f"{amount:.3f}", *colour, float(amount >= _ERROR_TRANSPARENT_BELOW))
     return _added_color_node(scene, table)
 
 
@@ -126,7 +129,7 @@ def show_change(node: Any, limit_hu: float | None = None) -> None:
     :param limit_hu: change at which the colour is strongest; by default what 99 % of the changed
         voxels stay within, rounded up to 50 HU.
     """
-    limit_hu = _limit_hu(node) if limit_hu is None else limit_hu
+    limit_hu = _limit_hu(node, _LEAST_CHANGE_HU) if limit_hu is None else limit_hu
     display = _display_node(node)
     display.SetAndObserveColorNodeID(change_color_node(node.GetScene()).GetID())
     display.AutoWindowLevelOff()
@@ -137,19 +140,20 @@ def show_expected_error(node: Any, limit_hu: float | None = None) -> None:
     """Show a map of expected errors in colours that rise from no error.
 
     :param node: volume node with absolute errors in HU.
-    :param limit_hu: where the colour is strongest; by default as for :func:`show_change`.
+    :param limit_hu: where the colour is strongest; by default what 99 % of the errors above 10 HU
+        stay within, rounded up to 50 HU.
     """
-    limit_hu = _limit_hu(node) if limit_hu is None else limit_hu
+    limit_hu = _limit_hu(node, _LEAST_ERROR_HU) if limit_hu is None else limit_hu
     display = _display_node(node)
     display.SetAndObserveColorNodeID(expected_error_color_node(node.GetScene()).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(limit_hu, limit_hu / 2.0)
 
 
-def _limit_hu(node: Any) -> float:
-    """What 99 % of the voxels that are not nearly 0 stay within, rounded up to 50 HU."""
+def _limit_hu(node: Any, least_hu: float) -> float:
+    """What 99 % of the voxels beyond ``least_hu`` stay within, rounded up to 50 HU."""
     values = np.abs(voxel_array(node))
-    values = values[values > 1.0]
+    values = values[values > least_hu]
     largest = float(np.percentile(values, 99)) if values.size else 0.0
     return 50.0 * max(1.0, float(np.ceil(largest / 50.0)))
 

@@ -116,7 +116,15 @@ def _work(
         while True:
             path = folder / f"{number}.npz"
             np.savez(path, **make(number))  # type: ignore[arg-type]
-            results.put(path)
+            while True:
+                try:
+                    results.put(path, timeout=PATIENCE_S)
+                    break
+                except queue.Full:
+                    # A training that was killed asks for no more, and ends nobody.
+                    parent = multiprocessing.parent_process()
+                    if parent is not None and not parent.is_alive():
+                        return
             number += step
     except Exception as error:
         traceback.print_exc()
