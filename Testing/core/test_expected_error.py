@@ -116,6 +116,8 @@ def test_change_outside_the_trace_in_words() -> None:
     assert text == "0.012 in line integrals (RMS), 0.41 % of their values"
     text = outside_trace_text({"outside_trace": {**told, "bounded_share_of_rays": 0.002}})
     assert text.endswith("held at the limit in 0.2 % of these rays")
+    few = outside_trace_text({"outside_trace": {**told, "bounded_share_of_rays": 1e-6}})
+    assert "limit" not in few
     assert outside_trace_text({"outside_trace": {"rms_line_integral_share": 0.01}}) == (
         "1 % of their values"
     )

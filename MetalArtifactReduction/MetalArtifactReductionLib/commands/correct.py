@@ -169,7 +169,7 @@ def _correct_one(options: argparse.Namespace) -> None:
             for note in written.notes:
                 print(f"mar: note: {note}", file=sys.stderr)
     outside = changed_outside(result.parameters)
-    if outside:
+    if outside and not options.quiet:
         print(f"changed outside the metal's rays: {outside}")
 
 
