@@ -43,6 +43,13 @@ class BlockWorkers:
         self._next = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
+    def makes(self, number: int) -> bool:
+        """Whether that block can be had; others come too early or too late for the processes.
+
+        A training that is resumed, or shared among processes, does not ask for every block.
+        """
+        return not self._processes or number == self._next
+
     def get(self, number: int) -> Arrays:
         """Block ``number``; the numbers asked for must follow each other.
 

@@ -110,7 +110,7 @@ class ImageSampler:
         return {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _made(self, number: int, device: torch.device) -> ImageBlock:
-        if self._workers is None:
+        if self._workers is None or not self._workers.makes(number):
             return self.block(number, device)
         arrays = self._workers.get(number)
         pixel_mm = float(arrays.pop("pixel_mm"))

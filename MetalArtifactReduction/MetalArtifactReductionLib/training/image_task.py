@@ -12,8 +12,8 @@ import torch
 
 from ..errors import InputError
 from ..inpainting.image_channels import CHANNELS
-from ..networks.image_prior import BLOCKS, FEATURES, ImagePrior
-from ..networks.weights import WeightsFacts, load_weights
+from ..networks.image_prior import BLOCKS, FEATURES
+from ..networks.weights import WeightsFacts, build_network, load_weights
 from ..tomography import as_device
 from .block_workers import BlockWorkers
 from .config import from_options
@@ -100,7 +100,7 @@ class ImageTask(Task):
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The one network."""
-        network = ImagePrior(**self.arguments)  # type: ignore[arg-type]
+        network = build_network("image-prior", self.arguments)
         if self.options.pretrained is not None:
             weights = load_weights(self.options.pretrained, architecture="image-prior")
             if dict(weights.facts.arguments) != self.arguments:
@@ -232,7 +232,7 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> ImageTas
     parameters = ImageSampleParameters(
         given.gantries, given.size, given.window, given.slices, given.crops, given.crop
     )
-    bank = read_bank(data / given.bank)
+    bank = read_bank(data / given.bank, given.slices + 2)
     workers = None
     if given.workers > 0:
         where = str(as_device(given.worker_device))
@@ -242,5 +242,6 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> ImageTas
     validation = None
     if given.validation is not None:
         fewer = replace(parameters, gantries=min(VALIDATION_GANTRIES, given.gantries))
-        validation = ImageSampler(read_bank(data / given.validation), fewer, seed + 1)
+        held_out = read_bank(data / given.validation, given.slices + 2)
+        validation = ImageSampler(held_out, fewer, seed + 1)
     return ImageTask(given, sampler, validation)

@@ -193,7 +193,8 @@ class MetalTask(Task):
             number = turn * o.window + index % o.window
             if number not in self._blocks:
                 kept = {n: b for n, b in self._blocks.items() if n >= turn * o.window}
-                made = self._workers.get(number) if self._workers else None
+                there = self._workers is not None and self._workers.makes(number)
+                made = self._workers.get(number) if self._workers and there else None
                 made = made or self.sampler.block(number, device)
                 self._blocks = kept | {number: made}
             piece = (index // o.window) % o.pieces
@@ -261,12 +262,13 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> MetalTas
     given = from_options(MetalOptions, options, "[options]")
     if data is None:
         raise InputError("the folder with the training slices is not given; use --data FOLDER")
-    sampler = MetalSampler(read_bank(data / given.bank), given, seed)
+    sampler = MetalSampler(read_bank(data / given.bank, given.slices + 2), given, seed)
     workers = None
     if given.workers > 0:
         where = str(as_device(given.worker_device))
         workers = BlockWorkers(given.workers, piece_maker, data / given.bank, given, seed, where)
     validation = None
     if given.validation is not None:
-        validation = MetalSampler(read_bank(data / given.validation), given, seed + 1)
+        held_out = read_bank(data / given.validation, given.slices + 2)
+        validation = MetalSampler(held_out, given, seed + 1)
     return MetalTask(given, sampler, workers, validation)

@@ -107,10 +107,11 @@ def write_bank(
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def read_bank(path: Path) -> SliceBank:
+def read_bank(path: Path, slices: int = 1) -> SliceBank:
     """Read what :func:`write_bank` wrote.
 
-    :raises InputError: missing, or no such file.
+    :param slices: that every CT must have.
+    :raises InputError: missing, no such file, or a CT with too few slices.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -137,4 +138,7 @@ def read_bank(path: Path) -> SliceBank:
         raise InputError(f"{path}: is no bank of training slices ({error})") from None
     if not volumes:
         raise InputError(f"{path}: holds no slices")
+    for one in volumes:
+        if len(one.steps) < slices:
+            raise InputError(f"{path}: {one.name} has {len(one.steps)} slices; {slices} are needed")
     return SliceBank(tuple(volumes), tuple(metal))
