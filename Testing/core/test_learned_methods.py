@@ -121,16 +121,18 @@ def test_foreign_or_missing_weights_are_refused_before_the_work(tmp_path: Path) 
 def test_every_learned_method_says_in_a_line_what_it_is() -> None:
     for name, entry in METHODS.items():
         assert entry.summary and "\n" not in entry.summary
-        if entry.learned and not (SHIPPED / f"{name}.safetensors").exists():
-            with pytest.raises(InputError, match=f"no weights named '{name}'"):
+        weights = entry.weights or name
+        if entry.learned and not (SHIPPED / f"{weights}.safetensors").exists():
+            with pytest.raises(InputError, match=f"no weights named '{weights}'"):
                 require_method(name)
 
 
 @pytest.mark.parametrize("name", [n for n, e in METHODS.items() if e.learned])
 def test_shipped_methods_reduce_the_error(name: str) -> None:
     """On a phantom far from what they were trained on: streaks drawn by the physics of the disc."""
-    if not (SHIPPED / f"{name}.safetensors").exists():
-        pytest.skip(f"no weights of {name} are shipped")
+    weights = METHODS[name].weights or name
+    if not (SHIPPED / f"{weights}.safetensors").exists():
+        pytest.skip(f"no weights of {weights} are shipped")
     block = small_sampler(seed=2).block(0, torch.device("cpu"))
     ct = CTVolume(block.corrupted_hu.numpy(), np.diag([6.0, 6.0, 3.0, 1.0]))
     metal = block.metal.numpy()
