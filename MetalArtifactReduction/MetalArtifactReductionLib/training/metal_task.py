@@ -75,9 +75,22 @@ class MetalOptions:
 
         :raises InputError: names the option and its value.
         """
-        for name in ("gantries", "size", "slices", "pieces", "piece", "uses", "window"):
+        for name in (
+            "gantries",
+            "size",
+            "slices",
+            "pieces",
+            "piece",
+            "uses",
+            "window",
+            "validation_blocks",
+        ):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}; give a whole number above 0")
+        if not 8 <= self.piece <= self.size:
+            raise InputError(f"piece is {self.piece}; give 8 to size ({self.size}) pixels")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate!r}; give a number above 0")
 
 
 class MetalSampler:
