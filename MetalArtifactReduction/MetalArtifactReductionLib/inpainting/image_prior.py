@@ -7,8 +7,9 @@ with the proposal is the mode:
 - strict: it is projected and fills the metal trace, matched to the measured values at the trace's
   edges. Nothing but the trace changes.
 - best: it is the result. Streaks outside the trace (re-projected from the image, they are in its
-  data as well) go, too. No line integral outside the trace changes by more than
-  :data:`BOUND_LINE_INTEGRAL` plus :data:`BOUND_SHARE` of its value; how much they change is told.
+  data as well) go, too. Where a line integral outside the trace changes by more than
+  :data:`BOUND_LINE_INTEGRAL` plus :data:`BOUND_SHARE` of its value, the image is drawn back towards
+  the measured data; how much they change, and in how many rays that was needed, is told.
 
 The metal is given back without its blur (:mod:`..metal.refinement`).
 """
@@ -37,6 +38,9 @@ MODES = ("best", "strict")
 
 BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 """Streaks of the artifacts themselves rarely pass this."""
+
+BOUND_TURNS = 4
+"""Reconstructing what lies beyond takes most of it away, not all at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,16 +119,22 @@ class ImagePriorMethod:
         if self.mode == "strict":
             return None
         found = self.prior(sinogram, trace, context)
-        change = (context.projector(_mu(found.proposed)) - sinogram).masked_fill(trace, 0.0)
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
-        beyond = change - change.clamp(-bound, bound)
-        hu = 1000.0 * found.proposed
-        if bool(beyond.any()):
-            hu = hu - 1000.0 / MU_WATER_PER_MM * self._reconstruction(context.projector)(beyond)
+        image, passed = found.proposed, torch.zeros_like(trace)
+        for turn in range(BOUND_TURNS + 1):
+            change = (context.projector(_mu(image)) - sinogram).masked_fill(trace, 0.0)
+            beyond = change - change.clamp(-bound, bound)
+            # Each slice by itself: what the others need must not change it.
+            passed |= beyond != 0
+            late = beyond.flatten(1).any(dim=1)
+            if turn == BOUND_TURNS or not bool(late.any()):
+                break
+            image = image.clone()
+            image[late] -= self._reconstruction(context.projector)(beyond[late]) / MU_WATER_PER_MM
         kept = ~trace
-        sums = [(change - beyond) ** 2, (sinogram * kept) ** 2, kept, beyond != 0]
+        sums = [change**2, (sinogram * kept) ** 2, kept, passed]
         outside = torch.stack([x.float().sum(dim=(1, 2)) for x in sums], dim=1)
-        return Proposal(hu, 1000.0 * found.scale, outside)
+        return Proposal(1000.0 * image, 1000.0 * found.scale, outside)
 
     def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
         """The segmentation without the metal's blur."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from scipy import ndimage
 
 from ..networks.metal_refiner import refiner_channels
 from ..networks.weights import load_weights
@@ -21,11 +23,23 @@ MARGIN = 24
 LEAST_SHARE, FULL_SHARE = 0.15, 0.85
 """Shares outside are taken as none and all: a network never says 0 or 1."""
 
+PIXEL_MM = (0.4, 1.3)
+"""It learned from 0.6 to 1 mm. On other images the segmentation is given back as it is."""
+
+CERTAIN_HU = 2000.0
+"""Brighter parts of a segmentation are metal, whatever the network says (or enamel, which is to be
+given back as well)."""
+
+LEAST_KEPT = 0.3
+"""Of the area of such a part; blur makes small parts two to three times as large, not more."""
+
 
 class MetalRefinement:
     """The share of metal in the pixels of a segmentation, by a trained network.
 
-    Nothing is added to the segmentation. See :mod:`..networks.metal_refiner`.
+    Nothing is added to the segmentation, and no bright part of it disappears: if the network leaves
+    less than :data:`LEAST_KEPT` of its area, the part is given back as it was segmented. See
+    :mod:`..networks.metal_refiner`.
 
     :param weights: name of shipped weights, or a file.
     :raises InputError: no such weights, or of another network.
@@ -42,6 +56,9 @@ class MetalRefinement:
     def __call__(self, context: InpaintingContext) -> torch.Tensor:
         """Refined fraction 0..1 ``(slices, rows, cols)`` of a batch."""
         fraction = context.metal_fraction
+        sides = context.projector.grid.spacing_mm
+        if min(sides) < PIXEL_MM[0] or max(sides) > PIXEL_MM[1]:
+            return fraction
         window = metal_window(fraction > 0, (MARGIN, MARGIN))
         out = torch.zeros_like(fraction)
         if window is None:
@@ -53,5 +70,24 @@ class MetalRefinement:
             with torch.inference_mode():
                 share = torch.sigmoid(network(channels[k : k + 1]))[0]
             share = ((share - LEAST_SHARE) / (FULL_SHARE - LEAST_SHARE)).clamp(0.0, 1.0)
-            out[k][window[1:]] = share * (fraction[k][window[1:]] > 0)
+            given = fraction[k][window[1:]]
+            out[k][window[1:]] = _nothing_lost(share * (given > 0), given, here[k])
         return out
+
+
+def _nothing_lost(
+    refined: torch.Tensor, given: torch.Tensor, image_hu: torch.Tensor
+) -> torch.Tensor:
+    """The refined shares; for bright parts of which too little is left, those that were given.
+
+    :param refined, given: shares of a slice, ``(rows, cols)``.
+    :param image_hu: the uncorrected slice.
+    """
+    parts, count = ndimage.label(given.cpu().numpy() > 0, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    before = ndimage.sum(given.cpu().numpy(), parts, numbers)
+    after = ndimage.sum(refined.cpu().numpy(), parts, numbers)
+    brightest = ndimage.maximum(image_hu.cpu().numpy(), parts, numbers)
+    lost = numbers[(brightest >= CERTAIN_HU) & (after < LEAST_KEPT * before)]
+    keep = torch.from_numpy(np.isin(parts, lost)).to(refined.device)
+    return torch.where(keep, given, refined)
