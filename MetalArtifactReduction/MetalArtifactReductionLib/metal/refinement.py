@@ -38,7 +38,7 @@ class MetalRefinement:
     """The share of metal in the pixels of a segmentation, by a trained network.
 
     Nothing is added to the segmentation, and no bright part of it disappears: if the network leaves
-    less than :data:`LEAST_KEPT` of its area, the part is given back as it was segmented. See
+    less than :data:`LEAST_KEPT` of its area, the part's brighter half is given back. See
     :mod:`..networks.metal_refiner`.
 
     :param weights: name of shipped weights, or a file.
@@ -78,7 +78,7 @@ class MetalRefinement:
 def _nothing_lost(
     refined: torch.Tensor, given: torch.Tensor, image_hu: torch.Tensor
 ) -> torch.Tensor:
-    """The refined shares; for bright parts of which too little is left, those that were given.
+    """The refined shares; of bright parts of which too little is left, the core that was given.
 
     :param refined, given: shares of a slice, ``(rows, cols)``.
     :param image_hu: the uncorrected slice.
@@ -90,4 +90,5 @@ def _nothing_lost(
     brightest = ndimage.maximum(image_hu.cpu().numpy(), parts, numbers)
     lost = numbers[(brightest >= CERTAIN_HU) & (after < LEAST_KEPT * before)]
     keep = torch.from_numpy(np.isin(parts, lost)).to(refined.device)
-    return torch.where(keep, given, refined)
+    # What is brighter than the half of the part's height: the rest of it is likely blur.
+    return torch.where(keep, (2.0 * given - 1.0).clamp(0.0, 1.0), refined)
