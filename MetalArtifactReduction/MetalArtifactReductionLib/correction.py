@@ -195,9 +195,10 @@ def _correct_slices(
     corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
     corrected = restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices])
     # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
-    no_metal = ~(metal.flatten(1) > 0).any(dim=1).cpu().numpy()
-    corrected[no_metal] = volume_hu[slices][no_metal]
-    return corrected, proposal
+    no_metal = ~(metal.flatten(1) > 0).any(dim=1)
+    unchanged = no_metal.cpu().numpy()
+    corrected[unchanged] = volume_hu[slices][unchanged]
+    return corrected, None if proposal is None else proposal.without(no_metal)
 
 
 def _outside_trace(sums: np.ndarray) -> dict[str, float]:

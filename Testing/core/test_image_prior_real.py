@@ -207,3 +207,21 @@ def test_strict_tells_that_nothing_outside_the_trace_changed(tmp_path: Path) -> 
     found = correct_volume(ct, metal_truth().astype(np.float32), path, method_options=options)
     told = found.parameters["outside_trace"]
     assert isinstance(told, dict) and set(told.values()) == {0.0}
+
+
+def test_slices_left_alone_expect_no_error_and_tell_no_change(
+    clean: CTVolume, scans: tuple[CTVolume, np.ndarray, np.ndarray]
+) -> None:
+    """Metal in one slice, a mask on what is none in another: as if the latter were not there."""
+    with_metal, _, metal = scans
+    hu = np.stack([clean.hu[0], with_metal.hu[1]])
+    mask = np.stack([discs(6.0, PLACES[0])[0], (metal[1] > 0.02).astype(np.float32)])
+    both = correct_volume(CTVolume(hu, clean.ijk_to_ras), mask, "prior")
+    alone = correct_volume(CTVolume(hu, clean.ijk_to_ras), mask * [[[0.0]], [[1.0]]], "prior")
+    assert np.array_equal(both.corrected.hu[0], hu[0])
+    assert both.expected_error_hu is not None and alone.expected_error_hu is not None
+    assert not both.expected_error_hu[0].any() and both.expected_error_hu[1].mean() > 1.0
+    assert np.array_equal(both.expected_error_hu, alone.expected_error_hu)
+    told = both.parameters["outside_trace"]
+    assert isinstance(told, dict) and told["rms_line_integral"] > 0
+    assert told == pytest.approx(alone.parameters["outside_trace"])

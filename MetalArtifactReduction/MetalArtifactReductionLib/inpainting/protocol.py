@@ -114,6 +114,18 @@ class Proposal:
     expected_error_hu: torch.Tensor | None = None
     outside_trace: torch.Tensor | None = None
 
+    def without(self, slices: torch.Tensor) -> Proposal:
+        """The same where some slices are left as they were: no error to expect, no change to tell.
+
+        :param slices: bool ``(slices,)``.
+        """
+        error, outside = self.expected_error_hu, self.outside_trace
+        return Proposal(
+            self.hu,
+            None if error is None else error.masked_fill(slices[:, None, None], 0.0),
+            None if outside is None else outside.masked_fill(slices[:, None], 0.0),
+        )
+
 
 @runtime_checkable
 class ProposesImage(Protocol):
