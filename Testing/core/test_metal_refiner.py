@@ -204,8 +204,10 @@ def test_options_that_cannot_be_used(data: Path, options: dict[str, Any], words:
 # In use
 
 
-def context_of(hu: torch.Tensor, found: torch.Tensor, slices: list[int]) -> InpaintingContext:
-    grid = ImageGrid(*hu.shape[1:], (1.0, 1.0))
+def context_of(
+    hu: torch.Tensor, found: torch.Tensor, slices: list[int], pixel_mm: float = 1.0
+) -> InpaintingContext:
+    grid = ImageGrid(*hu.shape[1:], (pixel_mm, pixel_mm))
     projector = ParallelProjector(grid, parallel_geometry_for(grid, fewest_views=8))
     return InpaintingContext(
         hu_to_mu(hu[slices]), found[slices], projector, np.array(slices), volume_hu=hu.numpy()
@@ -250,3 +252,42 @@ def test_shipped_weights_show_no_metal_where_none_is() -> None:
     found = discs(8, 6)[1]
     refined = torch.cat([MetalRefinement()(context_of(hu, found, [k])) for k in range(8)])
     assert float(refined.sum()) < 0.02 * float(found.sum())
+
+
+# What is never lost
+
+
+@pytest.fixture
+def blind(tmp_path: Path) -> MetalRefinement:
+    """By a network that sees no metal anywhere."""
+    network = MetalRefiner(8, (1,))
+    torch.nn.init.zeros_(network.tail.weight)
+    assert network.tail.bias is not None
+    torch.nn.init.constant_(network.tail.bias, -9.0)
+    path = tmp_path / "blind.safetensors"
+    save_weights(path, network, WeightsFacts("metal-refiner", {"features": 8, "dilations": [1]}))
+    return MetalRefinement(str(path))
+
+
+def test_bright_parts_never_disappear_and_bone_does(blind: MetalRefinement) -> None:
+    hu, found = torch.full((1, SIDE, SIDE), 40.0), torch.zeros(1, SIDE, SIDE)
+    wire, bone = (0, slice(8, 12), slice(8, 12)), (0, slice(30, 36), slice(30, 36))
+    hu[wire], found[wire] = 2600.0, 1.0
+    hu[0, 8:12, 12], found[0, 8:12, 12] = 900.0, 0.4  # the wire's blur
+    hu[bone], found[bone] = 1600.0, 1.0
+    kept = blind(context_of(hu, found, [0], 0.8))
+    assert (kept[wire] == 1.0).all(), "all of the metal stays"
+    assert not kept[0, 8:12, 12].any(), "its blur does not"
+    assert not kept[bone].any(), "what is not brighter than bone is left to the network"
+    # The bright part saves itself only, not what else is in the slice.
+    assert float(kept.sum()) == 16.0
+
+
+@pytest.mark.parametrize(("pixel_mm", "believed"), [(0.3, False), (0.8, True), (3.0, False)])
+def test_pixels_unlike_those_of_the_training_keep_the_segmentation(
+    blind: MetalRefinement, pixel_mm: float, believed: bool
+) -> None:
+    hu, found = torch.full((1, SIDE, SIDE), 40.0), torch.zeros(1, SIDE, SIDE)
+    hu[0, 20:24, 20:24], found[0, 20:24, 20:24] = 1500.0, 0.7
+    kept = blind(context_of(hu, found, [0], pixel_mm))
+    assert torch.equal(kept, torch.zeros_like(found) if believed else found)
