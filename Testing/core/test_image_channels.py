@@ -40,7 +40,6 @@ def channels_of(volume_hu: torch.Tensor, metal: torch.Tensor, slices: list[int])
     trace = metal_trace(scanner.projector, metal[slices])
     inputs = image_inputs(sinogram, trace, context, scanner.reconstruct)
     assert torch.equal(inputs.channels[:, ITSELF], inputs.corrupted)
-    assert torch.equal(inputs.channels[:, LI], inputs.interpolated)
     assert torch.equal(inputs.channels[:, NMAR], inputs.nmar)
     for index, name in ((LI, "li"), (NMAR, "nmar")):
         filled = create_inpainter(name)(sinogram, trace, context)

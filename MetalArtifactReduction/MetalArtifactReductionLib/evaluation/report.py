@@ -17,7 +17,10 @@ from .before_after import Measure, compare_before_after
 from .line_profile import Line, line_across_metal, profile_along
 from .pictures import WINDOWS_HU, frame_around_body
 from .report_pictures import (
+    LEAST_CHANGE_HU,
+    LEAST_ERROR_HU,
     change_picture,
+    colour_limit_hu,
     curves_svg,
     data_uri,
     error_picture,
@@ -155,10 +158,10 @@ def radiological(slice_: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
 
 def _slices(case: ReportCase) -> list[str]:
     change = case.corrected_hu - case.original.hu
-    limit = _limit_hu(change, 1.0)
+    limit = colour_limit_hu(change, LEAST_CHANGE_HU)
     error, highest = case.expected_error_hu, 0.0
     if error is not None:
-        highest = _limit_hu(error, 10.0)
+        highest = colour_limit_hu(error, LEAST_ERROR_HU)
     pixel_mm = case.original.spacing_mm[1:]
     out = []
     for index in slices_to_show(case.metal_fraction):
@@ -194,12 +197,6 @@ def _slices(case: ReportCase) -> list[str]:
             ]
         out.append(f'<h3>Slice {index}</h3><div class="row">{"".join(rows)}</div>')
     return out
-
-
-def _limit_hu(values: np.ndarray, least_hu: float) -> float:
-    """What 99 % of the voxels beyond ``least_hu`` stay within, rounded up to 50 HU."""
-    values = np.abs(values[np.abs(values) > least_hu])
-    return 50.0 * max(1.0, float(np.ceil(np.percentile(values, 99) / 50))) if values.size else 50.0
 
 
 def _profile(case: ReportCase) -> str:

@@ -11,6 +11,9 @@ from html import escape
 import numpy as np
 from scipy import ndimage
 
+LEAST_CHANGE_HU, LEAST_ERROR_HU = 1.0, 10.0
+"""Changes and expected errors below are rounding and noise: a map's colours do not count them."""
+
 COLORS = ("#4c78a8", "#d6604d", "#54a24b", "#b279a2")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -72,6 +75,16 @@ def change_picture(
     strong = np.where(amount > 0, np.array([214.0, 47.0, 39.0]), np.array([33.0, 102.0, 214.0]))
     under = np.zeros(amount.shape[:2]) if below is None else 0.6 * below
     return (np.abs(amount) * strong + (1.0 - np.abs(amount)) * under[..., None]).astype(np.uint8)
+
+
+def colour_limit_hu(values_hu: np.ndarray, least_hu: float) -> float:
+    """Where a map's colours end: what 99 % of the voxels beyond ``least_hu`` stay within.
+
+    :param values_hu: changes or errors, any shape.
+    :returns: rounded up to 50 HU, 50 HU at least.
+    """
+    values = np.abs(values_hu[np.abs(values_hu) > least_hu])
+    return 50.0 * max(1.0, float(np.ceil(np.percentile(values, 99) / 50))) if values.size else 50.0
 
 
 def error_picture(

@@ -18,8 +18,8 @@ import torch
 from ..physics.attenuation import MU_WATER_PER_MM
 from ..tomography import FilteredBackProjection
 from .linear import interpolate_trace
-from .nmar import normalised_interpolation
-from .prior import PriorParameters, prior_image
+from .nmar import NMARParameters, normalised_interpolation
+from .prior import prior_image
 from .protocol import InpaintingContext
 
 CHANNELS = 9
@@ -28,7 +28,6 @@ CHANNELS = 9
 BRIGHTEST_HU = 2000.0
 """Metal says no more than that it is metal."""
 
-NMAR_FLOOR_MM = 2.0
 _PATH_UNIT_MM = 10.0
 
 
@@ -38,15 +37,13 @@ class ImageInputs:
 
     :param channels: ``(slices, CHANNELS, rows, cols)``.
     :param corrupted: the uncorrected images, metal limited to :data:`BRIGHTEST_HU`.
-    :param interpolated: reconstruction after linear interpolation.
-    :param nmar: after normalised interpolation.
+    :param nmar: reconstruction after normalised interpolation.
     :param dense: by how much tissue passes :data:`BRIGHTEST_HU` (enamel does): what the uncorrected
         image and NMAR's have in common above. The network does not see it; it is added afterwards.
     """
 
     channels: torch.Tensor
     corrupted: torch.Tensor
-    interpolated: torch.Tensor
     nmar: torch.Tensor
     dense: torch.Tensor
 
@@ -66,15 +63,12 @@ def image_inputs(
     """
     projector = context.projector
     li_mu = reconstruct(interpolate_trace(sinogram, trace))
+    # What the inpainter "nmar" does with one pass, from the image that is needed anyway.
+    usual = NMARParameters()
     prior = prior_image(
-        context.image_mu,
-        li_mu,
-        context.metal_fraction,
-        projector.grid.spacing_mm,
-        PriorParameters(),
+        context.image_mu, li_mu, context.metal_fraction, projector.grid.spacing_mm, usual.prior
     )
-    prior_sinogram = projector(prior)
-    filled = normalised_interpolation(sinogram, trace, prior_sinogram, NMAR_FLOOR_MM)
+    filled = normalised_interpolation(sinogram, trace, projector(prior), usual.floor_mm)
     nmar_mu = reconstruct(filled)
     path = context.metal_path_mm / _PATH_UNIT_MM
     hardened = torch.cat([path * path, path * filled.clamp_min(0.0)])
@@ -84,13 +78,13 @@ def image_inputs(
     row_mm, col_mm = projector.grid.spacing_mm
     missing = missing * (projector.geometry.bin_mm / (projector.geometry.views * row_mm * col_mm))
     corrupted = relative(context.image_mu)
-    interpolated, nmar = relative(li_mu), relative(nmar_mu)
+    nmar = relative(nmar_mu)
     channels = torch.stack(
         [
             relative(context.neighbour_mu(-1)),
             corrupted,
             relative(context.neighbour_mu(1)),
-            interpolated,
+            relative(li_mu),
             nmar,
             context.metal_fraction,
             missing,
@@ -101,7 +95,7 @@ def image_inputs(
     )
     lesser = torch.minimum(context.image_mu, nmar_mu) / MU_WATER_PER_MM - 1.0
     dense = (lesser - BRIGHTEST_HU / 1000.0).clamp_min(0.0)
-    return ImageInputs(channels, corrupted, interpolated, nmar, dense)
+    return ImageInputs(channels, corrupted, nmar, dense)
 
 
 def relative(image_mu: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..evaluation.report_pictures import LEAST_CHANGE_HU, LEAST_ERROR_HU, colour_limit_hu
 from ._slicer import slicer_classes
 from .volumes import voxel_array
 
@@ -17,7 +18,6 @@ _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
 _TRANSPARENT_BELOW = 0.1
 _ERROR_TRANSPARENT_BELOW = 0.2
-_LEAST_CHANGE_HU, _LEAST_ERROR_HU = 1.0, 10.0
 """Below, a voxel does not count for the window: it is hardly changed; its error is noise."""
 
 _ERROR_COLORS_TAG = "MetalArtifactReductionExpectedError"
@@ -129,7 +129,7 @@ def show_change(node: Any, limit_hu: float | None = None) -> None:
     :param limit_hu: change at which the colour is strongest; by default what 99 % of the changed
         voxels stay within, rounded up to 50 HU.
     """
-    limit_hu = _limit_hu(node, _LEAST_CHANGE_HU) if limit_hu is None else limit_hu
+    limit_hu = colour_limit_hu(voxel_array(node), LEAST_CHANGE_HU) if limit_hu is None else limit_hu
     display = _display_node(node)
     display.SetAndObserveColorNodeID(change_color_node(node.GetScene()).GetID())
     display.AutoWindowLevelOff()
@@ -143,19 +143,11 @@ def show_expected_error(node: Any, limit_hu: float | None = None) -> None:
     :param limit_hu: where the colour is strongest; by default what 99 % of the errors above 10 HU
         stay within, rounded up to 50 HU.
     """
-    limit_hu = _limit_hu(node, _LEAST_ERROR_HU) if limit_hu is None else limit_hu
+    limit_hu = colour_limit_hu(voxel_array(node), LEAST_ERROR_HU) if limit_hu is None else limit_hu
     display = _display_node(node)
     display.SetAndObserveColorNodeID(expected_error_color_node(node.GetScene()).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(limit_hu, limit_hu / 2.0)
-
-
-def _limit_hu(node: Any, least_hu: float) -> float:
-    """What 99 % of the voxels beyond ``least_hu`` stay within, rounded up to 50 HU."""
-    values = np.abs(voxel_array(node))
-    values = values[values > least_hu]
-    largest = float(np.percentile(values, 99)) if values.size else 0.0
-    return 50.0 * max(1.0, float(np.ceil(largest / 50.0)))
 
 
 def show_in_slice_views(

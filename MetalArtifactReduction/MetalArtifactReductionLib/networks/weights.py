@@ -231,6 +231,27 @@ def load_weights(
     return Weights(network.to(device).eval().requires_grad_(False), facts, path, digest)
 
 
+def initial_network(
+    architecture: str, arguments: Mapping[str, Any], pretrained: str | PathLike[str] | None
+) -> torch.nn.Module:
+    """A network to train: with fresh parameters, or those of weights.
+
+    :param pretrained: name of shipped weights, or a file; None for fresh ones.
+    :raises InputError: as :func:`load_weights`, or weights of a network of other arguments.
+    """
+    network = build_network(architecture, arguments)
+    if pretrained is None:
+        return network
+    weights = load_weights(pretrained, architecture=architecture)
+    if dict(weights.facts.arguments) != dict(arguments):
+        raise InputError(
+            f"{weights.path}: its network was built with {dict(weights.facts.arguments)}, "
+            f"the configuration says {dict(arguments)}"
+        )
+    network.load_state_dict(weights.network.state_dict())
+    return network
+
+
 def _header(path: Path) -> dict[str, Any]:
     """The JSON header of a safetensors file: 8 bytes of length, then the text."""
     with path.open("rb") as file:

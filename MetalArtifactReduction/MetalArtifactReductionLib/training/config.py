@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
 from . import TASKS
-from .parameters import TrainerParameters
+from .parameters import TrainerParameters, whole_number
 
 if TYPE_CHECKING:
     from .task import Task
@@ -95,6 +95,15 @@ def from_options(kind: type[Options], values: Mapping[str, Any], where: str) -> 
         raise InputError(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def require_whole(options: object, *names: str, least: int = 1) -> None:
+    """Refuse options that are no whole numbers of ``least`` or more.
+
+    :raises InputError: names the option and its value.
+    """
+    for name in names:
+        whole_number(name, getattr(options, name), least)
 
 
 def _table(path: Path, content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from ..physics.materials import material
 from ..physics.scanner import Scanner
 from ..physics.slice_models import physics_slice
 from .block_workers import Arrays, BlockWorkers
+from .blocks_in_turn import BlocksInTurn
 from .clean_blocks import CleanBlock, draw_block
 from .gantries import Gantries, draw_beam
 from .slice_bank import SliceBank, read_bank
@@ -93,20 +94,17 @@ class ImageSampler:
         self.bank, self.parameters, self.seed = bank, parameters, seed
         self.gantries = Gantries(parameters.gantries, parameters.size, seed)
         self._workers = workers
-        self._blocks: dict[int, ImageBlock] = {}
+        self._blocks = BlocksInTurn[ImageBlock](
+            parameters.window, parameters.slices * parameters.crops
+        )
 
     def samples(self, indices: Sequence[int], device: torch.device) -> dict[str, torch.Tensor]:
         """Pieces by number, stacked: channels, target, weight."""
-        p = self.parameters
         pieces = []
         for index in indices:
-            turn = index // (p.window * p.slices * p.crops)
-            number = turn * p.window + index % p.window
-            if number not in self._blocks:
-                kept = {n: b for n, b in self._blocks.items() if n >= turn * p.window}
-                self._blocks = kept | {number: self._made(number, device)}
+            block = self._blocks.block(index, lambda number: self._made(number, device))
             rng = np.random.default_rng([self.seed, 1, index])
-            pieces.append(_piece(self._blocks[number], p.crop, rng))
+            pieces.append(_piece(block, self.parameters.crop, rng))
         return {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _made(self, number: int, device: torch.device) -> ImageBlock:

@@ -13,10 +13,10 @@ import torch
 from ..errors import InputError
 from ..inpainting.image_channels import CHANNELS
 from ..networks.image_prior import BLOCKS, FEATURES
-from ..networks.weights import WeightsFacts, build_network, load_weights
+from ..networks.weights import WeightsFacts, initial_network
 from ..tomography import as_device
 from .block_workers import BlockWorkers
-from .config import from_options
+from .config import from_options, require_whole
 from .image_samples import ImageBlock, ImageSampleParameters, ImageSampler, block_maker
 from .slice_bank import read_bank
 from .task import Batch, Task, Validation
@@ -71,9 +71,8 @@ class ImageOptions:
 
         :raises InputError: names the option and its value.
         """
-        for name in ("gantries", "size", "window", "slices", "crops", "crop", "validation_blocks"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; give a whole number above 0")
+        counts = ("gantries", "size", "window", "slices", "crops", "crop", "validation_blocks")
+        require_whole(self, *counts)
         if self.crop % 16 or self.size % 16:
             raise InputError(f"crop {self.crop} and size {self.size} must be multiples of 16")
         if not self.learning_rate > 0:
@@ -100,15 +99,7 @@ class ImageTask(Task):
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The one network."""
-        network = build_network("image-prior", self.arguments)
-        if self.options.pretrained is not None:
-            weights = load_weights(self.options.pretrained, architecture="image-prior")
-            if dict(weights.facts.arguments) != self.arguments:
-                raise InputError(
-                    f"{weights.path}: its network was built with {dict(weights.facts.arguments)}, "
-                    f"the configuration says {self.arguments}"
-                )
-            network.load_state_dict(weights.network.state_dict())
+        network = initial_network("image-prior", self.arguments, self.options.pretrained)
         return {"generator": network}
 
     def optimizer(

@@ -23,8 +23,9 @@ from ..networks.weights import WeightsFacts
 from ..tomography import as_device
 from ..volume import CTVolume
 from .block_workers import Arrays, BlockWorkers
+from .blocks_in_turn import BlocksInTurn
 from .clean_blocks import draw_block
-from .config import from_options
+from .config import from_options, require_whole
 from .gantries import Gantries, draw_beam
 from .image_samples import CLIP_HU, scanned
 from .slice_bank import SliceBank, read_bank
@@ -75,18 +76,8 @@ class MetalOptions:
 
         :raises InputError: names the option and its value.
         """
-        for name in (
-            "gantries",
-            "size",
-            "slices",
-            "pieces",
-            "piece",
-            "uses",
-            "window",
-            "validation_blocks",
-        ):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; give a whole number above 0")
+        counts = ("gantries", "size", "slices", "pieces", "piece", "uses", "window")
+        require_whole(self, *counts, "validation_blocks")
         if not 8 <= self.piece <= self.size:
             raise InputError(f"piece is {self.piece}; give 8 to size ({self.size}) pixels")
         if not self.learning_rate > 0:
@@ -183,7 +174,7 @@ class MetalTask(Task):
     ) -> None:
         self.options, self.sampler = options, sampler
         self._workers, self._validation = workers, validation
-        self._blocks: dict[int, Arrays] = {}
+        self._blocks = BlocksInTurn[Arrays](options.window, options.pieces * options.uses)
         self._held_out: list[Batch] = []
         self.arguments = {"features": options.features, "dilations": list(options.dilations)}
 
@@ -202,21 +193,19 @@ class MetalTask(Task):
         o = self.options
         chosen: dict[str, list[np.ndarray]] = {}
         for index in indices:
-            turn = index // (o.window * o.pieces * o.uses)
-            number = turn * o.window + index % o.window
-            if number not in self._blocks:
-                kept = {n: b for n, b in self._blocks.items() if n >= turn * o.window}
-                there = self._workers is not None and self._workers.makes(number)
-                made = self._workers.get(number) if self._workers and there else None
-                made = made or self.sampler.block(number, device)
-                self._blocks = kept | {number: made}
+            block = self._blocks.block(index, lambda number: self._made(number, device))
             piece = (index // o.window) % o.pieces
-            for name, array in self._blocks[number].items():
+            for name, array in block.items():
                 chosen.setdefault(name, []).append(array[piece])
         return {
             name: torch.from_numpy(np.stack(x).astype(np.float32)).to(device)
             for name, x in chosen.items()
         }
+
+    def _made(self, number: int, device: torch.device) -> Arrays:
+        if self._workers is None or not self._workers.makes(number):
+            return self.sampler.block(number, device)
+        return self._workers.get(number)
 
     def loss(
         self, part: str, networks: Mapping[str, torch.nn.Module], batch: Batch

@@ -69,9 +69,9 @@ class TrainerParameters:
         :raises InputError: names the value and what it may be.
         """
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "devices", "nodes"):
-            _whole(name, getattr(self, name), 1)
+            whole_number(name, getattr(self, name), 1)
         for name in ("seed", "warmup_steps", "validate_every"):
-            _whole(name, getattr(self, name), 0)
+            whole_number(name, getattr(self, name), 0)
         for name, value, known in (
             ("precision", self.precision, PRECISIONS),
             ("schedule", self.schedule, SCHEDULES),
@@ -96,6 +96,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _whole(name: str, value: object, least: int) -> None:
+def whole_number(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number of ``least`` or more.
+
+    :raises InputError: names the option and its value.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}; give a whole number of {least} or more")

@@ -27,6 +27,7 @@ from ..physics.noise import standard_normals
 from ..physics.scanner import Scanner
 from ..physics.slice_models import physics_slice
 from ..tomography import ImageGrid
+from .blocks_in_turn import BlocksInTurn
 from .clean_volumes import CleanVolume
 from .metal_source import MetalSource
 
@@ -100,20 +101,16 @@ class SinogramSampler:
         self._scanners: dict[tuple[object, ...], Scanner] = {}
         self._corrections: dict[ImageGrid, _Scanner] = {}
         self._nmar: dict[ImageGrid, NMAR] = {}
-        self._blocks: dict[int, Block] = {}
+        self._blocks = BlocksInTurn[Block](parameters.window, parameters.slices * parameters.crops)
 
     def samples(self, indices: Sequence[int], device: torch.device) -> dict[str, torch.Tensor]:
         """Pieces by number, stacked: channels, start, measured, target, trace."""
         p = self.parameters
         pieces: list[dict[str, torch.Tensor]] = []
         for index in indices:
-            turn = index // (p.window * p.slices * p.crops)
-            number = turn * p.window + index % p.window
-            if number not in self._blocks:
-                kept = {n: b for n, b in self._blocks.items() if n >= turn * p.window}
-                self._blocks = kept | {number: self.block(number, device)}
+            block = self._blocks.block(index, lambda number: self.block(number, device))
             rng = np.random.default_rng([self.seed, 1, index])
-            pieces.append(_piece(self._blocks[number], int(rng.integers(p.slices)), p.crop, rng))
+            pieces.append(_piece(block, int(rng.integers(p.slices)), p.crop, rng))
         return {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def block(self, number: int, device: torch.device) -> Block:

@@ -23,9 +23,9 @@ from ..inpainting.generator_input import (
 )
 from ..networks.patch_discriminator import ConditionalDiscriminator
 from ..networks.unet import FEATURES, MaskedUNet
-from ..networks.weights import WeightsFacts, load_weights
+from ..networks.weights import WeightsFacts, initial_network
 from .clean_volumes import CleanVolume, read_clean
-from .config import from_options
+from .config import from_options, require_whole
 from .losses import image_error, least_squares_adversarial, trace_error
 from .metal_source import MetalSource, metal_source
 from .sinogram_samples import SampleParameters, SinogramSampler
@@ -107,10 +107,7 @@ class SinogramOptions:
             not isinstance(n, int) or n < 16 or n % 16 for n in self.crop
         ):
             raise InputError(f"crop is {list(self.crop)}; give [views, bins], multiples of 16")
-        for name in ("window", "slices", "crops", "validation_blocks"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; give a whole number of 1 or more")
+        require_whole(self, "window", "slices", "crops", "validation_blocks")
         if self.l2_weight + self.image_weight + self.adversarial == 0:
             raise InputError("all weights of the loss are 0: there is nothing to train")
 
@@ -141,15 +138,8 @@ class SinogramTask(Task):
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The generator, and the discriminator if there is one."""
-        generator = MaskedUNet(**self.arguments)  # type: ignore[arg-type]
-        if self.options.pretrained is not None:
-            weights = load_weights(self.options.pretrained, architecture="masked-unet")
-            if dict(weights.facts.arguments) != self.arguments:
-                raise InputError(
-                    f"{weights.path}: its network was built with {dict(weights.facts.arguments)}, "
-                    f"the configuration says {self.arguments}"
-                )
-            generator.load_state_dict(weights.network.state_dict())
+        generator = initial_network("masked-unet", self.arguments, self.options.pretrained)
+        assert isinstance(generator, MaskedUNet)
         try:
             generator.freeze(self.options.freeze)
         except ValueError as error:
