@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.cli import main
-from MetalArtifactReductionLib.itk_files import image_from_array
+from MetalArtifactReductionLib.files.itk import image_from_array
 
 SHAPE = (6, 96, 96)
 SPACING_MM = (1.9, 2.0, 3.0)  # column, row, slice

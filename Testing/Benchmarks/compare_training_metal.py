@@ -31,8 +31,8 @@ from MetalArtifactReductionLib.evaluation.comparison import (
     format_table,
     mean_rows,
 )
-from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
-from MetalArtifactReductionLib.outputs import written_whole
+from MetalArtifactReductionLib.files.whole import written_whole
+from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 
 COLUMNS = (

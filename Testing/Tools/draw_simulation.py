@@ -21,8 +21,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from SimulateImplantsLib.plan_files import metal_of, read_plan
-from SimulateImplantsLib.voxelization import PlacedImplant
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
+from SimulateImplantsLib.voxels.voxelize import PlacedImplant
 
 TITLES = ("clean CT", "placed", "voxelised", "simulated")
 METAL = (1.0, 0.72, 0.0)

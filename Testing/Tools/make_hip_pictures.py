@@ -15,10 +15,10 @@ import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.metrics import evaluate
-from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.methods.trace_cnn.data import NAIL, read_hips
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
-from MetalArtifactReductionLib.training.hip_data import NAIL, read_hips
+from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.training.record import WEIGHTS
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 

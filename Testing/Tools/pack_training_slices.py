@@ -20,8 +20,8 @@ from MetalArtifactReductionLib.training.slice_bank import (
     write_bank,
 )
 from MetalArtifactReductionLib.volume import read_volume
-from SimulateImplantsLib.metal_in_volume import slices_of, slices_with, voxelize_metal
-from SimulateImplantsLib.plan_files import metal_of, read_plan
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
+from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 
 PLANS = Path(__file__).parents[2] / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
 

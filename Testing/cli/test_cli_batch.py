@@ -216,7 +216,7 @@ def test_folders_beside_volumes_are_named_and_links_to_above_end(
 
 
 def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
-    from MetalArtifactReductionLib.cases import Case
+    from MetalArtifactReductionLib.batch.cases import Case
 
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"first")

@@ -18,9 +18,9 @@ import pytest
 
 from cli_support import assert_refused, hear_interrupts, run, snapshot, stored
 from MetalArtifactReductionLib.errors import Cancelled
-from MetalArtifactReductionLib.isolated_jobs import run_isolated
+from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from simulate_support import QUICK, SHAPE, clean_ct, clean_hu, die_at_two, wait_for_stop
-from SimulateImplantsLib.dataset import CTSource, DatasetPlan, draw_case
+from SimulateImplantsLib.dataset.plan import CTSource, DatasetPlan, draw_case
 
 Capture = pytest.CaptureFixture[str]
 LIGHT = [*QUICK, "--model", "missing-trace", "--quiet"]

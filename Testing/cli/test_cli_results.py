@@ -287,7 +287,7 @@ def test_stopped_while_writing_the_last_of_three_files(
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
 ) -> None:
-    from MetalArtifactReductionLib import nifti
+    from MetalArtifactReductionLib.files import nifti
 
     written = []
     real = nifti.write_nifti

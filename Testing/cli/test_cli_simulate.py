@@ -224,7 +224,7 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path, ct: Path, capfd: Capture)
 def test_nothing_is_left_when_the_disk_is_full(
     tmp_path: Path, ct: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SimulateImplantsLib import simulated_case
+    from SimulateImplantsLib.cases import case as simulated_case
 
     def full(path: Path, *_: object) -> None:
         assert path.parent.joinpath("corrupted.nii.gz").exists()

@@ -11,10 +11,10 @@ import pytest
 import SimpleITK as sitk
 
 from cli_support import assert_refused, run, same_grid, snapshot, stored
-from MetalArtifactReductionLib.volume_io import write_array_like, write_volume
-from SimulateImplantsLib.label_files import read_names
+from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from SimulateImplantsLib.cases.label_files import read_names
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.phantoms import PhantomTruth, lumbar_spine_phantom
-from SimulateImplantsLib.plan_files import metal_of, read_plan
 
 Capture = pytest.CaptureFixture[str]
 LEVELS = ("L3", "L4")

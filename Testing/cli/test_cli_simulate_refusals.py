@@ -228,7 +228,7 @@ def test_unusable_places(
             return ["simulate", ct, output, "--plan", plan, *QUICK]
         return ["voxelise", ct, plan, output]
 
-    monkeypatch.setattr("SimulateImplantsLib.voxelization.voxelize", None)  # before any work
+    monkeypatch.setattr("SimulateImplantsLib.voxels.voxelize.voxelize", None)  # before any work
     refused(to(full), "full: the folder is not empty", "new one")
     refused(to(file), "file: is a file", "new folder")
     refused(to(ct), "is a file")

@@ -127,8 +127,8 @@ def test_refusals_write_nothing(tmp_path: Path, config: Path, capfd: Capture) ->
     ids=lambda path: path.stem,
 )
 def test_configurations_of_the_repository_can_be_read(path: Path) -> None:
+    from MetalArtifactReductionLib.methods.sinogram_unet.task import SinogramOptions
     from MetalArtifactReductionLib.training.config import from_options, read_config
-    from MetalArtifactReductionLib.training.sinogram_task import SinogramOptions
 
     config = read_config(path)
     if config.task == "sinogram-unet":

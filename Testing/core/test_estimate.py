@@ -7,9 +7,9 @@ import pytest
 
 from MetalArtifactReductionLib import correction
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.estimate import Estimator, Speed, measure
-from MetalArtifactReductionLib.inpainting.linear import LinearInterpolation
-from MetalArtifactReductionLib.jobs import JobQueue
+from MetalArtifactReductionLib.jobs.estimate import Estimator, Speed, measure
+from MetalArtifactReductionLib.jobs.queue import JobQueue
+from MetalArtifactReductionLib.methods.linear import LinearInterpolation
 
 
 def test_a_measurement_with_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_speed_is_linear_in_slices() -> None:
 
 
 def test_the_phantom_is_a_ct_that_can_be_corrected() -> None:
-    from MetalArtifactReductionLib.estimate import _phantom
+    from MetalArtifactReductionLib.jobs.estimate import _phantom
     from MetalArtifactReductionLib.volume_checks import check_is_ct
 
     volume, metal = _phantom((64, 80))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MetalArtifactReductionLib.correction_task import correction_job, correction_result
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.evaluation.outside_trace import (
@@ -15,13 +14,14 @@ from MetalArtifactReductionLib.evaluation.outside_trace import (
 )
 from MetalArtifactReductionLib.evaluation.report import ReportCase, report_html
 from MetalArtifactReductionLib.evaluation.report_pictures import error_picture
-from MetalArtifactReductionLib.inpainting.availability import (
+from MetalArtifactReductionLib.jobs.correction import correction_job, correction_result
+from MetalArtifactReductionLib.methods.availability import (
     knows_expected_error,
     require_expected_error,
 )
-from MetalArtifactReductionLib.inpainting.registry import METHODS
-from MetalArtifactReductionLib.networks.weights import weights_path
+from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import CTVolume
+from MetalArtifactReductionLib.weights import weights_path
 
 SLICES, ROWS, COLS = 4, 64, 72
 _, Y, X = np.mgrid[0:SLICES, 0:ROWS, 0:COLS]

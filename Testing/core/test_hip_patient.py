@@ -11,9 +11,9 @@ import pytest
 from hip_support import METAL, clean_hip, rod
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
-from MetalArtifactReductionLib.networks.weights import load_weights
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.training.trainer import TrainingError
+from MetalArtifactReductionLib.weights import load_weights
 
 FEW = {"masks": 24, "steps": 3}
 
@@ -137,7 +137,7 @@ def test_metal_through_the_whole_volume_leaves_nothing_to_learn_from() -> None:
 def test_training_that_diverges_stops_and_keeps_the_last_good_weights(
     scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from MetalArtifactReductionLib.training import hip_task
+    from MetalArtifactReductionLib.methods.trace_cnn import task as hip_task
 
     monkeypatch.setattr(hip_task, "LEARNING_RATE", 1e30)
     with pytest.raises(TrainingError, match="not finite"):

@@ -8,20 +8,27 @@ import torch
 
 from hip_support import METAL, PIXEL_MM, clean_hip, rod
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting.max_fill import MaxFillParameters
-from MetalArtifactReductionLib.networks.trace_cnn import REACH
-from MetalArtifactReductionLib.training.brightness import (
+from MetalArtifactReductionLib.methods.trace_cnn.brightness import (
     body_quantiles,
     brightness_factor,
     reference_quantiles,
 )
-from MetalArtifactReductionLib.training.hip_samples import (
+from MetalArtifactReductionLib.methods.trace_cnn.channels import MaxFillParameters
+from MetalArtifactReductionLib.methods.trace_cnn.near_metal import (
+    NearMetalParameters,
+    near_metal_slices,
+)
+from MetalArtifactReductionLib.methods.trace_cnn.network import REACH
+from MetalArtifactReductionLib.methods.trace_cnn.samples import (
     HipPatient,
     HipSampleParameters,
     HipSamples,
 )
-from MetalArtifactReductionLib.training.hip_task import TraceCNNParameters, TraceCNNTask, make_task
-from MetalArtifactReductionLib.training.near_metal import NearMetalParameters, near_metal_slices
+from MetalArtifactReductionLib.methods.trace_cnn.task import (
+    TraceCNNParameters,
+    TraceCNNTask,
+    make_task,
+)
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
 

@@ -8,17 +8,17 @@ import torch
 
 from analytic import Ellipse, rasterize
 from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
-from MetalArtifactReductionLib.inpainting import create_inpainter
-from MetalArtifactReductionLib.inpainting.image_channels import CHANNELS, image_inputs
-from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
 from MetalArtifactReductionLib.metal.neighbourhood import widened
 from MetalArtifactReductionLib.metal.trace import metal_trace
+from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS, image_inputs
+from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.physics.acquisition import preset
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.slice_models import physics_slice
 from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 SIZE, PIXEL = 128, 2.5
 GRID = ImageGrid(SIZE, SIZE, (PIXEL, PIXEL))

@@ -13,15 +13,15 @@ from analytic import head_phantom, parallel_sinogram
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting import create_inpainter
-from MetalArtifactReductionLib.inpainting.availability import require_method
-from MetalArtifactReductionLib.inpainting.image_channels import CHANNELS
-from MetalArtifactReductionLib.inpainting.image_prior import matched_to_edges
-from MetalArtifactReductionLib.inpainting.registry import METHODS
-from MetalArtifactReductionLib.networks.image_prior import ImagePrior
-from MetalArtifactReductionLib.networks.weights import WeightsFacts, load_weights, save_weights
+from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods.availability import require_method
+from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
+from MetalArtifactReductionLib.methods.image_prior.inpainter import matched_to_edges
+from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
+from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.tomography import ImageGrid, parallel_geometry_for
 from MetalArtifactReductionLib.volume import CTVolume
+from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights
 
 TINY = {"in_channels": CHANNELS, "features": [8, 8], "blocks": [1, 1]}
 METHOD = {"inpainter": "image-prior", "name": "prior"}
@@ -274,7 +274,7 @@ def test_names_weights_and_modes() -> None:
 def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path, weights: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     tiny = {"features": 4, "dilations": [1]}
-    from MetalArtifactReductionLib.networks.metal_refiner import MetalRefiner
+    from MetalArtifactReductionLib.methods.metal_refiner.network import MetalRefiner
 
     save_weights(foreign, MetalRefiner(4, [1]), WeightsFacts("metal-refiner", tiny, METHOD))
     other = tmp_path / "other.safetensors"

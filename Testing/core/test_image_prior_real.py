@@ -10,23 +10,18 @@ import torch
 
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import CorrectionResult, correct_volume
-from MetalArtifactReductionLib.inpainting import create_inpainter
-from MetalArtifactReductionLib.inpainting.image_channels import CHANNELS
-from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext, Proposal
-from MetalArtifactReductionLib.networks.image_prior import ImagePrior
-from MetalArtifactReductionLib.networks.weights import (
-    SHIPPED,
-    WeightsFacts,
-    read_facts,
-    save_weights,
-)
+from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
+from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
+from MetalArtifactReductionLib.methods.protocol import InpaintingContext, Proposal
 from MetalArtifactReductionLib.physics.acquisition import preset
-from MetalArtifactReductionLib.physics.attenuation import hu_to_mu
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.slice_models import physics_slice
 from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.weights import SHIPPED, WeightsFacts, read_facts, save_weights
 from support import shared_data
 
 SIDE = 192

@@ -8,24 +8,24 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting import (
+from MetalArtifactReductionLib.metal import metal_trace
+from MetalArtifactReductionLib.methods import (
     METHODS,
     Inpainter,
     InpaintingContext,
     create_inpainter,
     method_names,
 )
-from MetalArtifactReductionLib.inpainting.linear import interpolate_trace
-from MetalArtifactReductionLib.inpainting.nmar import NMAR, normalised_interpolation
-from MetalArtifactReductionLib.inpainting.prior import gaussian_smooth, prior_image
-from MetalArtifactReductionLib.metal import metal_trace
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu
+from MetalArtifactReductionLib.methods.linear import interpolate_trace
+from MetalArtifactReductionLib.methods.nmar.inpainter import NMAR, normalised_interpolation
+from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth, prior_image
 from MetalArtifactReductionLib.tomography import (
     ImageGrid,
     ParallelProjector,
     metal_path_mm,
     parallel_geometry_for,
 )
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 0.95])

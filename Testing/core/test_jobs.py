@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MetalArtifactReductionLib.child_process import process_alive, python_executable
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError, OutputError
-from MetalArtifactReductionLib.jobs import Job, JobFailed, JobQueue, JobState
+from MetalArtifactReductionLib.jobs.child_process import process_alive, python_executable
+from MetalArtifactReductionLib.jobs.queue import Job, JobFailed, JobQueue, JobState
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
@@ -168,7 +168,7 @@ def test_a_process_that_leaves_without_a_word(make: Callable[..., Job]) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from MetalArtifactReductionLib.jobs import Job
+from MetalArtifactReductionLib.jobs.queue import Job
 
 job = Job("job_tasks:{task}", folder=Path(sys.argv[1]))
 job.start()
@@ -222,7 +222,7 @@ def test_no_room_for_the_results(make: Callable[..., Job]) -> None:
 def test_no_room_for_the_inputs(tmp_path: Path) -> None:
     script = (
         "import resource, sys; from pathlib import Path; import numpy as np\n"
-        "from MetalArtifactReductionLib.jobs import Job\n"
+        "from MetalArtifactReductionLib.jobs.queue import Job\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))\n"
         "Job('job_tasks:double', {}, {'one': np.ones(2**16)}, folder=Path(sys.argv[1]))\n"
     )

@@ -11,11 +11,11 @@ import torch
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting import create_inpainter
-from MetalArtifactReductionLib.inpainting.availability import require_method
-from MetalArtifactReductionLib.inpainting.registry import METHODS
-from MetalArtifactReductionLib.networks.weights import SHIPPED, WeightsFacts, save_weights
+from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods.availability import require_method
+from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import CTVolume
+from MetalArtifactReductionLib.weights import SHIPPED, WeightsFacts, save_weights
 from training_support import small_sampler, small_task
 
 CLOSE_HU = 0.5

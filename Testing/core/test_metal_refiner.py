@@ -12,20 +12,20 @@ import torch
 from analytic import Ellipse, rasterize
 from bank_support import write_small_bank
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting.prior import gaussian_smooth
-from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
-from MetalArtifactReductionLib.metal.refinement import MetalRefinement
-from MetalArtifactReductionLib.networks.metal_refiner import (
+from MetalArtifactReductionLib.methods.metal_refiner.network import (
     CHANNELS,
     MetalRefiner,
     refiner_channels,
 )
-from MetalArtifactReductionLib.networks.weights import WeightsFacts, load_weights, save_weights
-from MetalArtifactReductionLib.physics.attenuation import hu_to_mu
+from MetalArtifactReductionLib.methods.metal_refiner.refinement import MetalRefinement
+from MetalArtifactReductionLib.methods.metal_refiner.task import make_task, segmented
+from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth
+from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelProjector, parallel_geometry_for
-from MetalArtifactReductionLib.training.metal_task import make_task, segmented
+from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
+from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights
 
 CPU = torch.device("cpu")
 SIDE = 48

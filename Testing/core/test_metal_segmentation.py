@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import (
     CleanUpParameters,
     body_mask,
@@ -14,7 +15,6 @@ from MetalArtifactReductionLib.metal import (
     segment_metal,
 )
 from MetalArtifactReductionLib.volume import CTVolume
-from MetalArtifactReductionLib.volume_io import read_volume
 from support import shared_data
 
 

@@ -9,10 +9,10 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from safety import FakeMetal, Safety
 
 from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Case, Row
 from MetalArtifactReductionLib.evaluation.metrics import Metrics
-from MetalArtifactReductionLib.evaluation.safety import FakeMetal, Safety
 from MetalArtifactReductionLib.evaluation.without_reference import distance_mm
 from MetalArtifactReductionLib.physics.acquisition import PRESETS
 from MetalArtifactReductionLib.volume import CTVolume

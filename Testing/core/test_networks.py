@@ -12,9 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.networks.patch_discriminator import ConditionalDiscriminator
-from MetalArtifactReductionLib.networks.unet import MaskedUNet, wrapped_views
-from MetalArtifactReductionLib.networks.weights import (
+from MetalArtifactReductionLib.methods.sinogram_unet.discriminator import ConditionalDiscriminator
+from MetalArtifactReductionLib.methods.sinogram_unet.network import MaskedUNet, wrapped_views
+from MetalArtifactReductionLib.tomography import (
+    ImageGrid,
+    ParallelProjector,
+    parallel_geometry_for,
+)
+from MetalArtifactReductionLib.weights import (
     ARCHITECTURES,
     KEY,
     SHIPPED,
@@ -23,11 +28,6 @@ from MetalArtifactReductionLib.networks.weights import (
     load_weights,
     read_facts,
     save_weights,
-)
-from MetalArtifactReductionLib.tomography import (
-    ImageGrid,
-    ParallelProjector,
-    parallel_geometry_for,
 )
 
 TINY = (4, 4, 8, 8, 8, 4)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.nifti import read_nifti, write_nifti
+from MetalArtifactReductionLib.files.nifti import read_nifti, write_nifti
 
 OBLIQUE = np.eye(4)
 OBLIQUE[:3, :3] = Rotation.from_euler("zyx", (0.4, -0.2, 0.1)).as_matrix() * (0.7, 0.8, -2.5)

@@ -13,8 +13,8 @@ import pytest
 
 from MetalArtifactReductionLib.training.slice_bank import read_bank
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
-from SimulateImplantsLib.metal_in_volume import slices_of, slices_with, voxelize_metal
-from SimulateImplantsLib.plan_files import metal_of, read_plan
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
+from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 from support import REPOSITORY, shared_data
 
 PLANS = REPOSITORY / "MetalArtifactReduction" / "Resources" / "Training" / "plans"

@@ -142,8 +142,8 @@ def test_widget_fits_its_parameter(module: Module, name: str) -> None:
 
 
 def test_corrections_choices_are_the_librarys() -> None:
-    from MetalArtifactReductionLib.inpainting.registry import METHODS
     from MetalArtifactReductionLib.metal import SEGMENTATION_METHODS
+    from MetalArtifactReductionLib.methods.registry import METHODS
     from MetalArtifactReductionLib.mrml import WINDOWS
     from MetalArtifactReductionLib.mrml.layout import LAYOUTS, OVERLAYS
 

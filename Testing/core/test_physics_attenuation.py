@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.physics.materials import material
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu, mu_to_hu
 
 
 def test_water_and_air_define_the_scale():

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from MetalArtifactReductionLib.physics.acquisition import preset
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu
 from MetalArtifactReductionLib.physics.detector import TOUCHING_MM, Aperture, MetalPaths
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.noise import (
@@ -23,6 +22,7 @@ from MetalArtifactReductionLib.physics.slice_models import physics_slice
 from MetalArtifactReductionLib.physics.tissue import cortical_bone_hu, water_and_bone
 from MetalArtifactReductionLib.physics.water import WaterCorrection
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelGeometry
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 SIZE, PIXEL = 128, 2.5
 GRID = ImageGrid(SIZE, SIZE, (PIXEL, PIXEL))

@@ -19,10 +19,15 @@ from SimulateImplantsLib.placement import (
     spine_plan,
 )
 from SimulateImplantsLib.placement.anatomy import Anatomy, inside
-from SimulateImplantsLib.placement.construct import cross_link
-from SimulateImplantsLib.placement.fusion import approaches, cage_plan, disc_between, plate_plan
 from SimulateImplantsLib.placement.geometry import angle_deg
-from SimulateImplantsLib.placement.seat import seat_of
+from SimulateImplantsLib.placement.hip.seat import seat_of
+from SimulateImplantsLib.placement.spine.construct import cross_link
+from SimulateImplantsLib.placement.spine.fusion import (
+    approaches,
+    cage_plan,
+    disc_between,
+    plate_plan,
+)
 
 LEVELS = ["L2", "L3", "L4", "L5"]
 

@@ -16,8 +16,8 @@ from SimulateImplantsLib.implants import (
     InterbodyCage,
 )
 from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.hip.seat import Seat, seat_of
 from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
-from SimulateImplantsLib.placement.seat import Seat, seat_of
 
 OUTER_MM, CANAL_MM = 14.0, 6.0
 

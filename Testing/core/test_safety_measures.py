@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safety import fake_metal, measure_safety
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.evaluation.safety import fake_metal, measure_safety
-from MetalArtifactReductionLib.inpainting import InpaintingContext
 from MetalArtifactReductionLib.metal.body import body_mask
+from MetalArtifactReductionLib.methods import InpaintingContext
 from MetalArtifactReductionLib.volume import CTVolume
 
 SPACING = (2.0, 0.5, 0.5)

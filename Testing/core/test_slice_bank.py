@@ -13,8 +13,8 @@ import torch
 
 from bank_support import body_hu, small_bank, write_small_bank
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM
 from MetalArtifactReductionLib.physics.materials import material
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM
 from MetalArtifactReductionLib.training.clean_blocks import METALS, draw_block
 from MetalArtifactReductionLib.training.gantries import Gantries, draw_beam, draw_gantry
 from MetalArtifactReductionLib.training.slice_bank import (

@@ -11,21 +11,20 @@ from torch import nn
 
 from analytic import Ellipse, parallel_sinogram, rasterize, relative_error
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting.max_fill import MaxFill, MaxFillParameters, on_rays_of
-from MetalArtifactReductionLib.inpainting.trace_cnn import TraceCNNInpainter, matched
-from MetalArtifactReductionLib.networks.trace_cnn import (
+from MetalArtifactReductionLib.methods.trace_cnn.channels import (
+    MaxFill,
+    MaxFillParameters,
+    on_rays_of,
+)
+from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNInpainter, matched
+from MetalArtifactReductionLib.methods.trace_cnn.network import (
     REACH,
     TraceCNN,
     whole_sinograms,
     wrapped_views,
 )
-from MetalArtifactReductionLib.networks.weights import (
-    Weights,
-    WeightsFacts,
-    load_weights,
-    save_weights,
-)
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelGeometry, ParallelProjector
+from MetalArtifactReductionLib.weights import Weights, WeightsFacts, load_weights, save_weights
 
 GRID = ImageGrid(96, 96, (2.0, 2.0))
 BODY = [Ellipse(0.02, 80, 60), Ellipse(0.015, 20, 12, 30, 10, 30)]
@@ -152,7 +151,7 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
         def forward(self, sinogram: torch.Tensor) -> torch.Tensor:
             return sinogram / 0.05
 
-    from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
+    from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 
     facts = {**FACTS, "fill": MaxFillParameters(start="linear").as_dict()}
     network = Identity()
@@ -175,9 +174,9 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
 def test_brightness_is_scaled_to_the_reference_and_undone() -> None:
     """A CT of any brightness is corrected as one of the reference's, whatever the network does."""
     from hip_support import METAL, PIXEL_MM, SHAPE, clean_hip, rod
-    from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
-    from MetalArtifactReductionLib.physics.attenuation import hu_to_mu
-    from MetalArtifactReductionLib.training.brightness import body_quantiles
+    from MetalArtifactReductionLib.methods.protocol import InpaintingContext
+    from MetalArtifactReductionLib.methods.trace_cnn.brightness import body_quantiles
+    from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 
     volume = clean_hip().hu
     facts = {

@@ -14,19 +14,19 @@ from safetensors.torch import load_file
 from bank_support import small_bank, write_small_bank
 from cli_support import assert_refused, run
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.inpainting.image_channels import CHANNELS
-from MetalArtifactReductionLib.networks.weights import load_weights
-from MetalArtifactReductionLib.training.block_workers import BlockWorkers
-from MetalArtifactReductionLib.training.image_samples import (
+from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
+from MetalArtifactReductionLib.methods.image_prior.samples import (
     ImageBlock,
     ImageSampleParameters,
     ImageSampler,
     _found_metal,
     block_maker,
 )
-from MetalArtifactReductionLib.training.image_task import ImageTask, make_task, measured
+from MetalArtifactReductionLib.methods.image_prior.task import ImageTask, make_task, measured
+from MetalArtifactReductionLib.training.block_workers import BlockWorkers
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
+from MetalArtifactReductionLib.weights import load_weights
 
 CPU = torch.device("cpu")
 SMALL = ImageSampleParameters(gantries=2, size=64, window=2, slices=2, crops=2, crop=48)

@@ -12,23 +12,23 @@ import torch
 
 from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.networks.unet import wrapped_views
-from MetalArtifactReductionLib.networks.weights import load_weights, save_weights
-from MetalArtifactReductionLib.physics.attenuation import hu_to_mu
-from MetalArtifactReductionLib.tomography import ImageGrid
-from MetalArtifactReductionLib.training.clean_volumes import CleanVolume, read_clean
-from MetalArtifactReductionLib.training.losses import image_error, trace_error
-from MetalArtifactReductionLib.training.metal_source import SimpleMetal, metal_source
-from MetalArtifactReductionLib.training.parameters import TrainerParameters
-from MetalArtifactReductionLib.training.sinogram_samples import (
+from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
+from MetalArtifactReductionLib.methods.sinogram_unet.network import wrapped_views
+from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
     SampleParameters,
     SinogramSampler,
     take_views,
 )
-from MetalArtifactReductionLib.training.sinogram_task import make_task
-from MetalArtifactReductionLib.training.sinogram_validation import SinogramValidation
+from MetalArtifactReductionLib.methods.sinogram_unet.task import make_task
+from MetalArtifactReductionLib.methods.sinogram_unet.validation import SinogramValidation
+from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
+from MetalArtifactReductionLib.training.clean_volumes import CleanVolume, read_clean
+from MetalArtifactReductionLib.training.metal_source import SimpleMetal, metal_source
+from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
 from MetalArtifactReductionLib.volume import write_volume
+from MetalArtifactReductionLib.weights import load_weights, save_weights
 from training_support import SPACING_MM, small_ct, small_sampler, small_task
 
 CPU = torch.device("cpu")

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError, OutputError
-from MetalArtifactReductionLib.networks.weights import WeightsFacts
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.schedule import learning_rate_factor
 from MetalArtifactReductionLib.training.task import Batch, Task, TrainingError, Validation
 from MetalArtifactReductionLib.training.trainer import train
+from MetalArtifactReductionLib.weights import WeightsFacts
 
 
 class Toy(Task):

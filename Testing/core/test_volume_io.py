@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.files.volumes import check_output, write_array_like
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
-from MetalArtifactReductionLib.volume_io import check_output, write_array_like
 from support import shared_data
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -210,7 +210,7 @@ def test_nifti_2_big_endian_scaled_and_in_metres(tmp_path: Path) -> None:
     itk = sitk.ReadImage(str(tmp_path / "big.nii"))
     assert np.array_equal(sitk.GetArrayFromImage(itk), array)
 
-    from MetalArtifactReductionLib.nifti import write_nifti
+    from MetalArtifactReductionLib.files.nifti import write_nifti
 
     matrix = np.array([[-0.7, 0, 0, 123.456789012], [0, -0.9, 0, 8], [0, 0, 2.5, 7], [0, 0, 0, 1]])
     write_nifti(tmp_path / "two.nii.gz", array, matrix, version=2)

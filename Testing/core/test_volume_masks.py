@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.itk_files import image_from_array
+from MetalArtifactReductionLib.files.itk import image_from_array
+from MetalArtifactReductionLib.files.volumes import geometry_difference, read_mask, write_array_like
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, to_storage
-from MetalArtifactReductionLib.volume_io import geometry_difference, read_mask, write_array_like
 
 SHAPE = (5, 32, 40)
 

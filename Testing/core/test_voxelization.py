@@ -21,7 +21,7 @@ from SimulateImplantsLib.implants import (
     UserMesh,
 )
 from SimulateImplantsLib.implants.mesh import revolve
-from SimulateImplantsLib.voxelization import PlacedImplant, Voxelization, voxelize
+from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 TILTED = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
 LPS = np.diag([-1.0, -1.0, 1.0])
@@ -361,7 +361,7 @@ def test_parametric_implants_need_no_vtk() -> None:
         "import numpy as np\n"
         "from MetalArtifactReductionLib.volume import CTVolume\n"
         "from SimulateImplantsLib.implants import TotalHip\n"
-        "from SimulateImplantsLib.voxelization import PlacedImplant, voxelize\n"
+        "from SimulateImplantsLib.voxels.voxelize import PlacedImplant, voxelize\n"
         "volume = CTVolume(np.zeros((9, 64, 64), np.float32), np.diag([3.0, 3, 9, 1]))\n"
         "print(sorted(voxelize([PlacedImplant(TotalHip())], volume).fractions))\n"
     )

@@ -16,7 +16,7 @@ from zipfile import ZIP_LZMA, BadZipFile, ZipFile
 import numpy as np
 
 from ..errors import InputError
-from ..outputs import written_whole
+from ..files.whole import written_whole
 
 STEP_HU = 4
 LOWEST_HU, HIGHEST_HU = -1000, 3000
