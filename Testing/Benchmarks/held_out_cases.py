@@ -31,7 +31,7 @@ from MetalArtifactReductionLib.volume import CTVolume, read_volume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import Metal, slices_of, slices_with, voxelize_metal
 
-PLANS = Path(__file__).parents[2] / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
+PLANS = Path(__file__).parents[1] / "Experiments" / "plans"
 
 GROUPS: Mapping[str, tuple[str, str, tuple[int, int]]] = {
     "coad hip": (

@@ -50,7 +50,7 @@ class NMAR:
     name = "nmar"
 
     def __init__(self, passes: int = 1, floor_mm: float = 2.0, **prior: object) -> None:
-        """The first two as in :class:`NMARParameters`, the rest as in :class:`.PriorParameters`."""
+        """The first two as in :class:`NMARParameters`, the rest as in :class:`PriorParameters`."""
         self._parameters = NMARParameters(passes, floor_mm, PriorParameters(**prior))  # type: ignore[arg-type]
         self._reconstruct: FilteredBackProjection | None = None
 

@@ -27,7 +27,7 @@ PREPARATION = 0.15
 
 @dataclass(frozen=True)
 class PatientTrainingParameters:
-    """What to choose; ``mar hip-experiment 1`` shows what the choices are worth.
+    """What to choose; ``Testing/Experiments/hip_experiment.py`` shows what they are worth.
 
     :param near: which slices are trained on.
     :param samples: how pairs are made of them.

@@ -1,6 +1,6 @@
 """Make the physics tables that ship with the library from maintained libraries.
 
-    python Testing/Tools/make_physics_tables.py
+    python Testing/Experiments/make_physics_tables.py
 
 writes ``mass_attenuation.csv`` (elements, from xraydb) and ``spectra.csv`` (tube spectra, from
 spekpy) into ``MetalArtifactReductionLib/physics/data``. ``materials.csv`` there is written by hand;

@@ -1,6 +1,6 @@
 """Pack clean slices and voxelised implants for training the image prior.
 
-    python Testing/Tools/pack_training_slices.py DATA OUTPUT.npz [--held-out]
+    python Testing/Experiments/pack_training_slices.py DATA OUTPUT.npz [--held-out]
 
 DATA holds the public CTs. Thin slices are averaged to 2 mm and more. With ``--held-out`` a few
 slices of the CT that is kept for validation are packed instead.
@@ -23,7 +23,7 @@ from MetalArtifactReductionLib.volume import read_volume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 
-PLANS = Path(__file__).parents[2] / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
+PLANS = Path(__file__).parent / "plans"
 
 TRAINING = (
     ("tcga_ov_09-2043_abdomen_pelvis", 0, 160, 1),

@@ -1,9 +1,9 @@
 """Before and after of the trace CNN in hips: the real nail, and a simulated one with its truth.
 
-    python Testing/Tools/make_hip_pictures.py CT-FOLDER NAIL-TRAINING COAD-TRAINING OUTPUT-FOLDER
+    python Testing/Experiments/make_hip_pictures.py CTS NAIL-TRAINING COAD-TRAINING OUTPUT
 
 The trainings are folders of ``mar train-patient`` on the CT with the nail and of
-``mar hip-experiment 1`` (``linear-coad``).
+``python Testing/Experiments/hip_experiment.py 1`` (``linear-coad``).
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def test_refusals_write_nothing(tmp_path: Path, config: Path, capfd: Capture) ->
 
 @pytest.mark.parametrize(
     "path",
-    sorted((REPOSITORY / "MetalArtifactReduction" / "Resources" / "Training").glob("*.toml")),
+    sorted((REPOSITORY / "Testing" / "Experiments" / "configurations").glob("*.toml")),
     ids=lambda path: path.stem,
 )
 def test_configurations_of_the_repository_can_be_read(path: Path) -> None:

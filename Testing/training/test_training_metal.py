@@ -16,7 +16,7 @@ from SimulateImplantsLib.placement.random_shapes import METALS
 from support import REPOSITORY, shared_data
 from training_support import small_ct
 
-PLANS = REPOSITORY / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
+PLANS = REPOSITORY / "Testing" / "Experiments" / "plans"
 
 
 def large_ct() -> CTVolume:

@@ -1,6 +1,6 @@
 """Draw a slice of a simulated case between the clean CT and a slice with real metal.
 
-    python Testing/Tools/draw_streaks.py CT CASE REAL OUTPUT.png --slice 4 --real-slice 5
+    python Testing/Experiments/draw_streaks.py CT CASE REAL OUTPUT.png --slice 4 --real-slice 5
 
 ``CASE`` is the folder of ``mar simulate``.
 """

@@ -1,6 +1,6 @@
 """Draw a simulated case beside its clean CT: clean, placed, voxelised, simulated.
 
-    python Testing/Tools/draw_simulation.py CT PLAN.json CASE OUTPUT.png \\
+    python Testing/Experiments/draw_simulation.py CT PLAN.json CASE OUTPUT.png \\
         --axial 46 --crop 190,370,150,362 --sagittal 283 --long-crop 62,126,190,370
 
 ``PLAN.json`` is of ``mar place``, ``CASE`` the folder of ``mar simulate``. A crop is first and last

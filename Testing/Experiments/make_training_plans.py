@@ -3,7 +3,7 @@
 Writes ``<volume>-<kind>-<number>.json`` for each public CT into a folder. The plans hold places of
 implants in patient coordinates and nothing of the images.
 
-    python Testing/Tools/make_training_plans.py DATA MetalArtifactReduction/Resources/Training/plans
+    python Testing/Experiments/make_training_plans.py DATA Testing/Experiments/plans
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 from support import REPOSITORY, shared_data
 
-PLANS = REPOSITORY / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
+PLANS = REPOSITORY / "Testing" / "Experiments" / "plans"
 
 
 @pytest.fixture
 def tool() -> ModuleType:
-    path = REPOSITORY / "Testing" / "Tools" / "pack_training_slices.py"
+    path = REPOSITORY / "Testing" / "Experiments" / "pack_training_slices.py"
     spec = importlib.util.spec_from_file_location("pack_training_slices", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
