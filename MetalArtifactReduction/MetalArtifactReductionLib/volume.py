@@ -32,6 +32,7 @@ class VolumeSource:
     :param files: every file that was read (of a DICOM series: one a slice, in slice order).
     :param dicom: facts of a DICOM series, else None. No patient identity is kept.
     :param warnings: sentences for the user about what was unusual but usable.
+    :param left_aside: files of the folder that are no slices, each with what it is instead.
     """
 
     path: Path | None = None
@@ -41,6 +42,7 @@ class VolumeSource:
     files: tuple[Path, ...] = ()
     dicom: DicomSource | None = None
     warnings: tuple[str, ...] = ()
+    left_aside: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)
