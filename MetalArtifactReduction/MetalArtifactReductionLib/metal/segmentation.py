@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..correction_options import SEGMENTATIONS
 from ..errors import InputError
 from ..volume import CTVolume
 from .components import BrightPart, CleanUpParameters, MetalComponent, bright_parts
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
-
-SEGMENTATION_METHODS = ("threshold", "kmeans")
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def segment_metal(
         certain = certain_level(hu, threshold)
     else:
         raise InputError(
-            f"unknown metal segmentation {method!r}; choose one of "
-            f"{', '.join(SEGMENTATION_METHODS)}"
+            f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
         )
     parts = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
     if not any(part.kept for part in parts):

@@ -25,10 +25,10 @@ import torch
 from ...errors import InputError
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext, Method, Proposal
 from ..learned import on_device
 from ..linear import interpolate_trace
 from ..metal_refiner.refinement import MetalRefinement
-from ..protocol import InpaintingContext, Proposal
 from .channels import CHANNELS, ImageInputs, image_inputs
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PriorImage:
     scale: torch.Tensor
 
 
-class ImagePriorMethod:
+class ImagePriorMethod(Method):
     """Corrects with a trained :class:`.network.ImagePrior`.
 
     :param mode: one of :data:`MODES`.
@@ -90,7 +90,7 @@ class ImagePriorMethod:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """The trace filled with the projected proposal; shapes as in :class:`...Inpainter`."""
+        """The trace filled with the projected proposal; shapes as in :class:`..base.Method`."""
         found = self.prior(sinogram, trace, context)
         return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
