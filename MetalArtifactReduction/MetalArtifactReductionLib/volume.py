@@ -22,6 +22,18 @@ _AXIAL_ORDER = (0, 1, 2)
 
 
 @dataclass(frozen=True)
+class NiftiForms:
+    """Both orientations of a NIfTI file as its header holds them, whichever counts.
+
+    :param ijk_to_ras: ``(4, 4)`` in mm, the one that counts.
+    :param fields: name and values of each field of the header that says where the voxels lie.
+    """
+
+    ijk_to_ras: tuple[tuple[float, ...], ...]
+    fields: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
 class VolumeSource:
     """Where a volume came from and what is needed to write it back the way it was.
 
@@ -33,6 +45,7 @@ class VolumeSource:
     :param dicom: facts of a DICOM series, else None. No patient identity is kept.
     :param warnings: sentences for the user about what was unusual but usable.
     :param left_aside: files of the folder that are no slices, each with what it is instead.
+    :param forms: of a NIfTI file.
     """
 
     path: Path | None = None
@@ -43,6 +56,7 @@ class VolumeSource:
     dicom: DicomSource | None = None
     warnings: tuple[str, ...] = ()
     left_aside: tuple[tuple[Path, str], ...] = ()
+    forms: NiftiForms | None = None
 
 
 @dataclass(frozen=True)
@@ -192,15 +206,28 @@ def fill_padding(
 
 
 def read_volume(
-    path: str | PathLike[str], *, series: str | int | None = None, check: bool = True
+    path: str | PathLike[str],
+    *,
+    series: str | int | None = None,
+    acquisition: str | int | None = None,
+    hu_offset: float = 0.0,
+    assume_ct: bool = False,
+    check: bool = True,
 ) -> CTVolume:
-    """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file or a folder of DICOM.
+    """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file, a folder of DICOM, or a .zip of these.
 
     See :func:`MetalArtifactReductionLib.files.volumes.read_volume`.
     """
     from .files import volumes as volume_io  # its libraries load only once a file is read
 
-    return volume_io.read_volume(path, series=series, check=check)
+    return volume_io.read_volume(
+        path,
+        series=series,
+        acquisition=acquisition,
+        hu_offset=hu_offset,
+        assume_ct=assume_ct,
+        check=check,
+    )
 
 
 def write_volume(

@@ -69,7 +69,7 @@ def _correct(
     from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
-    from ..files.volumes import read_mask
+    from ..files.masks import read_mask
     from ..jobs.correction import plain
     from ..volume import read_volume
 

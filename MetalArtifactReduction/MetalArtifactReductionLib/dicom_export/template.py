@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files.dicom import DicomSource, read_dicom, read_dicom_files
 from ..files.dicom_enhanced import single_frame
 from ..files.dicom_pixels import opened as read_whole
-from ..files.volumes import geometry_difference, on_grid
+from ..files.grids import geometry_difference, on_grid
 from ..volume import AIR_HU, CTVolume, to_storage
 from .values import Encoding, encoding_for
 

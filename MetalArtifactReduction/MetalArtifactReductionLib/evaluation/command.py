@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files.volumes import geometry_difference, read_mask
+from ..files.grids import geometry_difference
+from ..files.masks import read_mask
 from ..files.whole import check_path_free, written_whole
 from ..metal import body_mask, segment_metal
 from ..volume import CTVolume, read_volume

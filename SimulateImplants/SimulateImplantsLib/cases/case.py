@@ -12,13 +12,9 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.files.volumes import (
-    FORMATS,
-    geometry_difference,
-    read_mask,
-    write_array_like,
-    write_volume,
-)
+from MetalArtifactReductionLib.files.grids import geometry_difference
+from MetalArtifactReductionLib.files.masks import read_mask
+from MetalArtifactReductionLib.files.volumes import FORMATS, write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.simulation import (

@@ -139,7 +139,7 @@ def _case(
     work: dict[str, Any],
 ) -> SimulatedCase:
     """Run the simulation that the options ask for."""
-    from MetalArtifactReductionLib.files.volumes import read_mask
+    from MetalArtifactReductionLib.files.masks import read_mask
 
     from ..cases.case import simulate_again, simulate_fractions, simulate_metal
     from ..cases.rods_in_bone import rods_in_bone
