@@ -41,7 +41,7 @@ class CorrectionOptions:
     """
 
     method: str = "nmar"
-    method_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     reconstruction: str = RECONSTRUCTIONS[0]
     window: str = "ramp"
     trace: TraceParameters = field(default_factory=TraceParameters)

@@ -58,7 +58,7 @@ class MetalArtifactReductionLogicBase(ResultsLogic, ScriptedLoadableModuleLogic)
     def methodProblem(self, method: str, weightsFile: str = "") -> str:
         """Why a method cannot be used, in one line; "" if it can."""
         from MetalArtifactReductionLib.errors import MARError
-        from MetalArtifactReductionLib.methods.availability import require_method
+        from MetalArtifactReductionLib.methods.registry import require_method
 
         try:
             require_method(weightsFile if method == "file" else method)

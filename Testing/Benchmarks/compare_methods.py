@@ -51,8 +51,8 @@ from MetalArtifactReductionLib.errors import InputError, MARError
 from MetalArtifactReductionLib.evaluation.comparison import Case
 from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.methods.availability import require_method
-from MetalArtifactReductionLib.methods.registry import METHODS
+from MetalArtifactReductionLib.methods.registry import methods as known_methods
+from MetalArtifactReductionLib.methods.registry import require_method
 from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.recombination import put_metal_back
 
@@ -130,7 +130,7 @@ def chosen_methods(given: Sequence[str]) -> dict[str, str]:
                 raise InputError(f"--method {text!r}: give LABEL=NAME, for example nmar=nmar")
         methods = {LI: LI, NMAR: NMAR} | dict(text.split("=", 1) for text in given)
     else:
-        methods = {name: name for name in DEFAULT_METHODS if name in METHODS}
+        methods = {name: name for name in DEFAULT_METHODS if name in known_methods()}
     for method in methods.values():
         require_method(method)
     return methods

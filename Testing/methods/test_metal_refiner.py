@@ -164,7 +164,10 @@ def test_training_resumes_and_makes_weights(data: Path) -> None:
     train(make_task(options, data, 1), short, data / "parts")
     result = train(make_task(options, data, 1), p, data / "parts", resume=True)
     assert {"loss", "dice", "dice_of_segmentation"} <= result.figures.keys()
-    one, two = (load_weights(data / n / "weights.safetensors") for n in ("whole", "parts"))
+    one, two = (
+        load_weights(data / n / "weights.safetensors", "metal-refiner", MetalRefiner)
+        for n in ("whole", "parts")
+    )
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, two.network.state_dict()[name]), name
     assert one.facts.architecture == "metal-refiner"

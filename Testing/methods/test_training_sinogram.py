@@ -12,7 +12,7 @@ import torch
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
-from MetalArtifactReductionLib.methods.sinogram_unet.network import wrapped_views
+from MetalArtifactReductionLib.methods.sinogram_unet.network import MaskedUNet, wrapped_views
 from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
     SampleParameters,
     SinogramSampler,
@@ -138,7 +138,7 @@ def test_against_a_discriminator_both_learn_and_frozen_layers_stay(tmp_path: Pat
     task = small_task(adversarial=0.1, pretrained=str(weights), freeze=("conv_0", "down"))
     p = TrainerParameters(steps=3, batch_size=2, ema=None, log_every=1, checkpoint_every=3)
     result = train(task, p, tmp_path / "run")
-    before = load_weights(weights).network.state_dict()
+    before = load_weights(weights, "masked-unet", MaskedUNet).network.state_dict()
     for name, tensor in result.network.state_dict().items():
         frozen = name.startswith(("unet.conv_0", "unet.down"))
         assert torch.equal(tensor, before[name]) == frozen, name

@@ -143,13 +143,13 @@ def test_widget_fits_its_parameter(module: Module, name: str) -> None:
 
 def test_corrections_choices_are_the_librarys() -> None:
     from MetalArtifactReductionLib.correction_options import SEGMENTATIONS
-    from MetalArtifactReductionLib.methods.registry import METHODS
+    from MetalArtifactReductionLib.methods.registry import methods
     from MetalArtifactReductionLib.mrml import WINDOWS
     from MetalArtifactReductionLib.mrml.layout import LAYOUTS, OVERLAYS
 
     # Training on the patient is offered whether or not the registry lists it; a file is a path.
     apart = {"file", "patient"}
-    assert set(MAR.enum_values("Method")) - apart == set(METHODS) - apart
+    assert set(MAR.enum_values("Method")) - apart == set(methods()) - apart
     assert set(MAR.enum_values("MetalMethod")) == set(SEGMENTATIONS)
     assert set(MAR.enum_values("WindowPreset")) == set(WINDOWS)
     assert set(MAR.enum_values("Views")) == set(LAYOUTS)

@@ -97,7 +97,7 @@ def correct_many(options: argparse.Namespace) -> int:
     from ..batch.cases import SUFFIXES, Case, cases_from
     from ..batch.run import in_processes, run_batch, summarize
     from ..errors import InputError, OutputError
-    from ..methods.availability import require_expected_error
+    from ..methods.registry import require_expected_error
 
     for name, remedy in (
         ("change_map", "give --with-change-map"),

@@ -101,9 +101,9 @@ def _add_dicom_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _methods_help() -> str:
-    from ..methods.registry import METHODS
+    from ..methods.registry import methods
 
-    return "; ".join(f"{entry.name}: {entry.summary}" for entry in METHODS.values())
+    return "; ".join(f"{entry.name}: {entry.summary}" for entry in methods().values())
 
 
 def _correct(options: argparse.Namespace) -> int:
@@ -120,8 +120,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..evaluation.outside_trace import changed_outside
     from ..files.volumes import check_output, write_array_like
     from ..files.whole import written_together
-    from ..methods.availability import require_expected_error
-    from ..methods.registry import create_method
+    from ..methods.registry import create_method, require_expected_error
     from ..volume import write_volume
 
     chosen = chosen_options(options)

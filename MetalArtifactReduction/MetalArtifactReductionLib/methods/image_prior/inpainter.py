@@ -26,7 +26,6 @@ from ...errors import InputError
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
-from ..learned import on_device
 from ..linear import interpolate_trace
 from ..metal_refiner.refinement import MetalRefinement
 from .channels import CHANNELS, ImageInputs, image_inputs
@@ -62,15 +61,10 @@ class ImagePriorMethod(Method):
 
     :param mode: one of :data:`MODES`.
     :param refine_metal: give the metal back without its blur; False gives the segmentation back.
-    :raises InputError: weights of another network, or an unknown mode.
+    :raises InputError: weights made for another input, or an unknown mode.
     """
 
     def __init__(self, weights: Weights, mode: str = "best", refine_metal: bool = True) -> None:
-        if weights.facts.architecture != "image-prior":
-            raise InputError(
-                f"{weights.path}: holds weights of a {weights.facts.architecture!r}; an "
-                "'image-prior' is needed"
-            )
         if mode not in MODES:
             raise InputError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
         if weights.facts.arguments.get("in_channels") != CHANNELS:
@@ -98,7 +92,7 @@ class ImagePriorMethod(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> PriorImage:
         """The network's proposal for one batch."""
-        network = on_device(self._weights, sinogram.device)
+        network = self._weights.on(sinogram.device)
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         half = sinogram.device.type == "cuda"
