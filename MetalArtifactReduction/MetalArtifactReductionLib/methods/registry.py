@@ -41,7 +41,7 @@ class MethodEntry:
     :param inpainter: makes the :class:`.base.Method`, from its loaded weights if it has any; empty
         for a network that only serves other methods.
     :param options: that the inpainter is made with, unless others are given.
-    :param weights: name of the shipped weights; empty: it needs none, or a file of its kind is given.
+    :param weights: name of the shipped weights; empty if it needs none, or only files have any.
     :param kind: what files of weights (``"inpainter"``) and configurations of trainings (``task``)
         call what it learned; methods of one kind share network and training.
     :param architecture: what files of weights call the network.
