@@ -107,9 +107,9 @@ def _place(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.physics.materials import material
 
     from ..cases.plan_quality import plan_quality, quality_records, quality_text
-    from ..dataset.patient import Bones, measure_patient, proposed_plan, sampled_plan
     from ..implants import Rod
     from ..placement.anatomy import Anatomy
+    from ..placement.patient import Bones, measure_patient, proposed_plan, sampled_plan
 
     if options.output.suffix.lower() != ".json":
         raise InputError(f"{options.output}: a plan is a JSON file; end the name in .json")

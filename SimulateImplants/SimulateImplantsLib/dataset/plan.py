@@ -24,11 +24,11 @@ from ..cases.case import Scan, simulate_metal, suffix_for, write_case
 from ..cases.label_files import read_bones
 from ..cases.plan_files import metal_of
 from ..cases.rods_in_bone import rods_in_bone
+from ..placement.patient import Bones, Patient, measure_patient, sampled_plan
 from ..placement.plan import PlacementPlan, PlannedImplant
 from ..placement.random_shapes import load_masks, sample_random_plan
 from ..placement.spine.levels import level_of
 from ..voxels.metal import slices_of, slices_with
-from .patient import Bones, Patient, measure_patient, sampled_plan
 
 KINDS = ("realistic", "rods", "random")
 """Implants where surgeons place them (needs named bones), rods in the thickest bones, and shapes at

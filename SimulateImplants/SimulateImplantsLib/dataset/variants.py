@@ -16,8 +16,8 @@ from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.geometry import Vector
+from ..placement.patient import KINDS, Bones, Patient, measure_patient, sampled_plan
 from ..placement.random_shapes import sample_random_plan
-from .patient import KINDS, Bones, Patient, measure_patient, sampled_plan
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
@@ -33,7 +33,7 @@ _MEASURING = 0.05
 class Variants:
     """What is to be written.
 
-    :param kind: one of ``patient_plans.KINDS``: what is placed by anatomy.
+    :param kind: one of ``placement.patient.KINDS``: what is placed by anatomy.
     :param count: cases. :param seed: case i follows from the seed and i.
     :param random_share: chance of a case with random shapes at random places instead, 0..1.
     :param sides: of the hips.
@@ -144,7 +144,7 @@ def variants_job(
 ) -> Job:
     """:func:`write_variants` as a job; its values are ``made`` and ``reasons``.
 
-    :param labels, clicks: see ``patient_plans.Bones``.
+    :param labels, clicks: see ``placement.patient.Bones``.
     :raises OutputError: no room for the inputs, or the folder cannot be made.
     """
     from MetalArtifactReductionLib.errors import OutputError

@@ -14,21 +14,21 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..placement.anatomy import union
-from ..placement.geometry import Vector
-from ..placement.hip.hip import HipModel, measure_hip
-from ..placement.hip.hip_plan import nail_plan, prosthesis_plan
-from ..placement.plan import PlacementPlan, join_plans
-from ..placement.samplers import HipSampling, sample_hip_plan, sample_spine_plan
-from ..placement.spine.levels import hip_masks
-from ..placement.spine.propose import (
+from .anatomy import union
+from .geometry import Vector
+from .hip.hip import HipModel, measure_hip
+from .hip.hip_plan import nail_plan, prosthesis_plan
+from .plan import PlacementPlan, join_plans
+from .samplers import HipSampling, sample_hip_plan, sample_spine_plan
+from .spine.levels import hip_masks
+from .spine.propose import (
     SpineProposal,
     VertebraModel,
     propose_screws,
     propose_screws_from_clicks,
     spine_plan,
 )
-from ..placement.spine.trajectory import SIDES
+from .spine.trajectory import SIDES
 
 KINDS = ("spine", "total-hip", "short-nail", "long-nail")
 BONE_HU = 200.0
