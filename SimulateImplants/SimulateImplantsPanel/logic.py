@@ -201,35 +201,19 @@ class SimulateImplantsLogicBase(SimulationLogic, ViewLogic, ScriptedLoadableModu
         :param variant: 0 for what fits best, or the number of a plausible variant.
         """
         self.ensureDependencies()
-        from SimulateImplantsLib.mrml import (
-            bone_labels,
-            clicks_of,
-            levels_from_text,
-            propose_hip,
-            propose_spine,
-        )
+        from SimulateImplantsLib.mrml import bone_labels, clicks_of, propose
+        from SimulateImplantsLib.placement.procedures import ProposalOptions
+        from SimulateImplantsLib.placement.spine.levels import parse_levels
 
-        labels = bone_labels(bone, ct)
-        if what == "spine":
-            return propose_spine(
-                slicer.mrmlScene,
-                ct,
-                labels,
-                levels=levels_from_text(levels),
-                sides=sides,
-                rods=rods,
-                rod_diameter_mm=rodDiameterMm,
-                variant=variant,
-                **progress,
-            )
         clicked = points is not None and points.GetNumberOfDefinedControlPoints() > 0
-        return propose_hip(
+        return propose(
             slicer.mrmlScene,
             ct,
-            labels,
+            bone_labels(bone, ct),
             what,
-            sides=sides,
+            levels=parse_levels(levels),
             clicks=clicks_of(points, ct) if clicked else None,
+            options=ProposalOptions(sides, rods, rodDiameterMm),
             variant=variant,
             **progress,
         )
@@ -242,7 +226,7 @@ class SimulateImplantsLogicBase(SimulationLogic, ViewLogic, ScriptedLoadableModu
         implant = self._fromPreset(kind, preset)
         one = add_implant(slicer.mrmlScene, implant, like=ct)
         set_matrix(one, placement_at(implant, self._viewCentre()))
-        if can_have_line(one):
+        if can_have_line(one.implant):
             add_line(one)
         return one
 
@@ -261,7 +245,7 @@ class SimulateImplantsLogicBase(SimulationLogic, ViewLogic, ScriptedLoadableModu
         """
         import vtk
 
-        from SimulateImplantsLib.implants import UserMesh
+        from SimulateImplantsLib.implants.user_mesh import UserMesh
         from SimulateImplantsLib.mrml import add_implant, set_matrix
 
         implant = UserMesh.from_polydata(modelNode.GetPolyData(), material)

@@ -14,7 +14,7 @@ from MetalArtifactReductionLib.physics.simulation import MODELS, simulate_volume
 from MetalArtifactReductionLib.volume import read_volume
 from simulate_support import FAST, GEOMETRY, QUICK, SHAPE, SPACING_MM, at, clean_ct, clean_hu, ras
 from SimulateImplantsLib.commands import options
-from SimulateImplantsLib.implants import Rod
+from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
 
 Capture = pytest.CaptureFixture[str]

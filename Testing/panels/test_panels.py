@@ -161,11 +161,11 @@ def test_implants_choices_are_the_librarys() -> None:
     from MetalArtifactReductionLib.physics.acquisition import PRESETS
     from MetalArtifactReductionLib.physics.materials import material
     from MetalArtifactReductionLib.physics.simulation import MODELS
-    from SimulateImplantsLib.implants import implant_kinds, presets
-    from SimulateImplantsLib.mrml import HIP_IMPLANTS, LEVELS, PLANES
+    from SimulateImplantsLib.implants import entries, presets, procedures
+    from SimulateImplantsLib.mrml import LEVELS, PLANES
 
-    assert set(IMPLANTS.enum_values("Kind")) == set(implant_kinds()) - {"user-mesh"}
-    assert set(IMPLANTS.enum_values("Proposal")) == {"spine", *HIP_IMPLANTS}
+    assert set(IMPLANTS.enum_values("Kind")) == {entry.kind for entry in entries() if entry.label}
+    assert set(IMPLANTS.enum_values("Proposal")) == set(procedures())
     assert set(IMPLANTS.enum_values("Plane")) == set(PLANES)
     assert set(IMPLANTS.enum_values("Model")) == set(MODELS)
     assert set(IMPLANTS.enum_values("WindowPreset")) == set(WINDOWS)

@@ -25,7 +25,10 @@ from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import AcetabularCup, FemoralHead, HipStem, TotalHip
+from ..implants.acetabular_cup import AcetabularCup
+from ..implants.femoral_head import FemoralHead
+from ..implants.hip_stem import HipStem
+from ..implants.total_hip import TotalHip
 from ..phantoms import HipTruth, pelvis_phantom
 from ..voxels.voxelize import PlacedImplant, voxelize
 from .rods_in_bone import rods_in_bone

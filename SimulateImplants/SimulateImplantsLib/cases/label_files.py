@@ -15,7 +15,7 @@ from MetalArtifactReductionLib.files.volumes import FORMATS, suffix_of
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.spine.levels import hip_masks, level_of
-from .case import read_json
+from .records import read_json
 
 TOTALSEGMENTATOR = "totalsegmentator"
 _TOTAL = (
