@@ -3,78 +3,63 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
+from typing import Any
 
 from slicer.i18n import tr as _
 
+FILE = "file"
+"""What stands for a method from a weights file."""
 
-class Method(enum.Enum):
-    """Methods of the library, by their names there; ``FILE`` is one from a weights file."""
 
-    NMAR = "nmar"
-    PRIOR = "prior"
-    PRIOR_STRICT = "prior-strict"
-    LINEAR_INTERPOLATION = "li"
-    UNET = "unet"
-    CGAN = "cgan"
-    TRACE_CNN = "trace-cnn"
-    PATIENT = "patient"
-    FILE = "file"
+@dataclass(frozen=True)
+class Method:
+    """A method that can be chosen.
 
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Method.NMAR: _("NMAR"),
-            Method.PRIOR: _("Learned, best: the most accurate"),
-            Method.PRIOR_STRICT: _("Learned, strict: only the metal's rays change"),
-            Method.LINEAR_INTERPOLATION: _("Linear interpolation"),
-            Method.UNET: _("U-Net, trained on simulated implants"),
-            Method.CGAN: _("Conditional GAN, trained on simulated implants"),
-            Method.TRACE_CNN: _("Trace CNN, trained on simulated metal in hips"),
-            Method.PATIENT: _("Train on this patient"),
-            Method.FILE: _("Trained model from a file"),
-        }[self]
+    :param explanation: what it is for, in a line.
+    :param trains: it is trained on this patient first, on slices that the user chooses.
+    :param fromFile: the user chooses its weights.
+    """
 
-    def explanation(self) -> str:
-        """What it is for, in a line."""
-        return {
-            Method.NMAR: _(
-                "Interpolates after dividing by a model of the tissue: keeps bone next to metal. "
-                "A good first choice."
-            ),
-            Method.PRIOR: _(
-                "A network draws each slice as it would be without artifacts: the most accurate "
-                "in tests. May change values outside the metal's rays: bounded, mapped and "
-                "reported. May invent structures next to metal."
-            ),
-            Method.PRIOR_STRICT: _(
-                "The same network fills only what metal hid: nothing but the metal's rays changes. "
-                "Streaks that the scanner put into other rays stay. May invent structures next to "
-                "metal."
-            ),
-            Method.LINEAR_INTERPOLATION: _(
-                "Draws a straight line across what metal hid: the baseline. Blurs bone next to "
-                "metal."
-            ),
-            Method.UNET: _(
-                "A network fills what metal hid, from three slices at a time, trained on simulated "
-                "implants. For spines: in tests about as good as NMAR, or better; in hips worse. "
-                "May invent structures next to metal."
-            ),
-            Method.CGAN: _(
-                "As the U-Net, but trained on against a second network to look real. For spines: "
-                "in tests about as good as NMAR, or better, with more noise; in hips worse. May "
-                "invent structures next to metal."
-            ),
-            Method.TRACE_CNN: _(
-                "A small network, trained on the hips of two patients and a nail: not for "
-                "prostheses, which hide more than it can see. May invent structures next to metal."
-            ),
-            Method.PATIENT: _(
-                "Trains a small network on this patient's own slices above and below the metal, "
-                "then corrects: takes minutes. May invent structures next to metal."
-            ),
-            Method.FILE: _("Weights that you trained yourself or were given (.safetensors)."),
-        }[self]
+    name: str
+    label: str = ""
+    explanation: str = ""
+    trains: bool = False
+    fromFile: bool = False
+
+
+def methods() -> dict[str, Method]:
+    """The library's methods in its order, and one from a file."""
+    from MetalArtifactReductionLib.methods.registry import methods as registered
+
+    found = [
+        Method(one.name, _(one.label), _(one.explanation), one.trains_on_patient)
+        for one in registered()
+    ]
+    explanation = _("Weights that you trained yourself or were given (.safetensors).")
+    found.append(Method(FILE, _("Trained model from a file"), explanation, fromFile=True))
+    return {one.name: one for one in found}
+
+
+def method_named(stored: str) -> str:
+    """The library's name for what a scene holds; older scenes hold NMAR, LINEAR_INTERPOLATION."""
+    name = stored if stored in methods() else stored.lower().replace("_", "-")
+    return "li" if name == "linear-interpolation" else name
+
+
+def correction_options(parameters: Any) -> Any:
+    """All that the panel says about a correction, ``CorrectionOptions``.
+
+    :param parameters: parameter node.
+    """
+    from MetalArtifactReductionLib.correction_options import CorrectionOptions
+
+    method, given = parameters.method, {}
+    if method == FILE:
+        method = parameters.weightsFile
+    elif method in methods() and methods()[method].trains:
+        given = {"above": parameters.slicesAbove, "below": parameters.slicesBelow}
+    return CorrectionOptions(method, given, device=parameters.device)
 
 
 class MetalMethod(enum.Enum):
