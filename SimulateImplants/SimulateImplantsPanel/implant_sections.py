@@ -22,9 +22,7 @@ class ImplantsSection:
     :param onSelected: called when other implants are selected, or the selected ones changed.
     """
 
-    def __init__(
-        self, ui: Any, work: Work, tools: Tools, onSelected: Callable[[], None]
-    ) -> None:
+    def __init__(self, ui: Any, work: Work, tools: Tools, onSelected: Callable[[], None]) -> None:
         from MetalArtifactReductionPanel.parameters import RegistryChoice
 
         self._ui, self._work, self._tools, self._onSelected = ui, work, tools, onSelected
@@ -144,7 +142,9 @@ class ImplantsSection:
     def addRod(self) -> None:
         """A rod through the selected screws."""
         p = self._parameters
-        self.select(self._tools.editing.addRod(p.inputVolume, self.selected(), float(p.rodDiameter)))
+        self.select(
+            self._tools.editing.addRod(p.inputVolume, self.selected(), float(p.rodDiameter))
+        )
 
     def addCrossLink(self) -> None:
         """A cross-link between the two selected rods."""
@@ -154,7 +154,9 @@ class ImplantsSection:
     def measure(self) -> None:
         """How well the implants lie."""
         p = self._parameters
-        rows = self._tools.editing.measure(p.inputVolume, p.boneSegmentation, **self._work.progress())
+        rows = self._tools.editing.measure(
+            p.inputVolume, p.boneSegmentation, **self._work.progress()
+        )
         self.quality = {row.implant.model.GetID(): row for row in rows}
         self.say("")
         table = self._tools.editing.qualityTable()
@@ -215,7 +217,9 @@ class AddSection:
     def addSurface(self) -> None:
         """A surface of the user's."""
         p = self._parameters
-        self._implants.select(self._tools.editing.addSurface(p.inputVolume, p.surface, p.surfaceMaterial))
+        self._implants.select(
+            self._tools.editing.addSurface(p.inputVolume, p.surface, p.surfaceMaterial)
+        )
 
 
 class SelectedSection:

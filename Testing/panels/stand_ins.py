@@ -19,9 +19,24 @@ class Widget:
     """A widget as PythonQt shows it: properties are attributes, signals are connected by name."""
 
     silent = frozenset(
-        "setFixedHeight setMinimumHeight setMinimumWidth setDefaultSectionSize hide addAttribute "
-        "setRange setDecimals setMinimumSectionSize setSectionResizeMode setStretchLastSection resizeRowsToContents "
-        "resizeColumnsToContents resizeColumnToContents ensureWidgetVisible setMRMLScene".split()
+        [
+            "setFixedHeight",
+            "setMinimumHeight",
+            "setMinimumWidth",
+            "setDefaultSectionSize",
+            "hide",
+            "addAttribute",
+            "setRange",
+            "setDecimals",
+            "setMinimumSectionSize",
+            "setSectionResizeMode",
+            "setStretchLastSection",
+            "resizeRowsToContents",
+            "resizeColumnsToContents",
+            "resizeColumnToContents",
+            "ensureWidgetVisible",
+            "setMRMLScene",
+        ]
     )
 
     def __init__(self, parent: Any = None) -> None:
@@ -274,10 +289,18 @@ class QTimer:
             timer.slot()
 
 
-SIGNALS = (
-    "currentIndexChanged toggled valueChanged textChanged currentNodeChanged clicked activated "
-    "textEdited editingFinished stateChanged"
-).split()
+SIGNALS = [
+    "currentIndexChanged",
+    "toggled",
+    "valueChanged",
+    "textChanged",
+    "currentNodeChanged",
+    "clicked",
+    "activated",
+    "textEdited",
+    "editingFinished",
+    "stateChanged",
+]
 _KINDS = (
     QLabel, QFrame, QProgressBar, QLineEdit, QPushButton, QCheckBox, QSpinBox, QComboBox,
     QTableWidget,
