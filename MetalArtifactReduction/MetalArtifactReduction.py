@@ -30,7 +30,7 @@ from MetalArtifactReductionPanel.choices import (
     Views,
     WindowPreset,
     correction_options,
-    method_named,
+    from_scene,
     methods,
 )
 from MetalArtifactReductionPanel.estimates import Estimates
@@ -312,10 +312,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self) -> MetalArtifactReductionParameterNode:
         """The module's parameter node in the current scene."""
-        node = super().getParameterNode()
-        if node.HasParameter("method"):
-            node.SetParameter("method", method_named(node.GetParameter("method")))
-        return MetalArtifactReductionParameterNode(node)
+        return MetalArtifactReductionParameterNode(from_scene(super().getParameterNode()))
 
     def ensureDependencies(self) -> None:
         """Install the Python packages that are missing, after asking; when work starts only."""
@@ -344,7 +341,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
     def methodProblem(self, method: str) -> str:
         """Why a method, or a file of weights, cannot be used, in one line; "" if it can."""
         from MetalArtifactReductionLib.errors import MARError
-        from MetalArtifactReductionLib.methods.availability import require_method
+        from MetalArtifactReductionLib.methods.registry import require_method
 
         try:
             require_method(method)

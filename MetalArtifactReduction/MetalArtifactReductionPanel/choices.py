@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -12,39 +11,22 @@ FILE = "file"
 """What stands for a method from a weights file."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method that can be chosen.
+def methods() -> dict[str, Any]:
+    """``MethodEntry`` by name: the library's methods, and one from a file."""
+    from MetalArtifactReductionLib.methods import registry
 
-    :param explanation: what it is for, in a line.
-    :param trains: it is trained on this patient first, on slices that the user chooses.
-    :param fromFile: the user chooses its weights.
-    """
-
-    name: str
-    label: str = ""
-    explanation: str = ""
-    trains: bool = False
-    fromFile: bool = False
-
-
-def methods() -> dict[str, Method]:
-    """The library's methods in its order, and one from a file."""
-    from MetalArtifactReductionLib.methods.registry import methods as registered
-
-    found = [
-        Method(one.name, _(one.label), _(one.explanation), one.trains_on_patient)
-        for one in registered()
-    ]
     explanation = _("Weights that you trained yourself or were given (.safetensors).")
-    found.append(Method(FILE, _("Trained model from a file"), explanation, fromFile=True))
-    return {one.name: one for one in found}
+    of_file = registry.MethodEntry(FILE, _("Trained model from a file"), "", explanation)
+    return {**registry.methods(), FILE: of_file}
 
 
-def method_named(stored: str) -> str:
-    """The library's name for what a scene holds; older scenes hold NMAR, LINEAR_INTERPOLATION."""
-    name = stored if stored in methods() else stored.lower().replace("_", "-")
-    return "li" if name == "linear-interpolation" else name
+def from_scene(node: Any) -> Any:
+    """The module's node with the library's names; older scenes hold NMAR, LINEAR_INTERPOLATION."""
+    stored = node.GetParameter("method") if node.HasParameter("method") else ""
+    if stored.isupper():
+        name = stored.lower().replace("_", "-")
+        node.SetParameter("method", "li" if name == "linear-interpolation" else name)
+    return node
 
 
 def correction_options(parameters: Any) -> Any:
@@ -54,12 +36,12 @@ def correction_options(parameters: Any) -> Any:
     """
     from MetalArtifactReductionLib.correction_options import CorrectionOptions
 
-    method, given = parameters.method, {}
-    if method == FILE:
-        method = parameters.weightsFile
-    elif method in methods() and methods()[method].trains:
-        given = {"above": parameters.slicesAbove, "below": parameters.slicesBelow}
-    return CorrectionOptions(method, given, device=parameters.device)
+    p = parameters
+    entry = methods().get(p.method)
+    trains = entry is not None and entry.trains_first
+    own = {"above": p.slicesAbove, "below": p.slicesBelow} if trains else {}
+    method = p.weightsFile if p.method == FILE else p.method
+    return CorrectionOptions(method, own, device=p.device)
 
 
 class MetalMethod(enum.Enum):

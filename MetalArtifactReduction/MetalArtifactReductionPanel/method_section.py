@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .choices import Method, correction_options
+from .choices import FILE, correction_options
 from .parameters import RegistryChoice
 from .texts import Texts
 
@@ -18,7 +18,7 @@ class MethodSection:
     """Which method, what it is for, why it cannot be used, how long it will take.
 
     :param ui: the section's widgets.
-    :param methods: gives what can be chosen, by name.
+    :param methods: gives what can be chosen: name -> ``MethodEntry``.
     :param problem: from a method's name or weights file to why it cannot be used, or "".
     :param estimate: from a CT, options and a number of slices to an estimate in words.
     :param trainingSlices: from metal, CT, slices above and below to what a network is trained on.
@@ -29,7 +29,7 @@ class MethodSection:
         ui: Any,
         texts: Texts,
         *,
-        methods: Callable[[], dict[str, Method]],
+        methods: Callable[[], dict[str, Any]],
         problem: Callable[[str], str],
         estimate: Callable[[Any, Any, int | None], str],
         trainingSlices: Callable[[Any, Any, int, int], str],
@@ -50,29 +50,30 @@ class MethodSection:
         """
         self._parameters, ui = parameters, self._ui
         methods = self._methods()
-        self._choice.show(parameters, {name: one.label for name, one in methods.items()})
+        self._choice.show(parameters, {name: _(one.label) for name, one in methods.items()})
         if not parameters:
             return ""
-        method = methods.get(parameters.method, Method(parameters.method))
+        method = methods.get(parameters.method)  # None: of a scene from another computer
+        trains = method is not None and method.trains_first
         options = correction_options(parameters)
         problem = self._problem(options.method)
-        text = method.explanation
+        text = _(method.explanation) if method else ""
         if problem:
             text += "\n" + _("Not available: {problem}.").format(problem=problem.rstrip("."))
         self._texts.say(ui.methodLabel, text.strip())
         for widget in (ui.weightsLineEditLabel, ui.weightsLineEdit, ui.weightsButton):
-            widget.visible = method.fromFile
+            widget.visible = parameters.method == FILE
         for widget in (ui.slicesAboveSpinBoxLabel, ui.slicesAboveSpinBox, ui.slicesBelowSpinBox):
-            widget.visible = method.trains
+            widget.visible = trains
         p, training, estimate = parameters, "", "-"
-        if ready and method.trains:
+        if ready and trains:
             training = self._trainingSlices(
                 p.metalSegmentation, p.inputVolume, p.slicesAbove, p.slicesBelow
             )
         if ready and not problem:
             estimate = (
                 _("depends on the training; shown once it runs")
-                if method.trains
+                if trains
                 else self._estimate(p.inputVolume, options, slices)
             )
         self._texts.say(ui.slicesLabel, training)
