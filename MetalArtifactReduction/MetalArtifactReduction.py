@@ -31,12 +31,12 @@ from MetalArtifactReductionPanel.choices import (
     WindowPreset,
     correction_options,
     from_scene,
+    method_problem,
     methods,
 )
 from MetalArtifactReductionPanel.estimates import Estimates
 from MetalArtifactReductionPanel.figures_section import FiguresSection
 from MetalArtifactReductionPanel.input_section import InputSection
-from MetalArtifactReductionPanel.installation import ensure_dependencies, nothing_missing
 from MetalArtifactReductionPanel.metal_section import MetalSection
 from MetalArtifactReductionPanel.method_section import MethodSection
 from MetalArtifactReductionPanel.parameters import ParameterLink
@@ -168,7 +168,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
             part(ui.methodCollapsibleButton),
             texts,
             methods=methods,
-            problem=logic.methodProblem,
+            problem=method_problem,
             estimate=logic.estimates.text,
             trainingSlices=logic.metal.trainingSlices,
         )
@@ -294,7 +294,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.jobs = BackgroundJobs()
-        self.estimates = Estimates(self.jobs, lambda: nothing_missing(_RESOURCES))
+        self.estimates = Estimates(self.jobs, _RESOURCES)
 
     @cached_property
     def metal(self) -> Any:
@@ -316,6 +316,8 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
 
     def ensureDependencies(self) -> None:
         """Install the Python packages that are missing, after asking; when work starts only."""
+        from MetalArtifactReductionPanel.installation import ensure_dependencies
+
         ensure_dependencies(_RESOURCES)
 
     def close(self) -> None:
@@ -337,17 +339,6 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """The first volume of the scene that can be corrected, or None."""
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         return next((one for one in volumes if not self.checkInput(one).problem), None)
-
-    def methodProblem(self, method: str) -> str:
-        """Why a method, or a file of weights, cannot be used, in one line; "" if it can."""
-        from MetalArtifactReductionLib.errors import MARError
-        from MetalArtifactReductionLib.methods.registry import require_method
-
-        try:
-            require_method(method)
-        except MARError as error:
-            return str(error)
-        return ""
 
     #
     # Work

@@ -20,6 +20,18 @@ def methods() -> dict[str, Any]:
     return {**registry.methods(), FILE: of_file}
 
 
+def method_problem(method: str) -> str:
+    """Why a method, or a file of weights, cannot be used, in one line; "" if it can."""
+    from MetalArtifactReductionLib.errors import MARError
+    from MetalArtifactReductionLib.methods.registry import require_method
+
+    try:
+        require_method(method)
+    except MARError as error:
+        return str(error)
+    return ""
+
+
 def from_scene(node: Any) -> Any:
     """The module's node with the library's names; older scenes hold NMAR, LINEAR_INTERPOLATION."""
     stored = node.GetParameter("method") if node.HasParameter("method") else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -14,11 +14,11 @@ class Estimates:
     """Measures this machine in the background, once for each choice of options and a matrix.
 
     :param jobs: where the measurements run, while nothing else does.
-    :param possible: whether everything is installed.
+    :param resources: folder of the requirements files; nothing is measured before they are met.
     """
 
-    def __init__(self, jobs: BackgroundJobs, possible: Callable[[], bool]) -> None:
-        self._jobs, self._possible = jobs, possible
+    def __init__(self, jobs: BackgroundJobs, resources: Path) -> None:
+        self._jobs, self._resources = jobs, resources
         self._estimator: Any = None
         self._measuring: list[Any] = []
 
@@ -42,9 +42,12 @@ class Estimates:
 
         :param slices: how many hold metal; all of them if None.
         """
-        if not self._possible() or not self._jobs.idle:
-            return None
         from MetalArtifactReductionLib.jobs.estimate import Estimator
+
+        from .installation import nothing_missing
+
+        if not nothing_missing(self._resources) or not self._jobs.idle:
+            return None
 
         queue = self._jobs.queue.queue
         if self._estimator is None:

@@ -88,8 +88,8 @@ class MetalSection:
                 method=parameters.metalMethod.value,
                 onEnd=self._onProposed,
             )
+            self._onChange()
             self._texts.say(self._ui.metalMessageLabel, _("Looking for metal..."))
-        self._onChange()
 
     def _onProposed(self, handle: Any) -> None:
         self.proposal = None

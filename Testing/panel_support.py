@@ -7,6 +7,7 @@ package ``slicer-core``. Only what the panels use is here; an unknown attribute 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,29 +15,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+from support import REPOSITORY
+
 
 class Widget:
     """A widget as PythonQt shows it: properties are attributes, signals are connected by name."""
 
-    silent = frozenset(
-        [
-            "setFixedHeight",
-            "setMinimumHeight",
-            "setMinimumWidth",
-            "setDefaultSectionSize",
-            "hide",
-            "addAttribute",
-            "setRange",
-            "setDecimals",
-            "setMinimumSectionSize",
-            "setSectionResizeMode",
-            "setStretchLastSection",
-            "resizeRowsToContents",
-            "resizeColumnsToContents",
-            "resizeColumnToContents",
-            "ensureWidgetVisible",
-            "setMRMLScene",
-        ]
+    silent = re.compile(
+        "set(Fixed|Minimum)(Height|Width)|set(Default|Minimum)?SectionSize|setSectionResizeMode|"
+        "setDefaultSectionSize|setMinimumSectionSize|setStretchLastSection|setRange|setDecimals|"
+        "resize(Rows|Columns?)ToContents|resizeColumnToContents|hide|addAttribute|setMRMLScene"
     )
 
     def __init__(self, parent: Any = None) -> None:
@@ -48,7 +36,7 @@ class Widget:
         self._slots: dict[str, list[Callable[..., None]]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name in Widget.silent:
+        if Widget.silent.fullmatch(name):
             return lambda *given: None
         if name in ("verticalHeader", "horizontalHeader", "verticalScrollBar", "layout"):
             child = Widget()
@@ -289,18 +277,9 @@ class QTimer:
             timer.slot()
 
 
-SIGNALS = [
-    "currentIndexChanged",
-    "toggled",
-    "valueChanged",
-    "textChanged",
-    "currentNodeChanged",
-    "clicked",
-    "activated",
-    "textEdited",
-    "editingFinished",
-    "stateChanged",
-]
+SIGNALS = ("currentIndexChanged", "toggled", "valueChanged", "textChanged", "currentNodeChanged")
+"""Those that ``parameterNodeWrapper`` connects as attributes."""
+
 _KINDS = (
     QLabel, QFrame, QProgressBar, QLineEdit, QPushButton, QCheckBox, QSpinBox, QComboBox,
     QTableWidget,
@@ -320,9 +299,10 @@ def qt_module() -> ModuleType:
     return qt
 
 
-def widgets_of(ui: Path, part: str = "") -> SimpleNamespace:
-    """The widgets of a ``.ui`` file by name, of one section of it if named."""
-    root = ElementTree.parse(ui).getroot()
+def widgets_of(ui: Path | str, part: str = "") -> SimpleNamespace:
+    """The widgets of a ``.ui`` file (or a module's) by name, of one section of it if named."""
+    path = REPOSITORY / ui / "Resources" / "UI" / f"{ui}.ui" if isinstance(ui, str) else ui
+    root = ElementTree.parse(path).getroot()
     top = next(one for one in root.iter("widget") if part in ("", one.get("name")))
     kinds = {kind.__name__: kind for kind in _KINDS} | _CTK
     made = {}
@@ -342,8 +322,8 @@ def widgets_of(ui: Path, part: str = "") -> SimpleNamespace:
     return SimpleNamespace(**made)
 
 
-def install(monkeypatch: Any, scene: Any) -> ModuleType:
-    """Let ``import qt`` and what the panels take from ``slicer`` work; returns ``slicer``."""
+def install(monkeypatch: Any, scene: Any = None) -> None:
+    """Let the panels' files be imported: ``qt``, and what they take from ``slicer``."""
     import slicer
 
     i18n = ModuleType("slicer.i18n")
@@ -351,8 +331,10 @@ def install(monkeypatch: Any, scene: Any) -> ModuleType:
     monkeypatch.setitem(sys.modules, "qt", qt_module())
     monkeypatch.setitem(sys.modules, "slicer.i18n", i18n)
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
-    said: list[str] = []
-    monkeypatch.setattr(slicer.util, "errorDisplay", said.append, raising=False)
-    slicer.said = said  # type: ignore[attr-defined]
+    monkeypatch.setattr(slicer, "app", SimpleNamespace(processEvents=lambda: None), raising=False)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text: None, raising=False)
+    for module in ("MetalArtifactReduction", "SimulateImplants"):
+        monkeypatch.syspath_prepend(REPOSITORY / module)
+    for name in [name for name in sys.modules if name.split(".")[0].endswith("Panel")]:
+        monkeypatch.delitem(sys.modules, name)
     QTimer.waiting.clear()
-    return slicer  # type: ignore[no-any-return]
