@@ -116,8 +116,8 @@ class QPushButton(Widget):
         self.emit("clicked", self.checked)
 
 
-class QCheckBox(QPushButton):
-    pass
+class QCheckBox(Widget):
+    checked = changing("checked", "stateChanged", False)
 
 
 class QSpinBox(Widget):
@@ -277,7 +277,9 @@ class QTimer:
             timer.slot()
 
 
-SIGNALS = ("currentIndexChanged", "toggled", "valueChanged", "textChanged", "currentNodeChanged")
+SIGNALS = (
+    "currentIndexChanged", "stateChanged", "valueChanged", "textChanged", "currentNodeChanged"
+)  # fmt: skip
 """Those that ``parameterNodeWrapper`` connects as attributes."""
 
 _KINDS = (

@@ -81,7 +81,7 @@ def propose(
         mrml.bone_labels(bone, ct),
         what,
         levels=parse_levels(levels),
-        clicks=clicks(points, ct),
+        clicks=clicks(points, ct) or None,
         options=ProposalOptions(sides, rods, rodDiameterMm),
         variant=variant,
         **progress,
