@@ -17,17 +17,13 @@ import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Case, Row
-from MetalArtifactReductionLib.evaluation.metrics import (
-    NEAR_METAL_PIXELS,
-    evaluate,
-    flat_region,
-    within_pixels,
-)
+from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, evaluate, flat_region
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import written_whole
-from MetalArtifactReductionLib.metal.body import body_mask
+from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import FORMAT, simulate_volume
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import Metal, slices_of, slices_with, voxelize_metal
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from cli_support import run, snapshot, stored
-from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
-from MetalArtifactReductionLib.volume import read_volume
 from simulate_support import QUICK
 from SimulateImplantsLib.cases.case import Scan
 from SimulateImplantsLib.cases.plan_files import read_plan

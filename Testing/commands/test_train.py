@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from cli_support import assert_refused, run, run_process, snapshot, stored, write_image
-from MetalArtifactReductionLib.volume import write_volume
+from MetalArtifactReductionLib.files.volumes import write_volume
 from support import REPOSITORY
 from training_support import small_ct
 

@@ -24,8 +24,8 @@ from MetalArtifactReductionLib.evaluation.metrics import (
     edge_strength,
     noise,
     streak_amplitude,
-    within_pixels,
 )
+from MetalArtifactReductionLib.metal.body import within_pixels
 from MetalArtifactReductionLib.volume import CTVolume
 
 

@@ -11,11 +11,11 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.itk import image_from_array
 from MetalArtifactReductionLib.files.grids import geometry_difference
+from MetalArtifactReductionLib.files.itk import image_from_array
 from MetalArtifactReductionLib.files.masks import read_mask
-from MetalArtifactReductionLib.files.volumes import write_array_like
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, to_storage
+from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like
+from MetalArtifactReductionLib.volume import CTVolume, to_storage
 
 SHAPE = (5, 32, 40)
 

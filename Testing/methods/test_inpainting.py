@@ -17,7 +17,7 @@ from MetalArtifactReductionLib.methods import (
 )
 from MetalArtifactReductionLib.methods.linear import interpolate_trace
 from MetalArtifactReductionLib.methods.nmar.inpainter import NMAR, normalised_interpolation
-from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth, prior_image
+from MetalArtifactReductionLib.methods.nmar.prior_image import prior_image
 from MetalArtifactReductionLib.tomography import (
     ImageGrid,
     ParallelProjector,
@@ -25,6 +25,7 @@ from MetalArtifactReductionLib.tomography import (
     parallel_geometry_for,
 )
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
+from MetalArtifactReductionLib.tomography.smoothing import gaussian_smooth
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 0.95])

@@ -20,9 +20,9 @@ from MetalArtifactReductionLib.methods.metal_refiner.network import (
 )
 from MetalArtifactReductionLib.methods.metal_refiner.refinement import MetalRefinement
 from MetalArtifactReductionLib.methods.metal_refiner.task import make_task, segmented
-from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelProjector, parallel_geometry_for
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
+from MetalArtifactReductionLib.tomography.smoothing import gaussian_smooth
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
 from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights

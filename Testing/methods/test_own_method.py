@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cli_support import ct_hu, metal_truth, write_image
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.methods import MethodEntry, methods, register
 from MetalArtifactReductionLib.methods.registry import create_method
-from MetalArtifactReductionLib.volume import read_volume
 
 ENTRY = """
 from MetalArtifactReductionLib.methods import MethodEntry

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import write_volume
 from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
 from MetalArtifactReductionLib.methods.sinogram_unet.network import MaskedUNet, wrapped_views
 from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
@@ -26,7 +27,6 @@ from MetalArtifactReductionLib.training.clean_volumes import CleanVolume, read_c
 from MetalArtifactReductionLib.training.metal_source import SimpleMetal, metal_source
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
-from MetalArtifactReductionLib.volume import write_volume
 from MetalArtifactReductionLib.weights import load_weights, save_weights
 from training_support import SPACING_MM, small_ct, small_sampler, small_task
 

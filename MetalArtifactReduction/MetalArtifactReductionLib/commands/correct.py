@@ -118,10 +118,9 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
     from ..correction import correct_volume
     from ..evaluation.outside_trace import changed_outside
-    from ..files.volumes import check_output, write_array_like
+    from ..files.volumes import check_output, write_array_like, write_volume
     from ..files.whole import written_together
     from ..methods.registry import create_method, require_expected_error
-    from ..volume import write_volume
 
     chosen = chosen_options(options)
     error_file = options.expected_error

@@ -46,7 +46,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 def read_input(options: argparse.Namespace) -> CTVolume:
     """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
-    from ..volume import read_volume
+    from ..files.volumes import read_volume
 
     volume = read_volume(options.input, series=getattr(options, "series", None))
     for warning in volume.source.warnings if volume.source else ():

@@ -69,11 +69,10 @@ def add_train_patient(commands: Any) -> None:
 def _train_patient(options: argparse.Namespace) -> None:
     from ..correction import correct_volume
     from ..errors import InputError
-    from ..files.volumes import check_output
+    from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
     from ..methods.registry import create_method
     from ..tomography import as_device
-    from ..volume import write_volume
 
     device = as_device(options.device)
     training = create_method(

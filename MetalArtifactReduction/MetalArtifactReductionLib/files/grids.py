@@ -138,7 +138,6 @@ def geometry_difference(
 
     :param shape: ``(slices, rows, cols)``; reported as columns x rows x slices.
     """
-
     if tuple(shape) != tuple(other_shape):
         return f"size {_listed(shape[::-1])} instead of {_listed(other_shape[::-1])}"
     sides, other_sides = (np.linalg.norm(m[:3, :3], axis=0) for m in (ijk_to_ras, other))

@@ -21,7 +21,7 @@ from ..volume import (
     to_storage,
     volume_from_storage,
 )
-from ..volume_checks import air_note, check_is_ct
+from .checks import air_note, check_is_ct
 from .grids import check_geometry
 from .inputs import check_readable
 from .whole import check_path_free, written_whole
@@ -143,7 +143,7 @@ def _with_offset(volume: CTVolume, hu_offset: float) -> CTVolume:
         source.dtype
         if kind == "f"
         else "int16"
-        if -32768 <= hu.min() and hu.max() <= 32767
+        if hu.min() >= -32768 and hu.max() <= 32767
         else "int32"
     )
     dicom = source.dicom

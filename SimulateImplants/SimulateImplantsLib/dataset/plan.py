@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import MODELS, Model
 from MetalArtifactReductionLib.progress import Cancel
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ..cases.case import Scan, simulate_metal, write_case
 from ..cases.label_files import read_bones

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .volume import PADDING_BELOW_HU, CTVolume, padding_mask, shear_deg
+from ..errors import InputError
+from ..volume import PADDING_BELOW_HU, CTVolume, padding_mask, shear_deg
 
 SMALLEST_SLICE = 16
 LARGEST_SLICE = 2048
@@ -111,8 +111,8 @@ def air_note(hu: np.ndarray) -> str:
     if not _ODD_AIR_HU[0] < air < _ODD_AIR_HU[1] or darker > _FEW or flat < 0.9:
         return ""
     return (
-        f"air lies at about {air:.0f}, not -1000: the values are not calibrated Hounsfield units, so"
-        " thresholds and the correction are approximate"
+        f"air lies at about {air:.0f}, not -1000: the values are not calibrated Hounsfield units,"
+        " so thresholds and the correction are approximate"
     )
 
 
