@@ -17,7 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .packages import VERSION as __version__
+from .correction_result import VERSION as __version__
 
 if TYPE_CHECKING:
     from . import methods

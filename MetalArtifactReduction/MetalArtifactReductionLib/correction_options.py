@@ -71,6 +71,15 @@ class CorrectionOptions:
                 raise InputError(f"unknown option {name!r}; there are: {', '.join(known)}")
         return replace(self, **changes)
 
+    def settled(self) -> CorrectionOptions:
+        """The same with the device that ``"auto"`` comes to here.
+
+        :raises DeviceError: no such device.
+        """
+        from .tomography.operator import as_device  # needs torch
+
+        return replace(self, device=str(as_device(self.device)))
+
     def anywhere(self) -> CorrectionOptions:
         """The same for a process that stands in another folder: weights by their full path."""
         weights = Path(self.method)

@@ -1,13 +1,11 @@
-"""Python packages: which version this one is, and which others are missing."""
+"""Which Python packages are missing."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-
-VERSION = "0.1.0"
-"""As in pyproject.toml; inside Slicer there is no installed package to ask."""
 
 
 def missing_requirements(
@@ -19,8 +17,6 @@ def missing_requirements(
     :param any_version: be content with any version that is installed.
     :param provided: names that are not looked at, since somebody else takes care of them.
     """
-    import importlib.metadata
-
     from packaging.requirements import Requirement
 
     taken_care_of = {name.lower() for name in provided}

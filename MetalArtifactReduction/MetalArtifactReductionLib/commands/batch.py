@@ -119,7 +119,7 @@ def correct_many(options: argparse.Namespace) -> int:
     defaults = Case(
         "",
         Path(),
-        options=chosen_options(options, fixed_device=not options.dask).anywhere(),
+        options=chosen_options(options, settled=not options.dask).anywhere(),
     )
     passed_by: list[Path] = []
     cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)

@@ -69,25 +69,21 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def chosen_options(options: argparse.Namespace, *, fixed_device: bool = True) -> CorrectionOptions:
+def chosen_options(options: argparse.Namespace, *, settled: bool = True) -> CorrectionOptions:
     """What the arguments of ``mar correct`` say of the correction itself.
 
-    :param fixed_device: "auto" is settled here; workers of a cluster choose for themselves.
+    :param settled: "auto" becomes a device here; workers of a cluster choose for themselves.
     :raises DeviceError: no such device.
     """
-    device = options.device
-    if fixed_device:
-        from ..tomography import as_device
-
-        device = str(as_device(device))
-    return CorrectionOptions(
+    chosen = CorrectionOptions(
         options.method,
         reconstruction=options.reconstruction,
         segmentation=options.segmentation,
         threshold_hu=options.threshold,
-        device=device,
+        device=options.device,
         batch_slices=options.batch_slices,
     )
+    return chosen.settled() if settled else chosen
 
 
 def metal_table(found: Any) -> str:

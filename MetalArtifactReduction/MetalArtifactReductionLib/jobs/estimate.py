@@ -130,7 +130,6 @@ def measure(
     :param clock: seconds.
     """
     from ..correction import correct_volume
-    from ..tomography import as_device
 
     times: list[float] = []
 
@@ -138,21 +137,20 @@ def measure(
         times.append(clock())
 
     began = clock()
-    found = str(as_device(options.device))
+    options = options.settled()
     volume, metal = _phantom(shape)
     correct_volume(
         volume,
         metal,
         method,
         options=options,
-        device=found,
         batch_slices=SLICES_AT_ONCE,
         progress=progress,
     )
     # Reports: looking for metal, first batch, second batch, end.
     first, second = times[1], times[2]
     slice_s = (second - first) / SLICES_AT_ONCE
-    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, found)
+    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, options.device)
 
 
 def _phantom(shape: tuple[int, int]) -> tuple[CTVolume, np.ndarray]:
