@@ -20,10 +20,11 @@ from MetalArtifactReductionLib.batch.work import run_case
 from MetalArtifactReductionLib.cli import main
 from MetalArtifactReductionLib.correction_options import CorrectionOptions
 from MetalArtifactReductionLib.errors import MARError
+from MetalArtifactReductionLib.files.volumes import write_volume
 from MetalArtifactReductionLib.jobs import correction as correction_jobs
 from MetalArtifactReductionLib.jobs.task import REQUEST, TaskRequest
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
-from MetalArtifactReductionLib.volume import CTVolume, write_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 PARAMETERS = {
     "method": "nmar", "weightsFile": "", "slicesAbove": 11, "slicesBelow": 11, "device": "auto",
