@@ -65,7 +65,7 @@ def test_many_volumes_of_which_some_are_broken(volumes: Path, capfd: Capture) ->
     out = volumes / "out"
     arguments = ("correct", *inputs, missing, out, *METHOD, "--workers", 2, "--with-change-map")
     outcome = run(capfd, *arguments)
-    assert outcome.code == 3
+    assert outcome.code == 1
     assert "2 of 5 cases done, 3 failed" in outcome.out
     assert outcome.err.count("\n") == 3
 
@@ -118,7 +118,7 @@ def test_going_on_does_only_what_is_missing(volumes: Path, capfd: Capture) -> No
         "a/ct.nii.gz;site 1/Größe;;first",
         "clean.nrrd;site 1/clean;nmar;",
     )
-    assert run(capfd, "correct", listed, out, *METHOD).code == 3
+    assert run(capfd, "correct", listed, out, *METHOD).code == 1
     kept = snapshot(out / "site 1")
     assert table(out)["site 1/Größe"]["method"] == "li"
     assert table(out)["site 1/clean"]["method"] == "nmar"
@@ -216,7 +216,7 @@ def test_folders_beside_volumes_are_named_and_links_to_above_end(
 
 
 def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
-    from MetalArtifactReductionLib.batch.cases import Case
+    from MetalArtifactReductionLib.batch.case import Case
     from MetalArtifactReductionLib.correction_options import CorrectionOptions
 
     weights = tmp_path / "w.safetensors"
@@ -309,11 +309,11 @@ def test_one_case_of_an_array_and_the_summary_after_it(volumes: Path, capfd: Cap
     np.testing.assert_array_equal(stored(out / "a-ct" / "metal.nii.gz"), truth)
     assert run(capfd, "correct", listed, out, *METHOD, "--case-index", 0).code == 0  # there
     outcome = run(capfd, "correct", listed, out, *METHOD, "--case-index", 2)
-    assert outcome.code == 3 and "broken: " in outcome.err
+    assert outcome.code == 1 and "broken: " in outcome.err
     assert not (out / "summary.csv").exists()
     outcome = run(capfd, "correct", listed, out, *METHOD, "--case-index", 3)
     assert_refused(outcome, "case index 3", "3 cases, 0 to 2")
-    assert run(capfd, "correct", listed, out, *METHOD, "--summary").code == 3
+    assert run(capfd, "correct", listed, out, *METHOD, "--summary").code == 1
     statuses = {name: row["status"] for name, row in table(out).items()}
     assert statuses == {"a-ct": "done", "b-ct": "waiting", "broken": "failed"}
 
@@ -413,7 +413,7 @@ def test_arguments_that_do_not_fit_many_volumes(volumes: Path, capfd: Capture) -
         ((*two, volumes / "clean.nrrd" / "out"), ("does not exist",)),
         ((*two, volumes / "no" / "out"), ("does not exist; create it first",)),
         ((*two, out, "--device", "gpu"), ("unknown device 'gpu'",)),
-        ((volumes / "none.csv", out), ("none.csv", "cannot be read")),
+        ((volumes / "none.csv", out), ("none.csv", "no such file")),
     ):
         assert_refused(run(capfd, "correct", *METHOD, *arguments), *words)
     assert snapshot(volumes) == before

@@ -85,7 +85,7 @@ def mix(text: str) -> dict[str, float]:
     return found
 
 
-def _dataset(options: argparse.Namespace) -> None:
+def _dataset(options: argparse.Namespace) -> int:
     from MetalArtifactReductionLib.tomography import as_device
 
     from ..dataset.run import LOG, open_dataset, run_dataset
@@ -109,6 +109,7 @@ def _dataset(options: argparse.Namespace) -> None:
         print(f"{len(summary.failed)} failed, see {options.output / LOG}")
     if not total:
         raise InputError(f"no case could be made: {summary.failed[0].reason}")
+    return 1 if summary.failed else 0
 
 
 def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:

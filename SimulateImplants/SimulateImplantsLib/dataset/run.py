@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
+from MetalArtifactReductionLib.files.tables import cell
 from MetalArtifactReductionLib.files.whole import check_new_folder, written_whole
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
@@ -165,7 +166,8 @@ class _Log:
     def add(self, result: CaseResult) -> None:
         """Append one case."""
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, _COLUMNS).writerow(asdict(result))
+            row = {key: cell(value) for key, value in asdict(result).items()}
+            csv.DictWriter(file, _COLUMNS).writerow(row)
 
     def tidy(self) -> None:
         """One line a case, in order."""
