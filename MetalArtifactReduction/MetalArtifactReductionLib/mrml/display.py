@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation.report_pictures import LEAST_CHANGE_HU, LEAST_ERROR_HU, colour_limit_hu
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 from .volumes import voxel_array
 
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent
 
 from ..implants import implant_from_dict
