@@ -21,7 +21,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import (
 )
 from MetalArtifactReductionLib.mrml.inputs import check_input
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
-from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
+from MetalArtifactReductionLib.mrml.kept import expected_error_hu, expected_error_of, parameters_of
 from MetalArtifactReductionLib.mrml.results_report import write_result_report
 from mrml_support import affine, slice_view_pixels
 
@@ -159,7 +159,7 @@ def test_map_and_figures_come_back_with_the_scene(scene: Any, ct: Any, tmp_path:
     mrml.save_scene(scene, tmp_path / "scene.mrb")
     again = mrml.load_scene(tmp_path / "scene.mrb")
     found = again.GetNodeByID(nodes.corrected.GetID())
-    node = layout.expected_error_of(again, found)
+    node = expected_error_of(again, found)
     np.testing.assert_array_equal(mrml.volume_from_node(node).hu, error)
     colours = node.GetDisplayNode().GetColorNode()
     assert colours.GetName() == nodes.expected_error.GetDisplayNode().GetColorNode().GetName()
