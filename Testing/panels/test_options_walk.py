@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import panel_support
-from MetalArtifactReductionLib import correction, write_volume
+from MetalArtifactReductionLib import correction
 from MetalArtifactReductionLib.batch.record import BatchSettings
 from MetalArtifactReductionLib.batch.work import run_case
 from MetalArtifactReductionLib.cli import main
