@@ -130,16 +130,23 @@ def drive_method(driver: Driver, method: str) -> None:
     driver.picture("estimate", "methodCollapsibleButton")
     print("estimated:", ui.estimateLabel.text, flush=True)
 
+    correct(driver, "running")
+    driver.picture("result", "resultCollapsibleButton")
+
+
+def correct(driver: Driver, name: str) -> None:
+    """With the method that is chosen; a picture on the way."""
+    ui, widget = driver.ui, driver.widget
+    check(ui.applyButton.enabled, ui.methodLabel.text)
     began = time.monotonic()
     ui.applyButton.click()
     handle = widget.logic.jobs.handles()[-1]
     driver.wait(lambda: handle.ended or handle.fraction > 0.3)
-    driver.picture("running", "runCollapsibleButton")
+    driver.picture(name, "runCollapsibleButton")
     driver.wait(lambda: handle.ended)
     check(handle.done, handle.error)
-    print(f"corrected in {time.monotonic() - began:.1f} s", flush=True)
-    driver.wait(lambda: ui.measuresTable.rowCount > 5)
-    driver.picture("result", "resultCollapsibleButton")
+    print(f"{name}: corrected in {time.monotonic() - began:.1f} s", flush=True)
+    driver.wait(lambda: ui.measuresTable.rowCount > 5 and widget.logic.jobs.idle)
 
 
 def drive_result(driver: Driver) -> None:
@@ -183,16 +190,7 @@ def drive_another(driver: Driver, name: str) -> None:
     parameters = widget._parameterNode
     choices = sys.modules["MetalArtifactReductionPanel.choices"]
     parameters.method = name
-    check(ui.applyButton.enabled, f"{name}: {ui.methodLabel.text}")
-    began = time.monotonic()
-    ui.applyButton.click()
-    handle = widget.logic.jobs.handles()[-1]
-    driver.wait(lambda: handle.ended or handle.fraction > 0.3)
-    driver.picture(f"{name}-running", "runCollapsibleButton")
-    driver.wait(lambda: handle.ended)
-    check(handle.done, f"{name}: {handle.error}")
-    print(f"{name}: corrected in {time.monotonic() - began:.1f} s", flush=True)
-    driver.wait(lambda: ui.measuresTable.rowCount > 5 and widget.logic.jobs.idle)
+    correct(driver, f"{name}-running")
     print(rows_of(ui.measuresTable), flush=True)
     parameters.views = choices.Views.COMPARISON
     widget.result.showResult()
