@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,9 +18,9 @@ import pytest
 from cli_support import (
     assert_refused,
     ct_hu,
-    hear_interrupts,
     metal_truth,
     run,
+    run_and_signal,
     run_process,
     snapshot,
     stored,
@@ -249,53 +248,24 @@ def test_dicom_out(tmp_path: Path, capfd: Capture) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle(tmp_path: Path, number: signal.Signals) -> None:
     """Finished cases stay, nothing half is there, no process goes on, the same command does it."""
-    many = np.concatenate([ct_hu()] * 5)
-    inputs = [write_image(tmp_path / f"ct{index}.nrrd", many) for index in range(3)]
+    inputs = [write_image(tmp_path / f"ct{index}.nrrd", ct_hu()) for index in range(3)]
     out = tmp_path / "out"
-    arguments = [*map(str, ("correct", *inputs, out)), *METHOD, "--batch-slices", "1"]
-    command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *arguments]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
-    ) as process:
-        until(lambda: list(out.glob("*/case.json")) or process.poll())
-        children = descendants(process.pid)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+    arguments = ["correct", *inputs, out, *METHOD, "--batch-slices", 1]
+    stopped = run_and_signal(out, number, *arguments)
     finished = len(list(out.glob("*/case.json")))
     assert 1 <= finished < 3
     if number is signal.SIGINT:
-        assert process.returncode == 130
-        assert "stopped; " in told and f"{finished} of 3 cases are finished" in told
+        assert stopped.code == 130
+        assert "stopped; " in stopped.err
+        assert f"{finished} of 3 cases are finished" in stopped.err
         assert not list(out.rglob(".*"))
         statuses = [row["status"] for row in table(out).values()]
         assert statuses.count("done") == finished
-    until(lambda: not any(map(runs, children)))
     outcome = run_process(*arguments)
     assert outcome.code == 0
     assert f"3 of 3 cases done, {finished} of them from before" in outcome.out
     assert not list(out.rglob(".*"))
-    assert all(stored(path).shape == many.shape for path in out.glob("*/corrected.nrrd"))
-
-
-def until(happened: object, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not happened():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def descendants(pid: int) -> list[int]:
-    psutil = pytest.importorskip("psutil", reason="psutil is not installed")
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def runs(pid: int) -> bool:
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    assert all(stored(path).shape == ct_hu().shape for path in out.glob("*/corrected.nrrd"))
 
 
 def test_one_case_of_an_array_and_the_summary_after_it(volumes: Path, capfd: Capture) -> None:
