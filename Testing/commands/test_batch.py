@@ -57,6 +57,7 @@ def volumes(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("own_processes")
 def test_many_volumes_of_which_some_are_broken(volumes: Path, capfd: Capture) -> None:
     before = snapshot(volumes)
     inputs = [volumes / one for one in ("a/ct.nii.gz", "broken.nii", "clean.nrrd", "b/ct.nii.gz")]

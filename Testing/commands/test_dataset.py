@@ -103,6 +103,7 @@ def test_realistic_cases_come_from_cts_with_bones_only() -> None:
     assert {d.source for d in draws if d.kind == "random"} == {0, 1}
 
 
+@pytest.mark.usefixtures("own_processes")
 def test_two_workers_give_the_same(made: Path, tmp_path: Path, capfd: Capture) -> None:
     outcome = run(capfd, *command(made, tmp_path / "set", "--workers", 2))
     assert outcome.code == 0, outcome
