@@ -141,19 +141,18 @@ def run_process(*arguments: object) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def run_and_signal(out: Path, number: int, *arguments: object) -> Outcome:
-    """``mar ARGUMENTS`` in a process of its own, signalled when the first case lies in ``out``.
+def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
+    """``mar ARGUMENTS`` in a process of its own, signalled where ``held.py WHEN`` holds it.
 
-    Its other cases cannot end before (see ``held.py``), and when this returns none of its
-    processes runs any more: each of them holds the standard output open.
+    When this returns none of its processes runs any more: each holds the standard output open.
     """
     script = Path(__file__).with_name("held.py")
     with subprocess.Popen(
-        [sys.executable, str(script), str(out), *map(str, arguments)],
+        [sys.executable, str(script), str(when), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_hear_interrupts,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no threads here
     ) as process:
         assert process.stdout is not None
         said = process.stdout.readline()

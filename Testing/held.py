@@ -1,27 +1,37 @@
-"""``mar`` whose work stands still once a first case is finished: ``python held.py OUT COMMAND``.
+"""``mar`` whose work stands still: ``python held.py WHEN COMMAND``.
 
-The processes of the work import this file too, as processes started by ``spawn`` import the main
-one. Each says ``held`` on the standard output and then waits until it is told to stop.
+WHEN is the folder of a batch or dataset, and each process of its work is held once a first case is
+finished there; or a number, and the command itself is held when it has looked so often whether it was
+cancelled. Each says ``held`` on the standard output and waits until it is told to stop. (The processes
+import this file too, as those started by ``spawn`` import the main one.)
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
 import time
+from itertools import count
 from pathlib import Path
 
 from MetalArtifactReductionLib import progress
 from MetalArtifactReductionLib.progress import Cancel, check_cancelled
 
+WHEN, CHECKS = sys.argv[1], count()
+WORKER = multiprocessing.parent_process() is not None
+
 
 def held(cancel: Cancel | None) -> None:
-    if cancel is not None and multiprocessing.parent_process() is not None:
-        if any(Path(sys.argv[1]).glob("*/case.json")):
+    if WHEN.isdigit():
+        if next(CHECKS) == int(WHEN):
             print("held", flush=True)
-            while not cancel():
-                time.sleep(0.01)
-        check_cancelled(cancel)
+            threading.Event().wait()
+    elif cancel is not None and WORKER and any(Path(WHEN).glob("*/case.json")):
+        print("held", flush=True)
+        while not cancel():
+            time.sleep(0.01)
+    check_cancelled(cancel)
 
 
 progress.check_cancelled = held  # before anything else imports it

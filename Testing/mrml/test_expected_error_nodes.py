@@ -103,7 +103,7 @@ def test_colours_rise_from_transparent_to_red(scene: Any, ct: Any) -> None:
     colours = np.array([table.GetTableValue(index) for index in range(count)])
     assert colours[0, 3] == 0.0 and colours[-1, 3] == 1.0
     assert (np.diff(colours[:, 3]) >= 0).all()
-    assert colours[-1, 0] > 0.8 > 0.2 > colours[-1, 2]
+    assert colours[-1, 0] > 0.8 and colours[-1, 2] < 0.2
     assert display.GetColorNode() is not nodes.change_map.GetDisplayNode().GetColorNode()
     again = mrml.add_results(scene, ct, finished(ct), metal=nodes.metal)
     assert again.expected_error.GetDisplayNode().GetColorNode() is display.GetColorNode()

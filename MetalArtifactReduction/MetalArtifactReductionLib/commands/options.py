@@ -178,7 +178,7 @@ def stopped_by_ctrl_c() -> Iterator[Cancel]:
     """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
     asked = False
 
-    def ask(number: int, frame: object) -> None:
+    def ask(_number: int, _frame: object) -> None:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, before)

@@ -229,7 +229,7 @@ def series_description(group: Sequence[Slice]) -> str:
 
 
 def check_none_damaged(
-    path: Path, chosen: Sequence[Slice], found: Sequence[Slice], aside: Sequence[LeftAside]
+    chosen: Sequence[Slice], found: Sequence[Slice], aside: Sequence[LeftAside]
 ) -> None:
     """Refuse a damaged file that may be a slice of the chosen series.
 

@@ -182,7 +182,7 @@ def implants_of(scene: Any, kind: str | None = None) -> list[SceneImplant]:
 
 def construct_number(construct: str) -> int:
     """The number that a construct's label begins with; 0 for implants of no construct."""
-    first = construct.split(" ")[0]
+    first = construct.split(" ", maxsplit=1)[0]
     return int(first) if first.isdigit() else 0
 
 
