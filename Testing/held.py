@@ -1,9 +1,9 @@
 """``mar`` whose work stands still: ``python held.py WHEN COMMAND``.
 
 WHEN is the folder of a batch or dataset, and each process of its work is held once a first case is
-finished there; or a number, and the command itself is held when it has looked so often whether it was
-cancelled. Each says ``held`` on the standard output and waits until it is told to stop. (The processes
-import this file too, as those started by ``spawn`` import the main one.)
+finished there; or a number, and the command itself is held when it has looked so often whether it
+was cancelled. Each says ``held`` on the standard output and waits until it is told to stop. (The
+processes import this file too, as those started by ``spawn`` import the main one.)
 """
 
 from __future__ import annotations
