@@ -54,7 +54,6 @@ def run_dataset(
     cases: int,
     *,
     workers: int = 1,
-    device: str = "cpu",
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> DatasetSummary:
@@ -65,7 +64,6 @@ def run_dataset(
 
     :param folder: new, empty, or an earlier run's with the same settings.
     :param workers: processes at a time; the cases do not depend on it.
-    :param device: torch device of every process.
     :raises InputError, OutputError: see :func:`open_dataset`.
     :raises Cancelled: on request; finished cases stay.
     """
@@ -102,7 +100,7 @@ def run_dataset(
     report(progress, there / cases, f"{there} of {cases} cases")
     try:
         run_isolated(
-            partial(make_case, plan, folder, folder / _STOP, device),
+            partial(make_case, plan, folder, folder / _STOP),
             order_by_ct(plan, waiting),
             workers,
             done,
