@@ -45,7 +45,7 @@ class Widget:
         if not name.startswith("_") and name in SIGNALS:
             return SimpleNamespace(
                 connect=lambda slot: self.connect(name, slot),
-                disconnect=lambda slot: self._slots[name].remove(slot),  # noqa: PLW0108 - made later
+                disconnect=lambda slot: self._slots[name].remove(slot),
             )
         raise AttributeError(f"{type(self).__name__} {self.__dict__.get('name')}: no {name}")
 

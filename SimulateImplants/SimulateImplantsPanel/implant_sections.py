@@ -253,7 +253,7 @@ class SelectedSection:
                 "valueChanged(double)", lambda value, name=name: self._edit({name: value})
             )
         work.connect(ui.alignButton, self.align)
-        work.connect(ui.straightenButton, lambda: self._tools.views.straighten())  # noqa: PLW0108 - made later
+        work.connect(ui.straightenButton, lambda: self._tools.views.straighten())
         work.connect(ui.fitButton, self.fit)
 
     def show(self, parameters: Any, state: State) -> None:
