@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .files.inputs import is_file
 from .tomography.trace import TraceParameters
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
@@ -83,7 +84,7 @@ class CorrectionOptions:
     def anywhere(self) -> CorrectionOptions:
         """The same for a process that stands in another folder: weights by their full path."""
         weights = Path(self.method)
-        return replace(self, method=str(weights.absolute())) if weights.is_file() else self
+        return replace(self, method=str(weights.absolute())) if is_file(weights) else self
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.inputs import check_readable
+from ..files.inputs import check_readable, is_file
 from .case import Case
 from .names import checked_output
 
@@ -108,7 +108,7 @@ def _case_of(path: Path, line: int, row: Mapping[str, Any], defaults: Case) -> C
     }
     if "threshold" in given:
         chosen["threshold_hu"] = _hu(given, "threshold", where)
-    if (folder / chosen.get("method", "")).is_file():
+    if is_file(folder / chosen.get("method", "")):
         chosen["method"] = str(folder / chosen["method"])
     try:
         options = defaults.options.changed(**chosen)
