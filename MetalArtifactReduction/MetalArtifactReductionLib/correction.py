@@ -75,91 +75,76 @@ def correct_volume(
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scan = Reprojection(grid, device, options.window)
-    found = _Found(volume)
-    _in_batches(
-        lambda slices: found.add(slices, *_correct(volume, metal, slices, made, scan, options)),
-        with_metal,
-        options.batch_slices,
-        device,
-        progress,
-        cancel,
-    )
+    work = _Work(volume, metal, made, scan, options)
+    _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
     report(progress, 1.0, f"corrected {with_metal.size} slices")
     times.append(time.perf_counter())
     steps = ("segmentation", "preparation", "correction")
     return CorrectionResult(
-        corrected=volume.with_hu(found.corrected_hu),
+        corrected=volume.with_hu(work.corrected_hu),
         metal_fraction=metal,
-        change_hu=found.corrected_hu - volume.hu,
-        expected_error_hu=found.expected_error_hu,
+        change_hu=work.corrected_hu - volume.hu,
+        expected_error_hu=work.expected_error_hu,
         method=made.name,
-        parameters={
-            "method": made.name,
-            "method_parameters": dict(made.parameters),
-            "reconstruction": options.reconstruction,
-            "trace": asdict(options.trace),
-            "window": options.window,
-            "geometry": asdict(scan.projector.geometry),
-            "outside_trace": found.outside_trace(),
-        },
+        parameters=work.record(),
         timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
     )
 
 
-def _correct(
-    volume: CTVolume,
-    metal_fraction: np.ndarray,
-    slices: np.ndarray,
-    method: Method,
-    scan: Reprojection,
-    options: CorrectionOptions,
-) -> tuple[np.ndarray, Proposal | None]:
-    """One batch: corrected HU, and what the method proposed, ``(slices, rows, cols)``."""
-    given_hu = volume.hu[slices]
-    original_hu = torch.from_numpy(given_hu).to(scan.device)
-    fraction = torch.from_numpy(metal_fraction[slices]).to(scan.device)
-    image_mu = hu_to_mu(original_hu)
+class _Work:
+    """What is done to each batch of slices, and what the batches gave, put together."""
 
-    sinogram = scan.projector(image_mu)
-    trace = metal_trace(scan.projector, fraction, options.trace)
-    context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=volume.hu)
-    proposal = method.propose(sinogram, trace, context)
-    if proposal is not None:
-        free_of_metal_hu = proposal.hu
-    else:
-        inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
-        free_of_metal_hu = recombine(
-            options.reconstruction,
-            original_hu,
-            fraction,
-            sinogram,
-            inpainted,
-            scan.reconstruct,
-            scan.projector.grid.spacing_mm,
-        )
-    metal = method.shown_metal(context)
-    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
-    corrected = restore_padding(corrected_hu.cpu().numpy(), given_hu)
-    # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
-    no_metal = ~(metal.flatten(1) > 0).any(dim=1)
-    unchanged = no_metal.cpu().numpy()
-    corrected[unchanged] = given_hu[unchanged]
-    return corrected, None if proposal is None else proposal.without(no_metal)
-
-
-class _Found:
-    """What the batches gave, put together."""
-
-    def __init__(self, volume: CTVolume) -> None:
+    def __init__(
+        self,
+        volume: CTVolume,
+        metal_fraction: np.ndarray,
+        method: Method,
+        scan: Reprojection,
+        options: CorrectionOptions,
+    ) -> None:
+        self._hu, self._metal_fraction = volume.hu, metal_fraction
+        self._method, self._scan, self._options = method, scan, options
         self.corrected_hu = volume.hu.copy()
         self.expected_error_hu: np.ndarray | None = None
         self._outside = np.zeros(4)
 
-    def add(self, slices: np.ndarray, corrected_hu: np.ndarray, proposal: Proposal | None) -> None:
-        """One batch, as :func:`_correct` gives it."""
-        self.corrected_hu[slices] = corrected_hu
-        if proposal is None:
-            return
+    def correct(self, slices: np.ndarray) -> None:
+        """One batch, by its indices."""
+        method, scan, options = self._method, self._scan, self._options
+        given_hu = self._hu[slices]
+        original_hu = torch.from_numpy(given_hu).to(scan.device)
+        fraction = torch.from_numpy(self._metal_fraction[slices]).to(scan.device)
+        image_mu = hu_to_mu(original_hu)
+
+        sinogram = scan.projector(image_mu)
+        trace = metal_trace(scan.projector, fraction, options.trace)
+        context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
+        proposal = method.propose(sinogram, trace, context)
+        if proposal is not None:
+            free_of_metal_hu = proposal.hu
+        else:
+            inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
+            free_of_metal_hu = recombine(
+                options.reconstruction,
+                original_hu,
+                fraction,
+                sinogram,
+                inpainted,
+                scan.reconstruct,
+                scan.projector.grid.spacing_mm,
+            )
+        metal = method.shown_metal(context)
+        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
+        corrected = restore_padding(corrected_hu.cpu().numpy(), given_hu)
+        # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
+        no_metal = ~(metal.flatten(1) > 0).any(dim=1)
+        unchanged = no_metal.cpu().numpy()
+        corrected[unchanged] = given_hu[unchanged]
+        self.corrected_hu[slices] = corrected
+        if proposal is not None:
+            self._keep(slices, proposal.without(no_metal))
+
+    def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
             if self.expected_error_hu is None:
                 self.expected_error_hu = np.zeros_like(self.corrected_hu)
@@ -167,16 +152,25 @@ class _Found:
         if proposal.outside_trace is not None:
             self._outside += proposal.outside_trace.double().sum(dim=0).cpu().numpy()
 
-    def outside_trace(self) -> dict[str, float]:
-        """How much the data of rays that met no metal were changed; 0 by methods that change none.
+    def record(self) -> dict[str, object]:
+        """Everything needed to repeat the correction, and how much it changed outside the trace.
 
-        See :class:`.methods.base.Proposal`.
+        The latter as line integrals of rays that met no metal, 0 by methods that change none, see
+        :class:`.methods.base.Proposal`.
         """
         change, value, rays, bounded = (float(x) for x in self._outside)
         return {
-            "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
-            "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
-            "bounded_share_of_rays": bounded / rays if rays else 0.0,
+            "method": self._method.name,
+            "method_parameters": dict(self._method.parameters),
+            "reconstruction": self._options.reconstruction,
+            "trace": asdict(self._options.trace),
+            "window": self._options.window,
+            "geometry": asdict(self._scan.projector.geometry),
+            "outside_trace": {
+                "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
+                "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
+                "bounded_share_of_rays": bounded / rays if rays else 0.0,
+            },
         }
 
 
