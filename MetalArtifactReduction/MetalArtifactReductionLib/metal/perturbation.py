@@ -69,7 +69,7 @@ def perturb_mask(
         # Area grows with the square of the scale; much less means that metal left the image.
         if border == 0 and moved.sum() > 0.8 * scale**2 * total:
             return moved
-    result: np.ndarray = mask.copy()
+    result = mask.copy()
     return result
 
 
