@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, shown
 from .files.inputs import is_file
 from .tomography.trace import TraceParameters
 
@@ -56,7 +56,7 @@ class CorrectionOptions:
         for name, known in (("reconstruction", RECONSTRUCTIONS), ("segmentation", SEGMENTATIONS)):
             if getattr(self, name) not in known:
                 raise InputError(
-                    f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(known)}"
+                    f"unknown {name} {shown(getattr(self, name))}; choose one of {', '.join(known)}"
                 )
         if self.batch_slices < 1:
             raise InputError(f"batch_slices is {self.batch_slices}; give 1 or more")

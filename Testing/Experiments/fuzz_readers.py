@@ -114,10 +114,9 @@ def _mesh(folder: Path, kind: str) -> Path:
     import trimesh
 
     mesh = trimesh.creation.cylinder(radius=3.0, height=9.0, sections=12)
+    content = mesh.export(file_type=kind)
     path = folder / f"rod.{kind}"
-    path.write_bytes(
-        mesh.export(file_type=kind) if kind != "obj" else mesh.export(file_type="obj").encode()
-    )
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
@@ -139,11 +138,11 @@ _PLAN = {
     "warnings": ["x"],
     "implants": [
         {
-            "implant": {"kind": "rod", "points": [[0, 0, 0], [0, 10, 30]], "diameter_mm": 5.5},
+            "implant": {"kind": "rod", "path_mm": [[0, 0, 0], [0, 10, 30]], "diameter_mm": 5.5},
             "matrix": np.eye(4).tolist(),
             "attributes": {"level": "L3", "side": "left"},
         },
-        {"implant": {"kind": "sphere", "radius_mm": 4.0}, "matrix": np.eye(4).tolist()},
+        {"implant": {"kind": "sphere"}, "matrix": np.eye(4).tolist()},
     ],
     "shapes": [],
 }

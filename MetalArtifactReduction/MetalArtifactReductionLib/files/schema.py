@@ -11,11 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import InputError, printable
+from ..errors import InputError, shown
 from .inputs import check_readable
 
 _LARGEST = 1 << 26
-_SHOWN = 60
 
 
 def text_of_file(path: Path, form: str, wanted: str) -> str:
@@ -74,9 +73,7 @@ def check_values(kind: type, values: Any, where: str) -> None:
             field, allowed = f"{field}.type", found["ctx"].get("expected_tags", "one")
         if found["type"] == "missing":
             raise InputError(f"{where}: {field} is missing") from None
-        shown = printable(repr(found["input"]))
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-        raise InputError(f"{where}: {field} is {shown}; give {allowed}") from None
+        raise InputError(f"{where}: {field} is {shown(found['input'])}; give {allowed}") from None
     except (ValueError, RecursionError):
         raise InputError(
             f"{where}: holds NaN, infinite numbers or endless nesting; give finite numbers"
