@@ -304,7 +304,11 @@ def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> N
     os.dup2(devnull, 2)
     errors = imported("MetalArtifactReductionLib.errors:MARError")
     read = FORMATS[kind][1]
-    expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+    try:
+        expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+    except errors as error:
+        connection.send(("unknown", str(error)))
+        return
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 4 * memory_mb * 2**20,) * 2)
@@ -343,7 +347,9 @@ class Reader:
         there.close()
         if not self.here.poll(120):
             raise RuntimeError(f"the reader of {self.arguments[0]} does not start")
-        self.here.recv()
+        outcome, told = self.here.recv()
+        if outcome != "ready":
+            raise ValueError(f"{self.arguments[0]} is no format that is read: {told}")
 
     def read(self, path: Path, seconds: float) -> tuple[str, str]:
         if self.process is None:
@@ -425,10 +431,18 @@ def main() -> int:
     total: Counter[str] = Counter()
     for kind in options.formats:
         lines: list[str] = []
-        found = fuzzed(
-            kind, options.count, options.seed,
-            seconds=options.seconds, memory_mb=options.memory, tell=lines.append,
-        )  # fmt: skip
+        try:
+            found = fuzzed(
+                kind,
+                options.count,
+                options.seed,
+                seconds=options.seconds,
+                memory_mb=options.memory,
+                tell=lines.append,
+            )
+        except ValueError as error:
+            print(f"{kind:<14}{error}", flush=True)
+            continue
         total += found
         print(f"{kind:<14}" + "".join(f"{found[name]:>11}" for name in OUTCOMES), flush=True)
         for line in lines[:5]:
