@@ -62,9 +62,9 @@ def test_the_second_run_is_told_of_the_first(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert first.stdout is not None and first.stdout.readline().strip() == b"has it"
-    with pytest.raises(OutputError, match=rf"another run writes into it .*{first.pid}"):
-        with locked(tmp_path):
-            pass
+    told = rf"another run writes into it .*{first.pid}"
+    with pytest.raises(OutputError, match=told), locked(tmp_path):
+        pass
     first.kill()  # the system lets go of it
     first.communicate()
     with locked(tmp_path):
