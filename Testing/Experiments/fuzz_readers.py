@@ -166,7 +166,15 @@ _DATASET = {
     "model": "polyenergetic",
     "clean": True,
 }
-_TOML = b'task = "trace-cnn"\n[training]\nsteps = 30\nbatch_size = 2\nseed = 1\nprecision = "32-true"\n[options]\nwidth = 8\n'
+_TOML = b"""task = "trace-cnn"
+[training]
+steps = 30
+batch_size = 2
+seed = 1
+precision = "32-true"
+[options]
+width = 8
+"""
 
 
 def _text(folder: Path, kind: str) -> Path:
