@@ -75,7 +75,9 @@ def correct_volume(
     """Correct every slice that holds metal; the others come back bit-identical.
 
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
-    filled by the method (no other bin changes), and the sinogram is reconstructed again.
+    filled by the method (no other bin changes), and the sinogram is reconstructed again. All of it
+    is computed in one anatomical orientation, so the result does not depend on how the scan is
+    stored.
 
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
@@ -99,6 +101,10 @@ def correct_volume(
     started = time.perf_counter()
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
+    given = volume
+    volume, turn = given.anatomical()
+    if metal_fraction is not None:
+        metal_fraction = turn(metal_fraction)
     if metal_fraction is None:
         metal_fraction = segment_metal(volume).fraction
     metal_fraction = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
@@ -108,7 +114,7 @@ def correct_volume(
     segmented = time.perf_counter()
     if isinstance(inpainter, NeedsVolume):
         told = part(progress, 0.0, PREPARATION)
-        inpainter.prepare(volume, metal_fraction, where, told, cancel)
+        inpainter.prepare(given, turn.undo(metal_fraction), where, told, cancel)
         progress = part(progress, PREPARATION, 1.0)
     prepared = time.perf_counter()
 
@@ -136,10 +142,10 @@ def correct_volume(
     _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
     report(progress, 1.0, f"corrected {with_metal.size} slices")
     return CorrectionResult(
-        corrected=volume.with_hu(corrected),
-        metal_fraction=metal_fraction,
-        change_hu=corrected - volume.hu,
-        expected_error_hu=expected_error,
+        corrected=given.with_hu(turn.undo(corrected)),
+        metal_fraction=turn.undo(metal_fraction),
+        change_hu=turn.undo(corrected - volume.hu),
+        expected_error_hu=None if expected_error is None else turn.undo(expected_error),
         method=inpainter.name,
         parameters={
             "method": inpainter.name,

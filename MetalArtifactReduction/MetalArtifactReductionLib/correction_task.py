@@ -150,8 +150,8 @@ def segmentation_result(job: Job) -> MetalSegmentation:
 
     parts = []
     for given in job.values["components"]:
-        both = {"centre_ijk": tuple(given["centre_ijk"]), "slices": tuple(given["slices"])}
-        parts.append(MetalComponent(**{**given, **both}))
+        rows = {name: tuple(given[name]) for name in ("centre_ijk", "centre_ras", "slices")}
+        parts.append(MetalComponent(**{**given, **rows}))
     return MetalSegmentation(
         job.array("fraction"), job.values["threshold_hu"], job.values["method"], tuple(parts)
     )
