@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .dicom import DicomSource
+    from .files.dicom import DicomSource
 
 AIR_HU = -1000.0
 """HU of air by definition; what padding becomes for the computation."""
@@ -269,9 +269,9 @@ def read_volume(
 ) -> CTVolume:
     """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file or a folder of DICOM.
 
-    See :func:`MetalArtifactReductionLib.volume_io.read_volume`.
+    See :func:`MetalArtifactReductionLib.files.volumes.read_volume`.
     """
-    from . import volume_io  # its libraries load only once a file is read
+    from .files import volumes as volume_io  # its libraries load only once a file is read
 
     return volume_io.read_volume(path, series=series, check=check)
 
@@ -285,8 +285,8 @@ def write_volume(
 ) -> Path:
     """Write a CT whole or not at all.
 
-    See :func:`MetalArtifactReductionLib.volume_io.write_volume`.
+    See :func:`MetalArtifactReductionLib.files.volumes.write_volume`.
     """
-    from . import volume_io
+    from .files import volumes as volume_io
 
     return volume_io.write_volume(volume, path, overwrite=overwrite, dtype=dtype)

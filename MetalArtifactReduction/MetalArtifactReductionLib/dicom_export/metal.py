@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dicom_enhanced import frame_count
 from ..errors import InputError, OutputError
+from ..files.dicom_enhanced import frame_count
 from .derived import Series, described, in_zone, strip
 from .provenance import MANUFACTURER, MODEL, Derivation
 from .template import DicomTemplate

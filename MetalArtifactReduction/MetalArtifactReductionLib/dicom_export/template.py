@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..dicom import DicomSource, read_dicom, read_dicom_files
-from ..dicom_enhanced import single_frame
 from ..errors import InputError
+from ..files.dicom import DicomSource, read_dicom, read_dicom_files
+from ..files.dicom_enhanced import single_frame
+from ..files.volumes import geometry_difference, on_grid
 from ..volume import AIR_HU, CTVolume, to_storage
-from ..volume_io import geometry_difference, on_grid
 from .values import Encoding, encoding_for
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def template_from_files(
 
     :param files: one a slice.
     :param path: what to call the series in errors; the files' folder if None.
-    :raises InputError: as :func:`.dicom.read_dicom`.
+    :raises InputError: as :func:`..dicom.read_dicom`.
     """
     listed = [Path(file) for file in files]
     name = path or (listed[0].parent if listed else Path())
