@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import write_series
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.inpainting.registry import METHODS
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import (
     CTVolume,
     Orientation,

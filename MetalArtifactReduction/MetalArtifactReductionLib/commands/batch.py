@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import count, progress_bar
+from .options import PART_OPTIONS, count, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.cases import Case
@@ -105,6 +105,7 @@ def correct_many(options: argparse.Namespace) -> int:
         ("metal", "every case's metal is written anyway"),
         ("mask", "give the masks in a CSV of cases, column mask"),
         ("series", "give the series in a CSV of cases, column series"),
+        *((name, "correct that volume by itself, or give its mask") for name in PART_OPTIONS),
     ):
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"

@@ -19,7 +19,7 @@ from .task import TaskRequest, TaskResult
 
 if TYPE_CHECKING:
     from ..correction import CorrectionParameters
-    from ..metal import MetalSegmentation
+    from ..metal import CleanUpParameters, MetalSegmentation
 
 
 def correction_job(
@@ -121,6 +121,7 @@ def segmentation_job(
     method: str = "threshold",
     *,
     threshold_hu: float | None = None,
+    clean_up: CleanUpParameters | None = None,
     title: str = "",
     on_progress: Callable[[Job], None] | None = None,
     on_end: Callable[[Job], None] | None = None,
@@ -133,6 +134,7 @@ def segmentation_job(
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "method": method,
         "threshold_hu": threshold_hu,
+        "clean_up": None if clean_up is None else asdict(clean_up),
     }
     return Job(
         f"{__name__}:segment",
@@ -159,12 +161,17 @@ def segmentation_result(job: Job) -> MetalSegmentation:
 
 def segment(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`segmentation_job`."""
-    from ..metal import segment_metal
+    from ..metal import CleanUpParameters, segment_metal
 
     request.progress(0.0, "looking for metal")
     given = request.arguments
     volume = CTVolume(_float32(request.arrays["hu"]), np.array(given["ijk_to_ras"]))
-    found = segment_metal(volume, given["method"], threshold_hu=given["threshold_hu"])
+    found = segment_metal(
+        volume,
+        given["method"],
+        threshold_hu=given["threshold_hu"],
+        clean_up=CleanUpParameters(**(given["clean_up"] or {})),
+    )
     values = {
         "threshold_hu": float(found.threshold_hu),
         "method": found.method,

@@ -96,6 +96,11 @@ class MetalComponent:
     kept: bool
     remark: str
 
+    @property
+    def is_speck(self) -> bool:
+        """Too small to be worth a line."""
+        return self.remark == SPECK
+
 
 @dataclass(frozen=True)
 class BrightPart:
@@ -269,7 +274,7 @@ def _drop_what_is_alike(
                 plain = share >= PLAIN_SHARE and width >= PLAIN_MM
                 if not plain and not (
                     part.highest_hu >= certain_hu
-                    and is_isolated(hu, spacing_mm, part.box, parameters.clip_reach_mm)
+                    and is_isolated(hu, spacing_mm, part.box, parameters.clip_reach_mm, ends=True)
                 ):
                     part = replace(part, kept=False, remark=LIKE_TISSUE)
         out.append(part)

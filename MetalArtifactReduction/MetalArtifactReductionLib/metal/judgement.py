@@ -18,7 +18,11 @@ BULK_HU = 1500.0
 """Teeth, dense bone and contrast medium that metal touches are joined to it above this value."""
 
 BULK_SHARE, BULK_REACH_MM = 0.5, 6.0
-"""Metal in something else that is bright: more than this share lies farther from certain voxels."""
+"""Metal in something else that is bright: more than this share lies farther from certain voxels ...
+"""
+
+FEWEST_CERTAIN, LARGE_MM3 = 0.04, 1000.0
+"""... or, if it is this large, fewer than this share of it are certain."""
 
 DENSE_SHARE = 0.66
 """Of the certain level: bulk that reaches this in its brightest twentieth may reach it itself."""
@@ -65,7 +69,7 @@ def placed(inside: np.ndarray, box: Box, outer: Box) -> np.ndarray:
 def bulk_values(
     values: np.ndarray, inside: np.ndarray, certain_hu: float, spacing_mm: Spacing
 ) -> np.ndarray | None:
-    """HU of what a part holds far from certain metal; None where that is the smaller part of it.
+    """HU of what a part holds besides certain metal and its border; None where that is little.
 
     :param values: HU in the part's box.
     :param inside: its voxels.
@@ -73,9 +77,12 @@ def bulk_values(
     core = inside & (values >= certain_hu)
     if not core.any():
         return None
+    count = inside.sum()
+    if core.sum() < FEWEST_CERTAIN * count and count * float(np.prod(spacing_mm)) >= LARGE_MM3:
+        return values[inside]
     distance = ndimage.distance_transform_edt(~core, sampling=spacing_mm)
     far = inside & (distance > BULK_REACH_MM)
-    return values[far] if far.sum() > BULK_SHARE * inside.sum() else None
+    return values[far] if far.sum() > BULK_SHARE * count else None
 
 
 def saturation(
@@ -104,13 +111,18 @@ def saturation(
     return share, width
 
 
-def is_isolated(hu: np.ndarray, spacing_mm: Spacing, box: Box, reach_mm: float) -> bool:
-    """By itself in soft tissue: not joined to bone, in the slice plane, within the reach."""
+def is_isolated(
+    hu: np.ndarray, spacing_mm: Spacing, box: Box, reach_mm: float, *, ends: bool = False
+) -> bool:
+    """By itself in soft tissue: not joined to bone, in the slice plane, within the reach.
+
+    :param ends: it has to end along the slices as well, as a wire need not.
+    """
     outer = widened(box, (reach_mm,) * 3, spacing_mm, hu.shape)
     bony = ndimage.label(hu[outer] > BONE_HU, structure=EVERY_NEIGHBOUR)[0]
     own = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
     rim = np.ones(bony.shape, dtype=bool)
-    rim[:, 1:-1, 1:-1] = False
+    rim[1 if ends else 0 : -1 if ends else None, 1:-1, 1:-1] = False
     return not np.intersect1d(bony[own][hu[box] >= hu[box].max()], bony[rim]).any()
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from ..errors import InputError
 from ..volume import CTVolume, Orientation
 from .components import (
-    SPECK,
     SURFACE,
     BrightPart,
     CleanUpParameters,
@@ -139,9 +138,9 @@ def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalCompo
         f"no metal found: the highest value is {float(hu.max()):.0f} HU and the threshold "
         f"{threshold:.0f} HU"
     )
-    left_out = [one for one in components if one.remark != SPECK]
+    left_out = [one for one in components if not one.is_speck]
     if not left_out:
-        return f"{message}; if there is metal, give a lower threshold (--threshold HU) or a mask"
+        return f"{message}; if there is metal, give a lower threshold or a mask (--threshold HU)"
     named = "; ".join(
         f"part {one.label}, {one.volume_mm3:.0f} mm³ up to {one.highest_hu:.0f} HU in slices "
         f"{one.slices[0]}-{one.slices[1]}: {one.remark}"

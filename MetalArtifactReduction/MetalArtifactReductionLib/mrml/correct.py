@@ -21,7 +21,7 @@ from .volumes import node_from_volume, volume_from_node
 
 if TYPE_CHECKING:
     from ..correction_result import CorrectionResult
-    from ..metal import MetalSegmentation
+    from ..metal import CleanUpParameters, MetalSegmentation
 
 OVERLAY_OPACITY = 0.5
 
@@ -69,12 +69,14 @@ def propose_metal(
     *,
     threshold_hu: float | None = None,
     method: str = "threshold",
+    clean_up: CleanUpParameters | None = None,
     into: Any = None,
 ) -> tuple[Any, MetalSegmentation]:
     """Find the metal in a volume node and show it as a segmentation beside it.
 
     :param threshold_hu: where metal begins; from the HU by ``method`` if None.
     :param method: see :func:`MetalArtifactReductionLib.metal.segment_metal`.
+    :param clean_up: what to leave out, and what the user says of single parts.
     :param into: an earlier proposal to replace, instead of one more node.
     :returns: the segmentation node, and what was found.
     :raises InputError: the volume cannot be used, or no metal was found; nothing is added then.
@@ -82,7 +84,7 @@ def propose_metal(
     from ..metal import segment_metal
 
     volume = ct_from_node(scene, volume_node)
-    found = segment_metal(volume, method, threshold_hu=threshold_hu)
+    found = segment_metal(volume, method, threshold_hu=threshold_hu, clean_up=clean_up)
     return add_proposal(scene, volume_node, volume, found, into=into), found
 
 
