@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.cli import main
-from MetalArtifactReductionLib.itk_files import image_from_array
+from MetalArtifactReductionLib.files.itk import image_from_array
 
 SHAPE = (6, 96, 96)
 SPACING_MM = (1.9, 2.0, 3.0)  # column, row, slice
@@ -121,11 +122,11 @@ class Outcome:
     err: str
 
 
-def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
-    """``mar ARGUMENTS`` in this process."""
+def run(capfd: pytest.CaptureFixture[str], *arguments: object, more: Any = ()) -> Outcome:
+    """``mar ARGUMENTS`` in this process; ``more`` as of :func:`.cli.main`."""
     capfd.readouterr()
     try:
-        code = main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments], more)
     except SystemExit as stop:  # argparse
         code = int(stop.code or 0)
     told = capfd.readouterr()

@@ -10,8 +10,8 @@ import time
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.progress import check_cancelled
-from MetalArtifactReductionLib.task import TaskRequest, TaskResult
 
 
 def double(request: TaskRequest) -> TaskResult:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
+    SampleParameters,
+    SinogramSampler,
+)
+from MetalArtifactReductionLib.methods.sinogram_unet.task import SinogramOptions, SinogramTask
 from MetalArtifactReductionLib.training.clean_volumes import CleanVolume
 from MetalArtifactReductionLib.training.metal_source import SimpleMetal
-from MetalArtifactReductionLib.training.sinogram_samples import SampleParameters, SinogramSampler
-from MetalArtifactReductionLib.training.sinogram_task import SinogramOptions, SinogramTask
 from MetalArtifactReductionLib.volume import CTVolume
 
 FEATURES = (4, 4, 8, 8, 8, 4)

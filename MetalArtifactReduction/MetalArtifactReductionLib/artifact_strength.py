@@ -16,8 +16,8 @@ from scipy import ndimage
 if TYPE_CHECKING:
     import torch
 
-    from .inpainting import Inpainter, InpaintingContext
-    from .inpainting.image_prior import ImagePriorMethod
+    from .methods import Inpainter, InpaintingContext
+    from .methods.image_prior.inpainter import ImagePriorMethod
 
 FINE_MM, COARSE_MM = 1.2, 10.0
 """Streaks lie between: finer is noise, coarser is anatomy."""
@@ -55,8 +55,8 @@ class ArtifactJudge:
     @classmethod
     def made_for(cls, inpainter: Inpainter) -> ArtifactJudge:
         """With the inpainter's own network if it has one that proposes images."""
-        from .inpainting.image_prior import ImagePriorMethod
-        from .networks.weights import load_weights
+        from .methods.image_prior.inpainter import ImagePriorMethod
+        from .weights import load_weights
 
         if isinstance(inpainter, ImagePriorMethod):
             return cls(inpainter)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import commands as commands_package
 from .commands import COMMANDS
@@ -55,8 +55,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"mar: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command, the installed packages' own included."""
+def build_parser(more: Sequence[Callable[[Any], None]] = ()) -> argparse.ArgumentParser:
+    """The parser with every command, the installed packages' own included.
+
+    :param more: functions that add a command each, as :data:`COMMANDS` names them.
+    """
     parser = _Parser(
         prog="mar", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,14 +70,16 @@ def build_parser() -> argparse.ArgumentParser:
         getattr(import_module(module, commands_package.__name__), name)(commands)
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda e: e.name):
         entry.load()(commands)
+    for add in more:
+        add(commands)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], None]] = ()) -> int:
+    """Run one command, ``more`` as of :func:`build_parser`; returns the exit code."""
     debug = False
     try:
-        options = build_parser().parse_args(arguments)
+        options = build_parser(more).parse_args(arguments)
         debug = options.debug
         code = options.run(options) or 0
         sys.stdout.flush()

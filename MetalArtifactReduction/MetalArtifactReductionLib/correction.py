@@ -12,11 +12,10 @@ import torch
 from .artifact_strength import ArtifactJudge, strength_along
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
-from .inpainting import Inpainter, InpaintingContext, create_inpainter
-from .inpainting.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
 from .metal import TraceParameters, metal_trace, segment_metal
 from .metal.certain import certain_metal
-from .physics.attenuation import hu_to_mu
+from .methods import Inpainter, InpaintingContext, create_inpainter
+from .methods.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
 from .progress import Cancel, Progress, check_cancelled, part, report
 from .recombination import RECONSTRUCTIONS, put_metal_back, recombine, restore_padding
 from .tomography import (
@@ -26,6 +25,7 @@ from .tomography import (
     as_device,
     parallel_geometry_for,
 )
+from .tomography.attenuation import hu_to_mu
 from .volume import CTVolume
 
 VIEWS_PER_PIXEL = 1.41
@@ -86,7 +86,7 @@ def correct_volume(
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
         grid; found by :func:`.metal.segment_metal` when None.
-    :param method: a name of :func:`.inpainting.method_names`, or an inpainter.
+    :param method: a name of :func:`.methods.method_names`, or an inpainter.
     :param parameters: see :class:`CorrectionParameters`.
     :param method_options: options of a method given by name.
     :param device: torch device: ``"cpu"``, ``"cuda"``, ``"mps"``, ...
@@ -246,7 +246,7 @@ def _take(
 def _outside_trace(sums: np.ndarray) -> dict[str, float]:
     """How much the data of rays that met no metal were changed.
 
-    :param sums: see :class:`.inpainting.protocol.Proposal`; zeros for methods that change none.
+    :param sums: see :class:`.methods.protocol.Proposal`; zeros for methods that change none.
     """
     change, value, rays, bounded = (float(x) for x in sums)
     return {

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .inpainting.prior import gaussian_smooth
 from .metal.neighbourhood import largest_around, metal_window, widened
-from .physics.attenuation import mu_to_hu
+from .methods.nmar.prior_image import gaussian_smooth
+from .tomography.attenuation import mu_to_hu
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .dicom import DicomSource
+    from .files.dicom import DicomSource
 
 AIR_HU = -1000.0
 """HU of air by definition; what padding becomes for the computation."""
@@ -32,6 +32,7 @@ class VolumeSource:
     :param files: every file that was read (of a DICOM series: one a slice, in slice order).
     :param dicom: facts of a DICOM series, else None. No patient identity is kept.
     :param warnings: sentences for the user about what was unusual but usable.
+    :param left_aside: files of the folder that are no slices, each with what it is instead.
     """
 
     path: Path | None = None
@@ -41,6 +42,7 @@ class VolumeSource:
     files: tuple[Path, ...] = ()
     dicom: DicomSource | None = None
     warnings: tuple[str, ...] = ()
+    left_aside: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,9 +196,9 @@ def read_volume(
 ) -> CTVolume:
     """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file or a folder of DICOM.
 
-    See :func:`MetalArtifactReductionLib.volume_io.read_volume`.
+    See :func:`MetalArtifactReductionLib.files.volumes.read_volume`.
     """
-    from . import volume_io  # its libraries load only once a file is read
+    from .files import volumes as volume_io  # its libraries load only once a file is read
 
     return volume_io.read_volume(path, series=series, check=check)
 
@@ -210,8 +212,8 @@ def write_volume(
 ) -> Path:
     """Write a CT whole or not at all.
 
-    See :func:`MetalArtifactReductionLib.volume_io.write_volume`.
+    See :func:`MetalArtifactReductionLib.files.volumes.write_volume`.
     """
-    from . import volume_io
+    from .files import volumes as volume_io
 
     return volume_io.write_volume(volume, path, overwrite=overwrite, dtype=dtype)

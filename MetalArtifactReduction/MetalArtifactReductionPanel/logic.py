@@ -58,7 +58,7 @@ class MetalArtifactReductionLogicBase(ResultsLogic, ScriptedLoadableModuleLogic)
     def methodProblem(self, method: str, weightsFile: str = "") -> str:
         """Why a method cannot be used, in one line; "" if it can."""
         from MetalArtifactReductionLib.errors import MARError
-        from MetalArtifactReductionLib.inpainting.availability import require_method
+        from MetalArtifactReductionLib.methods.availability import require_method
 
         try:
             require_method(weightsFile if method == "file" else method)
@@ -272,7 +272,7 @@ class MetalArtifactReductionLogicBase(ResultsLogic, ScriptedLoadableModuleLogic)
         """
         if not self.installed() or not self.jobs.idle:
             return None
-        from MetalArtifactReductionLib.estimate import Estimator
+        from MetalArtifactReductionLib.jobs.estimate import Estimator
 
         queue = self.jobs.queue
         if self._estimator is None:

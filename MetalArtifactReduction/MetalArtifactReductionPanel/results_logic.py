@@ -179,7 +179,7 @@ class ResultsLogic:
         :param onEnd: called with "" once the table is in the scene, or with the reason why not.
         """
         from MetalArtifactReductionLib.evaluation.before_after import Measure
-        from MetalArtifactReductionLib.jobs import Job
+        from MetalArtifactReductionLib.jobs.queue import Job
         from MetalArtifactReductionLib.mrml import results
         from MetalArtifactReductionLib.mrml.kept import expected_error_hu
 

@@ -45,7 +45,7 @@ def _demo(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.tomography import as_device
     from MetalArtifactReductionLib.volume import read_volume
 
-    from .demo import run_demo
+    from .cases.demo import run_demo
 
     device = str(as_device(options.device))
     volume = None if options.input is None else read_volume(options.input)

@@ -197,8 +197,8 @@ class SimulationLogic:
         :returns: as :meth:`simulateAsync`; ``nodes`` says how many were made, and why not all.
         """
         self.ensureDependencies()
+        from SimulateImplantsLib.dataset.variants import Variants
         from SimulateImplantsLib.mrml import bone_labels, clicks_of, variants_in_background
-        from SimulateImplantsLib.variants_task import Variants
 
         clicked = points is not None and points.GetNumberOfDefinedControlPoints() > 0
         handle = variants_in_background(

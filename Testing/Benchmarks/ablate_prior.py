@@ -22,14 +22,17 @@ from held_out_cases import HeldOut, held_out_cases
 from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
 from MetalArtifactReductionLib.evaluation.comparison import aligned_table
 from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, within_pixels
-from MetalArtifactReductionLib.inpainting import create_inpainter
-from MetalArtifactReductionLib.inpainting.image_channels import relative
-from MetalArtifactReductionLib.inpainting.image_prior import ImagePriorMethod, matched_to_edges
-from MetalArtifactReductionLib.inpainting.protocol import InpaintingContext
 from MetalArtifactReductionLib.metal import metal_trace, segment_metal
 from MetalArtifactReductionLib.metal.body import body_mask
-from MetalArtifactReductionLib.physics.attenuation import MU_WATER_PER_MM, hu_to_mu
+from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods.image_prior.channels import relative
+from MetalArtifactReductionLib.methods.image_prior.inpainter import (
+    ImagePriorMethod,
+    matched_to_edges,
+)
+from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 NMAR_CHANNEL = 4
 Turn = Callable[[torch.Tensor], torch.Tensor]

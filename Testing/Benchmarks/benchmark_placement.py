@@ -17,7 +17,7 @@ import numpy as np
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
 from SimulateImplantsLib.placement import propose_screws
 from SimulateImplantsLib.placement.geometry import angle_deg
-from SimulateImplantsLib.placement.propose import SpineProposal
+from SimulateImplantsLib.placement.spine.propose import SpineProposal
 
 LEVELS = ["L1", "L2", "L3", "L4", "L5"]
 KINDS: tuple[tuple[str, tuple[float, float, float], tuple[int, int, int], dict[str, Any]], ...] = (

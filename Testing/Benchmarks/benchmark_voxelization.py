@@ -15,7 +15,7 @@ import numpy as np
 
 from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.implants import PedicleScrew, Rod, TotalHip, UserMesh
-from SimulateImplantsLib.voxelization import PlacedImplant, Voxelization, voxelize
+from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 
 def grid(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> CTVolume:

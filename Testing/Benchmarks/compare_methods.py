@@ -45,15 +45,15 @@ from method_tables import (
     show_measures,
 )
 from real_metal import RealMetal, real_metal
+from safety import fake_metal, measure_safety
 
 from MetalArtifactReductionLib.errors import InputError, MARError
 from MetalArtifactReductionLib.evaluation.comparison import Case
-from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
-from MetalArtifactReductionLib.evaluation.safety import fake_metal, measure_safety
-from MetalArtifactReductionLib.inpainting.availability import require_method
-from MetalArtifactReductionLib.inpainting.registry import METHODS
+from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.outputs import check_path_free, written_whole
+from MetalArtifactReductionLib.methods.availability import require_method
+from MetalArtifactReductionLib.methods.registry import METHODS
+from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.recombination import put_metal_back
 
 DEFAULT_METHODS = (LI, NMAR, "trace-cnn", "unet", "cgan", "prior", "prior-strict")

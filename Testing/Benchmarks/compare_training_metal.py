@@ -10,7 +10,7 @@ slices that no network was trained on, and corrected from the image alone: linea
 NMAR and the methods given as LABEL=NAME or LABEL=FILE. Each figure is a mean over cases: RMSE in
 HU over the body and within 20 pixels of metal, streak amplitude, noise in flat soft tissue within
 20 pixels of metal and edge strengths, both relative to the scan without metal (1 is best), seconds
-of a case. DATA holds the public CTs that the plans in Resources/Training name; WEIGHTS is
+of a case. DATA holds the public CTs that the plans in Testing/Experiments name; WEIGHTS is
 MetalArtifactReductionLib/weights.
 """
 
@@ -31,8 +31,8 @@ from MetalArtifactReductionLib.evaluation.comparison import (
     format_table,
     mean_rows,
 )
-from MetalArtifactReductionLib.evaluation.pictures import comparison_picture
-from MetalArtifactReductionLib.outputs import written_whole
+from MetalArtifactReductionLib.files.whole import written_whole
+from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
 
 COLUMNS = (

@@ -23,15 +23,15 @@ from MetalArtifactReductionLib.evaluation.metrics import (
     flat_region,
     within_pixels,
 )
+from MetalArtifactReductionLib.files.whole import written_whole
 from MetalArtifactReductionLib.metal.body import body_mask
-from MetalArtifactReductionLib.outputs import written_whole
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import FORMAT, simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from SimulateImplantsLib.metal_in_volume import Metal, slices_of, slices_with, voxelize_metal
-from SimulateImplantsLib.plan_files import metal_of, read_plan
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
+from SimulateImplantsLib.voxels.metal import Metal, slices_of, slices_with, voxelize_metal
 
-PLANS = Path(__file__).parents[2] / "MetalArtifactReduction" / "Resources" / "Training" / "plans"
+PLANS = Path(__file__).parents[1] / "Experiments" / "plans"
 
 GROUPS: Mapping[str, tuple[str, str, tuple[int, int]]] = {
     "coad hip": (

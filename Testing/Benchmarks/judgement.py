@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from lesions import Detectability
 from real_metal import RealMetal
+from safety import FakeMetal, Safety
 
 from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Row
-from MetalArtifactReductionLib.evaluation.safety import FakeMetal, Safety
 
 LI, NMAR = "li", "nmar"
 BOUND = "bound"

@@ -27,7 +27,7 @@ from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.tomography import ImageGrid
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.metal_in_volume import slices_of
+from SimulateImplantsLib.voxels.metal import slices_of
 
 WITHOUT_METAL = "without metal"
 """Row of the scan without metal: what noise and anatomy leave to be seen."""

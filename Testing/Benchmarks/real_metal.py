@@ -23,7 +23,7 @@ from MetalArtifactReductionLib.evaluation.without_reference import (
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from SimulateImplantsLib.metal_in_volume import slices_of
+from SimulateImplantsLib.voxels.metal import slices_of
 
 REAL: Mapping[str, str] = {
     "nail": "totalseg_example_hip_nail_3mm",

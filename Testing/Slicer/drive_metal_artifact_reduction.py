@@ -393,7 +393,7 @@ def processes() -> list[str]:
         except OSError:
             continue
         mine = f"PPid:\t{os.getpid()}\n" in status
-        if mine and "MetalArtifactReductionLib.worker" in command:
+        if mine and "MetalArtifactReductionLib.jobs.worker" in command:
             found.append(command)
     return found
 

@@ -19,8 +19,9 @@ from MetalArtifactReductionLib.evaluation.comparison import (
     compare_methods,
     mean_rows,
 )
-from MetalArtifactReductionLib.inpainting.linear import interpolate_trace
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.methods.linear import interpolate_trace
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
 from MetalArtifactReductionLib.recombination import (
@@ -35,7 +36,6 @@ from MetalArtifactReductionLib.tomography import (
     metal_path_mm,
 )
 from MetalArtifactReductionLib.volume import CTVolume
-from MetalArtifactReductionLib.volume_io import read_volume
 from support import shared_data
 
 

@@ -13,11 +13,11 @@ from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after, measure_task
+from MetalArtifactReductionLib.jobs.task import TaskRequest
 from MetalArtifactReductionLib.mrml import layout, results
 from MetalArtifactReductionLib.mrml.inputs import check_input
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
-from MetalArtifactReductionLib.task import TaskRequest
 from mrml_support import affine, rotation
 
 SHAPE = (8, 60, 70)

@@ -12,7 +12,7 @@ import pytest
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionParameters
 from MetalArtifactReductionLib.errors import Cancelled, InputError
-from MetalArtifactReductionLib.jobs import JobState
+from MetalArtifactReductionLib.jobs.queue import JobState
 from MetalArtifactReductionLib.metal import TraceParameters
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from mrml_support import affine, rotation

@@ -10,7 +10,6 @@ COMMANDS = (
     ".correct:add_correct",
     ".evaluate:add_evaluate",
     ".train_patient:add_train_patient",
-    ".hip_experiment:add_hip_experiment",
     ".train:add_train",
 )
 """``"module:function"`` relative to this package, in the order of ``mar --help``."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from .options import count, progress_bar
 
 if TYPE_CHECKING:
-    from ..batch import BatchSummary
-    from ..case_record import BatchSettings
-    from ..cases import Case
+    from ..batch.cases import Case
+    from ..batch.record import BatchSettings
+    from ..batch.run import BatchSummary
 
 SOME_FAILED = 3
 """Exit code where at least one case failed."""
@@ -62,7 +62,7 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
 
 def is_batch(options: argparse.Namespace) -> bool:
     """Whether the arguments name many volumes rather than one."""
-    from ..cases import SUFFIXES, volumes_in
+    from ..batch.cases import SUFFIXES, volumes_in
 
     if len(options.inputs) > 1 or options.inputs[0].lower().endswith(".csv"):
         return True
@@ -94,10 +94,10 @@ def asked_for(options: argparse.Namespace) -> list[str]:
 
 def correct_many(options: argparse.Namespace) -> int:
     """Run the batch; returns the exit code."""
-    from ..batch import in_processes, run_batch, summarize
-    from ..cases import SUFFIXES, Case, cases_from
+    from ..batch.cases import SUFFIXES, Case, cases_from
+    from ..batch.run import in_processes, run_batch, summarize
     from ..errors import InputError, OutputError
-    from ..inpainting.availability import require_expected_error
+    from ..methods.availability import require_expected_error
 
     for name, remedy in (
         ("change_map", "give --with-change-map"),
@@ -142,7 +142,7 @@ def correct_many(options: argparse.Namespace) -> int:
     if options.case_index is not None:
         return _one(cases, settings, options)
     if options.dask:
-        from ..cluster import on_dask
+        from ..batch.dask import on_dask
 
         execute = on_dask(options.dask)
     else:
@@ -153,7 +153,7 @@ def correct_many(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
-    from ..case_record import BatchSettings
+    from ..batch.record import BatchSettings
     from ..errors import InputError
     from ..tomography import as_device
 
@@ -181,7 +181,7 @@ def _method(name: str) -> str:
 
 
 def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace) -> int:
-    from ..batch import run_one
+    from ..batch.run import run_one
 
     with progress_bar("correcting", options.quiet) as progress:
         record = run_one(cases, options.case_index, settings, progress=progress)
@@ -193,7 +193,7 @@ def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace
 
 
 def _tell(summary: BatchSummary, settings: BatchSettings) -> int:
-    from ..summary import HTML_NAME
+    from ..batch.summary import HTML_NAME
 
     for record in summary.failed:
         print(f"mar: {record.case}: {record.reason}", file=sys.stderr)

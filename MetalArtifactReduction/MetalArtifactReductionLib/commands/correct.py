@@ -102,7 +102,7 @@ def _add_dicom_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _methods_help() -> str:
-    from ..inpainting.registry import METHODS
+    from ..methods.registry import METHODS
 
     return "; ".join(f"{entry.name}: {entry.summary}" for entry in METHODS.values())
 
@@ -116,15 +116,15 @@ def _correct(options: argparse.Namespace) -> int:
 
 
 def _correct_one(options: argparse.Namespace) -> None:
-    from ..case_work import expected_error
+    from ..batch.work import expected_error
     from ..correction import CorrectionParameters, correct_volume
     from ..evaluation.outside_trace import changed_outside
-    from ..inpainting.availability import require_expected_error
-    from ..inpainting.registry import create_inpainter
-    from ..outputs import written_together
+    from ..files.volumes import check_output, write_array_like
+    from ..files.whole import written_together
+    from ..methods.availability import require_expected_error
+    from ..methods.registry import create_inpainter
     from ..tomography import as_device
     from ..volume import write_volume
-    from ..volume_io import check_output, write_array_like
 
     device = str(as_device(options.device))
     error_file = options.expected_error
@@ -205,7 +205,7 @@ def _dicom_outputs(
 
 def _check_distinct(outputs: Sequence[Path], mask: Path | None) -> None:
     from ..errors import OutputError
-    from ..outputs import check_path_free
+    from ..files.whole import check_path_free
 
     resolved = [path.resolve() for path in outputs]
     for path in outputs:

@@ -80,8 +80,8 @@ def metal_table(found: Any) -> str:
 
 def metal_of(options: argparse.Namespace, volume: CTVolume) -> np.ndarray:
     """The metal fraction: of ``--mask``, or segmented and told; see :func:`add_metal_options`."""
+    from ..files.volumes import read_mask
     from ..metal import segment_metal
-    from ..volume_io import read_mask
 
     if options.mask is not None:
         return read_mask(options.mask, volume)

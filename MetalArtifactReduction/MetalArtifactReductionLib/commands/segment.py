@@ -30,8 +30,8 @@ def add_segment(commands: Any) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
+    from ..files.volumes import check_output, write_array_like
     from ..metal import segment_metal
-    from ..volume_io import check_output, write_array_like
 
     volume = read_input(options)
     check_output(volume, options.output, overwrite=options.force)

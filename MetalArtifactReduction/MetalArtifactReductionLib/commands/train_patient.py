@@ -69,11 +69,11 @@ def add_train_patient(commands: Any) -> None:
 def _train_patient(options: argparse.Namespace) -> None:
     from ..correction import correct_volume
     from ..errors import InputError
-    from ..inpainting.registry import create_inpainter
-    from ..outputs import written_whole
+    from ..files.volumes import check_output
+    from ..files.whole import written_whole
+    from ..methods.registry import create_inpainter
     from ..tomography import as_device
     from ..volume import write_volume
-    from ..volume_io import check_output
 
     device = as_device(options.device)
     training = create_inpainter(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dicom_quiet import quiet_pydicom
 from ..errors import OutputError
-from ..outputs import written_together
+from ..files.dicom_quiet import quiet_pydicom
+from ..files.whole import written_together
 from ..progress import Cancel, Progress, check_cancelled, report
 from .folders import check_file_free, check_folder_free, set_aside
 from .template import DicomTemplate

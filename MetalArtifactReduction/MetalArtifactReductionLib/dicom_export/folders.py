@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
-from ..outputs import check_path_free
+from ..files.whole import check_path_free
 from .provenance import MODEL
 
 

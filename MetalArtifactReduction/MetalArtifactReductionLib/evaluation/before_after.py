@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..jobs.task import TaskRequest, TaskResult
 from ..metal.body import body_mask
 from ..metal.threshold import propose_threshold
-from ..task import TaskRequest, TaskResult
 from ..volume import CTVolume
 from .metrics import BONE_HU, flat_region, within_pixels
 from .without_reference import SHELLS_MM, evaluate_without_reference, soft_tissue_near_metal

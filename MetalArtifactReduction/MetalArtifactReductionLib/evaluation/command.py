@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files.volumes import geometry_difference, read_mask
+from ..files.whole import check_path_free, written_whole
 from ..metal import body_mask, segment_metal
-from ..outputs import check_path_free, written_whole
 from ..volume import CTVolume, read_volume
-from ..volume_io import geometry_difference, read_mask
 from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region, within_pixels
 from .without_reference import evaluate_without_reference, soft_tissue_near_metal
 

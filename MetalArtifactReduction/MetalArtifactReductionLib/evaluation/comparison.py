@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..correction import CorrectionParameters, correct_volume
-from ..inpainting import Inpainter
+from ..methods import Inpainter
 from ..progress import Cancel, Progress, check_cancelled, report
 from ..volume import CTVolume
 from .metrics import Metrics, evaluate

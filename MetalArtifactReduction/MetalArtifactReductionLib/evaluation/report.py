@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..outputs import check_path_free, written_whole
+from ..files.whole import check_path_free, written_whole
+from ..pictures import WINDOWS_HU, frame_around_body
 from ..volume import CTVolume
 from .before_after import Measure, compare_before_after
 from .line_profile import Line, line_across_metal, profile_along
-from .pictures import WINDOWS_HU, frame_around_body
 from .report_pictures import (
     LEAST_CHANGE_HU,
     LEAST_ERROR_HU,
@@ -71,7 +71,7 @@ class ReportCase:
 def write_report(case: ReportCase, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the report whole or not at all.
 
-    :raises OutputError: see :func:`..outputs.check_path_free`.
+    :raises OutputError: see :func:`..files.whole.check_path_free`.
     """
     path = Path(path)
     check_path_free(path, overwrite=overwrite)

@@ -128,7 +128,7 @@ def correct_node(
     :param volume_node: the CT, ``vtkMRMLScalarVolumeNode``.
     :param metal_segmentation: segmentation node of the metal, labelmap, or volume of metal
         fractions; found from the HU if None.
-    :param method: a name from :data:`MetalArtifactReductionLib.inpainting.registry.METHODS`.
+    :param method: a name from :data:`MetalArtifactReductionLib.methods.registry.METHODS`.
     :param device: ``cpu``, ``cuda``, ``mps``; ``auto`` takes the fastest there is.
     :param keep_fraction: also add the metal fraction as a volume node.
     :param show: show the corrected volume and the change map in the slice views.

@@ -55,7 +55,7 @@ def export_corrected_node(
     :param overwrite: replace an earlier export there.
     :returns: what was written.
     :raises InputError: not a result, or its input was not loaded from DICOM or has gone since.
-    :raises OutputError: see :func:`.dicom_export.write_dicom_outputs`.
+    :raises OutputError: see :func:`..dicom_export.write_dicom_outputs`.
     """
     from ..dicom_export import (
         DicomOutputs,

@@ -16,14 +16,14 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..correction_task import (
+from ..errors import Cancelled, MARError
+from ..jobs.correction import (
     correction_job,
     correction_result,
     segmentation_job,
     segmentation_result,
 )
-from ..errors import Cancelled, MARError
-from ..jobs import Job, JobFailed, JobQueue, JobState
+from ..jobs.queue import Job, JobFailed, JobQueue, JobState
 from ._slicer import slicer_classes
 from .correct import add_proposal, add_results, ct_from_node
 from .segmentations import fraction_from_node
@@ -39,7 +39,7 @@ class SceneJob:
     """One job of a scene; made by :class:`SceneJobs`.
 
     :ivar title: for lists. :ivar nodes: what was added to the scene, None until it is done.
-    :ivar state: a :class:`..jobs.JobState`; done once the nodes are there.
+    :ivar state: a :class:`..jobs.queue.JobState`; done once the nodes are there.
     :ivar error: for the user, one line: why it failed or was cancelled; else "".
     """
 

@@ -12,8 +12,8 @@ from ..evaluation.before_after import REGION_PREFIX, Measure, measure_regions
 from ..evaluation.line_profile import Line
 from ..evaluation.outside_trace import outside_trace_text
 from ..evaluation.report import ReportCase, write_report
-from ..inpainting.registry import METHODS
-from ..outputs import check_path_free
+from ..files.whole import check_path_free
+from ..methods.registry import METHODS
 from .hierarchy import METAL_REFERENCE, PREFIX
 from .kept import expected_error_hu, parameters_of
 from .layout import original_of

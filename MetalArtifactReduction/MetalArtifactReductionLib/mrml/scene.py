@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from ..errors import InputError, OutputError
-from ..outputs import check_path_free, written_whole
+from ..files.whole import check_path_free, written_whole
 from ._slicer import slicer_classes
 
 _OLDEST_READER = "Slicer 5.8.0 0"

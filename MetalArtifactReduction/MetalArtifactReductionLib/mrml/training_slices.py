@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..training.near_metal import NearMetalParameters, near_metal_slices
+from ..methods.trace_cnn.near_metal import NearMetalParameters, near_metal_slices
 from .segmentations import fraction_from_node
 from .volumes import volume_from_node
 

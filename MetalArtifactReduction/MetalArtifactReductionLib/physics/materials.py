@@ -2,7 +2,7 @@
 
 The compositions are data (``data/materials.csv``, each with its source). Attenuation is summed over
 elements from ``data/mass_attenuation.csv``, made from the tables of Elam, Ravel and Sieber (Radiat.
-Phys. Chem. 63, 2002) as xraydb ships them, by ``Testing/Tools/make_physics_tables.py``.
+Phys. Chem. 63, 2002) as xraydb ships them, by ``Testing/Experiments/make_physics_tables.py``.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from ..tomography import (
     Projector,
     as_device,
 )
+from ..tomography.attenuation import mu_to_hu
 from .acquisition import AcquisitionParameters
-from .attenuation import mu_to_hu
 from .detector import Aperture, MetalPaths, isocentre_pitch_mm, subdivided
 from .materials import Material, material
 from .noise import measured_photons, smooth_starved

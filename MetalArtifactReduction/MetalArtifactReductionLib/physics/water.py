@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .attenuation import MU_WATER_PER_MM
+from ..tomography.attenuation import MU_WATER_PER_MM
 from .materials import material
 from .spectra import Spectrum
 

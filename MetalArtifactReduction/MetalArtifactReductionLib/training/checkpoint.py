@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..outputs import written_whole
+from ..files.whole import written_whole
 
 KEY = "metal-artifact-reduction-training"
 FORMAT = 1

@@ -25,7 +25,7 @@ Options = TypeVar("Options")
 class TrainingConfig:
     """What a file says.
 
-    :param task: a name of :data:`.TASKS`.
+    :param task: a name of :data:`..TASKS`.
     :param training: the table ``[training]``.
     :param options: the table ``[options]``: the task's own.
     """

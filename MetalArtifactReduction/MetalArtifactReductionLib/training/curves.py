@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..outputs import written_whole
+from ..files.whole import written_whole
 
 Row = Mapping[str, float]
 

@@ -1,7 +1,7 @@
 """Clean slices and the metal that fits them in one small file, for machines that have only torch.
 
 Reading CTs and voxelising implants need SimpleITK and VTK; a training machine often has neither.
-``Testing/Tools/pack_training_slices.py`` does both beforehand. HU are kept in steps of
+``Testing/Experiments/pack_training_slices.py`` does both beforehand. HU are kept in steps of
 :data:`STEP_HU`, below the noise of every CT, so that a slice takes about 100 kB.
 """
 
@@ -16,7 +16,7 @@ from zipfile import ZIP_LZMA, BadZipFile, ZipFile
 import numpy as np
 
 from ..errors import InputError
-from ..outputs import written_whole
+from ..files.whole import written_whole
 
 STEP_HU = 4
 LOWEST_HU, HIGHEST_HU = -1000, 3000

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import MARError
-from ..networks.weights import WeightsFacts
+from ..weights import WeightsFacts
 
 Batch = dict[str, torch.Tensor]
 """Named tensors whose first axis counts the samples."""
@@ -60,7 +60,7 @@ class Task(ABC):
     """The validation figure whose lowest value marks the best weights."""
 
     half_weights: bool = False
-    """Write the weights as 16-bit numbers, see :func:`..networks.weights.save_weights`."""
+    """Write the weights as 16-bit numbers, see :func:`..weights.save_weights`."""
 
     @abstractmethod
     def networks(self) -> dict[str, torch.nn.Module]:

@@ -15,8 +15,8 @@ import torch
 
 from ..correction import _out_of_memory
 from ..errors import Cancelled, DeviceError, InputError
-from ..networks.weights import save_weights
 from ..progress import Cancel, Progress
+from ..weights import save_weights
 from . import checkpoint as on_disk
 from .engine import launched, mixed_seed, own_randomness
 from .parameters import MAY_CHANGE, TrainerParameters

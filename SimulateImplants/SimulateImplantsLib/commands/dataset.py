@@ -12,7 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 from .options import MODELS, acquisition_of, add_acquisition, add_format, count, note, whole_number
 
 if TYPE_CHECKING:
-    from ..dataset import DatasetPlan
+    from ..dataset.plan import DatasetPlan
 
 _TEXT = (
     "Each case is a folder: corrupted, reference, ideal, fractions, labels, plan.json and "
@@ -88,7 +88,7 @@ def mix(text: str) -> dict[str, float]:
 def _dataset(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.tomography import as_device
 
-    from ..dataset_run import LOG, open_dataset, run_dataset
+    from ..dataset.run import LOG, open_dataset, run_dataset
 
     plan, cases, workers = dataset_of(options)
     device = str(as_device(options.device))
@@ -116,8 +116,8 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
 
     What the command line says goes before the configuration.
     """
-    from ..dataset import CTSource, DatasetPlan
-    from ..dataset_config import DatasetConfig, read_config
+    from ..dataset.config import DatasetConfig, read_config
+    from ..dataset.plan import CTSource, DatasetPlan
 
     configs = [path for path in options.sources if path.suffix.lower() == ".json"]
     if configs and len(options.sources) > 1:

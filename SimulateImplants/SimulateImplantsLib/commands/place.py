@@ -103,13 +103,13 @@ def click(text: str) -> tuple[str, tuple[float, float, float]]:
 
 
 def _place(options: argparse.Namespace) -> None:
-    from MetalArtifactReductionLib.outputs import check_path_free, written_whole
+    from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
     from MetalArtifactReductionLib.physics.materials import material
 
+    from ..cases.plan_quality import plan_quality, quality_records, quality_text
+    from ..dataset.patient import Bones, measure_patient, proposed_plan, sampled_plan
     from ..implants import Rod
-    from ..patient_plans import Bones, measure_patient, proposed_plan, sampled_plan
     from ..placement.anatomy import Anatomy
-    from ..plan_quality import plan_quality, quality_records, quality_text
 
     if options.output.suffix.lower() != ".json":
         raise InputError(f"{options.output}: a plan is a JSON file; end the name in .json")
@@ -150,7 +150,7 @@ def labels_of(
     segmentation: Path | None, names: str | None, volume: CTVolume
 ) -> dict[str, np.ndarray]:
     """The labels that the options name, or none."""
-    from ..label_files import read_bones
+    from ..cases.label_files import read_bones
 
     if segmentation is None:
         if names is not None:
@@ -165,7 +165,7 @@ def parse_levels(text: str | None) -> list[str] | None:
     """``L2-L5`` or ``L3,L4`` as levels from the head down; None for None."""
     if text is None:
         return None
-    from ..placement.levels import level_index, level_of
+    from ..placement.spine.levels import level_index, level_of
 
     every = [
         f"{region}{number}"

@@ -24,9 +24,9 @@ from .options import (
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.volume import CTVolume
 
-    from ..metal_in_volume import Metal
-    from ..simple_shapes import ShapeText
-    from ..simulated_case import Scan, SimulatedCase
+    from ..cases.case import Scan, SimulatedCase
+    from ..implants.simple_shapes import ShapeText
+    from ..voxels.metal import Metal
 
 _TEXT = (
     "Metal comes from a plan (mar place), from a mask, from simple shapes, or as rods in the "
@@ -102,10 +102,10 @@ def add_simulate(commands: Any) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from MetalArtifactReductionLib.outputs import check_new_folder, new_folder
+    from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
-    from ..simulated_case import suffix_for, write_case
+    from ..cases.case import suffix_for, write_case
 
     if options.again is not None:
         _check_only_again(options)
@@ -139,11 +139,11 @@ def _case(
     work: dict[str, Any],
 ) -> SimulatedCase:
     """Run the simulation that the options ask for."""
-    from MetalArtifactReductionLib.volume_io import read_mask
+    from MetalArtifactReductionLib.files.volumes import read_mask
 
-    from ..metal_in_volume import Metal
-    from ..rods_in_bone import rods_in_bone
-    from ..simulated_case import simulate_again, simulate_fractions, simulate_metal
+    from ..cases.case import simulate_again, simulate_fractions, simulate_metal
+    from ..cases.rods_in_bone import rods_in_bone
+    from ..voxels.metal import Metal
 
     if scan is None:
         return simulate_again(volume, options.again, **work)
@@ -165,7 +165,7 @@ def _case(
 def _plan(options: argparse.Namespace) -> Metal | None:
     if options.plan is None:
         return None
-    from ..plan_files import metal_of, read_plan
+    from ..cases.plan_files import metal_of, read_plan
 
     if options.material:
         raise InputError("--material is for masks, shapes and rods; a plan has its own materials")
@@ -180,8 +180,8 @@ def _shapes(options: argparse.Namespace) -> Metal | None:
         if options.rods == 0:
             raise InputError("--rods 0: nothing to simulate; ask for 1 or more")
         return None
-    from ..metal_in_volume import Metal
-    from ..simple_shapes import parse_shape
+    from ..implants.simple_shapes import parse_shape
+    from ..voxels.metal import Metal
 
     if len(options.at) != len(options.shape):
         raise InputError(
@@ -214,7 +214,7 @@ def _materials(options: argparse.Namespace, wanted: int, what: str) -> list[str]
 
 
 def _scan(options: argparse.Namespace) -> Scan:
-    from ..simulated_case import Scan
+    from ..cases.case import Scan
 
     return Scan(
         acquisition_of(options.preset, options.kvp, options.photons, options.set),

@@ -34,12 +34,12 @@ def add_voxelise(commands: Any) -> None:
 
 
 def _voxelise(options: argparse.Namespace) -> None:
-    from MetalArtifactReductionLib.outputs import check_new_folder, new_folder
-    from MetalArtifactReductionLib.volume_io import write_array_like
+    from MetalArtifactReductionLib.files.volumes import write_array_like
+    from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
 
-    from ..metal_in_volume import voxelize_metal
-    from ..plan_files import metal_of, read_plan
-    from ..simulated_case import suffix_for, write_fractions, write_labels
+    from ..cases.case import suffix_for, write_fractions, write_labels
+    from ..cases.plan_files import metal_of, read_plan
+    from ..voxels.metal import voxelize_metal
 
     metal = metal_of(read_plan(options.plan))
     check_new_folder(options.output)

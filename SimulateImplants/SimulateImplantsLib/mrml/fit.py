@@ -12,9 +12,9 @@ from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
 from ..implants import PedicleScrew
 from ..placement.anatomy import Anatomy
-from ..placement.grading import shaft_samples
-from ..placement.sizes import ScrewSizes
-from ..placement.trajectory import PedicleTrajectory, narrowest, trajectory_along
+from ..placement.spine.grading import shaft_samples
+from ..placement.spine.sizes import ScrewSizes
+from ..placement.spine.trajectory import PedicleTrajectory, narrowest, trajectory_along
 from .link import edit_implant, followers_follow
 from .nodes import set_matrix
 from .scene_implant import SceneImplant

@@ -14,12 +14,12 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
-from ..patient_plans import Patient, sampled_plan
+from ..dataset.patient import Patient, sampled_plan
 from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra, spine_directions
-from ..placement.levels import by_level, level_of, vertebra_masks
 from ..placement.plan import PlacementPlan
-from ..placement.propose import propose_screws, spine_plan
+from ..placement.spine.levels import by_level, level_of, vertebra_masks
+from ..placement.spine.propose import propose_screws, spine_plan
 from .bone import segmentation_from_labels
 from .plans import add_plan
 from .scene_implant import SceneImplant

@@ -11,8 +11,8 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from MetalArtifactReductionLib.progress import Cancel, Progress
 
-from ..patient_plans import KINDS, Bones, measure_patient, proposed_plan, sampled_plan
-from ..placement.levels import hip_masks
+from ..dataset.patient import KINDS, Bones, measure_patient, proposed_plan, sampled_plan
+from ..placement.spine.levels import hip_masks
 from .plans import add_plan
 from .propose import ProposedNodes
 

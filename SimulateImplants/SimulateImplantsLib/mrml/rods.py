@@ -12,7 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ..implants import CrossLink, PedicleScrew, Rod
 from ..implants.pedicle_screw import RodSeat
-from ..placement.construct import link_rods
+from ..placement.spine.construct import link_rods
 from .nodes import add_implant, set_implant, set_matrix
 from .scene_implant import (
     PREFIX,

@@ -20,7 +20,7 @@ from MetalArtifactReductionLib.mrml._slicer import slicer_classes
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent
 
 from ..implants import Implant, UserMesh, implant_from_dict
-from ..voxelization import PlacedImplant
+from ..voxels.voxelize import PlacedImplant
 
 PREFIX = "SimulateImplants."
 KIND = PREFIX + "kind"
@@ -159,7 +159,7 @@ class SceneImplant:
         return matrix_between(self.transform, target)
 
     def placed(self, relative_to: Any = None) -> PlacedImplant:
-        """For :func:`SimulateImplantsLib.voxelization.voxelize`."""
+        """For :func:`SimulateImplantsLib.voxels.voxelize.voxelize`."""
         return PlacedImplant(self.implant, self.matrix(relative_to), self.name)
 
     def _attribute(self, name: str) -> str:

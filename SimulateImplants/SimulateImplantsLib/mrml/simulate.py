@@ -21,12 +21,12 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
-from ..simulation_task import VOXELIZATION_SHARE, simulation_job, simulation_result
-from ..voxelization import PlacedImplant, Voxelization, voxelize
+from ..cases.job import VOXELIZATION_SHARE, simulation_job, simulation_result
+from ..voxels.voxelize import PlacedImplant, Voxelization, voxelize
 from .scene_implant import SceneImplant, placed_implants
 
 if TYPE_CHECKING:
-    from MetalArtifactReductionLib.job import Job
+    from MetalArtifactReductionLib.jobs.job import Job
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
     from MetalArtifactReductionLib.physics.simulation import Model, SimulationResult

@@ -10,8 +10,8 @@ import numpy as np
 
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
-from ..placement.levels import hip_masks, vertebra_masks
-from ..variants_task import Variants, variants_job
+from ..dataset.variants import Variants, variants_job
+from ..placement.spine.levels import hip_masks, vertebra_masks
 from .propose import named_levels
 
 if TYPE_CHECKING:

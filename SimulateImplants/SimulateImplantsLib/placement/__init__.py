@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from .clicks import segment_vertebra, segment_vertebrae
 from .collision import Collision, collisions
-from .construct import along_the_spine, planned_screw, rod_construct
 from .geometry import axis_placement
-from .grading import ScrewGrade, gertzbein_robbins, grade_screw
-from .hip import HipModel, measure_hip
-from .hip_plan import nail_plan, prosthesis_plan
-from .levels import by_level, hip_masks, level_of, vertebra_masks
-from .pedicle import pedicle_trajectory, vertebra_field
+from .hip.hip import HipModel, measure_hip
+from .hip.hip_plan import nail_plan, prosthesis_plan
 from .plan import PlacementPlan, PlannedImplant, join_plans
-from .propose import (
-    SpineProposal,
-    VertebraModel,
-    propose_screws,
-    propose_screws_from_clicks,
-    spine_plan,
-)
 from .random_shapes import load_masks, sample_random_plan, shape_fractions
 from .samplers import (
     HipSampling,
@@ -27,9 +16,20 @@ from .samplers import (
     sample_plans,
     sample_spine_plan,
 )
-from .sizes import ScrewSizes
-from .trajectory import PedicleTrajectory, trajectory_along
-from .vertebra import VertebraFrame, vertebra_frame
+from .spine.construct import along_the_spine, planned_screw, rod_construct
+from .spine.grading import ScrewGrade, gertzbein_robbins, grade_screw
+from .spine.levels import by_level, hip_masks, level_of, vertebra_masks
+from .spine.pedicle import pedicle_trajectory, vertebra_field
+from .spine.propose import (
+    SpineProposal,
+    VertebraModel,
+    propose_screws,
+    propose_screws_from_clicks,
+    spine_plan,
+)
+from .spine.sizes import ScrewSizes
+from .spine.trajectory import PedicleTrajectory, trajectory_along
+from .spine.vertebra import VertebraFrame, vertebra_frame
 
 __all__ = [
     "Collision",

@@ -10,10 +10,10 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import BoneField, mask_points
-from .levels import hip_masks, vertebra_masks
-from .pedicle import vertebra_field
-from .propose import VertebraModel, spine_ups
-from .vertebra import VertebraFrame, vertebra_frame
+from .spine.levels import hip_masks, vertebra_masks
+from .spine.pedicle import vertebra_field
+from .spine.propose import VertebraModel, spine_ups
+from .spine.vertebra import VertebraFrame, vertebra_frame
 
 _HELD_SHARE = 0.1
 """Share of a screw's shaft that a vertebra has to hold to be the screw's own."""

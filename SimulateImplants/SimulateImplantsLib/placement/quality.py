@@ -14,8 +14,8 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..implants import Implant, PedicleScrew, Rod
 from .anatomy import Anatomy, inside
 from .collision import Body, box_gap_mm, gap_mm
-from .grading import grade_screw, sample_hu, shaft_samples
-from .seat import seat_of
+from .hip.seat import seat_of
+from .spine.grading import grade_screw, sample_hu, shaft_samples
 
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""

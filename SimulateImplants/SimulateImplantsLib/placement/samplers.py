@@ -13,17 +13,17 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .collision import collisions
-from .construct import ROD_DIAMETERS_MM, cross_link, planned_screw, rod_construct
-from .fusion import approaches, cage_plan, disc_between, plate_plan
 from .geometry import across, unit
-from .hip import HipModel
-from .hip_plan import nail_plan, prosthesis_plan
-from .levels import level_index
+from .hip.hip import HipModel
+from .hip.hip_plan import nail_plan, prosthesis_plan
 from .plan import PlacementPlan, PlannedImplant, join_plans
-from .propose import SpineProposal, VertebraModel
 from .random_shapes import sample_random_plan
-from .sizes import ScrewSizes, snap_nearest
-from .trajectory import SIDES, PedicleTrajectory
+from .spine.construct import ROD_DIAMETERS_MM, cross_link, planned_screw, rod_construct
+from .spine.fusion import approaches, cage_plan, disc_between, plate_plan
+from .spine.levels import level_index
+from .spine.propose import SpineProposal, VertebraModel
+from .spine.sizes import ScrewSizes, snap_nearest
+from .spine.trajectory import SIDES, PedicleTrajectory
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""The table of a batch: one line a case, as CSV and as a page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from ..files.whole import written_together
+from .record import CaseRecord
+
+CSV_NAME, HTML_NAME = "summary.csv", "summary.html"
+
+_HEADINGS = {
+    "case": "Case",
+    "input": "Input",
+    "status": "Status",
+    "method": "Method",
+    "seconds": "Seconds",
+    "slices": "Slices",
+    "slices_with_metal": "with metal",
+    "metal_cm3": "Metal, cm³",
+    "streaks_before_hu": "Streaks before, HU",
+    "streaks_after_hu": "after, HU",
+    "notes": "Notes",
+    "reason": "Why it failed",
+}
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1a1a1a; background: #fff; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }
+th { position: sticky; top: 0; background: #f4f4f4; }
+td.number { text-align: right; white-space: nowrap; }
+td.words { max-width: 40rem; }
+tr.failed td { background: #fdecea; }
+tr.waiting td, tr.stopped td { color: #777; }
+.scroll { overflow-x: auto; }
+"""
+
+
+def write_summary(records: Sequence[CaseRecord], folder: Path) -> tuple[Path, Path]:
+    """Write ``summary.csv`` and ``summary.html``; earlier ones are replaced.
+
+    :returns: both paths.
+    :raises OutputError: they cannot be written.
+    """
+    paths = folder / CSV_NAME, folder / HTML_NAME
+    with written_together(paths, overwrite=True) as places:
+        with places[paths[0]].open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.writer(file)
+            writer.writerow([entry.name for entry in fields(CaseRecord)])
+            writer.writerows([_plain(value) for value in asdict(one).values()] for one in records)
+        places[paths[1]].write_text(page(records), encoding="utf-8")
+    return paths
+
+
+def page(records: Sequence[CaseRecord]) -> str:
+    """The table as HTML, with nothing to load."""
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in _HEADINGS.values())
+    rows = "\n".join(_row(record) for record in records)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Metal artifact reduction: {html.escape(counted(records))}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>Metal artifact reduction</h1>
+<p>{html.escape(counted(records))}. Streaks: mean of the highest 5 % minus mean of the lowest 5 % of
+the soft tissue within 30 mm of metal, in the same voxels before and after; anatomy has a share in
+it. Not a medical device: compare every corrected volume with its original.</p>
+<div class="scroll"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></div>
+</body>
+</html>
+"""
+
+
+def counted(records: Sequence[CaseRecord]) -> str:
+    """How many cases ended how, in words."""
+    parts = [f"{sum(r.status == 'done' for r in records)} of {len(records)} cases done"]
+    for status in ("failed", "stopped", "waiting"):
+        number = sum(record.status == status for record in records)
+        if number:
+            parts.append(f"{number} {status}")
+    return ", ".join(parts)
+
+
+def _row(record: CaseRecord) -> str:
+    cells = []
+    for name in _HEADINGS:
+        value = getattr(record, name)
+        number = isinstance(value, int | float)
+        kind = "number" if number else "words"
+        cells.append(f'<td class="{kind}">{html.escape(_shown(value))}</td>')
+    return f'<tr class="{html.escape(record.status)}">{"".join(cells)}</tr>'
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "" if value is None else str(value)
+
+
+def _plain(value: object) -> object:
+    """A cell that a spreadsheet takes as what it is: text is never a formula."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return "" if value is None else value

@@ -1,0 +1,202 @@
+"""Correction and segmentation as jobs: each a function of the child and what its parent calls.
+
+The parent's half needs no torch: a user interface stays quick, and the process loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..correction_result import CorrectionResult
+from ..volume import CTVolume
+from .job import Job
+from .task import TaskRequest, TaskResult
+
+if TYPE_CHECKING:
+    from ..correction import CorrectionParameters
+    from ..metal import MetalSegmentation
+
+
+def correction_job(
+    volume: CTVolume,
+    metal_fraction: np.ndarray | None = None,
+    method: str = "nmar",
+    *,
+    parameters: CorrectionParameters | None = None,
+    method_options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    title: str = "",
+    on_progress: Callable[[Job], None] | None = None,
+    on_end: Callable[[Job], None] | None = None,
+) -> Job:
+    """:func:`..correction.correct_volume` as a job; the result by :func:`correction_result`.
+
+    :param method: a method's name, or a file of weights.
+    :param method_options: plain values, as JSON knows them; paths absolute.
+    :raises OutputError: no room for the inputs.
+    """
+    arrays = {"hu": _compact(volume)}
+    if metal_fraction is not None:
+        arrays["metal"] = np.asarray(metal_fraction, dtype=np.float32)
+    arguments = {
+        "ijk_to_ras": volume.ijk_to_ras.tolist(),
+        "method": str(Path(method).absolute()) if Path(method).is_file() else method,
+        "method_options": dict(method_options or {}),
+        "parameters": asdict(parameters) if parameters is not None else None,
+        "device": device,
+        "batch_slices": batch_slices,
+    }
+    return Job(
+        f"{__name__}:correct",
+        arguments,
+        arrays,
+        title=title or method,
+        on_progress=on_progress,
+        on_end=on_end,
+    )
+
+
+def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionResult:
+    """What a job of :func:`correction_job` found; before it is closed.
+
+    :param volume: the volume that was given to it; without its source if None.
+    """
+    if volume is None:
+        volume = CTVolume(_float32(job.input_array("hu")), np.array(job.values["ijk_to_ras"]))
+    corrected = job.array("corrected")
+    return CorrectionResult(
+        corrected=volume.with_hu(corrected),
+        metal_fraction=job.array("metal"),
+        change_hu=corrected - volume.hu,
+        expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
+        method=job.values["method"],
+        parameters=job.values["parameters"],
+        timings=job.values["timings"],
+    )
+
+
+def correct(request: TaskRequest) -> TaskResult:
+    """The child's half of :func:`correction_job`."""
+    from ..correction import CorrectionParameters, correct_volume
+    from ..metal import TraceParameters
+    from ..tomography import as_device
+
+    given = dict(request.arguments)
+    affine = given["ijk_to_ras"]
+    parameters = given["parameters"]
+    if parameters is not None:
+        parameters["trace"] = TraceParameters(**parameters["trace"])
+    result = correct_volume(
+        CTVolume(_float32(request.arrays["hu"]), np.array(affine)),
+        request.arrays.get("metal"),
+        given["method"],
+        parameters=CorrectionParameters(**parameters) if parameters is not None else None,
+        method_options=given["method_options"],
+        device=str(as_device(given["device"])),
+        batch_slices=given["batch_slices"],
+        progress=request.progress,
+        cancel=request.cancel,
+    )
+    values = {
+        "ijk_to_ras": affine,
+        "method": result.method,
+        "parameters": plain(result.parameters),
+        "timings": dict(result.timings),
+        "knows_error": result.expected_error_hu is not None,
+    }
+    arrays = {"corrected": result.corrected.hu, "metal": result.metal_fraction}
+    if result.expected_error_hu is not None:
+        arrays["expected_error"] = result.expected_error_hu
+    return TaskResult(values, arrays)
+
+
+def segmentation_job(
+    volume: CTVolume,
+    method: str = "threshold",
+    *,
+    threshold_hu: float | None = None,
+    title: str = "",
+    on_progress: Callable[[Job], None] | None = None,
+    on_end: Callable[[Job], None] | None = None,
+) -> Job:
+    """:func:`..metal.segment_metal` as a job; the result by :func:`segmentation_result`.
+
+    :raises OutputError: no room for the inputs.
+    """
+    arguments = {
+        "ijk_to_ras": volume.ijk_to_ras.tolist(),
+        "method": method,
+        "threshold_hu": threshold_hu,
+    }
+    return Job(
+        f"{__name__}:segment",
+        arguments,
+        {"hu": _compact(volume)},
+        title=title or "metal",
+        on_progress=on_progress,
+        on_end=on_end,
+    )
+
+
+def segmentation_result(job: Job) -> MetalSegmentation:
+    """What a job of :func:`segmentation_job` found; before it is closed."""
+    from ..metal import MetalComponent, MetalSegmentation
+
+    parts = []
+    for given in job.values["components"]:
+        both = {"centre_ijk": tuple(given["centre_ijk"]), "slices": tuple(given["slices"])}
+        parts.append(MetalComponent(**{**given, **both}))
+    return MetalSegmentation(
+        job.array("fraction"), job.values["threshold_hu"], job.values["method"], tuple(parts)
+    )
+
+
+def segment(request: TaskRequest) -> TaskResult:
+    """The child's half of :func:`segmentation_job`."""
+    from ..metal import segment_metal
+
+    request.progress(0.0, "looking for metal")
+    given = request.arguments
+    volume = CTVolume(_float32(request.arrays["hu"]), np.array(given["ijk_to_ras"]))
+    found = segment_metal(volume, given["method"], threshold_hu=given["threshold_hu"])
+    values = {
+        "threshold_hu": float(found.threshold_hu),
+        "method": found.method,
+        "components": plain([asdict(component) for component in found.components]),
+    }
+    return TaskResult(values, {"fraction": found.fraction})
+
+
+def plain(value: Any) -> Any:
+    """The same with what JSON knows: numpy's numbers as Python's, the rest as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def _compact(volume: CTVolume) -> np.ndarray:
+    """The HU in the source's integer type where it holds them exactly: half the file."""
+    dtype = np.dtype(volume.source.dtype if volume.source is not None else "float32")
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        limits, low, high = np.iinfo(dtype), volume.hu.min(), volume.hu.max()
+        if limits.min <= low and high <= limits.max:
+            stored = volume.hu.astype(dtype)
+            if np.array_equal(stored, volume.hu):
+                return stored
+    return volume.hu
+
+
+def _float32(hu: np.ndarray) -> np.ndarray:
+    return np.array(hu, dtype=np.float32, order="C")

@@ -1,0 +1,210 @@
+"""Methods ``"prior"`` and ``"prior-strict"``: a learned prior image, held to the measured data.
+
+A network looks at the slice, its neighbours, two classical corrections and the places where
+streaks must be (see :mod:`.channels`), and proposes the slice free of artifacts. What is done
+with the proposal is the mode:
+
+- strict: it is projected and fills the metal trace, matched to the measured values at the trace's
+  edges. Nothing but the trace changes.
+- best: it is the result. Streaks outside the trace (re-projected from the image, they are in its
+  data as well) go, too. Where a line integral outside the trace changes by more than
+  :data:`BOUND_LINE_INTEGRAL` plus :data:`BOUND_SHARE` of its value, the image is drawn back towards
+  the measured data; how much they change, and in how many rays that was needed, is told.
+
+The metal is given back without its blur (:mod:`..metal_refiner.refinement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...errors import InputError
+from ...metal.neighbourhood import metal_window
+from ...tomography import FilteredBackProjection, Projector
+from ...tomography.attenuation import MU_WATER_PER_MM
+from ..learned import on_device
+from ..linear import interpolate_trace
+from ..metal_refiner.refinement import MetalRefinement
+from ..protocol import InpaintingContext, Proposal
+from .channels import CHANNELS, ImageInputs, image_inputs
+
+if TYPE_CHECKING:
+    from ...weights import Weights
+
+MODES = ("best", "strict")
+
+BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
+"""Streaks of the artifacts themselves rarely pass this."""
+
+SEEN_PIXELS = 32
+"""Around what is wanted, for the network to see; it looks farther, but hardly."""
+
+BOUND_TURNS = 4
+"""Reconstructing what lies beyond takes most of it away, not all at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class PriorImage:
+    """What the network says, with what it was told.
+
+    :param inputs: see :class:`.channels.ImageInputs`.
+    :param proposed: HU / 1000, ``(slices, rows, cols)``.
+    :param scale: expected absolute error in HU / 1000, same shape.
+    """
+
+    inputs: ImageInputs
+    proposed: torch.Tensor
+    scale: torch.Tensor
+
+
+class ImagePriorMethod:
+    """Corrects with a trained :class:`.network.ImagePrior`.
+
+    :param mode: one of :data:`MODES`.
+    :param refine_metal: give the metal back without its blur; False gives the segmentation back.
+    :raises InputError: weights of another network, or an unknown mode.
+    """
+
+    def __init__(self, weights: Weights, mode: str = "best", refine_metal: bool = True) -> None:
+        if weights.facts.architecture != "image-prior":
+            raise InputError(
+                f"{weights.path}: holds weights of a {weights.facts.architecture!r}; an "
+                "'image-prior' is needed"
+            )
+        if mode not in MODES:
+            raise InputError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
+        if weights.facts.arguments.get("in_channels") != CHANNELS:
+            raise InputError(f"{weights.path}: made for another input than this version gives")
+        self._weights, self.mode = weights, mode
+        self.name = "prior" if mode == "best" else "prior-strict"
+        self._refine = MetalRefinement() if refine_metal else None
+        self._reconstruct: FilteredBackProjection | None = None
+        self._last: tuple[InpaintingContext, PriorImage] | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """What the weights say of themselves, and the mode."""
+        metal = {} if self._refine is None else self._refine.identity
+        facts = self._weights.facts.method
+        return {**self._weights.identity, **facts, "mode": self.mode, **metal}
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The trace filled with the projected proposal; shapes as in :class:`...Inpainter`."""
+        found = self.prior(sinogram, trace, context)
+        return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
+
+    def prior(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> PriorImage:
+        """The network's proposal for one batch; the last one is kept, for it is asked twice."""
+        if self._last is not None and self._last[0] is context:
+            return self._last[1]
+        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
+        proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
+        for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
+            proposed[k], scale[k] = self._network_at(inputs, (slice(k, k + 1),))
+        found = PriorImage(inputs, proposed + inputs.dense, scale)
+        self._last = (context, found)
+        return found
+
+    def near_metal(
+        self,
+        sinogram: torch.Tensor,
+        trace: torch.Tensor,
+        context: InpaintingContext,
+        reach_mm: float,
+    ) -> torch.Tensor:
+        """The proposal in HU, ``(slices, rows, cols)``: the image's own far from metal, to save time.
+
+        :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
+        """
+        if self._last is not None and self._last[0] is context:
+            return 1000.0 * self._last[1].proposed
+        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
+        proposed = inputs.corrupted.clone()
+        margin = [round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm]
+        for k in range(len(proposed)):
+            one = slice(k, k + 1)
+            window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))
+            if window is not None:
+                # At multiples of the network's coarsest pixel: the result is that of the whole.
+                rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
+                proposed[k, rows, cols] = self._network_at(inputs, (one, rows, cols))[0]
+        return 1000.0 * (proposed + inputs.dense)
+
+    def _network_at(
+        self, inputs: ImageInputs, at: tuple[slice, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Proposal and scale in a part of one slice, HU / 1000."""
+        device = inputs.corrupted.device
+        network = on_device(self._weights, device)
+        half = device.type == "cuda"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
+            proposed, log_scale = network(
+                inputs.channels[(at[0], slice(None), *at[1:])],
+                inputs.corrupted[at],
+                inputs.nmar[at],
+            )
+        return proposed[0], log_scale[0].exp()
+
+    def propose(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> Proposal | None:
+        """The image itself; None in strict mode, where the trace is filled instead."""
+        if self.mode == "strict":
+            return None
+        found = self.prior(sinogram, trace, context)
+        bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
+        image, passed = found.proposed, torch.zeros_like(trace)
+        for turn in range(BOUND_TURNS + 1):
+            change = (context.projector(_mu(image)) - sinogram).masked_fill(trace, 0.0)
+            beyond = change - change.clamp(-bound, bound)
+            # Each slice by itself: what the others need must not change it.
+            passed |= beyond != 0
+            late = beyond.flatten(1).any(dim=1)
+            if turn == BOUND_TURNS or not bool(late.any()):
+                break
+            image = image.clone()
+            image[late] -= self._reconstruction(context.projector)(beyond[late]) / MU_WATER_PER_MM
+        kept = ~trace
+        sums = [change**2, (sinogram * kept) ** 2, kept, passed]
+        outside = torch.stack([x.float().sum(dim=(1, 2)) for x in sums], dim=1)
+        return Proposal(1000.0 * image, 1000.0 * found.scale, outside)
+
+    def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
+        """The segmentation without the metal's blur."""
+        return context.metal_fraction if self._refine is None else self._refine(context)
+
+    def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
+        """Kept between batches that share the projector."""
+        if self._reconstruct is None or self._reconstruct.projector is not projector:
+            self._reconstruct = FilteredBackProjection(projector)
+        return self._reconstruct
+
+
+def _mu(relative: torch.Tensor) -> torch.Tensor:
+    """HU / 1000 -> 1/mm, never negative."""
+    return (relative + 1.0).clamp_min(0.0) * MU_WATER_PER_MM
+
+
+def matched_to_edges(
+    sinogram: torch.Tensor, trace: torch.Tensor, prior_sinogram: torch.Tensor
+) -> torch.Tensor:
+    """The prior's sinogram in the trace, shifted by what it misses at the trace's edges.
+
+    The difference to the measured values is interpolated across the trace, so that no step is left
+    whose reconstruction would be a streak.
+
+    :param sinogram: measured line integrals ``(slices, views, bins)``.
+    :param trace: bool, same shape.
+    :param prior_sinogram: of the prior image, same shape.
+    :returns: bit-equal to ``sinogram`` outside the trace.
+    """
+    difference = interpolate_trace(sinogram - prior_sinogram, trace)
+    return torch.where(trace, prior_sinogram + difference, sinogram)

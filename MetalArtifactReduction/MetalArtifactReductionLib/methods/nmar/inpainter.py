@@ -1,0 +1,103 @@
+"""Normalised metal artifact reduction.
+
+Meyer, Raupach, Lell, Schmidt, Kachelriess: Normalized metal artifact reduction (NMAR) in computed
+tomography. Med. Phys. 37 (2010) 5482-5493.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from ...tomography import FilteredBackProjection, Projector
+from ...tomography.attenuation import MU_WATER_PER_MM
+from ..linear import interpolate_trace
+from ..protocol import InpaintingContext
+from .prior_image import PriorParameters, prior_image
+
+
+@dataclass(frozen=True)
+class NMARParameters:
+    """What to choose.
+
+    :param passes: 1, or 2 and more to make the prior from the previous pass's image again.
+    :param floor_mm: millimetres of water added to both sinograms before the division, so that
+        rays beside the body do not divide by nothing; there the ratio goes to 1.
+    :param prior: how the prior image is made.
+    """
+
+    passes: int = 1
+    floor_mm: float = 2.0
+    prior: PriorParameters = field(default_factory=PriorParameters)
+
+    def __post_init__(self) -> None:
+        """Reject what cannot work."""
+        if not isinstance(self.passes, int) or self.passes < 1:
+            raise ValueError(f"passes is {self.passes!r}; give a whole number of 1 or more")
+        if not self.floor_mm > 0:
+            raise ValueError(f"floor_mm is {self.floor_mm!r}; give a length above 0")
+
+
+class NMAR:
+    """Inpainter ``"nmar"``: interpolate the sinogram divided by that of a prior image.
+
+    With the prior's sinogram flat where tissue and bone were accounted for, the straight line
+    across the trace is a small error; multiplied back, the prior's structure returns.
+    """
+
+    name = "nmar"
+
+    def __init__(self, passes: int = 1, floor_mm: float = 2.0, **prior: object) -> None:
+        """The first two as in :class:`NMARParameters`, the rest as in :class:`PriorParameters`."""
+        self._parameters = NMARParameters(passes, floor_mm, PriorParameters(**prior))  # type: ignore[arg-type]
+        self._reconstruct: FilteredBackProjection | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """All of :class:`NMARParameters`, nested as plain values."""
+        return asdict(self._parameters)
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """See :class:`NMAR`; trace and shapes as in :class:`...Inpainter`."""
+        reconstruct = self._reconstruction(context.projector)
+        filled = interpolate_trace(sinogram, trace)
+        for _ in range(self._parameters.passes):
+            prior = prior_image(
+                context.image_mu,
+                reconstruct(filled),
+                context.metal_fraction,
+                context.projector.grid.spacing_mm,
+                self._parameters.prior,
+            )
+            filled = normalised_interpolation(
+                sinogram, trace, context.projector(prior), self._parameters.floor_mm
+            )
+        return filled
+
+    def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
+        """Kept between batches that share the projector."""
+        if self._reconstruct is None or self._reconstruct.projector is not projector:
+            self._reconstruct = FilteredBackProjection(projector)
+        return self._reconstruct
+
+
+def normalised_interpolation(
+    sinogram: torch.Tensor, trace: torch.Tensor, prior_sinogram: torch.Tensor, floor_mm: float
+) -> torch.Tensor:
+    """``p_prior * interpolate(p / p_prior)`` with a floor under both (Meyer 2010, eqs. 2-4).
+
+    :param sinogram: measured line integrals ``(slices, views, bins)``.
+    :param trace: bool, same shape.
+    :param prior_sinogram: of the prior image, same shape.
+    :param floor_mm: see :class:`NMARParameters`.
+    :returns: bit-equal to ``sinogram`` outside the trace; a view that is all trace becomes the
+        prior's.
+    """
+    floor = floor_mm * MU_WATER_PER_MM
+    prior = prior_sinogram.clamp(min=0.0) + floor
+    ratio = interpolate_trace((sinogram + floor) / prior, trace, fill=1.0)
+    return torch.where(trace, ratio * prior - floor, sinogram)

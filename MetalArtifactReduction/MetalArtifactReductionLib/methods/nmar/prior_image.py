@@ -1,0 +1,163 @@
+"""The prior image of NMAR, when all there is to make it from is a reconstructed image.
+
+Meyer et al. (see `nmar`) segment air, soft tissue and bone in the uncorrected image when artifacts
+are mild, and in the linearly interpolated one when they are severe. Here the two are mixed slice by
+slice: each counts the more the less it deviates from tissue near the metal, shadows come from the
+interpolated one, and bone has to be the brighter the more the image streaks. The numbers were
+chosen by measured error on simulated hips, nails, screws, rods and clips (13 slices, fan beam,
+120 kVp, noise) and by looking at real nails, sternal wires and a dental restoration.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ...metal.neighbourhood import widened
+from ...tomography.attenuation import MU_WATER_PER_MM
+
+
+@dataclass(frozen=True)
+class PriorParameters:
+    """How the prior image is made; HU as in the corrupted image.
+
+    :param air_hu: below is air (0 in the prior).
+    :param bone_hu: lowest and highest threshold of bone.
+    :param bone_base_hu: threshold of bone for an image without streaks ...
+    :param bone_per_streak: ... plus 1000 HU times this times the streaks' mean square (relative to
+        water): 150 HU for streaks of 100 HU, so that bright streaks do not pass as bone.
+    :param smoothing_mm: standard deviation of the Gaussian before the thresholds.
+    :param reach_mm: streaks are judged within this distance from metal.
+    :param blur_mm: so near to metal the uncorrected image shows the metal's blur and shadow.
+    :param uncorrected: mix in the uncorrected image; False takes the interpolated image alone.
+    """
+
+    air_hu: float = -500.0
+    bone_hu: tuple[float, float] = (250.0, 700.0)
+    bone_base_hu: float = 200.0
+    bone_per_streak: float = 15.0
+    smoothing_mm: float = 0.9
+    reach_mm: float = 30.0
+    blur_mm: float = 1.5
+    uncorrected: bool = True
+
+    def __post_init__(self) -> None:
+        """Reject lengths that are not above 0 and thresholds out of order."""
+        for name in ("smoothing_mm", "reach_mm", "blur_mm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a length above 0")
+        if not self.air_hu < self.bone_hu[0] <= self.bone_hu[1]:
+            raise ValueError(
+                f"air_hu {self.air_hu} and bone_hu {self.bone_hu} do not rise; give air below bone"
+            )
+
+
+_FAT, _MUSCLE = 0.9, 1.05
+"""Soft tissue relative to water: what deviates from both is a streak."""
+
+_RAMP_AIR, _RAMP_BONE = 0.6, 0.2
+_SEEN_AS_BONE = 1.3
+_BRIGHTEST = 2.5
+_DARKEST_TISSUE = 0.95
+_NOISE_POWER = 3e-4
+_MILD, _SEVERE = 3e-3, 1e-2
+"""Mean squares of 55 and 100 HU: up to the first, the uncorrected image alone is the best prior."""
+
+
+def prior_image(
+    corrupted_mu: torch.Tensor,
+    interpolated_mu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+    spacing_mm: tuple[float, float],
+    parameters: PriorParameters | None = None,
+) -> torch.Tensor:
+    """Air 0, soft tissue as water, bone as it is; metal replaced by soft tissue.
+
+    With mild streaks the classes give way to the smoothed image itself.
+
+    :param corrupted_mu: the uncorrected images ``(slices, rows, cols)`` in 1/mm.
+    :param interpolated_mu: a first correction (linear interpolation, or an earlier NMAR), same.
+    :param metal_fraction: 0..1, same shape.
+    :param spacing_mm: ``(row, col)``.
+    :returns: prior images in 1/mm, same shape.
+    """
+    p = parameters or PriorParameters()
+    # One pixel more: the blur around the metal is neither bone nor tissue.
+    metal = widened(metal_fraction > 0, (1, 1))
+    sigma = [max(0.5, p.smoothing_mm / s) for s in spacing_mm]
+    interpolated = (interpolated_mu / MU_WATER_PER_MM).masked_fill(metal, 1.0)
+    smooth = gaussian_smooth(interpolated, sigma)
+    blur = (max(1, round(p.blur_mm / spacing_mm[0])), max(1, round(p.blur_mm / spacing_mm[1])))
+    corrupted = (corrupted_mu / MU_WATER_PER_MM).clamp_(max=_BRIGHTEST)
+    corrupted = torch.where(widened(metal, blur), interpolated, corrupted)
+    smooth_corrupted = gaussian_smooth(corrupted, sigma)
+
+    # Streaks, judged where the interpolated image shows the body and not both agree on bone.
+    judged = (smooth > 0.5) & ~((smooth_corrupted > _SEEN_AS_BONE) & (smooth > _SEEN_AS_BONE))
+    judged &= ~metal & _near(metal, p.reach_mm, spacing_mm)
+    streaks = _tissue_deviation(smooth_corrupted, judged)
+    skin = ((smooth - 1.0 - p.air_hu / 1000.0) / _RAMP_AIR + 0.5).clamp(0.0, 1.0)
+    air = (1.0 - skin) * smooth.clamp(0.0, 0.5)
+    mild = torch.zeros_like(streaks)
+    if p.uncorrected:
+        interpolated_streaks = _tissue_deviation(smooth, judged)
+        mild = ((_SEVERE - streaks) / (_SEVERE - _MILD)).clamp(0.0, 1.0)
+        weight = interpolated_streaks / (interpolated_streaks + streaks)
+        weight = mild + (1.0 - mild) * weight
+        # Dark places may be shadows, however mild the rest of the slice.
+        shadow = ((1.0 - smooth_corrupted) / 0.15).clamp(0.0, 1.0)
+        smooth = smooth + weight * (1.0 - shadow) * (smooth_corrupted - smooth)
+
+    bone = 1.0 + p.bone_base_hu / 1000.0 + p.bone_per_streak * streaks
+    bone = bone.clamp(1.0 + p.bone_hu[0] / 1000.0, 1.0 + p.bone_hu[1] / 1000.0)
+    # Short ramps, no jumps: these would alias, their sinogram having steps that the measured one
+    # does not have. What is hardly streaked needs no classes: they would show where every ray
+    # meets metal.
+    bony = ((smooth - bone) / _RAMP_BONE + 0.5).clamp(0.0, 1.0)
+    classes = 1.0 + bony * (smooth - 1.0)
+    tissue = classes + mild * (smooth.clamp(min=_DARKEST_TISSUE) - classes)
+    return (skin * tissue + mild * air) * MU_WATER_PER_MM
+
+
+def gaussian_smooth(images: torch.Tensor, sigma: list[float]) -> torch.Tensor:
+    """Separable Gaussian over the last two axes, cut at 3 sigma, edges repeated.
+
+    Sums of shifted images: a short kernel takes half the time of a convolution on the CPU.
+
+    :param images: ``(slices, rows, cols)``.
+    :param sigma: standard deviations in pixels ``[row, col]``.
+    """
+    out = images
+    for axis, s in zip((1, 2), sigma, strict=True):
+        radius, count = max(1, round(3 * s)), images.shape[axis]
+        kernel = [math.exp(-0.5 * (k / s) ** 2) for k in range(radius + 1)]
+        total = kernel[0] + 2 * sum(kernel[1:])
+        pad = (0, 0, radius, radius) if axis == 1 else (radius, radius, 0, 0)
+        padded = F.pad(out[:, None], pad, mode="replicate")[:, 0]
+        out = padded.narrow(axis, radius, count) * (kernel[0] / total)
+        for k in range(1, radius + 1):
+            for start in (radius - k, radius + k):
+                out.add_(padded.narrow(axis, start, count), alpha=kernel[k] / total)
+    return out
+
+
+def _near(metal: torch.Tensor, reach_mm: float, spacing_mm: tuple[float, float]) -> torch.Tensor:
+    """Pixels in a box of about ``reach_mm`` around metal, found on every fourth pixel."""
+    coarse = F.max_pool2d(metal[:, None].float(), 4, ceil_mode=True)[:, 0] > 0
+    radius = (
+        max(1, round(reach_mm / 4 / spacing_mm[0])),
+        max(1, round(reach_mm / 4 / spacing_mm[1])),
+    )
+    fine = widened(coarse, radius).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return fine[:, : metal.shape[1], : metal.shape[2]]
+
+
+def _tissue_deviation(image: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Mean square deviation from fat or muscle, whichever is nearer, ``(slices, 1, 1)``."""
+    x = image.clamp(0.0, 2.0)
+    square = torch.minimum((x - _FAT) ** 2, (x - _MUSCLE) ** 2) * where
+    count = where.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    return square.sum(dim=(1, 2), keepdim=True) / count + _NOISE_POWER

@@ -1,0 +1,135 @@
+"""The seam between the correction and the methods that fill the metal trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from ..progress import Cancel, Progress
+from ..tomography import Projector, metal_path_mm
+from ..tomography.attenuation import hu_to_mu
+from ..volume import CTVolume
+
+
+@dataclass(frozen=True)
+class InpaintingContext:
+    """What an inpainter may know besides the sinogram and the trace: one batch of slices.
+
+    :param image_mu: the corrupted images, ``(slices, rows, cols)`` in 1/mm.
+    :param metal_fraction: share of each pixel that is metal, 0..1, ``(slices, rows, cols)``.
+    :param projector: images in 1/mm -> sinogram; knows grid, geometry and device.
+    :param slice_indices: where the batch's slices lie in ``volume_hu``, int ``(slices,)``.
+    :param volume_hu: the whole uncorrected volume on the CPU, ``(all slices, rows, cols)`` in HU,
+        for methods that look at neighbouring slices; read only.
+    """
+
+    image_mu: torch.Tensor
+    metal_fraction: torch.Tensor
+    projector: Projector
+    slice_indices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    volume_hu: np.ndarray | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where every tensor of this batch lies."""
+        return self.image_mu.device
+
+    @cached_property
+    def metal_path_mm(self) -> torch.Tensor:
+        """Length of each ray inside metal in mm, ``(slices, views, bins)``; computed when asked."""
+        return metal_path_mm(self.projector, self.metal_fraction)
+
+    def neighbour_mu(self, offset: int) -> torch.Tensor:
+        """The slices ``offset`` away from the batch's own, ``(slices, rows, cols)`` in 1/mm.
+
+        At the ends of the volume the last slice is repeated; without ``volume_hu`` the batch
+        itself is returned.
+        """
+        if offset == 0 or self.volume_hu is None:
+            return self.image_mu
+        index = np.clip(self.slice_indices + offset, 0, self.volume_hu.shape[0] - 1)
+        hu = torch.from_numpy(np.asarray(self.volume_hu[index], dtype=np.float32))
+        return hu_to_mu(hu.to(self.device))
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """Fills the metal trace of a sinogram.
+
+    ``__call__(sinogram, trace, context)`` takes line integrals ``(slices, views, bins)`` and the
+    trace (bool, same shape) and returns a sinogram of the same shape. Values outside the trace
+    are ignored by the correction, which keeps the measured ones. Slices are independent: the
+    result must not depend on how they are batched.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, recorded in results."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """Everything needed to repeat the inpainting; plain values."""
+        ...
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """Return the sinogram with the trace filled."""
+        ...
+
+
+@runtime_checkable
+class NeedsVolume(Protocol):
+    """An inpainter that has work to do on the whole volume before the first batch."""
+
+    def prepare(
+        self,
+        volume: CTVolume,
+        metal_fraction: np.ndarray,
+        device: torch.device,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Called once a correction, with the metal that is corrected, ``(slices, rows, cols)``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A corrected image that a method gives itself instead of a filled trace.
+
+    :param hu: without metal, ``(slices, rows, cols)``.
+    :param expected_error_hu: expected absolute error of each voxel, same shape; None if unknown.
+    :param outside_trace: sums over each slice's rays that met no metal, ``(slices, 4)``: squared
+        change of the line integral, squared line integral, rays, rays whose change was bounded.
+    """
+
+    hu: torch.Tensor
+    expected_error_hu: torch.Tensor | None = None
+    outside_trace: torch.Tensor | None = None
+
+
+@runtime_checkable
+class ProposesImage(Protocol):
+    """An inpainter that may correct more than the trace."""
+
+    def propose(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> Proposal | None:
+        """The corrected images of a batch; None to have the trace filled and reconstructed."""
+        ...
+
+
+@runtime_checkable
+class ShowsMetal(Protocol):
+    """An inpainter that knows how much of the segmented metal is metal, and how much its blur."""
+
+    def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
+        """Fractions to give back to the corrected image, ``(slices, rows, cols)``."""
+        ...

@@ -1,0 +1,1 @@
+"""sinogram_unet."""

@@ -1,0 +1,125 @@
+"""The hips of the public CTs that the experiments are made on, and real metal laid on them.
+
+The files are named in the data folder's own description; nobody's metal but that of the femoral
+nail is used, so training and test see metal of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from ...errors import InputError
+from ...metal import segment_metal
+from ...volume import CTVolume, read_volume
+from .brightness import body_quantiles
+from .near_metal import NearMetalParameters, near_metal_slices
+from .samples import HipPatient
+
+
+@dataclass(frozen=True)
+class HipCase:
+    """Where the metal lies in a CT without any.
+
+    :param file: in the data folder.
+    :param hip: first and last slice that the metal is laid on.
+    :param centre: of the metal, row and column.
+    """
+
+    file: str
+    hip: tuple[int, int]
+    centre: tuple[float, float]
+
+
+CASES = {
+    "ov": HipCase("tcga_ov_09-2043_abdomen_pelvis.nii.gz", (10, 22), (262, 165)),
+    "coad": HipCase("tcga_coad_AY-4070A_abdomen_pelvis.nii.gz", (6, 13), (280, 128)),
+    "acrin": HipCase("acrin_flt_breast_001_abdomen_pelvis.nii.gz", (1, 8), (258, 162)),
+}
+
+NAIL = "totalseg_example_hip_nail_3mm.nii.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Hip:
+    """A clean CT and metal for it.
+
+    :param name: a key of :data:`CASES`.
+    :param volume: the CT.
+    :param masks: metal fraction of each slice of the nail, on the CT's grid ``(m, rows, cols)``.
+    :param hip: indices of the slices that the metal is laid on.
+    """
+
+    name: str
+    volume: CTVolume
+    masks: np.ndarray
+    hip: np.ndarray
+
+    @cached_property
+    def metal_fraction(self) -> np.ndarray:
+        """The nail through the hip's slices, ``(slices, rows, cols)``."""
+        fraction = np.zeros(self.volume.hu.shape, np.float32)
+        which = np.linspace(0, len(self.masks) - 1, len(self.hip)).round().astype(int)
+        fraction[self.hip] = self.masks[which]
+        return fraction
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        """The clean slices to train on: up to 11 above and 11 below the hip."""
+        return near_metal_slices(self.metal_fraction, self.volume.hu, NearMetalParameters())
+
+    @cached_property
+    def quantiles(self) -> np.ndarray:
+        """Of the body's brightness, see :mod:`.brightness`."""
+        return body_quantiles(1.0 + self.volume.hu / 1000.0)
+
+    def patient(self, slices: np.ndarray, brightness: float = 1.0) -> HipPatient:
+        """The slices as samples are made of them."""
+        row, col = self.volume.spacing_mm[1:]
+        return HipPatient(self.name, self.volume.hu[slices], self.masks, (row, col), brightness)
+
+
+def read_hips(names: Sequence[str], data: Path | None) -> list[Hip]:
+    """The named cases with the nail's metal.
+
+    :param names: keys of :data:`CASES`.
+    :param data: the folder with the CTs.
+    :raises InputError: unknown name, no folder, no such file.
+    """
+    if not names:
+        raise InputError(f"no hips named; choose of {', '.join(CASES)}")
+    for name in names:
+        if name not in CASES:
+            raise InputError(f"hip {name!r} is unknown; there are: {', '.join(CASES)}")
+    if data is None:
+        raise InputError("the folder with the CTs is not given; use --data FOLDER")
+    nail = read_volume(data / NAIL)
+    fraction = segment_metal(nail, "kmeans").fraction
+    with_metal = np.flatnonzero(fraction.reshape(len(fraction), -1).any(axis=1))
+    hips = []
+    for name in names:
+        case = CASES[name]
+        volume = read_volume(data / case.file)
+        masks = np.stack([_laid_on(fraction[k], nail, volume, case.centre) for k in with_metal])
+        hips.append(Hip(name, volume, masks, np.arange(case.hip[0], case.hip[1] + 1)))
+    return hips
+
+
+def _laid_on(
+    mask: np.ndarray, source: CTVolume, target: CTVolume, centre: tuple[float, float]
+) -> np.ndarray:
+    """A slice's metal on another CT's grid, its centre of mass where told, left still left."""
+    for axis, column in ((0, 1), (1, 0)):  # rows follow j, columns i
+        row = int(np.argmax(np.abs(target.ijk_to_ras[:3, column])))
+        if source.ijk_to_ras[row, column] * target.ijk_to_ras[row, column] < 0:
+            mask = np.flip(mask, axis)
+    ratio = np.array(target.spacing_mm[1:]) / np.array(source.spacing_mm[1:])
+    offset = np.array(ndimage.center_of_mass(mask)) - ratio * np.array(centre)
+    shape = target.hu.shape[1:]
+    moved = ndimage.affine_transform(mask, np.diag(ratio), offset, output_shape=shape, order=1)
+    return np.clip(moved, 0, 1).astype(np.float32)

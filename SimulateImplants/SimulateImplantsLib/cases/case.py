@@ -1,0 +1,373 @@
+"""Implants put into a CT, their artifacts simulated, and the folder of files that this gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.files.volumes import (
+    FORMATS,
+    geometry_difference,
+    read_mask,
+    write_array_like,
+    write_volume,
+)
+from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
+from MetalArtifactReductionLib.physics.materials import material
+from MetalArtifactReductionLib.physics.simulation import (
+    Model,
+    SimulationResult,
+    Sinograms,
+    simulate_volume,
+)
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.volume import CTVolume, shear_deg
+
+from ..implants.simple_shapes import shape_from_dict
+from ..voxels.metal import Metal, slices_of, voxelize_metal
+from ..voxels.voxelize import PlacedImplant
+
+RECORD = "simulation.json"
+FORMAT = 1
+_SUFFIX_OF = {"nifti": ".nii.gz", "nifti2": ".nii.gz", "nrrd": ".nrrd", "metaimage": ".mha"}
+_TILT_LIMIT_DEG = 0.01
+_VOXELIZATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How the artifacts are simulated; see :func:`simulate_volume` for the meaning.
+
+    :param every_slice: also scan slices without implants.
+    :param with_reference: also scan without implants.
+    """
+
+    acquisition: AcquisitionParameters
+    model: Model = "physics"
+    seed: int = 0
+    every_slice: bool = False
+    with_reference: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedCase:
+    """A simulation with what was implanted.
+
+    :param simulation: corrupted, ideal and reference volumes, metal fraction.
+    :param fractions: share of each voxel by material, float32.
+    :param labels: which implant takes a voxel (1-based), 0 for none; of masks: which material.
+    :param names: of the labels 1, 2, ...
+    :param record: everything needed to make the same again, of JSON types.
+    :param warnings: one line each, for the user.
+    """
+
+    simulation: SimulationResult
+    fractions: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    record: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def simulate_metal(
+    volume: CTVolume,
+    metal: Metal,
+    scan: Scan,
+    *,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    keep_sinograms: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> SimulatedCase:
+    """Voxelise implants and shapes and simulate their artifacts.
+
+    :raises InputError: see :func:`voxelize_metal` and :func:`simulate_volume`.
+    """
+    voxels = voxelize_metal(
+        metal,
+        volume,
+        progress=lambda f, text: report(progress, _VOXELIZATION_SHARE * f, text),
+        cancel=cancel,
+    )
+    check_cancelled(cancel)
+    case = simulate_fractions(
+        volume,
+        voxels.fractions,
+        scan,
+        device=device,
+        batch_slices=batch_slices,
+        keep_sinograms=keep_sinograms,
+        progress=lambda f, text: report(
+            progress, _VOXELIZATION_SHARE + (1 - _VOXELIZATION_SHARE) * f, text
+        ),
+        cancel=cancel,
+    )
+    names = tuple(voxels.volumes_mm3)
+    implants = [
+        {
+            "name": name,
+            "implant": placed.implant.to_dict(),
+            "placement": placed.placement.tolist(),
+        }
+        for name, placed in zip(names, metal.implants, strict=False)
+    ]
+    record = {
+        **case.record,
+        "placed_implants": implants,
+        "shapes": [dict(shape) for shape in metal.shapes],
+        "labels": list(names),
+        "volumes_mm3": voxels.volumes_mm3,
+    }
+    return replace(case, labels=voxels.labels, names=names, record=record, warnings=voxels.warnings)
+
+
+def simulate_fractions(
+    volume: CTVolume,
+    fractions: Mapping[str, np.ndarray],
+    scan: Scan,
+    *,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    keep_sinograms: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> SimulatedCase:
+    """Simulate the artifacts of metal given as fractions of the voxels.
+
+    :param fractions: material name -> ``(slices, rows, cols)``, 0..1.
+    :raises InputError: see :func:`simulate_volume`.
+    """
+    fractions = {material(name).name: fraction for name, fraction in fractions.items()}
+    simulation = simulate_volume(
+        volume,
+        fractions,
+        scan.acquisition,
+        model=scan.model,
+        seed=scan.seed,
+        device=device,
+        batch_slices=batch_slices,
+        every_slice=scan.every_slice,
+        with_reference=scan.with_reference,
+        keep_sinograms=keep_sinograms,
+        progress=progress,
+        cancel=cancel,
+    )
+    record = simulation.parameters | {
+        "case_format": FORMAT,
+        "every_slice": scan.every_slice,
+        "with_reference": scan.with_reference,
+        "ct": _identity(volume),
+        "labels": list(fractions),
+    }
+    return SimulatedCase(simulation, fractions, simulation.labels, tuple(fractions), record)
+
+
+def simulate_again(
+    volume: CTVolume,
+    record_file: Path,
+    *,
+    device: str = "cpu",
+    batch_slices: int = 8,
+    keep_sinograms: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> SimulatedCase:
+    """Repeat a simulation from the JSON that it left; on the same machine bit for bit.
+
+    :param volume: the same clean CT, whole.
+    :param record_file: ``simulation.json``; where masks were simulated, in its folder.
+    :raises InputError: not such a file, or another CT.
+    """
+    record = read_record(record_file)
+    try:
+        scan = Scan(
+            AcquisitionParameters.from_dict(record["acquisition"]),
+            record["model"],
+            record["seed"],
+            record["every_slice"],
+            record["with_reference"],
+        )
+        cut, expected = record.get("cut"), record["ct"]
+        if cut is not None:
+            volume = slices_of(volume, int(cut["first_slice"]), int(record["shape"][0]))
+        _check_identity(volume, expected, record_file)
+        placed = [
+            PlacedImplant(
+                shape_from_dict(item["implant"]), np.array(item["placement"], float), item["name"]
+            )
+            for item in record.get("placed_implants", ())
+        ]
+        metal = Metal(placed, record.get("shapes", ()))
+        files = record.get("files", {}).get("fractions", {})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{record_file}: is not complete ({error}); use the original") from None
+    work: dict[str, Any] = {
+        "device": device,
+        "batch_slices": batch_slices,
+        "keep_sinograms": keep_sinograms,
+        "progress": progress,
+        "cancel": cancel,
+    }
+    if metal.implants or metal.shapes:
+        case = simulate_metal(volume, metal, scan, **work)
+    else:
+        masks = {name: read_mask(record_file.parent / file, volume) for name, file in files.items()}
+        case = simulate_fractions(volume, masks, scan, **work)
+    kept: dict[str, Any] = {key: record[key] for key in ("cut", "source") if key in record}
+    return replace(case, record={**case.record, **kept})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A ``simulation.json``.
+
+    :raises InputError: no such file, not JSON, or not of a simulation.
+    """
+    record = read_json(path, "the simulation.json that a simulation wrote")
+    if not isinstance(record, dict) or not {"acquisition", "model", "ct"} <= record.keys():
+        raise InputError(f"{path}: is no record of a simulation; give its {RECORD}")
+    if record.get("case_format", 0) > FORMAT:
+        raise InputError(f"{path}: written by a later version; update this software")
+    return record
+
+
+def read_json(path: Path, wanted: str) -> Any:
+    """The content of a JSON file.
+
+    :param wanted: what should be given, for the message.
+    :raises InputError: no such file, no permission, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the name") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give {wanted}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: is not JSON ({error}); give {wanted}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def suffix_for(volume: CTVolume, suffix: str | None = None) -> str:
+    """File name ending of the outputs: the CT's own kind of file; .nrrd for DICOM.
+
+    :raises InputError: unknown, or one that cannot keep a tilted gantry.
+    """
+    source = volume.source.format if volume.source else ""
+    chosen = suffix or _SUFFIX_OF.get(source, ".nrrd")
+    chosen = chosen if chosen.startswith(".") else f".{chosen}"
+    single = [ending for ending in FORMATS if ending not in (".nhdr", ".mhd")]
+    if chosen not in single:
+        raise InputError(f"format {chosen!r} is unknown; use one of {', '.join(single)}")
+    tilt = shear_deg(volume.ijk_to_ras)
+    if FORMATS[chosen] == "nifti" and tilt > _TILT_LIMIT_DEG:
+        if suffix is None:
+            return ".nrrd"
+        raise OutputError(
+            f"axes {tilt:.2f} deg from orthogonal (gantry tilt) cannot be kept in NIfTI; use "
+            "--format .nrrd"
+        )
+    return chosen
+
+
+def write_case(
+    case: SimulatedCase, folder: Path, suffix: str, *, clean: CTVolume | None = None
+) -> dict[str, Any]:
+    """Write every volume and the record of a case into a folder.
+
+    :param folder: there already, and empty (see ``outputs.new_folder``).
+    :param suffix: of :func:`suffix_for`.
+    :param clean: also write the CT that went in, as ``clean``.
+    :returns: what the record says about the files.
+    """
+    simulation = case.simulation
+    grid = simulation.corrupted
+    files: dict[str, Any] = {}
+    for role, volume in (
+        ("clean", clean),
+        ("corrupted", simulation.corrupted),
+        ("ideal", simulation.ideal),
+        ("reference", simulation.reference),
+    ):
+        if volume is not None:
+            files[role] = f"{role}{suffix}"
+            write_volume(volume, folder / files[role], dtype=_stored_type(volume))
+    files["metal_fraction"] = f"metal-fraction{suffix}"
+    write_array_like(simulation.metal_fraction, grid, folder / files["metal_fraction"])
+    files["fractions"] = write_fractions(case.fractions, grid, folder, suffix)
+    files["labels"] = f"labels{suffix}"
+    write_array_like(_narrow(case.labels), grid, folder / files["labels"])
+    if simulation.sinograms is not None:
+        files["sinograms"] = "sinograms.npz"
+        _write_sinograms(folder / files["sinograms"], simulation.sinograms)
+    text = json.dumps({**case.record, "files": files}, indent=2)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    return files
+
+
+def write_fractions(
+    fractions: Mapping[str, np.ndarray], grid: CTVolume, folder: Path, suffix: str
+) -> dict[str, str]:
+    """One file a material; returns their names."""
+    files = {}
+    for name, fraction in fractions.items():
+        files[name] = f"fraction-{name}{suffix}"
+        write_array_like(fraction.astype(np.float32, copy=False), grid, folder / files[name])
+    return files
+
+
+def write_labels(labels: np.ndarray, grid: CTVolume, path: Path) -> None:
+    """Labels in the narrowest type that holds them."""
+    write_array_like(_narrow(labels), grid, path)
+
+
+def _narrow(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.uint8 if int(labels.max()) < 256 else np.uint16)
+
+
+def _stored_type(volume: CTVolume) -> str:
+    """int16 where the CT came in whole numbers and the metal leaves room, else float32."""
+    whole = volume.source is not None and np.dtype(volume.source.dtype).kind in "iu"
+    limits = np.iinfo(np.int16)
+    fits = limits.min <= float(volume.hu.min()) and float(volume.hu.max()) <= limits.max
+    return "int16" if whole and fits else "float32"
+
+
+def _write_sinograms(path: Path, sinograms: Sinograms) -> None:
+    arrays = {
+        "slices": sinograms.slices,
+        "corrupted": sinograms.corrupted,
+        "metal_path_mm": sinograms.metal_path_mm,
+    }
+    if sinograms.reference is not None:
+        arrays["reference"] = sinograms.reference
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def _identity(volume: CTVolume) -> dict[str, Any]:
+    """What tells one CT from another; no path, which may name a patient."""
+    source = volume.source.path if volume.source else None
+    return {
+        "name": source.name if source else "",
+        "hu_sha256": hashlib.sha256(np.ascontiguousarray(volume.hu).tobytes()).hexdigest(),
+        "ijk_to_ras": volume.ijk_to_ras.tolist(),
+    }
+
+
+def _check_identity(volume: CTVolume, expected: Mapping[str, Any], record: Path) -> None:
+    own = _identity(volume)
+    matrix = np.array(expected["ijk_to_ras"], float)
+    difference = geometry_difference(volume.hu.shape, volume.ijk_to_ras, volume.hu.shape, matrix)
+    if own["hu_sha256"] != expected["hu_sha256"] or difference:
+        raise InputError(
+            f"{record}: was made from another CT ({expected.get('name') or 'unnamed'}"
+            f"{', ' + difference if difference else ''}); give that one"
+        )

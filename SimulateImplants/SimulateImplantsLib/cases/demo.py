@@ -1,0 +1,263 @@
+"""The whole main job in one run: metal in, artifacts, metal found, corrected, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from MetalArtifactReductionLib.correction import CorrectionResult, correct_volume
+from MetalArtifactReductionLib.errors import OutputError
+from MetalArtifactReductionLib.evaluation.comparison import (
+    UNCORRECTED,
+    Case,
+    format_table,
+    measure_images,
+)
+from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from MetalArtifactReductionLib.files.whole import written_whole
+from MetalArtifactReductionLib.metal import MetalSegmentation, segment_metal
+from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
+from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
+from MetalArtifactReductionLib.pictures import comparison_picture
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..implants import AcetabularCup, FemoralHead, HipStem, TotalHip
+from ..phantoms import HipTruth, pelvis_phantom
+from ..voxels.voxelize import PlacedImplant, voxelize
+from .rods_in_bone import rods_in_bone
+
+METHODS = ("li", "nmar")
+MOST_SLICES = 40
+"""The demo ends in two minutes on two cores: longer volumes are cropped around the metal."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made, besides its files.
+
+    :param simulation: clean, corrupted, metal.
+    :param metal: as it was found again in the corrupted volume.
+    :param corrections: method -> result.
+    :param table: the comparison as text.
+    :param picture: path of the PNG.
+    """
+
+    simulation: SimulationResult
+    metal: MetalSegmentation
+    corrections: Mapping[str, CorrectionResult]
+    table: str
+    picture: Path
+
+
+def part_of(done: Progress | None, start: float, end: float) -> Progress:
+    """Progress of a step that takes the share from ``start`` to ``end`` of the whole."""
+    return lambda fraction, message: report(done, start + (end - start) * fraction, message)
+
+
+def run_demo(
+    output: Path,
+    volume: CTVolume | None = None,
+    *,
+    methods: Sequence[str] = METHODS,
+    acquisition: AcquisitionParameters = PRESETS["reference"],
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> DemoResult:
+    """Put metal into a CT, simulate its artifacts, find it, correct it, and compare.
+
+    Without a volume a phantom pelvis gets a hip prosthesis; a volume gets rods in its thickest
+    bones. Written into ``output``: every volume (.nrrd), ``scene.mrb`` for 3D Slicer,
+    ``comparison.png``, ``table.md`` and ``simulation.json`` with all that makes it again.
+
+    :param output: a new or empty folder.
+    :param volume: clean CT; a phantom if None.
+    :param methods: names of inpainting methods.
+    :param acquisition: the simulated scanner.
+    :param seed: of the phantom and of the noise.
+    :raises OutputError: the folder holds something already, or cannot be written.
+    :raises InputError: no bone for an implant, unknown method.
+    """
+    _check_folder(output)
+    if volume is None:
+        report(progress, 0.0, "building a phantom")
+        phantom = pelvis_phantom(seed, (3.0, 1.25, 1.25), (MOST_SLICES, 320, 320))
+        volume = phantom.volume
+        implants = [hip_prosthesis(hip) for hip in phantom.truth.hips if hip.side == "left"]
+    else:
+        report(progress, 0.0, "looking for bone")
+        implants = rods_in_bone(volume)
+        volume = cropped_around(volume, implants, MOST_SLICES)
+    check_cancelled(cancel)
+    voxels = voxelize(implants, volume, progress=part_of(progress, 0.05, 0.1), cancel=cancel)
+    simulation = simulate_volume(
+        volume,
+        voxels.fractions,
+        acquisition,
+        seed=seed,
+        device=device,
+        progress=part_of(progress, 0.1, 0.5),
+        cancel=cancel,
+    )
+    metal = segment_metal(simulation.corrupted)
+    corrections: dict[str, CorrectionResult] = {}
+    for number, method in enumerate(methods):
+        start = 0.5 + 0.3 * number / len(methods)
+        corrections[method] = correct_volume(
+            simulation.corrupted,
+            metal.fraction,
+            method,
+            device=device,
+            progress=part_of(progress, start, start + 0.3 / len(methods)),
+            cancel=cancel,
+        )
+    report(progress, 0.8, "measuring")
+    table = _table(simulation, corrections)
+    check_cancelled(cancel)
+    report(progress, 0.9, "writing")
+    output.mkdir(parents=True, exist_ok=True)
+    picture = _write(output, volume, simulation, metal, corrections, table)
+    report(progress, 1.0, "done")
+    return DemoResult(simulation, metal, corrections, table, picture)
+
+
+def cropped_around(
+    volume: CTVolume, implants: Sequence[PlacedImplant], most_slices: int
+) -> CTVolume:
+    """At most so many slices, centred on the middle of the implants; voxels stay where they are."""
+    if len(volume.hu) <= most_slices:
+        return volume
+    to_ijk = np.linalg.inv(volume.ijk_to_ras)
+    slices = []
+    for one in implants:
+        points = one.implant.mesh().points
+        ras = points @ one.placement[:3, :3].T + one.placement[:3, 3]
+        slices += [float(k) for k in ras @ to_ijk[2, :3] + to_ijk[2, 3]]
+    middle = (min(slices) + max(slices)) / 2
+    first = int(np.clip(round(middle - most_slices / 2), 0, len(volume.hu) - most_slices))
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 3] += first * matrix[:3, 2]
+    return CTVolume(volume.hu[first : first + most_slices].copy(), matrix)
+
+
+def _check_folder(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: is a file; give the name of a new folder")
+    if output.is_dir() and any(output.iterdir()):
+        raise OutputError(f"{output}: the folder is not empty; give the name of a new one")
+    if not output.parent.resolve().is_dir():
+        raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
+
+
+def _write(
+    output: Path,
+    volume: CTVolume,
+    simulation: SimulationResult,
+    metal: MetalSegmentation,
+    corrections: Mapping[str, CorrectionResult],
+    table: str,
+) -> Path:
+    """All files; returns the picture's path."""
+    corrupted = simulation.corrupted
+    write_volume(volume, output / "clean.nrrd")
+    write_volume(corrupted, output / "corrupted.nrrd", dtype="int16")
+    write_array_like(metal.fraction, corrupted, output / "metal-found.nrrd")
+    write_array_like(simulation.metal_fraction, corrupted, output / "metal-true.nrrd")
+    if simulation.reference is not None:
+        write_volume(simulation.reference, output / "reference.nrrd", dtype="int16")
+    for method, result in corrections.items():
+        write_volume(result.corrected, output / f"corrected-{method}.nrrd", dtype="int16")
+        write_array_like(
+            result.change_hu, corrupted, output / f"change-{method}.nrrd", dtype="int16"
+        )
+    for name, text in (
+        ("table.md", table),
+        ("simulation.json", simulation.parameters_json()),
+    ):
+        with written_whole(output / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    _write_scene(output / "scene.mrb", volume, corrupted, corrections)
+    return _write_picture(output / "comparison.png", simulation, corrections)
+
+
+def _write_scene(
+    path: Path,
+    clean: CTVolume,
+    corrupted: CTVolume,
+    corrections: Mapping[str, CorrectionResult],
+) -> None:
+    """A scene for 3D Slicer: clean and corrupted CT, and every correction with its change map."""
+    from MetalArtifactReductionLib.mrml import (
+        add_results,
+        headless_scene,
+        node_from_volume,
+        save_scene,
+    )
+
+    scene = headless_scene()
+    node_from_volume(scene, clean, "clean CT")
+    node = node_from_volume(scene, corrupted, "CT with metal")
+    metal = None
+    for result in corrections.values():
+        metal = add_results(scene, node, result, metal=metal).metal
+    save_scene(scene, path)
+
+
+def _write_picture(
+    path: Path, simulation: SimulationResult, corrections: Mapping[str, CorrectionResult]
+) -> Path:
+    """The slice where the artifacts are worst."""
+    corrupted = simulation.corrupted.hu
+    truth = (simulation.reference or simulation.ideal).hu
+    error = np.where(simulation.metal_fraction > 0, 0.0, np.abs(corrupted - truth))
+    k = int(error.mean(axis=(1, 2)).argmax())
+    images = {
+        "without metal": truth[k],
+        "with metal": corrupted[k],
+        **{method.upper(): result.corrected.hu[k] for method, result in corrections.items()},
+    }
+    return comparison_picture(
+        images,
+        path,
+        pixel_mm=simulation.corrupted.spacing_mm[1:],
+        difference_to="without metal",
+    )
+
+
+def hip_prosthesis(truth: HipTruth) -> PlacedImplant:
+    """A total hip in a phantom's hip: stem along the shaft, head and cup in the joint's centre."""
+    proximal = truth.shaft_axis * np.sign(
+        truth.shaft_axis @ (truth.head_centre_ras - truth.shaft_point_ras)
+    )
+    to_head = truth.head_centre_ras - truth.shaft_point_ras
+    medial = to_head - (to_head @ proximal) * proximal
+    offset_mm = float(np.linalg.norm(medial))
+    medial = medial / offset_mm
+    stem = HipStem(offset_mm=round(float(np.clip(offset_mm, 36.0, 50.0))))
+    cup_mm = float(2 * np.clip(round(truth.acetabulum_radius_mm + 1), 24, 29))
+    hip = TotalHip(
+        stem=stem,
+        head=FemoralHead(diameter_mm=32.0),
+        cup=AcetabularCup(diameter_mm=cup_mm, head_mm=32.0),
+        side=truth.side,
+    )
+    placement = np.eye(4)
+    placement[:3, :3] = np.stack([medial, np.cross(proximal, medial), proximal], axis=1)
+    head_mm = hip.component_poses()["head"][:3, 3]
+    placement[:3, 3] = truth.head_centre_ras - placement[:3, :3] @ head_mm
+    return PlacedImplant(hip, placement, f"total hip, {truth.side}")
+
+
+def _table(simulation: SimulationResult, corrections: Mapping[str, CorrectionResult]) -> str:
+    """Input and methods against the same scan without metal, as Markdown."""
+    truth = simulation.reference or simulation.ideal
+    case = Case("demo", simulation.corrupted, truth.hu, simulation.metal_fraction)
+    images = {UNCORRECTED: (simulation.corrupted.hu, 0.0)}
+    for method, result in corrections.items():
+        images[method] = (result.corrected.hu, result.timings["correction"])
+    return format_table(measure_images(case, images), "markdown")

@@ -1,0 +1,362 @@
+"""Many simulated cases in a folder, each the same whatever machine and number of processes."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.files.whole import new_folder
+from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
+from MetalArtifactReductionLib.physics.simulation import MODELS, Model
+from MetalArtifactReductionLib.progress import Cancel
+from MetalArtifactReductionLib.volume import CTVolume, read_volume
+
+from ..cases.case import Scan, simulate_metal, suffix_for, write_case
+from ..cases.label_files import read_bones
+from ..cases.plan_files import metal_of
+from ..cases.rods_in_bone import rods_in_bone
+from ..placement.plan import PlacementPlan, PlannedImplant
+from ..placement.random_shapes import load_masks, sample_random_plan
+from ..placement.spine.levels import level_of
+from ..voxels.metal import slices_of, slices_with
+from .patient import Bones, Patient, measure_patient, sampled_plan
+
+KINDS = ("realistic", "rods", "random")
+"""Implants where surgeons place them (needs named bones), rods in the thickest bones, and shapes at
+random places."""
+
+MARKER = "case.json"
+"""Written last: a folder without it is half a case."""
+
+SLAB_MM = 40.0
+"""Random shapes of a case have their centres within so much of the CT's length: what lies farther
+apart shares no slice and only costs disk."""
+
+METALS = ("Ti6Al4V", "CoCrMo", "316L")
+
+
+@dataclass(frozen=True)
+class CTSource:
+    """A clean CT and what is known of its bones.
+
+    :param path: file or DICOM folder. :param series: of a folder with several.
+    :param segmentation, names: see ``label_files.read_bones``; None without.
+    :param clicks: RAS points: in vertebral bodies by level ("L3"), in femoral heads by other names.
+    """
+
+    path: Path
+    series: str | None = None
+    segmentation: Path | None = None
+    names: str | None = None
+    clicks: tuple[tuple[str, tuple[float, float, float]], ...] = ()
+
+    @property
+    def has_bones(self) -> bool:
+        """Whether implants can be placed by anatomy."""
+        return self.segmentation is not None or bool(self.clicks)
+
+    def check(self) -> None:
+        """Raise InputError for files that do not exist."""
+        for path in (self.path, self.segmentation):
+            if path is not None and not path.exists():
+                raise InputError(f"{path}: no such file or folder; check the name")
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What a dataset consists of.
+
+    :param sources: clean CTs.
+    :param seed: case ``i`` depends on ``(seed, i)`` and on nothing that another case does.
+    :param mix: weight of each of :data:`KINDS`.
+    :param acquisitions: one of them is drawn for each case.
+    :param margin_slices: slices kept on either side of the metal; they stay as in the CT.
+    :param outlines: ``.npz`` of 2-D metal shapes for the random kind; made up when None.
+    :param suffix: of the volumes; None: as the CT.
+    :param clean: also write the CT's own slices.
+    :param with_reference: also simulate the scan without metal.
+    """
+
+    sources: tuple[CTSource, ...]
+    seed: int = 0
+    mix: Mapping[str, float] = field(default_factory=lambda: {"rods": 0.5, "random": 0.5})
+    acquisitions: tuple[AcquisitionParameters, ...] = (PRESETS["reference"],)
+    model: Model = "physics"
+    margin_slices: int = 2
+    outlines: Path | None = None
+    suffix: str | None = None
+    clean: bool = False
+    with_reference: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise InputError("a dataset needs one CT or more")
+        for kind, weight in self.mix.items():
+            if kind not in KINDS:
+                raise InputError(f"unknown kind {kind!r} in the mix; use {', '.join(KINDS)}")
+            if not 0 <= weight < float("inf"):
+                raise InputError(f"weight {weight!r} of {kind} in the mix must be 0 or more")
+        if not sum(self.mix.values()) > 0:
+            raise InputError("the mix is empty; give a kind a weight, such as random=1")
+        if self.mix.get("realistic", 0) > 0 and not any(s.has_bones for s in self.sources):
+            raise InputError(
+                "no CT has labelled bones, so only the kinds rods and random are possible; give a "
+                "segmentation or clicks in a configuration file, or --mix rods=0.5,random=0.5"
+            )
+        if self.model not in MODELS:
+            raise InputError(f"unknown model {self.model!r}; use one of {', '.join(MODELS)}")
+        if self.margin_slices < 0:
+            raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")
+
+    def settings(self) -> dict[str, Any]:
+        """What decides every case, of JSON types; file names without their folders."""
+        return {
+            "format": 1,
+            "seed": self.seed,
+            "mix": {kind: float(w) for kind, w in sorted(self.mix.items()) if w > 0},
+            "cts": [
+                {
+                    "ct": source.path.name,
+                    "series": source.series,
+                    "segmentation": source.segmentation and source.segmentation.name,
+                    "names": source.names and Path(source.names).name,
+                    "clicks": {name: list(place) for name, place in source.clicks},
+                }
+                for source in self.sources
+            ],
+            "acquisitions": [one.to_dict() for one in self.acquisitions],
+            "model": self.model,
+            "margin_slices": self.margin_slices,
+            "outlines": self.outlines and self.outlines.name,
+            "suffix": self.suffix,
+            "clean": self.clean,
+            "with_reference": self.with_reference,
+        }
+
+
+@dataclass(frozen=True)
+class CaseDraw:
+    """What chance gave a case.
+
+    :param source, acquisition: indices into the plan's.
+    :param placement_seed, noise_seed: of its metal and its noise.
+    """
+
+    index: int
+    kind: str
+    source: int
+    acquisition: int
+    placement_seed: int
+    noise_seed: int
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How a case ended.
+
+    :param status: "done", "failed", "there" (was finished before) or "stopped".
+    :param reason: why it failed.
+    """
+
+    index: int
+    status: str
+    kind: str = ""
+    ct: str = ""
+    first_slice: int = 0
+    slices: int = 0
+    metal_ml: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def draw_case(plan: DatasetPlan, index: int) -> CaseDraw:
+    """Kind, CT, scanner and seeds of case ``index``."""
+    rng = np.random.default_rng([plan.seed, index])
+    kinds = [kind for kind in KINDS if plan.mix.get(kind, 0) > 0]
+    weights = np.array([plan.mix[kind] for kind in kinds], float)
+    kind = str(rng.choice(kinds, p=weights / weights.sum()))
+    usable = [i for i, s in enumerate(plan.sources) if kind != "realistic" or s.has_bones]
+    source = int(rng.choice(usable))
+    acquisition = int(rng.integers(len(plan.acquisitions)))
+    placement, noise = (int(n) for n in rng.integers(0, 2**31, 2))
+    return CaseDraw(index, kind, source, acquisition, placement, noise)
+
+
+def case_folder(folder: Path, index: int) -> Path:
+    """Where case ``index`` lies."""
+    return folder / f"case-{index:05d}"
+
+
+def make_case(plan: DatasetPlan, folder: Path, stop: Path, device: str, index: int) -> CaseResult:
+    """Make one case; whatever goes wrong is told in the result and never raised.
+
+    :param stop: gives up once this file exists.
+    """
+    start = time.monotonic()
+    draw = draw_case(plan, index)
+    source = plan.sources[draw.source]
+    facts: dict[str, Any] = {"kind": draw.kind, "ct": source.path.name}
+    target = case_folder(folder, index)
+    if (target / MARKER).exists():
+        return CaseResult(index, "there", **facts)
+    try:
+        facts |= _make(plan, draw, target, stop, device)
+        return CaseResult(index, "done", **facts, seconds=round(time.monotonic() - start, 1))
+    except Cancelled:
+        return CaseResult(index, "stopped", **facts)
+    except MemoryError:
+        reason = "not enough memory; use fewer workers, or crop the CT"
+    except MARError as error:
+        reason = " ".join(str(error).split())
+    except Exception as error:  # the run goes on; the place in the code goes into the log
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    seconds = round(time.monotonic() - start, 1)
+    return CaseResult(index, "failed", **facts, seconds=seconds, reason=" ".join(reason.split()))
+
+
+def metal_for(plan: DatasetPlan, draw: CaseDraw, volume: CTVolume) -> PlacementPlan:
+    """The metal of a case, in the whole CT.
+
+    :raises InputError: no bone, no body, nothing that could be measured.
+    """
+    source = plan.sources[draw.source]
+    rng = np.random.default_rng(draw.placement_seed)
+    if draw.kind == "random":
+        slices = len(volume.hu)
+        count = min(slices, max(1, round(SLAB_MM / volume.spacing_mm[0])))
+        slab = slices_of(volume, int(rng.integers(0, slices - count + 1)), count)
+        outlines = None if plan.outlines is None else load_masks(plan.outlines)
+        return sample_random_plan(slab, draw.placement_seed, outlines)
+    if draw.kind == "rods":
+        rods = rods_in_bone(
+            volume,
+            int(rng.integers(1, 4)),
+            str(rng.choice(METALS)),
+            float(rng.uniform(30.0, 90.0)),
+        )
+        items = tuple(PlannedImplant(rod.implant.to_dict(), rod.placement) for rod in rods)
+        return PlacementPlan(items, draw.placement_seed, "rods in the thickest bones")
+    patients = _measured(source)
+    kind = str(rng.choice(sorted(patients)))
+    patient = patients[kind]
+    if kind == "hip":
+        kind = "short-nail" if rng.random() < 0.3 else "total-hip"
+    return sampled_plan(patient, kind, draw.placement_seed)
+
+
+def _make(
+    plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path, device: str
+) -> dict[str, Any]:
+    """Place, simulate and write one case; returns facts for the log."""
+    source = plan.sources[draw.source]
+    whole = _read(source.path, source.series)
+    scan = Scan(
+        plan.acquisitions[draw.acquisition],
+        plan.model,
+        draw.noise_seed,
+        with_reference=plan.with_reference,
+    )
+    marker = {
+        "case": draw.index,
+        "kind": draw.kind,
+        "ct": source.path.name,
+        "placement_seed": draw.placement_seed,
+        "noise_seed": draw.noise_seed,
+        "acquisition": draw.acquisition,
+    }
+    return write_placed(
+        metal_for(plan, draw, whole),
+        whole,
+        scan,
+        target,
+        marker,
+        margin_slices=plan.margin_slices,
+        suffix=plan.suffix,
+        clean=plan.clean,
+        device=device,
+        cancel=stop.exists,
+    )
+
+
+def write_placed(
+    placement: PlacementPlan,
+    whole: CTVolume,
+    scan: Scan,
+    target: Path,
+    marker: Mapping[str, Any],
+    *,
+    margin_slices: int = 2,
+    suffix: str | None = None,
+    clean: bool = False,
+    device: str = "cpu",
+    cancel: Cancel | None = None,
+) -> dict[str, Any]:
+    """Simulate a placement in the slices of a CT that it reaches, and write the case.
+
+    :param target: the case's folder; whole or not at all.
+    :param marker: what :data:`MARKER` says, besides description and warnings.
+    :returns: facts for a log.
+    :raises InputError: see :func:`simulate_metal`. :raises OutputError: see ``new_folder``.
+    """
+    metal = metal_of(placement)
+    first, count = slices_with(metal, whole, margin_slices)
+    volume = slices_of(whole, first, count)
+    case = simulate_metal(volume, metal, scan, device=device, cancel=cancel)
+    cut = {"first_slice": first, "of_slices": len(whole.hu)}
+    case = replace(case, record={**case.record, "cut": cut})
+    with new_folder(target, prefix=f".{target.name}-") as made:
+        write_case(case, made, suffix_for(volume, suffix), clean=volume if clean else None)
+        (made / "plan.json").write_text(placement.to_json() + "\n", encoding="utf-8")
+        text = {
+            **marker,
+            "description": placement.description,
+            "warnings": [*placement.warnings, *case.warnings],
+        }
+        (made / MARKER).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    millilitres = sum(case.record["volumes_mm3"].values()) / 1000
+    return {"first_slice": first, "slices": count, "metal_ml": round(millilitres, 2)}
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, series: str | None) -> CTVolume:
+    """The CT; cases of one CT that follow each other in a process read it once."""
+    return read_volume(path, series=series)
+
+
+@lru_cache(maxsize=1)
+def _measured(source: CTSource) -> Mapping[str, Patient]:
+    """What can be sampled of a patient: "spine", "hip" or both.
+
+    :raises InputError: nothing could be measured; says why.
+    """
+    volume = _read(source.path, source.series)
+    labels = (
+        {} if source.segmentation is None else read_bones(source.segmentation, volume, source.names)
+    )
+    vertebrae = {name: place for name, place in source.clicks if level_of(name)}
+    heads = {name: place for name, place in source.clicks if not level_of(name)}
+    found: dict[str, Patient] = {}
+    reasons: list[str] = []
+    for name, kind, clicks in (("spine", "spine", vertebrae), ("hip", "total-hip", heads)):
+        try:
+            found[name] = measure_patient(volume, Bones(labels, clicks), kind)
+        except InputError as error:
+            reasons.append(f"{name}: {error}")
+    if not found:
+        raise InputError("; ".join(reasons))
+    return found
+
+
+def order_by_ct(plan: DatasetPlan, indices: Sequence[int]) -> list[int]:
+    """Cases of the same CT after one another, so that it is read and measured once."""
+    return sorted(indices, key=lambda index: (draw_case(plan, index).source, index))

@@ -1,0 +1,212 @@
+"""Sampled variants of one patient, simulated into a folder, as a job and by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.jobs.job import Job
+from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..placement.geometry import Vector
+from ..placement.random_shapes import sample_random_plan
+from .patient import KINDS, Bones, Patient, measure_patient, sampled_plan
+
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
+
+    from ..cases.case import Scan
+    from ..placement.plan import PlacementPlan
+
+_MEASURING = 0.05
+"""Of the progress."""
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What is to be written.
+
+    :param kind: one of ``patient_plans.KINDS``: what is placed by anatomy.
+    :param count: cases. :param seed: case i follows from the seed and i.
+    :param random_share: chance of a case with random shapes at random places instead, 0..1.
+    :param sides: of the hips.
+    """
+
+    kind: str = "spine"
+    count: int = 10
+    seed: int = 0
+    random_share: float = 0.0
+    sides: tuple[str, ...] = ("left", "right")
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"unknown kind of implants {self.kind!r}; use {', '.join(KINDS)}")
+        if self.count < 1:
+            raise InputError(f"{self.count} variants: ask for 1 or more")
+        if not 0 <= self.random_share <= 1:
+            raise InputError(f"share of random metal of {self.random_share:g} must be in 0..1")
+
+
+def variant(
+    volume: CTVolume, patient: Patient | None, wanted: Variants, index: int
+) -> PlacementPlan:
+    """The metal of variant ``index``.
+
+    :param patient: None where all metal is random.
+    :raises InputError: nothing to sample from.
+    """
+    rng = np.random.default_rng([wanted.seed, index])
+    if patient is None or rng.random() < wanted.random_share:
+        return sample_random_plan(volume, int(rng.integers(2**31)))
+    return sampled_plan(patient, wanted.kind, wanted.seed, index)
+
+
+def write_variants(
+    volume: CTVolume,
+    bones: Bones,
+    wanted: Variants,
+    scan: Scan,
+    folder: Path,
+    *,
+    suffix: str = ".nrrd",
+    device: str = "cpu",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[int, tuple[str, ...]]:
+    """Write each variant as ``case-00000`` and so on, see ``dataset.write_placed``.
+
+    Cases that are there stay; one that fails does not end the run.
+
+    :returns: how many cases are there, and why the others are not.
+    :raises InputError: no bone to place implants on.
+    :raises OutputError: the folder cannot be made.
+    """
+    from ..cases.case import Scan
+    from .plan import MARKER, case_folder, write_placed
+
+    patient = None
+    if wanted.random_share < 1:
+        patient = measure_patient(
+            volume,
+            bones,
+            wanted.kind,
+            sides=wanted.sides,
+            progress=lambda done, text: report(progress, _MEASURING * done, text),
+            cancel=cancel,
+        )
+    made, reasons = 0, []
+    for index in range(wanted.count):
+        check_cancelled(cancel)
+        report(
+            progress,
+            _MEASURING + (1 - _MEASURING) * index / wanted.count,
+            f"variant {index + 1} of {wanted.count}",
+        )
+        target = case_folder(folder, index)
+        if (target / MARKER).exists():
+            made += 1
+            continue
+        marker = {"case": index, "kind": wanted.kind, "seed": wanted.seed}
+        own = Scan(scan.acquisition, scan.model, scan.seed + index, scan.every_slice)
+        try:
+            placement = variant(volume, patient, wanted, index)
+            write_placed(
+                placement, volume, own, target, marker, suffix=suffix, device=device, cancel=cancel
+            )
+            made += 1
+        except Cancelled:
+            raise
+        except MARError as error:
+            reasons.append(f"variant {index}: {error}")
+    report(progress, 1.0, "variants written")
+    return made, tuple(reasons)
+
+
+def variants_job(
+    volume: CTVolume,
+    labels: Mapping[str, np.ndarray],
+    clicks: Mapping[str, Vector],
+    wanted: Variants,
+    acquisition: AcquisitionParameters,
+    folder: Path,
+    *,
+    model: str = "physics",
+    seed: int = 0,
+    device: str = "auto",
+    title: str = "variants",
+) -> Job:
+    """:func:`write_variants` as a job; its values are ``made`` and ``reasons``.
+
+    :param labels, clicks: see ``patient_plans.Bones``.
+    :raises OutputError: no room for the inputs, or the folder cannot be made.
+    """
+    from MetalArtifactReductionLib.errors import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
+        ) from None
+    names = list(labels)
+    arrays = {f"label{number}": labels[name] > 0 for number, name in enumerate(names)}
+    arguments = {
+        "ijk_to_ras": volume.ijk_to_ras.tolist(),
+        "labels": names,
+        "clicks": {name: [float(v) for v in place] for name, place in clicks.items()},
+        "kind": wanted.kind,
+        "count": wanted.count,
+        "sampling_seed": wanted.seed,
+        "random_share": wanted.random_share,
+        "sides": list(wanted.sides),
+        "acquisition": acquisition.to_dict(),
+        "folder": str(folder.absolute()),
+        "model": model,
+        "seed": seed,
+        "device": device,
+    }
+    return Job(f"{__name__}:sample", arguments, {"hu": volume.hu, **arrays}, title=title)
+
+
+def sample(request: TaskRequest) -> TaskResult:
+    """The child's half of :func:`variants_job`."""
+    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
+    from MetalArtifactReductionLib.tomography import as_device
+
+    from ..cases.case import Scan
+
+    given: Mapping[str, Any] = request.arguments
+    volume = CTVolume(
+        np.array(request.arrays["hu"], dtype=np.float32), np.array(given["ijk_to_ras"])
+    )
+    labels = {
+        name: np.array(request.arrays[f"label{number}"])
+        for number, name in enumerate(given["labels"])
+    }
+    clicks = {name: np.array(place) for name, place in given["clicks"].items()}
+    wanted = Variants(
+        given["kind"],
+        given["count"],
+        given["sampling_seed"],
+        given["random_share"],
+        tuple(given["sides"]),
+    )
+    acquisition = AcquisitionParameters.from_dict(given["acquisition"])
+    made, reasons = write_variants(
+        volume,
+        Bones(labels, clicks),
+        wanted,
+        Scan(acquisition, given["model"], given["seed"]),
+        Path(given["folder"]),
+        device=str(as_device(given["device"])),
+        progress=request.progress,
+        cancel=request.cancel,
+    )
+    return TaskResult({"made": made, "reasons": list(reasons)})

@@ -1,0 +1,171 @@
+"""Spheres fitted to edges: the femoral head and its socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from ..bone_field import LocalGrid
+
+_JOINT_GAPS_MM = (2.0, 3.0, 4.0, 5.0)
+_FACING_WEIGHT = 0.8
+_DARK_HU, _SHELL_FALL_HU, _SHELL_MM = 160.0, 100.0, 1.5
+_STARTS, _APART_MM = 10, 4.0
+
+
+def ray_directions(count: int) -> np.ndarray:
+    """Directions spread evenly over the sphere (Fibonacci lattice), ``(count, 3)``."""
+    k = np.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    phi = k * np.pi * (3 - np.sqrt(5))
+    r = np.sqrt(1 - z * z)
+    return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+
+
+@dataclass(frozen=True)
+class EdgeField:
+    """Gradient of an image on a local grid whose axes are R, A and S."""
+
+    grid: LocalGrid
+    gradient: np.ndarray
+    """``(3, *shape)`` in image units per mm."""
+    image: np.ndarray
+    """Smoothed values."""
+
+    @classmethod
+    def of(cls, image: np.ndarray, grid: LocalGrid, blur_mm: float = 0.8) -> EdgeField:
+        """:param image: values on the grid."""
+        smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), blur_mm / grid.spacing_mm)
+        gradient = np.stack(np.gradient(smooth, grid.spacing_mm)).astype(np.float32)
+        return cls(grid, gradient, smooth)
+
+    def joint_share(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
+        """Share of the rays that leave a shell of bone for soft tissue at a radius (soft).
+
+        Cancellous bone inside a head has faint edges too, but neither the shell before nor the
+        joint behind them.
+        """
+
+        def value(r: np.ndarray) -> np.ndarray:
+            points = centre[..., None, :] + r[..., None, None] * rays
+            index = self.grid.to_index(points.reshape(-1, 3)).T
+            found = ndimage.map_coordinates(self.image, index, order=1, mode="nearest")
+            return found.reshape(points.shape[:-1])
+
+        within, beyond = value(radius - _SHELL_MM), value(radius + _SHELL_MM)
+        dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
+        falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
+        return (dark * falls).mean(axis=-1)
+
+    def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
+        """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
+
+        :param centre: ``(..., 3)``; ``radius`` ``(...)``.
+        """
+        points = centre[..., None, :] + radius[..., None, None] * rays
+        index = self.grid.to_index(points.reshape(-1, 3)).T
+        out = np.zeros(points.shape[:-1], np.float32)
+        for axis in range(3):
+            value = ndimage.map_coordinates(
+                self.gradient[axis], index, order=1, mode="constant", output=np.float32
+            )
+            out += value.reshape(out.shape) * rays[:, axis]
+        return out
+
+
+def fit_sphere(
+    edges: EdgeField,
+    seed: np.ndarray,
+    radii_mm: tuple[float, float],
+    *,
+    sign: float,
+    search_mm: float,
+    strong: float,
+    rays: np.ndarray,
+    facing: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, float]:
+    """The sphere on whose surface the image falls (or rises) outwards nearly everywhere.
+
+    An edge ``e`` counts ``e / (|e| + strong)``, so that one bright wall weighs no more than many
+    faint pieces of the surface. The best places of a coarse search over centre and radius are each
+    refined by a simplex.
+
+    :param sign: -1 where the image falls outwards (a head), +1 where it rises (a socket).
+    :param facing: rays on which the opposite edge is expected 2 to 5 mm further out: the socket
+        about a head, which tells a head from the outside of its socket. With them, what lies just
+        outside the sphere has to be dark too (joint space, soft tissue), which tells the head
+        from the cancellous bone inside it.
+    :param search_mm: how far the centre may be from ``seed``.
+    :return: centre, radius and mean edge (0.5: ``strong`` everywhere).
+    """
+    centre0 = np.asarray(seed, float)
+
+    def one(
+        centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
+    ) -> np.ndarray:
+        edge = way * edges.radial(centre, radius, directions)
+        return (edge / (np.abs(edge) + strong)).mean(axis=-1)
+
+    def score(
+        centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
+    ) -> np.ndarray:
+        total = one(centre, radius, directions, sign)
+        if facing is None:
+            return total
+        others = [one(centre, radius + gap, facing, -sign) for gap in _JOINT_GAPS_MM]
+        total = total + _FACING_WEIGHT * np.max(others, axis=0)
+        if coarse:
+            # Finds the right surface, but would pull the fitted one away from closed joints.
+            total += _FACING_WEIGHT * edges.joint_share(centre, radius, directions)
+        return total
+
+    step = float(np.clip(search_mm / 4.0, 1.0, 3.0))
+    shifts = np.arange(-search_mm, search_mm + 1e-6, step)
+    grid = np.stack(np.meshgrid(shifts, shifts, shifts, indexing="ij"), -1).reshape(-1, 3)
+    grid = grid[np.linalg.norm(grid, axis=1) <= search_mm + 1e-6]
+    radii = np.arange(radii_mm[0], radii_mm[1] + 1e-6, 1.0)
+    few = rays[:: max(len(rays) // 220, 1)]
+    values = np.stack([score(centre0 + grid, np.full(len(grid), r), few, True) for r in radii])
+
+    def loss(q: np.ndarray, directions: np.ndarray, coarse: bool) -> float:
+        outside = max(0.0, radii_mm[0] - q[3], q[3] - radii_mm[1])
+        return -float(score(q[:3], np.asarray(q[3]), directions, coarse)) + outside
+
+    def refined(start: np.ndarray, size: float, directions: np.ndarray, coarse: bool) -> Any:
+        simplex = np.vstack([start, start + size * np.eye(4)])
+        options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-4, "maxiter": 250}
+        return optimize.minimize(
+            loss, start, (directions, coarse), method="Nelder-Mead", options=options
+        )
+
+    # The grid is coarser than the peaks of the score: the best few are climbed before one is taken.
+    starts = [
+        np.array([*(centre0 + grid[k]), radii[r]]) for r, k in _peaks(values, grid, radii, _STARTS)
+    ]
+    climbed = [refined(start, 1.5, few, True) for start in starts]
+    start = min(climbed, key=lambda found: float(found.fun)).x
+    for size in (1.5, 0.5):
+        found = refined(start, size, rays, False)
+        start = found.x
+    return start[:3], float(start[3]), -float(found.fun)
+
+
+def _peaks(
+    values: np.ndarray, points: np.ndarray, radii: np.ndarray, count: int
+) -> list[tuple[int, int]]:
+    """Indices ``(radius, point)`` of the largest values, none near another.
+
+    :param values: ``(radii, points)``.
+    """
+    found: list[tuple[int, int]] = []
+    for flat in np.argsort(values, axis=None)[::-1]:
+        r, k = (int(i) for i in np.unravel_index(flat, values.shape))
+        apart = (np.linalg.norm(points[k] - points[j]) + abs(radii[r] - radii[q]) for q, j in found)
+        if all(gap > _APART_MM for gap in apart):
+            found.append((r, k))
+            if len(found) == count:
+                break
+    return found

@@ -1,0 +1,195 @@
+"""A screw along a given axis of a vertebra: where it enters, how long and thick it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from MetalArtifactReductionLib.errors import InputError
+
+from ..bone_field import BoneField
+from ..geometry import unit
+from .sizes import ScrewSizes
+from .vertebra import VertebraFrame
+
+SIDES = ("left", "right")
+PEDICLE_MM = 5.0
+"""Half the length of a pedicle, about its narrowest place."""
+
+
+@dataclass(frozen=True)
+class PedicleTrajectory:
+    """A proposed screw (RAS, mm).
+
+    :param entry_ras: where the axis meets the bone at the back: the screw's origin.
+    :param target_ras: the screw's tip.
+    :param isthmus_ras: where the pedicle is narrowest, on the axis.
+    :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
+        included) from the pedicle's back to 5 mm before the tip.
+    :param pedicle_width_mm: the shortest chord across the axis in the pedicle.
+    :param convergence_deg: towards the midline going forwards, seen from above.
+    :param inclination_deg: upwards (positive) against the vertebra's own horizontal plane.
+    :param fits: False when no size leaves the margin; the thinnest is given then.
+    """
+
+    level: str
+    side: str
+    entry_ras: np.ndarray
+    target_ras: np.ndarray
+    isthmus_ras: np.ndarray
+    diameter_mm: float
+    length_mm: float
+    clearance_mm: float
+    pedicle_width_mm: float
+    convergence_deg: float
+    inclination_deg: float
+    fits: bool = True
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vector from entry to tip."""
+        return unit(self.target_ras - self.entry_ras)
+
+
+def screw_angles_deg(frame: VertebraFrame, side: str, direction: np.ndarray) -> tuple[float, float]:
+    """Convergence towards the midline and upward inclination of a direction (degrees)."""
+    sign = -1.0 if side == "left" else 1.0
+    right, anterior, superior = (float(direction @ frame.axes[:, i]) for i in range(3))
+    convergence = np.rad2deg(np.arctan2(-sign * right, anterior))
+    inclination = np.rad2deg(np.arctan2(superior, np.hypot(right, anterior)))
+    return float(convergence), float(inclination)
+
+
+def _ring_clearance(
+    field: BoneField, points: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the surface, and width of the bone, at points of an axis (mm).
+
+    The least of 24 rays across the axis, and the least of the 12 chords that they make. Finer than
+    the depth at the point itself, which the grid rounds off along the middle of a thin bone.
+    """
+    u = unit(np.cross(direction, field.grid.axes[:, 2]))
+    v = np.cross(direction, u)
+    phi = np.arange(24) * 2 * np.pi / 24
+    rays = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * v
+    r = np.arange(0.0, 14.01, 0.4)
+    depth = field.at(points[:, None, None, :] + r[:, None] * rays[:, None, :])
+    outside = depth <= 0
+    k = np.where(outside.any(axis=2), np.argmax(outside, axis=2), len(r) - 1)
+    first = np.take_along_axis(depth, k[..., None], 2)[..., 0]
+    before = np.take_along_axis(depth, np.maximum(k - 1, 0)[..., None], 2)[..., 0]
+    part = np.where(before > first, before / np.maximum(before - first, 1e-6), 0.0)
+    crossing = np.where(k > 0, r[np.maximum(k - 1, 0)] + np.clip(part, 0, 1) * 0.4, 0.0)
+    chords = crossing[:, :12] + crossing[:, 12:]
+    return crossing.min(axis=1), chords.min(axis=1)
+
+
+def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm: float) -> float:
+    """How far the axis stays in bone from ``start`` (gaps of under 1 mm are crossed)."""
+    s = np.arange(0.0, limit_mm, 0.2)
+    inside = field.at(start + s[:, None] * direction) > 0
+    outside = np.flatnonzero(~ndimage.binary_closing(np.pad(inside, 6), iterations=2)[6:-6])
+    return float(s[outside[0]]) if len(outside) else limit_mm
+
+
+def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The point of a drawn axis where the pedicle around it is narrowest (RAS).
+
+    :param entry: about where the screw begins.
+    :raises InputError: no bone along the axis.
+    """
+    direction = unit(direction)
+    s = np.arange(-10.0, 60.0, 0.4)
+    points = np.asarray(entry, float) + s[:, None] * direction
+    runs, count = ndimage.label(field.at(points) > 0)
+    if count == 0:
+        raise InputError("no bone along the screw; move its line")
+    # The body with its pedicle is by far the longest piece of bone that an axis crosses.
+    longest = 1 + int(np.argmax(np.bincount(runs)[1:]))
+    within = points[runs == longest]
+    # The very back of the bone is thin, too, and further on comes the body.
+    steps = len(within)
+    pedicle = within[min(10, steps // 4) : max(min(55, steps // 2), 1)]
+    nearest, _ = _ring_clearance(field, pedicle, direction)
+    found: np.ndarray = pedicle[int(np.argmin(nearest))]
+    return found
+
+
+def trajectory_along(
+    field: BoneField,
+    frame: VertebraFrame,
+    side: str,
+    through: np.ndarray,
+    direction: np.ndarray,
+    sizes: ScrewSizes,
+) -> PedicleTrajectory:
+    """Entry, length and diameter for a given axis.
+
+    :raises InputError: the axis does not run through bone.
+    """
+    direction = unit(direction)
+    warnings = []
+    name = f"{frame.level or 'vertebra'} {side}"
+    back = _reach(field, through, -direction, 32.0)
+    front = _reach(field, through, direction, 60.0)
+    entry = through - back * direction
+    s = np.arange(0.0, back + front, 0.4)
+    depths = field.at(entry + s[:, None] * direction)
+    # Behind the pedicle the thread lies in the articular pillar, whose back it enters through:
+    # no clearance is asked for there.
+    begin = min(max(back - PEDICLE_MM - 0.5, 4.0), back)
+    in_pedicle = (s >= begin) & (s <= back + PEDICLE_MM)
+    stations = np.flatnonzero(in_pedicle)
+    if len(stations) == 0:
+        raise InputError(
+            f"{name}: no bone along the pedicle's axis; check the click, or lower the bone "
+            "threshold"
+        )
+    nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
+    narrow = int(stations[np.argmin(nearest)])
+    pedicle, width = float(nearest.min()), float(chords.min())
+    fits = True
+    diameter = sizes.diameter(pedicle)
+    if diameter is None:
+        diameter, fits = min(sizes.diameters_mm), False
+        warnings.append(
+            f"{name}: pedicle of {width:.1f} mm is too small for any screw with its margin; "
+            f"the thinnest ({diameter:g} mm) is proposed"
+        )
+    # In the body the thread may not reach the surface; its tapered tip may come nearer.
+    in_body = s > back + PEDICLE_MM
+    tight = s[in_body & (depths < 0.5 * diameter)]
+    room = min(back + front, float(tight[0]) + 5.0) if len(tight) else back + front
+    # Screws of both sides must not meet at the midline.
+    aside = frame.local(entry + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
+    beyond = s[aside < 0.5 * diameter]
+    if len(beyond):
+        room = min(room, float(beyond[0]) + sizes.tip_margin_mm)
+    length = sizes.length(room)
+    if length is None:
+        length, fits = min(sizes.lengths_mm), False
+        warnings.append(
+            f"{name}: only {room:.0f} mm of bone along the axis; the shortest screw is "
+            f"{length:g} mm"
+        )
+    used = (s >= begin) & (s <= max(length - 5.0, begin + 1.0))
+    clearance = float(depths[used].min())
+    convergence, inclination = screw_angles_deg(frame, side, direction)
+    return PedicleTrajectory(
+        level=frame.level,
+        side=side,
+        entry_ras=entry,
+        target_ras=entry + direction * length,
+        isthmus_ras=entry + s[narrow] * direction,
+        diameter_mm=diameter,
+        length_mm=length,
+        clearance_mm=clearance,
+        pedicle_width_mm=width,
+        convergence_deg=convergence,
+        inclination_deg=inclination,
+        fits=fits,
+        warnings=tuple(warnings),
+    )

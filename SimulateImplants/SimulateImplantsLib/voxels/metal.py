@@ -1,0 +1,141 @@
+"""Implants and random shapes together as fractions of a CT's voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.physics.materials import material
+from MetalArtifactReductionLib.progress import Cancel, Progress
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..placement.random_shapes import shape_fractions
+from .voxelize import PlacedImplant, voxelize
+
+
+@dataclass(frozen=True, eq=False)
+class Metal:
+    """What is put into a patient.
+
+    :param implants: closed surfaces and their places.
+    :param shapes: random metal that is no implant, see ``placement.random_shapes``.
+    """
+
+    implants: Sequence[PlacedImplant] = ()
+    shapes: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MetalVoxels:
+    """The same on a CT's grid.
+
+    :param fractions: material -> float32 ``(slices, rows, cols)``, together at most 1.
+    :param labels: uint16, 1-based number of what takes the largest share of a voxel that is
+        metal by half or more; else 0.
+    :param volumes_mm3: by name, in the order of the labels; overlap counted for its owner only.
+    :param warnings: one line each, for the user.
+    """
+
+    fractions: dict[str, np.ndarray]
+    labels: np.ndarray
+    volumes_mm3: dict[str, float]
+    warnings: tuple[str, ...]
+
+    def metal_fraction(self) -> np.ndarray:
+        """Sum over the metals: without PEEK, polyethylene, bone cement."""
+        total = np.zeros(self.labels.shape, np.float32)
+        for name, fraction in self.fractions.items():
+            if material(name).is_metal:
+                total += fraction
+        return total
+
+
+def voxelize_metal(
+    metal: Metal,
+    volume: CTVolume,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> MetalVoxels:
+    """Fractions and labels; where a shape meets an implant the implant stays.
+
+    :raises InputError: no metal, an implant or every shape outside the CT.
+    """
+    if not metal.implants and not metal.shapes:
+        raise InputError("there is no metal: no implant and no shape")
+    fractions: dict[str, np.ndarray] = {}
+    labels = np.zeros(volume.hu.shape, np.uint16)
+    volumes: dict[str, float] = {}
+    warnings: tuple[str, ...] = ()
+    if metal.implants:
+        voxels = voxelize(metal.implants, volume, labels=True, progress=progress, cancel=cancel)
+        assert voxels.labels is not None
+        fractions, labels = voxels.fractions, voxels.labels
+        volumes, warnings = dict(voxels.volumes_mm3), voxels.warnings
+    taken = np.zeros(volume.hu.shape, np.float32)
+    for fraction in fractions.values():
+        taken += fraction
+    voxel_mm3 = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3])))
+    for number, shape in enumerate(metal.shapes, start=1):
+        own = np.zeros(0, np.float32)
+        for name, fraction in shape_fractions([shape], volume).items():
+            own = np.minimum(fraction, 1.0 - taken)
+            fractions[name] = fractions[name] + own if name in fractions else own
+            taken += own
+            labels[own >= 0.5] = len(volumes) + 1
+        volumes[f"{shape['type']} {number}"] = float(own.sum(dtype=np.float64)) * voxel_mm3
+    if not any(fraction.any() for fraction in fractions.values()):
+        raise InputError("every shape lies outside the CT; give the CT that they were drawn for")
+    return MetalVoxels(fractions, labels, volumes, warnings)
+
+
+def slices_of(volume: CTVolume, first: int, count: int) -> CTVolume:
+    """Some slices of a volume; every voxel stays where it is."""
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 3] += first * matrix[:3, 2]
+    return replace(volume, hu=volume.hu[first : first + count].copy(), ijk_to_ras=matrix)
+
+
+def slices_with(metal: Metal, volume: CTVolume, margin: int = 0) -> tuple[int, int]:
+    """First slice and number of slices that metal reaches, with a margin, within the volume.
+
+    :raises InputError: all of it lies above or below the volume.
+    """
+    to_ijk = np.linalg.inv(volume.ijk_to_ras)
+    along = to_ijk[2, :3]
+    low, high = [], []
+    for placed in metal.implants:
+        points = placed.implant.mesh().points @ (along @ placed.placement[:3, :3])
+        start = along @ placed.placement[:3, 3] + to_ijk[2, 3]
+        low.append(start + points.min())
+        high.append(start + points.max())
+    for shape in metal.shapes:
+        centre = along @ np.asarray(shape["centre_ras"], float) + to_ijk[2, 3]
+        reach = _reach(shape, along)
+        low.append(centre - reach)
+        high.append(centre + reach)
+    count = len(volume.hu)
+    first = max(int(np.floor(min(low) + 0.5)) - margin, 0)
+    last = min(int(np.ceil(max(high) - 0.5)) + margin, count - 1)
+    if last < 0 or first >= count or first > last:
+        raise InputError(
+            f"all metal lies outside the CT: it reaches from slice {min(low):.0f} to "
+            f"{max(high):.0f}, and the CT has {count}"
+        )
+    return first, last - first + 1
+
+
+def _reach(shape: Mapping[str, Any], along: np.ndarray) -> float:
+    """Farthest that a shape goes from its centre, measured by the linear form ``along``."""
+    if shape["type"] == "mask":
+        across = 0.5 * np.sqrt(2.0) * float(shape["width_mm"]) * np.hypot(along[0], along[1])
+        return float(across + 0.5 * float(shape["height_mm"]) * abs(along[2]))
+    a = np.asarray(shape["axes"], float).T @ along
+    if shape["type"] == "ellipsoid":
+        return float(np.linalg.norm(np.asarray(shape["radii_mm"], float) * a))
+    side = float(shape["radius_mm"]) * np.hypot(a[0], a[1])
+    return float(side + 0.5 * float(shape["length_mm"]) * abs(a[2]))

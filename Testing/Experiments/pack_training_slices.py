@@ -1,0 +1,90 @@
+"""Pack clean slices and voxelised implants for training the image prior.
+
+    python Testing/Experiments/pack_training_slices.py DATA OUTPUT.npz [--held-out]
+
+DATA holds the public CTs. Thin slices are averaged to 2 mm and more. With ``--held-out`` a few
+slices of the CT that is kept for validation are packed instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from MetalArtifactReductionLib.training.slice_bank import (
+    CleanSlices,
+    FittedMetal,
+    to_steps,
+    write_bank,
+)
+from MetalArtifactReductionLib.volume import read_volume
+from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
+from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
+
+PLANS = Path(__file__).parent / "plans"
+
+TRAINING = (
+    ("tcga_ov_09-2043_abdomen_pelvis", 0, 160, 1),
+    ("acrin_flt_breast_001_abdomen_pelvis", 0, 99, 1),
+    ("pancreatic_ct_cbct_CB001_abdomen", 56, 134, 1),
+    ("lidc_0314_thoracic_spine", 0, 140, 3),
+    ("rider_pilot_1_01_thoracic_spine", 0, 95, 5),
+)
+"""CT, first slice, end, slices averaged to one."""
+
+HELD_OUT = (
+    ("tcga_coad_AY-4070A_abdomen_pelvis", 9, 19, 1),
+    ("tcga_coad_AY-4070A_abdomen_pelvis", 38, 48, 1),
+)
+
+
+def averaged(array: np.ndarray, count: int) -> np.ndarray:
+    """Mean of every ``count`` neighbouring slices."""
+    whole = len(array) // count * count
+    return array[:whole].reshape(-1, count, *array.shape[1:]).mean(axis=1)
+
+
+def main() -> None:
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--held-out", action="store_true")
+    options = parser.parse_args()
+    volumes, metal = [], []
+    for name, first, end, count in HELD_OUT if options.held_out else TRAINING:
+        volume = read_volume(options.data / f"{name}.nii.gz")
+        steps = to_steps(averaged(volume.hu[first:end], count))
+        index = len(volumes)
+        volumes.append(CleanSlices(name, steps, float(volume.spacing_mm[1])))
+        for file in sorted(PLANS.glob(f"{name}-*.json")):
+            if "-heldout-" in file.name:
+                continue
+            plan = metal_of(read_plan(file))
+            low, slices = slices_with(plan, volume)
+            found = voxelize_metal(plan, slices_of(volume, low, slices)).fractions
+            whole = np.zeros((len(found), *volume.hu.shape), np.float32)
+            for place, fraction in zip(whole, found.values(), strict=True):
+                place[low : low + slices] = fraction
+            shares = np.stack([averaged(one[first:end], count) for one in whole])
+            if not shares.any():
+                continue
+            box = tuple(
+                slice(int(at.min()), int(at.max()) + 1)
+                for at in (
+                    np.flatnonzero(shares.any(axis=axes))
+                    for axes in ((0, 2, 3), (0, 1, 3), (0, 1, 2))
+                )
+            )
+            corner = (box[0].start, box[1].start, box[2].start)
+            cut = np.rint(255 * shares[(slice(None), *box)].clip(0, 1)).astype(np.uint8)
+            metal.append(FittedMetal(index, corner, tuple(found), cut))
+            print(f"{file.stem}: {cut.shape}", flush=True)
+    write_bank(options.output, volumes, metal, overwrite=True)
+    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

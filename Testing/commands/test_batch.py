@@ -1,0 +1,435 @@
+"""``mar correct`` on many volumes: all of them, whatever happens to one, and only once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli_support import (
+    assert_refused,
+    ct_hu,
+    hear_interrupts,
+    metal_truth,
+    run,
+    run_process,
+    snapshot,
+    stored,
+    write_dicom,
+    write_image,
+)
+
+Capture = pytest.CaptureFixture[str]
+METHOD = ("--method", "li", "--quiet", "--device", "cpu")
+
+
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "summary.csv").open(newline="", encoding="utf-8-sig") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_csv(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Two CTs of one name in two folders, one without metal, and one that is no CT."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "ct.nii.gz", ct_hu())
+    write_image(tmp_path / "clean.nrrd", ct_hu(metal=False))
+    (tmp_path / "broken.nii").write_text("no image\n" * 100)
+    return tmp_path
+
+
+def test_many_volumes_of_which_some_are_broken(volumes: Path, capfd: Capture) -> None:
+    before = snapshot(volumes)
+    inputs = [volumes / one for one in ("a/ct.nii.gz", "broken.nii", "clean.nrrd", "b/ct.nii.gz")]
+    missing = volumes / "missing.nii.gz"
+    out = volumes / "out"
+    arguments = ("correct", *inputs, missing, out, *METHOD, "--workers", 2, "--with-change-map")
+    outcome = run(capfd, *arguments)
+    assert outcome.code == 3
+    assert "2 of 5 cases done, 3 failed" in outcome.out
+    assert outcome.err.count("\n") == 3
+
+    rows = table(out)
+    assert list(rows) == ["a-ct", "broken", "clean", "b-ct", "missing"]
+    assert [row["status"] for row in rows.values()] == [
+        "done",
+        "failed",
+        "failed",
+        "done",
+        "failed",
+    ]
+    assert "no NIfTI header" in rows["broken"]["reason"]
+    assert "no metal found" in rows["clean"]["reason"]
+    assert "no such file" in rows["missing"]["reason"]
+    assert rows["a-ct"]["input"] == str(inputs[0])
+    assert rows["a-ct"]["slices"] == "6" and rows["a-ct"]["slices_with_metal"] == "4"
+    truth_cm3 = metal_truth().sum() * 1.9 * 2.0 * 3.0 / 1000
+    assert float(rows["a-ct"]["metal_cm3"]) == pytest.approx(truth_cm3, rel=0.1)
+
+    single = volumes / "single.nii.gz"
+    assert run(capfd, "correct", inputs[0], single, *METHOD).code == 0
+    for case in ("a-ct", "b-ct"):
+        assert names_in(out / case) == [
+            "case.json",
+            "change.nii.gz",
+            "corrected.nii.gz",
+            "metal.nii.gz",
+        ]
+        np.testing.assert_array_equal(stored(out / case / "corrected.nii.gz"), stored(single))
+    change = stored(out / "a-ct" / "change.nii.gz")
+    np.testing.assert_allclose(stored(inputs[0]) + change, stored(single), atol=0.51)
+    single.unlink()
+
+    # The same figures as the evaluation of these two files by itself.
+    record = json.loads((out / "a-ct" / "case.json").read_text())["record"]
+    assert record["streaks_before_hu"] == float(rows["a-ct"]["streaks_before_hu"])
+    assert names_in(out) == ["a-ct", "b-ct", "failed", "summary.csv", "summary.html"]
+    assert names_in(out / "failed") == ["broken.json", "clean.json", "missing.json"]
+    after = snapshot(volumes)
+    assert {name: after[name] for name in before} == before
+
+
+def test_going_on_does_only_what_is_missing(volumes: Path, capfd: Capture) -> None:
+    out = volumes / "out"
+    first = volumes / "a" / "ct.nii.gz"
+    listed = write_csv(
+        volumes / "cases.csv",
+        "input;output;method;#remark",
+        "a/ct.nii.gz;site 1/Größe;;first",
+        "clean.nrrd;site 1/clean;nmar;",
+    )
+    assert run(capfd, "correct", listed, out, *METHOD).code == 3
+    kept = snapshot(out / "site 1")
+    assert table(out)["site 1/Größe"]["method"] == "li"
+    assert table(out)["site 1/clean"]["method"] == "nmar"
+
+    # A half case, as a killed process leaves it, and the broken input mended.
+    half = out / "site 1" / f".mar-case-{host()}-{dead_pid()}-x_1"
+    (half / "clean").mkdir(parents=True)
+    shutil.copy(write_image(volumes / "mended.nrrd", ct_hu()), volumes / "clean.nrrd")
+    outcome = run(capfd, "correct", listed, out, *METHOD)
+    assert outcome.code == 0
+    assert "2 of 2 cases done, 1 of them from before" in outcome.out
+    assert not half.exists() and not (out / "failed" / "site 1__clean.json").exists()
+    now = snapshot(out / "site 1")
+    assert {name: now[name] for name in kept} == kept
+
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("case.json")}
+    assert run(capfd, "correct", listed, out, *METHOD).code == 0
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("case.json")}
+    assert float(table(out)["site 1/Größe"]["metal_cm3"]) > 0
+
+    # Other settings or another input are not what lies there.
+    text = listed.read_text(encoding="utf-8")
+    listed.write_text(text.replace(";nmar;", ";li;"), encoding="utf-8")
+    outcome = run(capfd, "correct", listed, out, *METHOD)
+    assert_refused(outcome, "clean", "made with method 'nmar', not 'li'", "--force")
+    write_image(first, ct_hu() // 2)
+    outcome = run(capfd, "correct", listed, out, *METHOD)
+    assert_refused(outcome, "its input has changed", "--force")
+    assert run(capfd, "correct", listed, out, *METHOD, "--force").code == 0
+    assert table(out)["site 1/clean"]["method"] == "li"
+    assert not list(out.rglob(".mar-*")) and not list(out.glob(".stop*"))
+
+
+def host() -> str:
+    import socket
+
+    return "".join(letter for letter in socket.gethostname() if letter.isalnum())[:32] or "host"
+
+
+def dead_pid() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_folders_of_volumes_and_of_dicom(tmp_path: Path, capfd: Capture) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("p1", "p2"):
+        write_dicom(scans / name, ct_hu())
+    out = scans / "results"
+    outcome = run(capfd, "correct", scans, out, *METHOD)
+    assert outcome.code == 0, outcome.err
+    assert set(table(out)) == {"p1", "p2"}
+    assert stored(out / "p1" / "corrected.nrrd").shape == ct_hu().shape
+    everything = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in out.rglob("*")
+        if path.is_file()
+    )
+    for secret in ("DOE", "4711", "19501231", "A-0815", "HOUSE", "Elsewhere"):
+        assert secret not in everything + outcome.out + outcome.err
+    # Results are no input of the next run.
+    outcome = run(capfd, "correct", scans, out, *METHOD)
+    assert "2 of 2 cases done, 2 of them from before" in outcome.out
+
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("CON.nii.gz", "x.mha"):
+        write_image(images / name, ct_hu())
+    assert run(capfd, "correct", images, tmp_path / "o", *METHOD, "--format", ".nrrd").code == 0
+    assert (tmp_path / "o" / "_CON" / "corrected.nrrd").is_file()  # CON is a device on Windows
+    assert (tmp_path / "o" / "x" / "metal.nrrd").is_file()
+
+
+def test_folders_beside_volumes_are_named_and_links_to_above_end(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    scans = tmp_path / "Aufnahmen der Hüfte"
+    (scans / "p1" / "segmentations").mkdir(parents=True)
+    write_image(scans / "p1" / "ct.nii.gz", ct_hu())
+    (scans / "p1" / "nothing in it").mkdir()
+    write_image(scans / "p1" / "segmentations" / "femur.nii.gz", ct_hu())
+    write_dicom(scans / "p1" / "series", ct_hu())
+    try:
+        (scans / "again").symlink_to(scans, target_is_directory=True)
+    except OSError:
+        pytest.skip("no right to make links (Windows)")
+    out = tmp_path / "out"
+    outcome = run(capfd, "correct", scans, out, *METHOD)
+    assert outcome.code == 0, outcome.err
+    assert set(table(out)) == {"ct"}
+    assert "note:" in outcome.err and "not looked into" in outcome.err
+    assert f"{scans / 'p1' / 'segmentations'} and 1 more" in outcome.err
+
+
+def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
+    from MetalArtifactReductionLib.batch.cases import Case
+
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"first")
+    case = Case("ct", tmp_path / "ct.nii", method=str(weights))
+    before = case.settings()
+    assert case.settings() == before
+    os.utime(weights, (1, 1))
+    assert case.settings() != before
+    assert Case("ct", tmp_path / "ct.nii", method="li").settings()["method"] == "li"
+
+
+def test_dicom_out(tmp_path: Path, capfd: Capture) -> None:
+    import pydicom
+
+    scans = [write_dicom(tmp_path / name, ct_hu()) for name in ("p1", "p2")]
+    outcome = run(capfd, "correct", *scans, tmp_path / "out", *METHOD, "--dicom")
+    assert outcome.code == 0, outcome.err
+    for scan in scans:
+        case = tmp_path / "out" / scan.name
+        originals = [pydicom.dcmread(path) for path in scan.iterdir()]
+        derived = [pydicom.dcmread(path) for path in (case / "corrected").iterdir()]
+        assert len(derived) == len(originals)
+        assert derived[0].StudyInstanceUID == originals[0].StudyInstanceUID
+        assert derived[0].SeriesInstanceUID != originals[0].SeriesInstanceUID
+        assert pydicom.dcmread(case / "metal.dcm").Modality == "SEG"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_the_middle(tmp_path: Path, number: signal.Signals) -> None:
+    """Finished cases stay, nothing half is there, no process goes on, the same command does it."""
+    many = np.concatenate([ct_hu()] * 5)
+    inputs = [write_image(tmp_path / f"ct{index}.nrrd", many) for index in range(3)]
+    out = tmp_path / "out"
+    arguments = [*map(str, ("correct", *inputs, out)), *METHOD, "--batch-slices", "1"]
+    command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *arguments]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    ) as process:
+        until(lambda: list(out.glob("*/case.json")) or process.poll())
+        children = descendants(process.pid)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    finished = len(list(out.glob("*/case.json")))
+    assert 1 <= finished < 3
+    if number is signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped; " in told and f"{finished} of 3 cases are finished" in told
+        assert not list(out.rglob(".*"))
+        statuses = [row["status"] for row in table(out).values()]
+        assert statuses.count("done") == finished
+    until(lambda: not any(map(runs, children)))
+    outcome = run_process(*arguments)
+    assert outcome.code == 0
+    assert f"3 of 3 cases done, {finished} of them from before" in outcome.out
+    assert not list(out.rglob(".*"))
+    assert all(stored(path).shape == many.shape for path in out.glob("*/corrected.nrrd"))
+
+
+def until(happened: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[int]:
+    psutil = pytest.importorskip("psutil", reason="psutil is not installed")
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def runs(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_one_case_of_an_array_and_the_summary_after_it(volumes: Path, capfd: Capture) -> None:
+    listed = write_csv(
+        volumes / "cases.csv", "input,mask", "a/ct.nii.gz,mask.nrrd", "b/ct.nii.gz,", "broken.nii,"
+    )
+    truth = metal_truth()
+    write_image(volumes / "mask.nrrd", truth.astype(np.uint8))
+    out = volumes / "out"
+    assert run(capfd, "correct", listed, out, *METHOD, "--case-index", 0).code == 0
+    np.testing.assert_array_equal(stored(out / "a-ct" / "metal.nii.gz"), truth)
+    assert run(capfd, "correct", listed, out, *METHOD, "--case-index", 0).code == 0  # there
+    outcome = run(capfd, "correct", listed, out, *METHOD, "--case-index", 2)
+    assert outcome.code == 3 and "broken: " in outcome.err
+    assert not (out / "summary.csv").exists()
+    outcome = run(capfd, "correct", listed, out, *METHOD, "--case-index", 3)
+    assert_refused(outcome, "case index 3", "3 cases, 0 to 2")
+    assert run(capfd, "correct", listed, out, *METHOD, "--summary").code == 3
+    statuses = {name: row["status"] for name, row in table(out).items()}
+    assert statuses == {"a-ct": "done", "b-ct": "waiting", "broken": "failed"}
+
+
+class Page(HTMLParser):
+    """Rows of the table, and whatever would be loaded from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.loads: list[str] = []
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [tag] if tag in ("script", "link", "img", "iframe") else []
+        self.loads += [name for name, _ in attrs if name in ("src", "href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._cell = True
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._cell = self._cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._cell:
+            self.rows[-1][-1] += data
+
+
+def test_the_page_says_what_the_csv_says_and_loads_nothing(volumes: Path, capfd: Capture) -> None:
+    odd = write_image(volumes / "<b>&'=1+1.nrrd", ct_hu())
+    out = volumes / "out"
+    run(capfd, "correct", odd, volumes / "clean.nrrd", out, *METHOD)
+    page = Page((out / "summary.html").read_text(encoding="utf-8"))
+    assert page.loads == []
+    assert len(page.rows) == 3
+    for cells, row in zip(page.rows[1:], table(out).values(), strict=True):
+        shown = dict(zip(row, cells, strict=True))
+        assert shown["input"] == row["input"] and shown["reason"] == row["reason"]
+        for name in ("seconds", "metal_cm3", "streaks_after_hu"):
+            assert (shown[name] == row[name] == "") or (
+                float(shown[name]) == pytest.approx(float(row[name]), abs=0.051)
+            )
+
+
+# -- refused before anything is done ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (("file,mask", "a/ct.nii.gz,"), ("no column 'input'",)),
+        (("input,metod", "a/ct.nii.gz,li"), ("unknown column 'metod'", "method", "#")),
+        (("input,input", "a/ct.nii.gz,x"), ("two columns 'input'",)),
+        (("input,output", "a/ct.nii.gz"), ("line 2", "fields")),
+        (("input,output", "a/ct.nii.gz,x,y"), ("line 2", "fields")),
+        (("input,output", ",x"), ("line 2", "no input")),
+        (("input,output", "a/ct.nii.gz,../x"), ("'../x'", "leaves the folder")),
+        (("input,output", "a/ct.nii.gz,/elsewhere/x"), ("leaves the folder",)),
+        (("input,output", "a/ct.nii.gz,C:\\x"), ("leaves the folder",)),
+        (("input,output", "a/ct.nii.gz,a/b:c"), ("'a/b:c'", "cannot be a folder")),
+        (("input,output", "a/ct.nii.gz,X", "b/ct.nii.gz,x"), ("named twice",)),
+        (("input,output", "a/ct.nii.gz,x", "b/ct.nii.gz,x/y"), ("lies in that",)),
+        (("input,output", "a/ct.nii.gz,failed"), ("'failed'", "the batch needs")),
+        (("input,threshold", "a/ct.nii.gz,high"), ("line 2", "'high'")),
+        (("input,method", "a/ct.nii.gz,magic"), ("unknown method 'magic'",)),
+        (("input,segmentation", "a/ct.nii.gz,x"), ("unknown segmentation 'x'", "kmeans")),
+        (("input,reconstruction", "a/ct.nii.gz,x"), ("unknown reconstruction 'x'",)),
+        (("input,output",), ("no volumes",)),
+        (("",), ("no column 'input'",)),
+    ],
+)
+def test_a_list_that_cannot_be_used(
+    volumes: Path, capfd: Capture, lines: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    listed = write_csv(volumes / "cases.csv", *lines)
+    before = snapshot(volumes)
+    assert_refused(run(capfd, "correct", listed, volumes / "out", *METHOD), *words)
+    assert snapshot(volumes) == before
+
+
+def test_arguments_that_do_not_fit_many_volumes(volumes: Path, capfd: Capture) -> None:
+    two = (volumes / "a" / "ct.nii.gz", volumes / "b" / "ct.nii.gz")
+    out = volumes / "out"
+    before = snapshot(volumes)
+    for arguments, words in (
+        ((*two, out, "--mask", "m.nii"), ("--mask m.nii", "column mask")),
+        ((*two, out, "--metal", "m.nii"), ("--metal m.nii", "written anyway")),
+        ((*two, out, "--change-map", "c.nii"), ("--with-change-map",)),
+        ((*two, out, "--series", "3"), ("column series",)),
+        ((*two, "out.nii.gz"), ("out.nii.gz", "folder")),
+        ((*two, out, "--workers", "0"), ("'0'",)),
+        ((*two, out, "--workers", "2", "--dask", "tcp://localhost:1"), ("--workers",)),
+        ((*two, out, "--dicom", "--format", ".nii"), ("--format .nii", "--dicom")),
+        ((*two, volumes / "clean.nrrd" / "out"), ("does not exist",)),
+        ((*two, volumes / "no" / "out"), ("does not exist; create it first",)),
+        ((*two, out, "--device", "gpu"), ("unknown device 'gpu'",)),
+        ((volumes / "none.csv", out), ("none.csv", "cannot be read")),
+    ):
+        assert_refused(run(capfd, "correct", *METHOD, *arguments), *words)
+    assert snapshot(volumes) == before
+
+
+def test_what_lies_in_the_way(volumes: Path, capfd: Capture) -> None:
+    two = (volumes / "a" / "ct.nii.gz", volumes / "b" / "ct.nii.gz")
+    (volumes / "out" / "b-ct").mkdir(parents=True)
+    (volumes / "out" / "b-ct" / "precious").write_text("mine")
+    before = snapshot(volumes)
+    for force in ((), ("--force",)):
+        outcome = run(capfd, "correct", *two, volumes / "out", *METHOD, *force)
+        assert_refused(outcome, "b-ct", "not from a batch")
+    outcome = run(capfd, "correct", *two, volumes / "broken.nii", *METHOD)
+    assert_refused(outcome, "broken.nii")
+    scan = write_dicom(volumes / "scan", ct_hu())
+    before = snapshot(volumes)
+    outcome = run(capfd, "correct", scan, two[0], scan / "out", *METHOD)
+    assert_refused(outcome, "lies in the input")
+    assert snapshot(volumes) == before

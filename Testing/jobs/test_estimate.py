@@ -1,0 +1,81 @@
+"""The estimate counts slices right; how fast this machine is nobody asserts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib import correction
+from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.jobs.estimate import Estimator, Speed, measure
+from MetalArtifactReductionLib.jobs.queue import JobQueue
+from MetalArtifactReductionLib.methods.linear import LinearInterpolation
+
+
+def test_a_measurement_with_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A projector that takes 7 s to make, 2 s a slice of the method; nothing else takes time."""
+    now = 100.0
+
+    class Slow(LinearInterpolation):
+        def __call__(self, sinogram, trace, context):  # type: ignore[no-untyped-def]
+            nonlocal now
+            now += 2.0 * len(sinogram)
+            return super().__call__(sinogram, trace, context)
+
+    class Scanner(correction._Scanner):
+        def __init__(self, *arguments: object) -> None:
+            nonlocal now
+            now += 7.0
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(correction, "_Scanner", Scanner)
+    speed = measure(Slow(), "cpu", (48, 64), clock=lambda: now)  # type: ignore[arg-type]
+    assert speed.slice_s == pytest.approx(2.0)
+    assert speed.setup_s == pytest.approx(7.0)
+    assert speed.seconds(100) == pytest.approx(207.0)
+
+
+def test_the_estimator_measures_once_in_a_process() -> None:
+    known: list[int] = []
+    queue = JobQueue()
+    estimator = Estimator(queue, on_known=lambda: known.append(1))
+    assert estimator.seconds("nmar", "cpu", (64, 64), 10) is None
+    assert estimator.seconds("nmar", "cpu", (64, 64), 10) is None
+    assert len(queue.jobs) == 1
+    assert queue.wait(60)
+    assert queue.jobs[0].done, queue.jobs[0].log
+    few, many = (estimator.seconds("nmar", "cpu", (64, 64), count) for count in (10, 1000))
+    assert few is not None and many is not None
+    assert 0 < few < many < 1000
+    assert estimator.device("cpu") == "cpu"
+    assert estimator.device("auto") == ""  # nobody measured there
+    assert known == [1] and queue.idle
+    queue.close()
+
+
+def test_what_cannot_be_measured_stays_unknown() -> None:
+    queue = JobQueue()
+    estimator = Estimator(queue)
+    assert not estimator.measurable("patient")
+    assert estimator.seconds("patient", "cpu", (64, 64), 10) is None
+    assert queue.jobs == []
+    assert estimator.seconds("magic", "cpu", (64, 64), 10) is None
+    queue.wait(60)
+    assert "unknown method 'magic'" in queue.jobs[0].error
+    assert estimator.seconds("magic", "cpu", (64, 64), 10) is None
+    assert len(queue.jobs) == 1  # asked once
+    queue.close()
+
+
+def test_speed_is_linear_in_slices() -> None:
+    assert Speed(3.0, 0.5).seconds(0) == 3.0
+    assert np.diff([Speed(3.0, 0.5).seconds(n) for n in range(4)]).tolist() == [0.5] * 3
+
+
+def test_the_phantom_is_a_ct_that_can_be_corrected() -> None:
+    from MetalArtifactReductionLib.jobs.estimate import _phantom
+    from MetalArtifactReductionLib.volume_checks import check_is_ct
+
+    volume, metal = _phantom((64, 80))
+    check_is_ct(volume)
+    assert correct_volume(volume, metal, "li").change_hu.any()

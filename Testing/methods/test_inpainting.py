@@ -1,0 +1,199 @@
+"""Filling the trace: against numpy, against what NMAR promises, and the registry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.metal import metal_trace
+from MetalArtifactReductionLib.methods import (
+    METHODS,
+    Inpainter,
+    InpaintingContext,
+    create_inpainter,
+    method_names,
+)
+from MetalArtifactReductionLib.methods.linear import interpolate_trace
+from MetalArtifactReductionLib.methods.nmar.inpainter import NMAR, normalised_interpolation
+from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth, prior_image
+from MetalArtifactReductionLib.tomography import (
+    ImageGrid,
+    ParallelProjector,
+    metal_path_mm,
+    parallel_geometry_for,
+)
+from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.95])
+def test_interpolation_equals_numpy(density: float) -> None:
+    rng = np.random.default_rng(5)
+    sinogram = rng.normal(size=(3, 40, 57)).astype(np.float32)
+    trace = rng.random(sinogram.shape) < density
+    trace[0, 0] = False  # nothing to do
+    trace[0, 1, :20] = True  # starts at the first bin
+    trace[0, 2, 30:] = True  # ends at the last bin
+    trace[1, 3] = True  # all trace
+    trace[1, 4] = True
+    trace[1, 4, 11] = False  # one bin known
+    filled = interpolate_trace(torch.from_numpy(sinogram), torch.from_numpy(trace), fill=-3.0)
+    expected = sinogram.copy()
+    bins = np.arange(57)
+    for s, v in np.ndindex(3, 40):
+        m = trace[s, v]
+        expected[s, v, m] = np.interp(bins[m], bins[~m], sinogram[s, v, ~m]) if (~m).any() else -3
+    assert np.abs(filled.numpy() - expected).max() < 1e-5
+    assert np.array_equal(filled.numpy()[~trace], sinogram[~trace])
+
+
+def test_interpolation_leaves_its_input_alone() -> None:
+    sinogram = torch.arange(10.0)[None, None] ** 2
+    before = sinogram.clone()
+    trace = torch.zeros(1, 1, 10, dtype=torch.bool)
+    trace[..., 3:6] = True
+    interpolate_trace(sinogram, trace)
+    assert torch.equal(sinogram, before)
+
+
+def test_normalised_interpolation_is_exact_with_a_proportional_prior() -> None:
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.uniform(1, 5, (2, 30, 64)).astype(np.float32))
+    trace = torch.zeros_like(truth, dtype=torch.bool)
+    trace[..., 20:33] = True
+    measured = torch.where(trace, truth + 7.0, truth)
+    floor = 2.0 * MU_WATER_PER_MM
+    prior = (truth + floor) / 1.3 - floor
+    filled = normalised_interpolation(measured, trace, prior, 2.0)
+    assert (filled - truth).abs().max() < 1e-4
+    assert torch.equal(filled[~trace], measured[~trace])
+
+
+def test_normalised_interpolation_beside_the_body_does_not_divide_by_nothing() -> None:
+    sinogram = torch.zeros(1, 1, 20)
+    sinogram[..., 8:12] = 0.01
+    trace = torch.zeros_like(sinogram, dtype=torch.bool)
+    trace[..., 5:9] = True
+    filled = normalised_interpolation(sinogram, trace, torch.zeros_like(sinogram), 2.0)
+    assert torch.isfinite(filled).all() and filled.abs().max() <= 0.011
+    full = torch.ones_like(trace)
+    prior = torch.rand(1, 1, 20)
+    assert torch.allclose(normalised_interpolation(sinogram, full, prior, 2.0), prior, atol=1e-6)
+
+
+def test_gaussian_equals_scipy() -> None:
+    image = np.random.default_rng(1).normal(size=(2, 30, 41)).astype(np.float32)
+    ours = gaussian_smooth(torch.from_numpy(image), [1.0, 2.0]).numpy()
+    theirs = ndimage.gaussian_filter(image, (0, 1.0, 2.0), mode="nearest", truncate=3.0)
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def scene(size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Body with two bones, and a metal disc between them."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    hu = np.where((x / 55) ** 2 + (y / 42) ** 2 <= 1, 40.0, -1000.0)
+    hu[np.hypot(x - 25, y) <= 9] = 900.0
+    hu[np.hypot(x + 25, y) <= 9] = 900.0
+    metal = (np.hypot(x, y) <= 5).astype(np.float32)
+    return hu.astype(np.float32), metal
+
+
+def context_of(hu: np.ndarray, metal: np.ndarray) -> InpaintingContext:
+    grid = ImageGrid(*hu.shape, (1.0, 1.0))
+    operator = ParallelProjector(grid, parallel_geometry_for(grid))
+    return InpaintingContext(
+        hu_to_mu(torch.from_numpy(hu[None])), torch.from_numpy(metal[None]), operator
+    )
+
+
+def test_prior_keeps_bone_and_flattens_tissue() -> None:
+    hu, metal = scene()
+    clean = hu_to_mu(torch.from_numpy(hu[None]))
+    rng = np.random.default_rng(0)
+    streaky = np.clip(hu + rng.normal(0, 300, (1, 1, 128)) * (hu > -500), -1000, 3071)
+    corrupted = hu_to_mu(torch.from_numpy(np.where(metal > 0, 3071, streaky)[0:1].astype("f4")))
+    prior = prior_image(corrupted, clean, torch.from_numpy(metal[None]), (1.0, 1.0))
+    relative = prior[0].numpy() / MU_WATER_PER_MM
+    y, x = np.mgrid[:128, :128] - 63.5
+    assert relative[np.hypot(x - 25, y) <= 6] == pytest.approx(1.9, abs=0.15)
+    assert relative[np.hypot(x, y) <= 5] == pytest.approx(1.0, abs=0.05)
+    assert relative[(np.hypot(x, y) > 8) & (np.abs(x) < 12) & (np.abs(y) < 30)] == pytest.approx(
+        1.0, abs=0.05
+    )
+    assert (relative[:10] == 0).all()
+
+
+def test_nmar_restores_bone_shadows_that_li_loses() -> None:
+    hu, metal = scene()
+    context = context_of(hu, metal)
+    truth = context.projector(context.image_mu)
+    trace = metal_trace(context.projector, context.metal_fraction)
+    metal_mu = 3.0 * MU_WATER_PER_MM * metal_path_mm(context.projector, context.metal_fraction)
+    sinogram = truth + metal_mu
+    images = InpaintingContext(
+        context.image_mu + 3 * MU_WATER_PER_MM * context.metal_fraction,
+        context.metal_fraction,
+        context.projector,
+    )
+    errors = {}
+    for name in ("li", "nmar"):
+        filled = create_inpainter(name)(sinogram, trace, images)
+        assert torch.equal(filled[~trace], sinogram[~trace])
+        errors[name] = float(((filled - truth)[trace] ** 2).mean().sqrt())
+    assert errors["nmar"] < 0.5 * errors["li"]
+
+
+def test_result_does_not_depend_on_the_batch() -> None:
+    hu, metal = scene(96)
+    stack = np.stack([hu, np.roll(hu, 5, 0), hu[::-1]])
+    fractions = np.stack([metal, np.roll(metal, 3, 1), metal])
+    grid = ImageGrid(96, 96, (1.0, 1.0))
+    operator = ParallelProjector(grid, parallel_geometry_for(grid))
+
+    def run(part: slice) -> torch.Tensor:
+        image = hu_to_mu(torch.from_numpy(np.ascontiguousarray(stack[part]))) + 0.1 * (
+            torch.from_numpy(fractions[part])
+        )
+        fraction = torch.from_numpy(fractions[part])
+        context = InpaintingContext(image, fraction, operator)
+        return NMAR()(operator(image), metal_trace(operator, fraction), context)
+
+    together = run(slice(0, 3))
+    apart = torch.cat([run(slice(i, i + 1)) for i in range(3)])
+    assert (together - apart).abs().max() < 1e-4
+
+
+def test_registry_knows_and_refuses() -> None:
+    assert {"li", "nmar"} <= set(method_names())
+    for name in method_names():
+        assert METHODS[name].summary
+    for name in ("li", "nmar"):
+        inpainter = create_inpainter(name)
+        assert isinstance(inpainter, Inpainter) and inpainter.name == name
+    with pytest.raises(InputError, match=r"unknown method 'magic'; choose one of li, nmar"):
+        create_inpainter("magic")
+    with pytest.raises(InputError, match="cannot be made with"):
+        create_inpainter("li", passes=2)
+    assert create_inpainter("nmar", passes=2).parameters["passes"] == 2
+    assert create_inpainter("nmar", floor_mm=3.0).parameters["floor_mm"] == 3.0
+    for options in ({"passes": 0}, {"passes": 1.5}, {"floor_mm": 0.0}, {"smoothing_mm": -1.0}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is .*; give a"):
+            create_inpainter("nmar", **options)
+    mine = create_inpainter("li")
+    assert create_inpainter(mine) is mine
+
+
+def test_neighbours_are_repeated_at_the_ends() -> None:
+    volume = np.stack([np.full((8, 8), 100.0 * k, np.float32) for k in range(4)])
+    grid = ImageGrid(8, 8, (1.0, 1.0))
+    operator = ParallelProjector(grid, parallel_geometry_for(grid))
+    batch = torch.from_numpy(volume[[0, 3]])
+    context = InpaintingContext(
+        hu_to_mu(batch), torch.zeros_like(batch), operator, np.array([0, 3]), volume
+    )
+    below = context.neighbour_mu(-1)[:, 0, 0]
+    assert torch.allclose(below, hu_to_mu(torch.tensor([0.0, 200.0])))
+    above = context.neighbour_mu(1)[:, 0, 0]
+    assert torch.allclose(above, hu_to_mu(torch.tensor([100.0, 300.0])))
