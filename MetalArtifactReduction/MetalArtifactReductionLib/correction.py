@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
+from .artifact_strength import ArtifactJudge, strength_along
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .metal import TraceParameters, metal_trace, segment_metal
+from .metal.certain import certain_metal
 from .methods import Inpainter, InpaintingContext, create_inpainter
 from .methods.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
 from .progress import Cancel, Progress, check_cancelled, part, report
@@ -25,6 +27,7 @@ from .tomography import (
 )
 from .tomography.attenuation import hu_to_mu
 from .volume import CTVolume
+from .working_grid import WorkingGrid
 
 VIEWS_PER_PIXEL = 1.41
 FEWEST_VIEWS = 544
@@ -53,11 +56,14 @@ class CorrectionParameters:
         Near metal most of it is the metal's own blur, which is put back with the metal.
     :param trace: what counts as a ray through metal.
     :param window: filter window of the reconstruction; ``"ramp"`` keeps the resolution.
+    :param always: correct all slices with metal; False leaves those without an artifact as they
+        are, see :mod:`.artifact_strength`.
     """
 
     reconstruction: str = "replace"
     trace: TraceParameters = field(default_factory=TraceParameters)
     window: str = "ramp"
+    always: bool = False
 
 
 def correct_volume(
@@ -72,12 +78,13 @@ def correct_volume(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> CorrectionResult:
-    """Correct every slice that holds metal; the others come back bit-identical.
+    """Correct every slice with artifacts of metal; the others come back bit-identical.
 
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
-    filled by the method (no other bin changes), and the sinogram is reconstructed again. All of it
-    is computed in one anatomical orientation, so the result does not depend on how the scan is
-    stored.
+    filled by the method (no other bin changes), and the sinogram is reconstructed again. Certain
+    metal is shown as it was, and of the change as much is taken as there is an artifact. All of it
+    is computed in one orientation and order of pixel size (:mod:`.working_grid`), so the result
+    does not depend on how the scan is stored.
 
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
@@ -101,35 +108,38 @@ def correct_volume(
     started = time.perf_counter()
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
-    given = volume
-    volume, turn = given.anatomical()
-    if metal_fraction is not None:
-        metal_fraction = turn(metal_fraction)
     if metal_fraction is None:
         metal_fraction = segment_metal(volume).fraction
-    metal_fraction = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    given_fraction = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    work = WorkingGrid(volume)
+    volume, metal_fraction = work.volume, work.there(given_fraction)
     with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     if with_metal.size == 0:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     segmented = time.perf_counter()
     if isinstance(inpainter, NeedsVolume):
         told = part(progress, 0.0, PREPARATION)
-        inpainter.prepare(given, turn.undo(metal_fraction), where, told, cancel)
+        stored, mask = work.as_given(volume.hu), work.as_given(metal_fraction).hu
+        inpainter.prepare(stored, mask, where, told, cancel)
         progress = part(progress, PREPARATION, 1.0)
     prepared = time.perf_counter()
 
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scanner = _Scanner(grid, parameters, where)
+    scan = _Scan(volume.hu, metal_fraction, certain_metal(volume.hu, metal_fraction))
+    judge = None if parameters.always else ArtifactJudge.made_for(inpainter)
     corrected = volume.hu.copy()
     expected_error: np.ndarray | None = None
-    outside = np.zeros(4)
+    outside = np.zeros((len(corrected), 4))
+    gains = np.full(len(corrected), np.nan)
 
     def correct(slices: np.ndarray) -> None:
         nonlocal expected_error
-        corrected[slices], proposal = _correct_slices(
-            volume.hu, metal_fraction, slices, inpainter, scanner, parameters
-        )
+        batch = _batch(scan, slices, scanner, parameters)
+        corrected[slices], proposal = _correct_slices(scan, batch, inpainter, scanner, parameters)
+        if judge is not None:  # now, since a method may have asked the same network
+            gains[slices] = judge(*batch, volume.hu[slices])
         if proposal is None:
             return
         if proposal.expected_error_hu is not None:
@@ -137,47 +147,74 @@ def correct_volume(
                 expected_error = np.zeros_like(corrected)
             expected_error[slices] = proposal.expected_error_hu.cpu().numpy()
         if proposal.outside_trace is not None:
-            outside[:] += proposal.outside_trace.double().sum(dim=0).cpu().numpy()
+            outside[slices] = proposal.outside_trace.double().cpu().numpy()
 
     _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
-    report(progress, 1.0, f"corrected {with_metal.size} slices")
-    return CorrectionResult(
-        corrected=given.with_hu(turn.undo(corrected)),
-        metal_fraction=turn.undo(metal_fraction),
-        change_hu=turn.undo(corrected - volume.hu),
-        expected_error_hu=None if expected_error is None else turn.undo(expected_error),
+    strength = strength_along(gains, with_metal, volume.spacing_mm[0])
+    _take(corrected, volume.hu, strength, with_metal)
+    outside[:, 0] *= strength**2
+    if expected_error is not None:
+        expected_error[strength == 0] = 0.0
+    result = CorrectionResult(
+        corrected=volume.with_hu(corrected),
+        metal_fraction=metal_fraction,
+        change_hu=corrected - volume.hu,
+        expected_error_hu=expected_error,
         method=inpainter.name,
         parameters={
             "method": inpainter.name,
             "method_parameters": dict(inpainter.parameters),
             **asdict(parameters),
             "geometry": asdict(scanner.projector.geometry),
-            "outside_trace": _outside_trace(outside),
+            "outside_trace": _outside_trace(outside[strength > 0].sum(axis=0)),
         },
+        strength=strength,
         timings={
             "segmentation": segmented - started,
             "preparation": prepared - segmented,
             "correction": time.perf_counter() - prepared,
         },
     )
+    result = work.back(result, given_fraction)
+    report(progress, 1.0, result.told)
+    return result
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The volume, and both answers to where the metal is: ``(slices, rows, cols)`` all."""
+
+    hu: np.ndarray
+    metal_fraction: np.ndarray
+    certain: np.ndarray
+
+
+_Batch = tuple[torch.Tensor, torch.Tensor, InpaintingContext]
+"""Sinogram and trace ``(slices, views, bins)``, and the slices themselves."""
+
+
+def _batch(
+    scan: _Scan, slices: np.ndarray, scanner: _Scanner, parameters: CorrectionParameters
+) -> _Batch:
+    """The slices projected, with the rays that met metal."""
+    image_mu = hu_to_mu(torch.from_numpy(scan.hu[slices]).to(scanner.device))
+    fraction = torch.from_numpy(scan.metal_fraction[slices]).to(scanner.device)
+    trace = metal_trace(scanner.projector, fraction, parameters.trace)
+    context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=scan.hu)
+    return scanner.projector(image_mu), trace, context
 
 
 def _correct_slices(
-    volume_hu: np.ndarray,
-    metal_fraction: np.ndarray,
-    slices: np.ndarray,
+    scan: _Scan,
+    batch: _Batch,
     inpainter: Inpainter,
     scanner: _Scanner,
     parameters: CorrectionParameters,
 ) -> tuple[np.ndarray, Proposal | None]:
-    """One batch: HU in, corrected HU out, and what a method proposed, ``(slices, rows, cols)``."""
-    original_hu = torch.from_numpy(volume_hu[slices]).to(scanner.device)
-    fraction = torch.from_numpy(metal_fraction[slices]).to(scanner.device)
-    image_mu = hu_to_mu(original_hu)
-
-    sinogram = scanner.projector(image_mu)
-    trace = metal_trace(scanner.projector, fraction, parameters.trace)
-    context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=volume_hu)
+    """Corrected HU ``(slices, rows, cols)`` of one batch, and what a method proposed."""
+    sinogram, trace, context = batch
+    slices, fraction = context.slice_indices, context.metal_fraction
+    original_hu = torch.from_numpy(scan.hu[slices]).to(scanner.device)
     proposal = None
     if isinstance(inpainter, ProposesImage):
         proposal = inpainter.propose(sinogram, trace, context)
@@ -194,17 +231,21 @@ def _correct_slices(
             scanner.reconstruct,
             scanner.projector.grid.spacing_mm,
         )
-    if not isinstance(inpainter, ShowsMetal):
-        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, fraction)
-        return restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices]), proposal
-    metal = inpainter.shown_metal(context)
-    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
-    corrected = restore_padding(corrected_hu.cpu().numpy(), volume_hu[slices])
-    # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
-    no_metal = ~(metal.flatten(1) > 0).any(dim=1)
-    unchanged = no_metal.cpu().numpy()
-    corrected[unchanged] = volume_hu[slices][unchanged]
-    return corrected, None if proposal is None else proposal.without(no_metal)
+    shown = inpainter.shown_metal(context) if isinstance(inpainter, ShowsMetal) else fraction
+    certain = torch.from_numpy(scan.certain[slices]).to(scanner.device)
+    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, shown, certain)
+    return restore_padding(corrected_hu.cpu().numpy(), scan.hu[slices]), proposal
+
+
+def _take(
+    corrected: np.ndarray, original: np.ndarray, strength: np.ndarray, slices: np.ndarray
+) -> None:
+    """Of the change, as much as its slice's strength; of strength 0 nothing, bit by bit."""
+    for k in slices:
+        if strength[k] == 0:
+            corrected[k] = original[k]
+        elif strength[k] < 1:
+            corrected[k] = original[k] + strength[k] * (corrected[k] - original[k])
 
 
 def _outside_trace(sums: np.ndarray) -> dict[str, float]:

@@ -73,11 +73,14 @@ def recombine(
 
 
 def put_metal_back(
-    free_of_metal_hu: torch.Tensor, original_hu: torch.Tensor, metal_fraction: torch.Tensor
+    free_of_metal_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+    certain: torch.Tensor,
 ) -> torch.Tensor:
     """Return the metal to the corrected image.
 
-    A voxel of fraction 1 gets its original value. A border voxel gets
+    Certain metal and a voxel of fraction 1 get their original value. A border voxel gets
     ``fraction * metal + (1 - fraction) * corrected``, where ``metal`` is the brightest original
     value among its neighbours: the original border voxel itself is no use, for what is not metal in
     it is artifact. But it is not made brighter than the original nor darker than the corrected
@@ -86,12 +89,14 @@ def put_metal_back(
     :param free_of_metal_hu: corrected images in HU, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1.
+    :param certain: bool, see :func:`.metal.certain.certain_metal`.
     """
-    window = metal_window(metal_fraction > 0, (2, 2))
+    window = metal_window((metal_fraction > 0) | certain, (2, 2))
     out = free_of_metal_hu.clone()
     if window is None:
         return out
-    free, original, fraction = (x[window] for x in (out, original_hu, metal_fraction))
+    fraction = torch.where(certain, 1.0, metal_fraction)
+    free, original, fraction = (x[window] for x in (out, original_hu, fraction))
     metal_hu = largest_around(original.masked_fill(fraction <= 0, -1024.0), (2, 2))
     mixed = free + fraction * (metal_hu - free)
     mixed = torch.minimum(mixed, torch.maximum(original, free))

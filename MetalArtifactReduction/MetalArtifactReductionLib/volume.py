@@ -32,6 +32,7 @@ class VolumeSource:
     :param files: every file that was read (of a DICOM series: one a slice, in slice order).
     :param dicom: facts of a DICOM series, else None. No patient identity is kept.
     :param warnings: sentences for the user about what was unusual but usable.
+    :param left_aside: files of the folder that are no slices, each with what it is instead.
     """
 
     path: Path | None = None
@@ -41,6 +42,7 @@ class VolumeSource:
     files: tuple[Path, ...] = ()
     dicom: DicomSource | None = None
     warnings: tuple[str, ...] = ()
+    left_aside: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,15 @@ class Orientation:
         turned = array.transpose(self.axes)[tuple(slice(None, None, step) for step in self.steps)]
         return np.ascontiguousarray(turned)
 
+    @property
+    def inverse(self) -> Orientation:
+        """The way back."""
+        k, j, i = np.argsort(self.axes).tolist()
+        return Orientation((k, j, i), (self.steps[k], self.steps[j], self.steps[i]))
+
     def undo(self, array: np.ndarray) -> np.ndarray:
         """Back to the volume's own order, C-contiguous."""
-        turned = array[tuple(slice(None, None, step) for step in self.steps)]
-        return np.ascontiguousarray(turned.transpose(np.argsort(self.axes)))
+        return self.inverse(array)
 
     def undo_index(self, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Where voxels of the turned array lie in the volume.

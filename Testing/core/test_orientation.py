@@ -10,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dicom_support import write_series
-from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction import CorrectionParameters, correct_volume
+from MetalArtifactReductionLib.correction_result import CorrectionResult
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import (
@@ -60,6 +61,13 @@ def stored_as(volume: CTVolume, order: tuple[int, ...], signs: tuple[int, ...]) 
     return CTVolume(np.ascontiguousarray(hu), affine)
 
 
+def corrected(
+    volume: CTVolume, method: str, mask: np.ndarray | None = None, **options: object
+) -> CorrectionResult:
+    always = CorrectionParameters(always=True)
+    return correct_volume(volume, mask, method, parameters=always, method_options=options)
+
+
 def brought_back(array: np.ndarray, order: tuple[int, ...], signs: tuple[int, ...]) -> np.ndarray:
     return array[tuple(slice(None, None, s) for s in signs)].transpose(np.argsort(order))
 
@@ -67,11 +75,11 @@ def brought_back(array: np.ndarray, order: tuple[int, ...], signs: tuple[int, ..
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "patient"])
 def test_every_storage_gives_the_same_correction(method: str) -> None:
     volume = patient()
-    wanted = correct_volume(volume, None, method)
+    wanted = corrected(volume, method)
     assert np.abs(wanted.change_hu).max() > 100
     for order, signs in STORED[:: 1 if method == "nmar" else 9]:
         stored = stored_as(volume, order, signs)
-        found = correct_volume(stored, None, method)
+        found = corrected(stored, method)
         back = brought_back(found.corrected.hu, order, signs)
         assert np.abs(back - wanted.corrected.hu).max() <= LARGEST_DIFFERENCE_HU
         assert found.corrected.hu.shape == stored.hu.shape
@@ -87,11 +95,11 @@ def test_a_mask_is_turned_with_the_volume() -> None:
     volume = patient()
     mask = np.zeros(volume.hu.shape, np.float32)
     mask[1:3, 24:29, 20:26] = 1.0
-    wanted = correct_volume(volume, mask, "nmar")
+    wanted = corrected(volume, "nmar", mask)
     for order, signs in STORED[3::11]:
         stored = stored_as(volume, order, signs)
         turned = stored_as(volume.with_hu(mask), order, signs).hu
-        found = correct_volume(stored, turned, "nmar")
+        found = corrected(stored, "nmar", turned)
         back = brought_back(found.corrected.hu, order, signs)
         assert np.abs(back - wanted.corrected.hu).max() <= LARGEST_DIFFERENCE_HU
 
@@ -101,10 +109,10 @@ def test_a_patients_own_training_is_the_same_in_every_storage() -> None:
     clean = np.repeat(once.hu[[0, 4]], 3, axis=0)
     volume = CTVolume(np.concatenate([clean, once.hu[1:4], clean]), ANATOMICAL.copy())
     options = {"steps": 2, "masks": 4, "above": 2, "below": 3}
-    wanted = correct_volume(volume, None, "patient", method_options=options)
+    wanted = corrected(volume, "patient", **options)
     for order, signs in (((0, 1, 2), (-1, 1, -1)), ((2, 0, 1), (1, -1, -1))):
         stored = stored_as(volume, order, signs)
-        found = correct_volume(stored, None, "patient", method_options=options)
+        found = corrected(stored, "patient", **options)
         back = brought_back(found.corrected.hu, order, signs)
         assert np.abs(back - wanted.corrected.hu).max() <= LARGEST_DIFFERENCE_HU
 
@@ -124,13 +132,13 @@ def test_parts_of_metal_are_told_in_the_volumes_own_indices() -> None:
 
 def test_files_of_every_kind_give_the_same_correction(tmp_path: Path) -> None:
     volume = patient()
-    wanted = correct_volume(volume, None, "nmar").corrected.hu
+    wanted = corrected(volume, "nmar").corrected.hu
     for number, (order, signs) in enumerate(STORED[5::14]):
         stored = stored_as(volume, order, signs)
         for suffix in (".nii.gz", ".nrrd", ".mha"):
             path = write_volume(stored, tmp_path / f"{number}{suffix}", dtype="int16")
             read = read_volume(path, check=False)
-            found, _ = correct_volume(read, None, "nmar").corrected.anatomical()
+            found, _ = corrected(read, "nmar").corrected.anatomical()
             assert np.abs(found.hu - wanted).max() <= LARGEST_DIFFERENCE_HU
 
 
@@ -144,7 +152,7 @@ def test_dicom_slices_may_be_turned_and_in_any_order(tmp_path: Path) -> None:
         read = read_volume(tmp_path / name, check=False)
         path = write_volume(read, tmp_path / f"{name}.nii.gz")
         found += [read, read_volume(path, check=False)]
-    results = [correct_volume(one, None, "nmar").corrected.anatomical()[0].hu for one in found]
+    results = [corrected(one, "nmar").corrected.anatomical()[0].hu for one in found]
     for one in results[1:]:
         assert np.abs(one - results[0]).max() <= LARGEST_DIFFERENCE_HU
 

@@ -14,7 +14,7 @@ from pydicom.uid import JPEGLSLossless, MRImageStorage, RLELossless, generate_ui
 from scipy.spatial.transform import Rotation
 
 from dicom_support import ORIGIN, PATIENT, SHAPE, STEP_MM, Edit, values, write_series
-from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
 from MetalArtifactReductionLib.volume_checks import describe
 
@@ -186,8 +186,13 @@ def test_other_files_scouts_and_reports_are_left_aside(tmp_path: Path) -> None:
     assert np.array_equal(volume.hu, values())
     assert volume.source is not None
     assert volume.source.warnings == (
-        "2 CT images left aside: scouts, screen captures or multi-frame",
+        "5 files left aside: 2 not DICOM, 1 object without an image,"
+        " 2 scout, screen capture or multi-frame",
     )
+    assert {path.name for path, why in volume.source.left_aside if why == "not DICOM"} == {
+        "readme.txt",
+        "DICOMDIR",
+    }
 
 
 def test_several_series_are_listed_and_chosen(tmp_path: Path) -> None:
@@ -201,7 +206,10 @@ def test_several_series_are_listed_and_chosen(tmp_path: Path) -> None:
     write_series(tmp_path, uid=uids[0])
     write_series(tmp_path, other, edit=second, prefix="b", uid=uids[1])
     text = refused(tmp_path)
-    assert "2 CT series: 4 'Hip 2.5' (9 slices), 7 'Bone B60' (5 slices)" in text
+    assert (
+        "2 CT series: 4 'Hip 2.5' (9 slices every 2.5 mm, B30f, 120 kVp), 7 'Bone B60' (5"
+        " slices every 2.5 mm, B30f, 120 kVp)" in text
+    )
     assert "--series" in text
     for choice in (7, "7", "bone b60", uids[1]):
         assert np.array_equal(read_volume(tmp_path, series=choice).hu, other)
@@ -261,8 +269,15 @@ def test_uneven_spacing(tmp_path: Path) -> None:
         if index > 5:
             dataset.ImagePositionPatient[2] = float(dataset.ImagePositionPatient[2]) + 0.8
 
-    write_series(tmp_path, edit=shifted)
-    assert "uneven slice spacing, 2.5 to 3.3 mm" in refused(tmp_path)
+    write_series(tmp_path / "scan", edit=shifted)
+    volume = read_volume(tmp_path / "scan")
+    assert volume.source is not None and volume.source.dicom is not None
+    assert "uneven slice spacing, 2.5 to 3.3 mm" in volume.source.warnings[0]
+    expected = [k * STEP_MM + 0.8 * (k > 5) for k in range(9)]
+    assert volume.source.dicom.uneven_mm == pytest.approx(expected)
+    assert np.array_equal(volume.hu, values())
+    with pytest.raises(OutputError, match="uneven"):  # no grid holds their places
+        write_volume(volume, tmp_path / "out.nrrd")
 
 
 def test_positions_rounded_by_the_scanner_are_even(tmp_path: Path) -> None:

@@ -94,6 +94,24 @@ def test_unet_that_cannot_be_built(arguments: tuple[int, tuple[int, ...]]) -> No
         MaskedUNet(*arguments)
 
 
+def test_the_networks_are_those_of_monai() -> None:
+    """The same parameters from the same seed under the same names, and the same output."""
+    nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed")
+    leaky, norm = ("LeakyReLU", {"negative_slope": 0.1}), ("INSTANCE", {"affine": True})
+    images = torch.randn(2, 3, 53, 90)
+    torch.manual_seed(1)
+    theirs = nets.BasicUNet(2, 3, 1, TINY, leaky, None, upsample="nontrainable")
+    judge = nets.PatchDiscriminator(2, 4, 3, norm=norm)
+    torch.manual_seed(1)
+    ours, own_judge = MaskedUNet(3, TINY).unet, ConditionalDiscriminator(2, features=4).layers
+    for mine, other in ((ours, theirs), (own_judge, judge)):
+        assert list(mine.state_dict()) == list(other.state_dict())
+        for value, expected in zip(mine.parameters(), other.parameters(), strict=True):
+            assert torch.equal(value, expected)
+    torch.testing.assert_close(ours(images), theirs(images))
+    torch.testing.assert_close(own_judge(images), judge(images)[-1])
+
+
 def test_discriminator_is_conditional_and_looks_at_patches() -> None:
     torch.manual_seed(0)
     network = ConditionalDiscriminator(3, features=4)

@@ -161,7 +161,7 @@ def strip(header: Dataset) -> None:
 
     Codes of earlier derivations stay in ``header.DerivationCodeSequence``.
     """
-    header.remove_private_tags()
+    keep_as_written(header)
     earlier = header.get("DerivationCodeSequence")
     for keyword in (*_OF_THE_PIXELS, *_OF_THE_OBJECT):
         if keyword in header:
@@ -175,6 +175,33 @@ def strip(header: Dataset) -> None:
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None if keyword in ("KVP", "SliceThickness") else "")
+
+
+def keep_as_written(dataset: Dataset) -> None:
+    """Take private elements out; leave every other one the bytes it had, until it is set anew.
+
+    Values that their type forbids, and text in another character set than is declared, are common.
+    Read and written again they would become something else, or nothing.
+    """
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+    from pydicom.dataset import RawDataElement
+
+    _, little = dataset.original_encoding
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            del dataset[tag]
+            continue
+        element = dataset.get_item(tag)
+        known = dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
+        if (element.VR or known) == "SQ":
+            for item in dataset[tag].value or ():
+                keep_as_written(item)
+        elif isinstance(element, RawDataElement) and little and len(element.VR or known) == 2:
+            dataset[tag] = element._replace(VR=element.VR or known, value=element.value or b"")
+    if little:  # what is still raw is written as explicit VR little endian needs it
+        for tag in [one for one in dataset.keys() if len(dataset.get_item(one).VR or "") != 2]:
+            dataset[tag]  # "US or SS": told by other elements
+        dataset.set_original_encoding(False, True, dataset.original_character_set)
 
 
 def source_padding_hu(header: Any) -> dict[int, float]:
@@ -256,8 +283,12 @@ def in_zone(made: datetime, offset: object) -> datetime:
 
 
 def described(source: object, label: str) -> str:
-    """The source's description, cut so that the label always fits behind it."""
+    """The source's description, cut so that the label always fits behind it.
+
+    One in another character set than is declared is left out: it could not come back as it was.
+    """
     before = str(source or "").strip()
+    before = "" if "\ufffd" in before else before
     room = _DESCRIPTION_LENGTH - len(label) - 1
     return f"{before[:room].rstrip()} {label}".strip()
 

@@ -25,6 +25,8 @@ SHOWN_CIELAB = (53, -20, -30)
 """Recommended colour, CIELab: a blue that neither bone nor the change map has."""
 
 _HALF = 0.5
+_STUDY_TAGS = (0x00080005, 0x00080020, 0x00080030, 0x00080050, 0x00080090, 0x00081030, 0x00200010)
+"""Character set, and date, time, accession number, referrer, description, number of the study."""
 _SERIAL_NUMBER = "0"  # must not be empty, and software has none
 
 
@@ -50,7 +52,11 @@ def metal_segmentation(fraction: np.ndarray, template: DicomTemplate, series: Se
             f"DICOM segmentations need the package highdicom ({error}): pip install highdicom,"
             " or write the metal as .nii.gz or .nrrd"
         ) from None
+    from pydicom.charset import convert_encodings
+    from pydicom.filewriter import correct_ambiguous_vr
+
     sources, mask = _source_images(template, mask, series)
+    identity = _identity(sources)
     derivation = series.derivation
     segmentation = highdicom.seg.Segmentation(
         source_images=sources,
@@ -74,8 +80,35 @@ def metal_segmentation(fraction: np.ndarray, template: DicomTemplate, series: Se
         setattr(segmentation, name, made.strftime("%Y%m%d"))
     for name in ("SeriesTime", "ContentTime", "InstanceCreationTime"):
         setattr(segmentation, name, made.strftime("%H%M%S.%f"))
+    correct_ambiguous_vr(segmentation, True)
+    for tag, element in identity.items():
+        segmentation[tag] = element
+    declared = convert_encodings(segmentation.get("SpecificCharacterSet") or "ISO_IR 6")
+    segmentation.set_original_encoding(False, True, declared)  # what is raw is written as it is
     result: Dataset = segmentation
     return result
+
+
+def _identity(sources: list[Dataset]) -> dict[Any, Any]:
+    """Who and which study, byte for byte as the first source says it.
+
+    What its type forbids is taken out of the sources, where highdicom would stumble over it.
+    """
+    from pydicom.dataset import RawDataElement
+    from pydicom.tag import Tag
+
+    kept: dict[Any, Any] = {}
+    for header in reversed(sources):  # the first one last, since it counts
+        for tag in [Tag(t) for t in header.keys() if t.group == 0x0010 or int(t) in _STUDY_TAGS]:
+            element = header.get_item(tag)
+            if not isinstance(element, RawDataElement):
+                continue
+            kept[tag] = element
+            try:
+                header[tag]
+            except Exception:  # pydicom raises many kinds for what a type forbids
+                del header[tag]
+    return kept
 
 
 def _segment(derivation: Derivation) -> Any:
@@ -114,7 +147,12 @@ def _source_images(
     if frames:
         import pydicom
 
-        whole = pydicom.dcmread(template.files[0], stop_before_pixels=True)
+        whole = pydicom.dcmread(template.files[0], stop_before_pixels=True, force=True)
+        if not frame_count(whole):
+            raise OutputError(
+                f"{template.path}: its frames have no positions of their own, so a DICOM"
+                " segmentation cannot refer to them; write the metal as .nii.gz or .nrrd"
+            )
         ordered = np.zeros((frame_count(whole), *mask.shape[1:]), dtype=mask.dtype)
         ordered[list(frames)] = mask
         headers, mask = [whole], ordered

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.dicom import DicomSource, read_dicom, read_dicom_files
 from ..files.dicom_enhanced import single_frame
+from ..files.dicom_pixels import opened as read_whole
 from ..files.volumes import geometry_difference, on_grid
 from ..volume import AIR_HU, CTVolume, to_storage
 from .values import Encoding, encoding_for
@@ -70,14 +71,12 @@ class DicomTemplate:
 
         :raises InputError: a file has gone or is another one by now.
         """
-        import pydicom
-
         frames = self.facts.frames
         opened: tuple[Path, Dataset] | None = None
         for index, file in enumerate(self.files):
             if opened is None or opened[0] != file:
                 try:
-                    opened = file, pydicom.dcmread(file, stop_before_pixels=True, force=True)
+                    opened = file, read_whole(file, pixels=False)
                 except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or type(error).__name__
                     raise InputError(

@@ -9,28 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..errors import InputError
 from ..volume import CTVolume, VolumeSource, volume_from_storage
-from .dicom_pixels import PixelReader, hounsfield_units
+from .dicom_headers import number_of, text_of, value_of, whole_of
+from .dicom_pixels import hounsfield_units
 from .dicom_quiet import quiet_pydicom
 from .dicom_series import (
-    MOST_LISTED,
     Slice,
+    check_none_damaged,
     check_uniform,
     chosen_series,
+    counted,
     ct_images,
+    of_one_plane,
     series_description,
 )
+from .dicom_stack import (
+    Stack,
+    along_normal,
+    chosen_acquisition,
+    missing_at_an_end,
+    stacked,
+    strays_in_orientation,
+    without_duplicates,
+)
 
-_SAME_POSITION_MM = 1e-3
-_EVEN = 0.05  # share of the spacing by which a position may stray from even spacing
-_ROUNDED_MM = 0.06  # more than the error of positions that were rounded to 0.1 mm
-_WHOLE = 0.15  # how far a gap may be from a whole number of spacings to count missing slices
-_TOLD_MM = 0.01  # straying beyond this is told to the user
 _TOLD_TILT_DEG = 0.05
 
 
@@ -45,6 +49,7 @@ class DicomSource:
     :param frames: which frame each slice is, from 0, in multi-frame files; else empty.
     :param padding_value: stored value (before rescaling) that the scanner declares as padding.
     :param gantry_tilt_deg: angle between the slices' normal and the direction they are stacked in.
+    :param uneven_mm: distance of each slice from the first along the normal, where it changes.
     """
 
     series_uid: str
@@ -64,208 +69,136 @@ class DicomSource:
     kernel: str = ""
     patient_position: str = ""
     gantry_tilt_deg: float = 0.0
+    uneven_mm: tuple[float, ...] = ()
 
 
-def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
-    """Read a CT series from a folder (subfolders included) or one slice from a file.
+def read_dicom(
+    path: Path,
+    series: str | int | None = None,
+    *,
+    acquisition: str | int | None = None,
+    assume_ct: bool = False,
+) -> CTVolume:
+    """Read a CT series from a folder (subfolders included), a DICOMDIR, or one slice from a file.
 
     :param path: the folder or the file; files that are not CT images are left aside.
     :param series: SeriesInstanceUID, series number or description, if the folder has several.
-    :raises InputError: no CT, several series (listed), missing or contradictory slices, uneven
-        spacing, values that are not HU, a truncated file.
+    :param acquisition: which of several in the same place, see :func:`chosen_acquisition`.
+    :param assume_ct: take other modalities as CT.
+    :raises InputError: no CT, several series (listed), missing or contradictory slices, values
+        that are not HU, a truncated file.
     """
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return read_dicom_files(files, path, series)
+    files = dicom_files(path)
+    return read_dicom_files(files, path, series, acquisition=acquisition, assume_ct=assume_ct)
+
+
+def dicom_files(path: Path) -> list[Path]:
+    """The files of a folder, its subfolders' too, of a DICOMDIR, or the file itself."""
+    if path.is_file():
+        return media_files(path) if path.name.upper().startswith("DICOMDIR") else [path]
+    return sorted(one for one in path.rglob("*") if one.is_file())
+
+
+def media_files(path: Path) -> list[Path]:
+    """The files that a media directory (PS3.10, DICOMDIR) lists, as far as they are beside it."""
+    import pydicom
+
+    try:
+        with quiet_pydicom():
+            records = pydicom.dcmread(path).DirectoryRecordSequence
+            names = [record.get("ReferencedFileID") for record in records]
+    except Exception:
+        raise InputError(f"{path}: no readable DICOMDIR; give the folder of the series") from None
+    listed = [[name] if isinstance(name, str) else list(name) for name in names if name]
+    below = path.absolute().parent
+    found = [below.joinpath(*map(str, parts)) for parts in listed if ".." not in parts]
+    return sorted({one for one in found if one.is_file() and below in one.parents})
 
 
 def read_dicom_files(
-    files: Sequence[Path], path: Path, series: str | int | None = None
+    files: Sequence[Path],
+    path: Path,
+    series: str | int | None = None,
+    *,
+    acquisition: str | int | None = None,
+    assume_ct: bool = False,
 ) -> CTVolume:
     """As :func:`read_dicom` for a list of files in any order.
 
     :param files: those that are not CT images are left aside.
     :param path: what to call them together.
     """
+    notes: list[str] = []
     try:
         with quiet_pydicom():
-            found, notes = ct_images(files, path)
+            found, aside = ct_images(files, path, assume_ct=assume_ct)
             slices = chosen_series(path, found, series)
+            check_none_damaged(path, slices, found, aside)
+            slices = of_one_plane(slices, aside)
             check_uniform(path, slices)
-            slices = _without_duplicates(path, _along_normal(slices), notes)
-            ijk_to_ras, tilt_deg = _affine(path, slices, notes)
-            notes += _missing_at_an_end(slices)
+            notes += [f"{len(aside)} files left aside: {counted(aside)}"] if aside else []
+            slices = chosen_acquisition(path, slices, acquisition)
+            slices = without_duplicates(path, along_normal(slices), notes)
+            stack = stacked(path, slices, notes)
+            notes += missing_at_an_end(slices) + strays_in_orientation(slices)
             hu, dtype, rescale = hounsfield_units(slices)
+            facts = _facts(slices, rescale, stack)
+            notes += _told_of(slices, stack)
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError) as error:  # a value that its type forbids
         raise InputError(f"{path}: invalid DICOM header ({error}); export it again") from None
-    if any(str(item.header.get("LossyImageCompression", "")) == "01" for item in slices):
-        notes.append("lossy compression was applied: HU are not those of the scanner")
-    if tilt_deg > _TOLD_TILT_DEG:
-        notes.append(f"gantry tilt of {tilt_deg:.2f} deg: the volume is sheared, slices are kept")
     source = VolumeSource(
         path.absolute(),
         "dicom",
         dtype,
         files=tuple(item.path.resolve() for item in slices),
-        dicom=_facts(slices, rescale, tilt_deg),
+        dicom=facts,
         warnings=tuple(notes),
+        left_aside=tuple((one.path, one.why) for one in aside),
     )
-    return volume_from_storage(hu, ijk_to_ras, source)
+    return volume_from_storage(hu, stack.ijk_to_ras, source)
 
 
-def _axes(header: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors along a row (column index), along a column (row index), and the normal."""
-    cosines = np.array([float(x) for x in header.ImageOrientationPatient])
-    along_row, along_column = cosines[:3], cosines[3:]
-    along_row = along_row / np.linalg.norm(along_row)
-    along_column = along_column / np.linalg.norm(along_column)
-    return along_row, along_column, np.cross(along_row, along_column)
-
-
-def _along_normal(slices: Sequence[Slice]) -> list[Slice]:
-    normal = _axes(slices[0].header)[2]
-    return sorted(slices, key=lambda item: (float(item.position @ normal), str(item.path)))
-
-
-def _without_duplicates(path: Path, slices: list[Slice], notes: list[str]) -> list[Slice]:
-    """Drop copies of a slice; two different slices in one place are an error."""
-    normal = _axes(slices[0].header)[2]
-    kept: list[Slice] = []
-    pixels = PixelReader()
-    for item in slices:
-        if not kept or (item.position - kept[-1].position) @ normal > _SAME_POSITION_MM:
-            kept.append(item)
-            continue
-        uids = [(one.header.get("SOPInstanceUID"), one.frame) for one in (item, kept[-1])]
-        if uids[0] != uids[1] and not np.array_equal(
-            pixels.stored(item)[0], pixels.stored(kept[-1])[0]
-        ):
-            acquisitions = sorted({str(s.header.get("AcquisitionNumber", "?")) for s in slices})
-            raise InputError(
-                f"{path}: two different slices at {_place(item)} (acquisitions"
-                f" {', '.join(acquisitions)}); keep the files of one acquisition only"
-            )
-    if len(kept) < len(slices):
-        notes.append(f"{len(slices) - len(kept)} duplicate slices: left aside")
-    return kept
-
-
-def _place(item: Slice) -> str:
-    return "position ({})".format(", ".join(f"{x:g}" for x in item.position))
-
-
-def _affine(path: Path, slices: Sequence[Slice], notes: list[str]) -> tuple[np.ndarray, float]:
-    """``(4, 4)`` from ``(col, row, slice, 1)`` to RAS, and the gantry tilt in degrees."""
-    header = slices[0].header
-    along_row, along_column, normal = _axes(header)
-    row_mm, col_mm = (float(x) for x in header.PixelSpacing)
-    positions = np.array([item.position for item in slices])
-    if len(slices) > 1:
-        _check_gaps(path, slices, positions @ normal)
-        step = (positions[-1] - positions[0]) / (len(slices) - 1)
-        even = positions[0] + np.arange(len(slices))[:, None] * step
-        stray = float(np.linalg.norm(positions - even, axis=1).max())
-        if stray > max(_EVEN * float(np.linalg.norm(step)), 2 * _ROUNDED_MM):
-            raise InputError(
-                f"{path}: slices stray by up to {stray:.3g} mm from a straight line (several"
-                " acquisitions in one series?); keep the files of one acquisition only"
-            )
-        if stray > _TOLD_MM:
-            notes.append(f"slice positions stray by up to {stray:.3g} mm from even spacing")
-    else:
-        thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0
-        step = normal * abs(float(thickness))
-    lps = np.eye(4)
-    lps[:3, 0] = along_row * col_mm
-    lps[:3, 1] = along_column * row_mm
-    lps[:3, 2] = step
-    lps[:3, 3] = positions[0]
-    sine = float(np.linalg.norm(np.cross(normal, step / np.linalg.norm(step))))
-    if not np.isfinite(lps).all() or min(row_mm, col_mm) <= 0:
-        raise InputError(f"{path}: pixel spacing {row_mm:g} x {col_mm:g} mm; export it again")
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, float(np.degrees(np.arcsin(min(sine, 1.0))))
-
-
-def _check_gaps(path: Path, slices: Sequence[Slice], along_mm: np.ndarray) -> None:
-    """Raise where slices are missing or the spacing changes; told apart by whole gaps."""
-    gaps = np.diff(along_mm)
-    usual = float(np.median(gaps))
-    whole = np.rint(gaps / usual)
-    if whole.max() > 1 and np.abs(gaps / usual - whole).max() < _WHOLE and whole.min() == 1:
-        holes = np.nonzero(whole > 1)[0]
-        places = ", ".join(
-            f"{int(whole[k]) - 1} after {_place(slices[k])}" for k in holes[:MOST_LISTED]
-        )
-        raise InputError(
-            f"{path}: {int((whole - 1).sum())} of {int(whole.sum()) + 1} slices are missing"
-            f" ({places}); export the complete series"
-        )
-    even = np.linspace(along_mm[0], along_mm[-1], len(along_mm))
-    if np.abs(along_mm - even).max() > max(_EVEN * usual, _ROUNDED_MM):
-        raise InputError(
-            f"{path}: uneven slice spacing, {gaps.min():.4g} to {gaps.max():.4g} mm;"
-            " resample the series to even spacing first, or export the complete series"
-        )
-
-
-def _missing_at_an_end(slices: Sequence[Slice]) -> list[str]:
-    """What numbers in the headers say of slices beyond the first and the last one.
-
-    A hole in the middle shows in the positions and is refused; at an end only numbers show it, and
-    a part of a series can be corrected, so that it is told and no more.
-    """
-    numbers = [_whole_number(item.header.get("InstanceNumber")) for item in slices]
-    found = [number for number in numbers if number is not None]
+def _told_of(slices: Sequence[Slice], stack: Stack) -> list[str]:
     notes = []
-    in_order = len(found) == len(slices) and set(np.diff(found)) in ({1}, {-1})
-    if in_order and min(found) > 1:
+    if any(text_of(item.header, "LossyImageCompression") == "01" for item in slices):
+        notes.append("lossy compression was applied: HU are not those of the scanner")
+    if slices[0].classic:
+        spacing = text_of(slices[0].header, "SpacingBetweenSlices")
         notes.append(
-            f"the instance numbers are {min(found)} to {max(found)}: {min(found) - 1} slices may"
-            " be missing at one end; export the complete series if they are"
+            f"{len(slices)} frames without positions of their own: stacked {spacing} mm apart along"
+            " the normal"
         )
-    acquisitions: dict[str, tuple[int, int]] = {}
-    for item in slices:
-        told = _whole_number(item.header.get("ImagesInAcquisition"))
-        name = str(item.header.get("AcquisitionNumber", ""))
-        count = acquisitions.get(name, (0, 0))[0] + 1
-        acquisitions[name] = count, told or 0
-    for count, told in acquisitions.values():
-        if count < told and not notes:
-            notes.append(
-                f"the scanner made {told} images in this acquisition, {count} are here: slices may"
-                " be missing at an end; export the complete series if they are"
-            )
+    if stack.tilt_deg > _TOLD_TILT_DEG:
+        tilt = f"gantry tilt of {stack.tilt_deg:.2f} deg"
+        notes.append(f"{tilt}: the volume is sheared, slices are kept")
     return notes
 
 
-def _whole_number(value: Any) -> int | None:
-    text = str(value if value is not None else "").strip()
-    return int(text) if text.lstrip("-").isdecimal() else None
-
-
 def _facts(
-    slices: Sequence[Slice], rescale: tuple[tuple[float, float], ...], tilt_deg: float
+    slices: Sequence[Slice], rescale: tuple[tuple[float, float], ...], stack: Stack
 ) -> DicomSource:
     header = slices[0].header
-    kernel = header.get("ConvolutionKernel")
-    padding = header.get("PixelPaddingValue")
+    padding = value_of(header, "PixelPaddingValue")
+    bits, signed = (whole_of(header, name) for name in ("BitsStored", "PixelRepresentation"))
     return DicomSource(
-        series_uid=str(header.get("SeriesInstanceUID", "")),
-        study_uid=str(header.get("StudyInstanceUID", "")),
-        frame_of_reference_uid=str(header.get("FrameOfReferenceUID", "")),
-        sop_instance_uids=tuple(str(item.header.get("SOPInstanceUID", "")) for item in slices),
+        series_uid=text_of(header, "SeriesInstanceUID"),
+        study_uid=text_of(header, "StudyInstanceUID"),
+        frame_of_reference_uid=text_of(header, "FrameOfReferenceUID"),
+        sop_instance_uids=tuple(text_of(item.header, "SOPInstanceUID") for item in slices),
         rescale=rescale,
-        bits_stored=int(header.get("BitsStored", 16)),
-        pixel_representation=int(header.get("PixelRepresentation", 0)),
+        bits_stored=16 if bits is None else bits,
+        pixel_representation=signed or 0,
         frames=tuple(item.frame for item in slices if item.frame is not None),
         padding_value=padding if isinstance(padding, int) else None,
-        series_number=None if header.get("SeriesNumber") is None else int(header.SeriesNumber),
+        series_number=whole_of(header, "SeriesNumber"),
         series_description=series_description(slices),
-        manufacturer=str(header.get("Manufacturer") or ""),
-        model=str(header.get("ManufacturerModelName") or ""),
-        kvp=None if header.get("KVP") is None else float(header.KVP),
-        kernel=kernel if isinstance(kernel, str) else "/".join(map(str, kernel or ())),
-        patient_position=str(header.get("PatientPosition") or ""),
-        gantry_tilt_deg=round(tilt_deg, 3),
+        manufacturer=text_of(header, "Manufacturer"),
+        model=text_of(header, "ManufacturerModelName"),
+        kvp=number_of(header, "KVP"),
+        kernel=text_of(header, "ConvolutionKernel"),
+        patient_position=text_of(header, "PatientPosition"),
+        gantry_tilt_deg=round(stack.tilt_deg, 3),
+        uneven_mm=stack.uneven_mm,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ..errors import InputError
 from .dicom_series import Slice
@@ -28,7 +29,7 @@ class PixelReader:
         try:
             if item.frame is not None:
                 return self._frame(item), *rescale_of(item.header)
-            dataset = pydicom.dcmread(item.path)
+            dataset = opened(item.path)
             syntax = dataset.file_meta.get("TransferSyntaxUID")
             if syntax is not None and syntax.is_encapsulated:
                 return _decompressed(item.path), 1.0, 0.0
@@ -46,7 +47,7 @@ class PixelReader:
         from pydicom.pixels import pixel_array
 
         if self._path != item.path:
-            self._path, self._dataset = item.path, pydicom.dcmread(item.path)
+            self._path, self._dataset = item.path, opened(item.path)
         try:
             frame = pixel_array(self._dataset, index=item.frame)
         except (NotImplementedError, RuntimeError) as error:
@@ -58,6 +59,19 @@ class PixelReader:
                 f" {type(error).__name__}); export the series uncompressed"
             ) from None
         return _stored_bits(np.asarray(frame), self._dataset)
+
+
+def opened(path: Path, *, pixels: bool = True) -> Any:
+    """A whole file, also one without preamble, whose encoding its own bytes tell.
+
+    :raises OSError, InvalidDicomError, ValueError: as pydicom.
+    """
+    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
+    return dataset
 
 
 def rescale_of(header: Any) -> tuple[float, float]:

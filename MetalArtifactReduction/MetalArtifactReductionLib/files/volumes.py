@@ -159,6 +159,11 @@ def check_output(volume: CTVolume, path: str | PathLike[str], *, overwrite: bool
         companions=[path.with_suffix(data) for data in _DETACHED_DATA.get(suffix, ())],
         overwrite=overwrite,
     )
+    if source.dicom is not None and source.dicom.uneven_mm:
+        raise OutputError(
+            f"{path}: the slices are unevenly spaced, which no grid holds; write DICOM (a name that"
+            " ends in /, or --dicom), or resample the series first"
+        )
     tilt = shear_deg(volume.ijk_to_ras)
     if FORMATS[suffix] == "nifti" and tilt > _SHEAR_LIMIT_DEG:
         raise OutputError(

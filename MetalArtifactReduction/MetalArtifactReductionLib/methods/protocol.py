@@ -114,18 +114,6 @@ class Proposal:
     expected_error_hu: torch.Tensor | None = None
     outside_trace: torch.Tensor | None = None
 
-    def without(self, slices: torch.Tensor) -> Proposal:
-        """The same where some slices are left as they were: no error to expect, no change to tell.
-
-        :param slices: bool ``(slices,)``.
-        """
-        error, outside = self.expected_error_hu, self.outside_trace
-        return Proposal(
-            self.hu,
-            None if error is None else error.masked_fill(slices[:, None, None], 0.0),
-            None if outside is None else outside.masked_fill(slices[:, None], 0.0),
-        )
-
 
 @runtime_checkable
 class ProposesImage(Protocol):
@@ -143,8 +131,5 @@ class ShowsMetal(Protocol):
     """An inpainter that knows how much of the segmented metal is metal, and how much its blur."""
 
     def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
-        """Fractions to give back to the corrected image, ``(slices, rows, cols)``.
-
-        Slices without any are left as they are.
-        """
+        """Fractions to give back to the corrected image, ``(slices, rows, cols)``."""
         ...

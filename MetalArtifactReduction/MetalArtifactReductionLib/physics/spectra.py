@@ -1,9 +1,9 @@
 """Tube spectra, and how a detector weighs them.
 
 The shipped table (``data/spectra.csv``) is the model of Poludniowski et al., "Technical Note:
-SpekPy v2.0", Med. Phys. 48, 2021, made by
-``Testing/Experiments/make_physics_tables.py``: tungsten anode at 10 degrees, filtered by 3 mm aluminium and 0.25 mm copper. At 120 kVp that is the CT beam quality
-RQT 9 of IEC 61267 (half-value layer 8.4 mm aluminium).
+SpekPy v2.0", Med. Phys. 48, 2021, made by ``Testing/Experiments/make_physics_tables.py``: tungsten
+anode at 10 degrees, filtered by 3 mm aluminium and 0.25 mm copper. At 120 kVp that is the CT beam
+quality RQT 9 of IEC 61267 (half-value layer 8.4 mm aluminium).
 """
 
 from __future__ import annotations

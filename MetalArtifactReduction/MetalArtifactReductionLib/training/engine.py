@@ -18,8 +18,14 @@ def launched(parameters: TrainerParameters) -> Any:
     """A started Fabric.
 
     :raises DeviceError: this machine has no such devices.
+    :raises InputError: Fabric is not installed.
     """
-    from lightning_fabric import Fabric
+    try:
+        from lightning_fabric import Fabric
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"training needs the package {error.name}: run `pip install lightning-fabric`"
+        ) from None
 
     try:
         fabric = Fabric(

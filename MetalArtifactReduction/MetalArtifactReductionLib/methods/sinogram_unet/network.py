@@ -1,7 +1,7 @@
 """The masked U-Net generator of sinogram inpainting.
 
 ``G(x, m) = m U(x) + (1 - m) x``: outside the trace ``m`` the measured sinogram ``x`` passes bit by
-bit, so the network cannot change what was measured. The U-Net is MONAI's (Apache-2.0).
+bit, so the network cannot change what was measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+
+from .unet import UNet
 
 FEATURES = (16, 16, 32, 64, 128, 16)
 """Channels of the five levels and of the last decoder stage."""
@@ -34,22 +36,13 @@ class MaskedUNet(torch.nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        from monai.networks.nets.basic_unet import BasicUNet
-
         if in_channels < 1 or len(features) != 6 or min(features) < 1:
             raise ValueError(f"in_channels {in_channels} and features {list(features)} do not fit")
         self.output_scale, self.residual = float(output_scale), bool(residual)
         # Without normalisation: its statistics would depend on how much of the sinogram is seen,
         # and the absolute level is what the network has to predict.
-        self.unet = BasicUNet(
-            spatial_dims=2,
-            in_channels=in_channels,
-            out_channels=1,
-            features=tuple(features),
-            act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}),
-            norm=None,  # type: ignore[arg-type]
-            upsample="nontrainable",
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet = UNet(in_channels, features)
+        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if residual:
             torch.nn.init.zeros_(self.unet.final_conv.weight)
             if self.unet.final_conv.bias is not None:

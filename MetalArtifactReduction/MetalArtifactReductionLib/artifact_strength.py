@@ -1,0 +1,166 @@
+"""Is there an artifact to correct in a slice? The learned proposal knows.
+
+Where a proposal takes streaks away, soft tissue near the metal becomes flatter; where there were
+none, it only becomes different. So the share of the deviation from smooth tissue that the proposal
+takes away says how much there is to correct. The amplitude of a correction does not: a classical
+one changes slices without streaks as much, and filling a trace flattens texture as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    import torch
+
+    from .methods import Inpainter, InpaintingContext
+    from .methods.image_prior.inpainter import ImagePriorMethod
+
+FINE_MM, COARSE_MM = 1.2, 10.0
+"""Streaks lie between: finer is noise, coarser is anatomy."""
+
+WINDOW_MM = 10.0
+REACH_MM = 40.0
+"""From the metal; streaks farther away do not come alone."""
+
+FLOOR_HU = 5.0
+"""Deviations of this size are the noise that smoothing leaves."""
+
+LEAST_PIXEL_MM = 0.8
+"""Blur and streaks have a width in pixels, too: none counts as smaller."""
+
+NOTHING, ALL = 0.3, 0.5
+"""Gains below which a slice is left as it is, and from which on it is corrected in full."""
+
+SMOOTHING_MM = 0.5
+"""Standard deviation over neighbouring slices."""
+
+_MARGIN_MM = 65.0
+_FEWEST_PIXELS = 30
+_SLICE_MEAN_COUNTS = 0.05
+
+
+class ArtifactJudge:
+    """Puts the question to the learned proposal, batch by batch.
+
+    :param prior: the method that proposes.
+    """
+
+    def __init__(self, prior: ImagePriorMethod) -> None:
+        self._prior = prior
+
+    @classmethod
+    def made_for(cls, inpainter: Inpainter) -> ArtifactJudge:
+        """With the inpainter's own network if it has one that proposes images."""
+        from .methods.image_prior.inpainter import ImagePriorMethod
+        from .weights import load_weights
+
+        if isinstance(inpainter, ImagePriorMethod):
+            return cls(inpainter)
+        return cls(ImagePriorMethod(load_weights("prior"), refine_metal=False))
+
+    def __call__(
+        self,
+        sinogram: torch.Tensor,
+        trace: torch.Tensor,
+        context: InpaintingContext,
+        original_hu: np.ndarray,
+    ) -> np.ndarray:
+        """:func:`gain` of every slice of a batch, ``(slices,)``."""
+        proposed = self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
+        metal = context.metal_fraction.cpu().numpy() > 0
+        spacing = context.projector.grid.spacing_mm
+        return np.array(
+            [gain(*three, spacing) for three in zip(original_hu, proposed.cpu().numpy(), metal, strict=True)]
+        )
+
+
+def strength_along(gains: np.ndarray, slices: np.ndarray, slice_mm: float) -> np.ndarray:
+    """How much of the correction each slice gets; neighbouring slices alike, so that none jumps.
+
+    :param gains: of :func:`gain`, ``(all slices,)``; NaN where unknown, which is corrected.
+    :param slices: indices of those with metal; the others get 0.
+    :param slice_mm: distance of the slices.
+    :returns: float32 0..1, ``(all slices,)``.
+    """
+    known = np.zeros(len(gains))
+    known[slices] = 1.0
+    value = np.zeros(len(gains))
+    value[slices] = np.nan_to_num(gains[slices], nan=1.0)
+    sigma = SMOOTHING_MM / slice_mm
+    total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
+    smooth = ndimage.gaussian_filter1d(value, sigma, mode="constant") / np.maximum(total, 1e-6)
+    strength = np.clip((smooth - NOTHING) / (ALL - NOTHING), 0.0, 1.0) * known
+    return strength.astype(np.float32)
+
+
+def gain(
+    original_hu: np.ndarray, proposed_hu: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float]
+) -> float:
+    """Share of the deviation from smooth tissue that a proposal takes away, where it does most.
+
+    :param original_hu: a slice ``(rows, cols)``.
+    :param proposed_hu: the same as the learned method proposes it, free of metal.
+    :param metal: bool, what is taken for metal.
+    :param spacing_mm: ``(row, col)``.
+    :returns: 1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there
+        is hardly any soft tissue around the metal to ask.
+    """
+    mm = tuple(max(side, LEAST_PIXEL_MM) for side in spacing_mm)
+    at = np.argwhere(metal)
+    low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)
+    high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in mm]
+    box = slice(low[0], high[0]), slice(low[1], high[1])
+    before, after = original_hu[box], proposed_hu[box]
+    zone = _soft_tissue(before, after, metal[box], mm)
+    if zone.sum() < _FEWEST_PIXELS:
+        return float("nan")
+    window = [WINDOW_MM / s for s in mm]
+    share = _smooth(zone, window)
+
+    def power(image: np.ndarray) -> np.ndarray:
+        square = _deviation(image, zone, mm) ** 2
+        mean = square[zone].mean()
+        local = _smooth(square, window) + _SLICE_MEAN_COUNTS * mean
+        return local / (share + _SLICE_MEAN_COUNTS)
+
+    was, is_now = power(before), power(after)
+    gained = (was - is_now) / (was + FLOOR_HU**2)
+    asked = zone & (share > 0.3)
+    if asked.sum() < 100:
+        asked = zone
+    return float(np.percentile(gained[asked], 90))
+
+
+def _soft_tissue(before, after, metal, mm) -> np.ndarray:
+    """Soft tissue inside the body, 3 to 40 mm from metal, away from what both call bone or air."""
+    pixel = max(mm)
+    distance = ndimage.distance_transform_edt(~metal, sampling=mm)
+    edge = 0.8 / pixel + 0.3
+    first, second = (_smooth(np.clip(x, -1000, 1000), [edge, edge]) for x in (before, after))
+    body = _smooth(np.clip(after, -1000, 200), [2, 2]) > -400
+    body = ndimage.binary_erosion(
+        ndimage.binary_fill_holes(body), iterations=max(1, round(3 / pixel)), border_value=1
+    )
+    other = (np.minimum(first, second) > 300) | (np.maximum(first, second) < -200)
+    other = ndimage.binary_dilation(other, iterations=max(1, round(1.5 / pixel)))
+    return body & ~other & (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
+
+
+def _deviation(image, zone, mm) -> np.ndarray:
+    """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
+    weight = zone.astype(np.float32)
+    values = np.where(zone, np.clip(image, -400, 400), 0.0)
+
+    def low(sigma_mm: float) -> np.ndarray:
+        sigma = [max(sigma_mm / s, 0.5) for s in mm]
+        return _smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3)
+
+    return np.where(zone, low(FINE_MM) - low(COARSE_MM), 0.0)
+
+
+def _smooth(image, sigma) -> np.ndarray:
+    return ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3)

@@ -1,0 +1,161 @@
+"""DICOM headers as they are: what cannot be read never stops what can.
+
+An informative value (tube voltage, series number, a date) that its type forbids is as good as
+absent; a file that is no DICOM image is told apart from one that is damaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
+
+from ..errors import InputError
+
+TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "ImageType",
+    "Modality",
+    "SeriesNumber",
+    "SeriesDescription",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "InstanceNumber",
+    "ImagesInAcquisition",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "FrameIncrementPointer",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "KVP",
+    "ConvolutionKernel",
+    "GantryDetectorTilt",
+    "PatientPosition",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "LossyImageCompression",
+]
+_DAMAGED = "damaged"
+_FIRST_GROUPS = (
+    b"\x02\x00",
+    b"\x08\x00",
+)  # little endian: what a file without preamble begins with
+
+
+@dataclass(frozen=True)
+class LeftAside:
+    """A file of a folder that is no slice of a CT, and what it is instead.
+
+    :param why: a noun for one of its kind, for example ``"media directory"``.
+    """
+
+    path: Path
+    why: str
+
+    @property
+    def damaged(self) -> bool:
+        """A DICOM file cut short or overwritten: it may have been a slice."""
+        return self.why == _DAMAGED
+
+
+def read_header(file: Path) -> Any:
+    """The header of an image without its pixels, or a :class:`LeftAside`.
+
+    :raises InputError: no permission.
+    """
+    try:
+        if not _looks_like_dicom(file):
+            return LeftAside(file, "not DICOM")
+        # Old files lack the preamble; those that begin like one are read like the others.
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS, force=True)
+        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return LeftAside(file, "media directory")
+        image = "Rows" in header and "SOPClassUID" in header
+        if not image and ("SOPClassUID" not in header or _truncated(header)):
+            return LeftAside(file, _DAMAGED)
+        if header.SOPClassUID == CTImageStorage and "PixelRepresentation" not in header:
+            return LeftAside(file, _DAMAGED)
+        return header if image else LeftAside(file, "object without an image")
+    except PermissionError:
+        raise InputError(f"{file}: no permission to read it; change its permissions") from None
+    except InvalidDicomError:
+        return LeftAside(file, "not DICOM")
+    except Exception:  # whatever a damaged header makes pydicom stumble over
+        return LeftAside(file, _DAMAGED)
+
+
+def _truncated(header: Any) -> bool:
+    """An image by its class whose description of the pixels is not there."""
+    return header.SOPClassUID == CTImageStorage or "BitsAllocated" in header
+
+
+def _looks_like_dicom(file: Path) -> bool:
+    with file.open("rb") as opened:
+        start = opened.read(132)
+    if start[128:] == b"DICM":
+        return True
+    # An element number below 0x100 follows, then a VR of two capitals or a length below 64 KiB.
+    if start[:2] not in _FIRST_GROUPS or start[3:4] != b"\0" or len(start) < 8:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or start[6:8] == b"\0\0"
+
+
+def value_of(header: Any, keyword: str) -> Any:
+    """A value, or None where it is absent or cannot be read."""
+    try:
+        return header.get(keyword)
+    except Exception:  # pydicom raises many kinds for what a type forbids
+        return None
+
+
+def number_of(header: Any, keyword: str) -> float | None:
+    """A value as one number, else None."""
+    try:
+        return float(value_of(header, keyword))
+    except (TypeError, ValueError):
+        return None
+
+
+def whole_of(header: Any, keyword: str) -> int | None:
+    """A value as one whole number, else None."""
+    number = number_of(header, keyword)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def text_of(header: Any, keyword: str) -> str:
+    """A value as text, several values with a slash between; empty where there is none."""
+    value = value_of(header, keyword)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    try:
+        return "/".join(str(one).strip() for one in value)
+    except TypeError:
+        return str(value).strip()
