@@ -110,14 +110,14 @@ class WorkingGrid:
 
     def _there(self, array: np.ndarray) -> np.ndarray:
         for axis, factor in zip((1, 2), self._factors, strict=True):
-            array = _averaged(array, axis, round(factor)) if factor > 1 else array
-            array = _divided(array, axis, round(1 / factor)) if factor < 1 else array
+            array = averaged(array, axis, round(factor)) if factor > 1 else array
+            array = divided(array, axis, round(1 / factor)) if factor < 1 else array
         return np.ascontiguousarray(array, dtype=np.float32)
 
     def _back(self, array: np.ndarray) -> np.ndarray:
         for axis, factor in zip((1, 2), self._factors, strict=True):
-            array = _divided(array, axis, round(factor)) if factor > 1 else array
-            array = _averaged(array, axis, round(1 / factor)) if factor < 1 else array
+            array = divided(array, axis, round(factor)) if factor > 1 else array
+            array = averaged(array, axis, round(1 / factor)) if factor < 1 else array
         _, rows, cols = self._anatomical.hu.shape
         return np.ascontiguousarray(array[:, :rows, :cols], dtype=np.float32)
 
@@ -129,7 +129,7 @@ def _factor(side_mm: float) -> float:
     return 1.0 / math.ceil(side_mm / COARSEST_MM - 1e-6)
 
 
-def _averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
+def averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
     """Means of ``count`` neighbours; the last ones repeat the border."""
     pad = [(0, 0)] * array.ndim
     pad[axis] = (0, -array.shape[axis] % count)
@@ -138,7 +138,7 @@ def _averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
     return wide.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
 
 
-def _divided(array: np.ndarray, axis: int, count: int) -> np.ndarray:
+def divided(array: np.ndarray, axis: int, count: int) -> np.ndarray:
     """Each value becomes ``count``, between it and its neighbours in a line."""
     length = array.shape[axis]
     place = np.clip((np.arange(length * count) + 0.5) / count - 0.5, 0, length - 1)

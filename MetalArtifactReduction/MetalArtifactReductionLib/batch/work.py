@@ -64,14 +64,13 @@ def _correct(
     cancel: Cancel | None,
     started: float,
 ) -> CaseRecord:
-    import numpy as np
 
     from ..correction import CorrectionParameters, correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
     from ..files.volumes import read_mask
     from ..jobs.correction import plain
-    from ..metal import segment_metal
+    from ..metal import metal_volume_mm3, segment_metal
     from ..volume import read_volume
 
     check_cancelled(cancel)
@@ -108,7 +107,7 @@ def _correct(
     outside = changed_outside(result.parameters)
     if outside:
         notes.append(f"changed outside the metal's rays: {outside}")
-    metal_mm3 = float(fraction.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
+    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
     record = CaseRecord(
         case.output,
         case.given,

@@ -12,7 +12,8 @@ from ..metal.body import body_mask
 from ..metal.threshold import propose_threshold
 from ..volume import CTVolume
 from .metrics import BONE_HU, flat_region, within_pixels
-from .without_reference import SHELLS_MM, evaluate_without_reference, soft_tissue_near_metal
+from .streaks import streak_amplitudes
+from .without_reference import SHELLS_MM, evaluate_without_reference
 
 REGION_PREFIX = "region_"
 """Keys of the user's own regions begin so."""
@@ -49,7 +50,8 @@ def compare_before_after(
 ) -> tuple[Measure, ...]:
     """Measure both images in the same regions, in the slices that hold metal.
 
-    Regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
+    Streaks are measured where :mod:`.streaks` says, whatever the method and the mask. The other
+    regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
     the original would leave their own tissue out.
 
     :param original: the CT before the correction.
@@ -71,6 +73,10 @@ def compare_before_after(
             f"metal {metal_fraction.shape}, expected error "
             f"{None if expected_error_hu is None else expected_error_hu.shape}"
         )
+    streaks = streak_amplitudes(original, [original.hu, corrected_hu], metal_fraction)
+    further = measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction)
+    original, turn = original.anatomical()
+    corrected_hu, metal_fraction = turn(corrected_hu), turn(metal_fraction)
     kept = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     if kept.size == 0:
         raise ValueError("no metal: nothing to measure around")
@@ -79,13 +85,12 @@ def compare_before_after(
     body = body_mask(images[1], spacing)
     near = within_pixels(fraction > 0, _AWAY_PIXELS)
     quiet = flat_region(images[1], body & ~near & ~(fraction > 0))
-    tissue = soft_tissue_near_metal(images[1], fraction, spacing_mm=spacing, body=body)
     figures = [
         evaluate_without_reference(
             image,
             fraction,
             spacing_mm=spacing,
-            soft_tissue=tissue,
+            soft_tissue=quiet,  # streaks are measured apart
             noise_region=quiet,
             body=body,
         )
@@ -101,7 +106,7 @@ def compare_before_after(
             "streak_amplitude_hu",
             "Streak amplitude within 30 mm of metal",
             "HU",
-            *(one.streak_amplitude_hu for one in figures),
+            *streaks,
         ),
         Measure(
             "noise_hu",
@@ -138,11 +143,8 @@ def compare_before_after(
         ),
     ]
     if expected_error_hu is not None:
-        rows += _expected_error(expected_error_hu[kept][near & body])
-    return (
-        *rows,
-        *measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction),
-    )
+        rows += _expected_error(turn(expected_error_hu)[kept][near & body])
+    return (*rows, *further)
 
 
 def measure_regions(

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from .body import body_mask
 from .components import CleanUpParameters, MetalComponent
 from .perturbation import PerturbationParameters, perturb_mask, perturbed_masks
-from .segmentation import SEGMENTATION_METHODS, MetalSegmentation, segment_metal
+from .segmentation import (
+    SEGMENTATION_METHODS,
+    MetalSegmentation,
+    metal_volume_mm3,
+    segment_metal,
+)
 from .threshold import kmeans_threshold, propose_threshold
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ __all__ = [
     "body_mask",
     "kmeans_threshold",
     "metal_trace",
+    "metal_volume_mm3",
     "perturb_mask",
     "perturbed_masks",
     "propose_threshold",

@@ -53,6 +53,11 @@ class MetalSegmentation:
         return np.flatnonzero(self.fraction.reshape(len(self.fraction), -1).any(axis=1))
 
 
+def metal_volume_mm3(fraction: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
+    """Volume of the voxels that are metal by half or more, which is that of the mask."""
+    return int(np.count_nonzero(fraction >= 0.5)) * float(np.prod(spacing_mm))
+
+
 def segment_metal(
     volume: CTVolume,
     method: str = "threshold",

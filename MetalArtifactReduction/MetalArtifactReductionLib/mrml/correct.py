@@ -50,14 +50,15 @@ class CorrectedNodes:
 
     def facts(self) -> dict[str, float]:
         """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
+        from ..metal import metal_volume_mm3
+
         fraction, change = self.result.metal_fraction, self.result.change_hu
         slices = len(change)
         changed = np.abs(change[(change != 0) & (fraction == 0)])
-        voxel_mm3 = float(np.prod(self.result.corrected.spacing_mm))
         return {
             "slices": slices,
             "slices_changed": int(np.count_nonzero(change.reshape(slices, -1).any(axis=1))),
-            "metal_cm3": float(fraction.sum(dtype=np.float64)) * voxel_mm3 / 1000,
+            "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.spacing_mm) / 1000,
             "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
             "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
         }
