@@ -49,8 +49,12 @@ class WorkingGrid:
 
     def there(self, fraction: np.ndarray) -> np.ndarray:
         """A metal fraction on the given volume's grid, on this one."""
-        turned = self._turn(fraction)
-        return np.clip(self._there(turned), 0.0, 1.0) if self.resampled else turned
+        array = self._turn(fraction)
+        for axis, factor in zip((1, 2), self._factors, strict=True):
+            # Not divided in a line: that would make the metal wider.
+            array = array.repeat(round(1 / factor), axis) if factor < 1 else array
+            array = averaged(array, axis, round(factor)) if factor > 1 else array
+        return np.ascontiguousarray(array, dtype=np.float32)
 
     def as_given(self, array: np.ndarray) -> CTVolume:
         """An array on this grid as a volume that is stored as the given one is."""
