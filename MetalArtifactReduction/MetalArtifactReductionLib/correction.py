@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
-from .artifact_strength import ArtifactJudge, strength_along
+from .artifact_strength import SecondOpinion, gain, strength_along
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
 from .metal import TraceParameters, metal_trace, segment_metal
@@ -17,7 +17,7 @@ from .metal.certain import certain_metal
 from .methods import Inpainter, InpaintingContext, create_inpainter
 from .methods.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
 from .progress import Cancel, Progress, check_cancelled, part, report
-from .recombination import RECONSTRUCTIONS, put_metal_back, recombine, restore_padding
+from .recombination import RECONSTRUCTIONS, keep_bone, put_metal_back, recombine, restore_padding
 from .tomography import (
     FilteredBackProjection,
     ImageGrid,
@@ -122,7 +122,7 @@ def correct_volume(
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scanner = _Scanner(grid, parameters, where)
     scan = _Scan(volume.hu, metal_fraction, certain_metal(volume.hu, metal_fraction))
-    judge = None if parameters.always else ArtifactJudge.made_for(inpainter)
+    opinion = SecondOpinion.on(inpainter)
     corrected = volume.hu.copy()
     expected_error: np.ndarray | None = None
     outside = np.zeros((len(corrected), 4))
@@ -131,9 +131,9 @@ def correct_volume(
     def correct(slices: np.ndarray) -> None:
         nonlocal expected_error
         batch = _batch(scan, slices, scanner, parameters)
-        corrected[slices], proposal = _correct_slices(scan, batch, inpainter, scanner, parameters)
-        if judge is not None:  # now, since a method may have asked the same network
-            gains[slices] = judge(*batch, volume.hu[slices])
+        corrected[slices], proposal, gains[slices] = _correct_slices(
+            scan, batch, inpainter, opinion, scanner, parameters
+        )
         if proposal is None:
             return
         if proposal.expected_error_hu is not None:
@@ -144,6 +144,8 @@ def correct_volume(
             outside[slices] = proposal.outside_trace.double().cpu().numpy()
 
     _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
+    if parameters.always:
+        gains[:] = np.nan
     strength = strength_along(gains, with_metal, volume.spacing_mm[0])
     _take(corrected, volume.hu, strength, with_metal)
     outside[:, 0] *= strength**2
@@ -203,10 +205,13 @@ def _correct_slices(
     scan: _Scan,
     batch: _Batch,
     inpainter: Inpainter,
+    opinion: SecondOpinion | None,
     scanner: _Scanner,
     parameters: CorrectionParameters,
-) -> tuple[np.ndarray, Proposal | None]:
-    """Corrected HU ``(slices, rows, cols)`` of one batch, and what a method proposed."""
+) -> tuple[np.ndarray, Proposal | None, np.ndarray]:
+    """Corrected HU ``(slices, rows, cols)`` of one batch, what a method proposed, and each slice's
+    gain (NaN without a second opinion).
+    """
     sinogram, trace, context = batch
     slices, fraction = context.slice_indices, context.metal_fraction
     original_hu = torch.from_numpy(scan.hu[slices]).to(scanner.device)
@@ -226,10 +231,16 @@ def _correct_slices(
             scanner.reconstruct,
             scanner.projector.grid.spacing_mm,
         )
+    gains = np.full(len(slices), np.nan)
+    if opinion is not None:  # now: a method may have asked the same network
+        proposed_hu = opinion(sinogram, trace, context)
+        free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu)
+        images = zip(*(x.cpu().numpy() for x in (original_hu, proposed_hu, fraction)), strict=True)
+        gains = np.array([gain(*three, scanner.projector.grid.spacing_mm) for three in images])
     shown = inpainter.shown_metal(context) if isinstance(inpainter, ShowsMetal) else fraction
     certain = torch.from_numpy(scan.certain[slices]).to(scanner.device)
     corrected_hu = put_metal_back(free_of_metal_hu, original_hu, shown, certain)
-    return restore_padding(corrected_hu.cpu().numpy(), scan.hu[slices]), proposal
+    return restore_padding(corrected_hu.cpu().numpy(), scan.hu[slices]), proposal, gains
 
 
 def _take(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import CTVolume
+from .certain import certain_hu
 from .components import BrightPart, CleanUpParameters, MetalComponent, bright_parts
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
@@ -85,13 +86,15 @@ def segment_metal(
     if not any(part.kept for part in parts):
         raise InputError(_nothing_found(hu, threshold, parts))
 
-    clipped_from = clip_level(hu)
+    clipped_from, certain_from = clip_level(hu), certain_hu(hu)
     fraction = np.zeros(hu.shape, dtype=np.float32)
     components = []
     for label, part in enumerate(parts, start=1):
         component = _describe(label, part, volume.spacing_mm)
         if part.kept:
-            box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from)
+            box, share = part_fraction(
+                hu, volume.spacing_mm, part, clipped_from, certain_from
+            )
             np.maximum(fraction[box], share, out=fraction[box])
             volume_mm3 = float(share.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
             component = replace(component, volume_mm3=volume_mm3)
