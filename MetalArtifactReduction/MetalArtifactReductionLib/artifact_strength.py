@@ -18,7 +18,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from .methods import Inpainter, InpaintingContext
+    from .methods.base import InpaintingContext, Method
     from .methods.image_prior.inpainter import ImagePriorMethod
 
 WEIGHTS = "prior"
@@ -58,13 +58,13 @@ class SecondOpinion:
         self._prior = prior
 
     @classmethod
-    def on(cls, inpainter: Inpainter) -> SecondOpinion | None:
-        """With the inpainter's own network if that proposes images; None without its weights."""
+    def on(cls, method: Method) -> SecondOpinion | None:
+        """With the method's own network if that proposes images; None without its weights."""
         from .methods.image_prior.inpainter import ImagePriorMethod
         from .weights import load_weights
 
-        if isinstance(inpainter, ImagePriorMethod):
-            return cls(inpainter)
+        if isinstance(method, ImagePriorMethod):
+            return cls(method)
         try:
             return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
         except InputError:
@@ -97,7 +97,10 @@ def strength_along(gains: np.ndarray, slices: np.ndarray, slice_mm: float) -> np
 
 
 def gain(
-    original_hu: np.ndarray, proposed_hu: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float]
+    original_hu: np.ndarray,
+    proposed_hu: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: tuple[float, float],
 ) -> float:
     """Share of the deviation from smooth tissue that a proposal takes away, where it does most.
 

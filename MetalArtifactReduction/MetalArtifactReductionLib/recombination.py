@@ -12,8 +12,6 @@ from .metal.neighbourhood import largest_around, metal_window, widened
 from .methods.nmar.prior_image import gaussian_smooth
 from .tomography.attenuation import mu_to_hu
 
-RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
-
 SPLIT_SIGMA_MM = 1.5
 """Standard deviation of the Gaussian that splits low from high frequencies."""
 
@@ -51,7 +49,7 @@ def recombine(
     Schmidt, Kachelriess: Frequency split metal artifact reduction (FSMAR). Med. Phys. 39 (2012)
     1904-1916.
 
-    :param how: one of :data:`RECONSTRUCTIONS`.
+    :param how: one of :data:`.correction_options.RECONSTRUCTIONS`.
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1, same shape.
     :param sinogram: of the original images, ``(slices, views, bins)``.

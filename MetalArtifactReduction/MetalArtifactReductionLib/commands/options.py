@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..correction_options import SEGMENTATIONS, CorrectionOptions
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -60,11 +62,33 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
     )
     parser.add_argument(
         "--segmentation",
-        default="threshold",
-        choices=("threshold", "kmeans"),
+        default=SEGMENTATIONS[0],
+        choices=SEGMENTATIONS,
         help="how a threshold is proposed",
     )
     return group
+
+
+def chosen_options(options: argparse.Namespace, *, fixed_device: bool = True) -> CorrectionOptions:
+    """What the arguments of ``mar correct`` say of the correction itself.
+
+    :param fixed_device: "auto" is settled here; workers of a cluster choose for themselves.
+    :raises DeviceError: no such device.
+    """
+    device = options.device
+    if fixed_device:
+        from ..tomography import as_device
+
+        device = str(as_device(device))
+    return CorrectionOptions(
+        options.method,
+        reconstruction=options.reconstruction,
+        always=options.always,
+        segmentation=options.segmentation,
+        threshold_hu=options.threshold,
+        device=device,
+        batch_slices=options.batch_slices,
+    )
 
 
 def metal_table(found: Any) -> str:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..correction_options import SEGMENTATIONS
 from ..errors import InputError
 from ..volume import CTVolume
 from .certain import certain_hu
 from .components import BrightPart, CleanUpParameters, MetalComponent, bright_parts
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
-
-SEGMENTATION_METHODS = ("threshold", "kmeans")
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def segment_metal(
         certain = certain_level(hu, threshold)
     else:
         raise InputError(
-            f"unknown metal segmentation {method!r}; choose one of "
-            f"{', '.join(SEGMENTATION_METHODS)}"
+            f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
         )
     parts = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
     if not any(part.kept for part in parts):
@@ -92,9 +90,7 @@ def segment_metal(
     for label, part in enumerate(parts, start=1):
         component = _describe(label, part, volume.spacing_mm)
         if part.kept:
-            box, share = part_fraction(
-                hu, volume.spacing_mm, part, clipped_from, certain_from
-            )
+            box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from, certain_from)
             np.maximum(fraction[box], share, out=fraction[box])
             volume_mm3 = float(share.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
             component = replace(component, volume_mm3=volume_mm3)

@@ -26,10 +26,10 @@ from ...errors import InputError
 from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext, Method, Proposal
 from ..learned import on_device
 from ..linear import interpolate_trace
 from ..metal_refiner.refinement import MetalRefinement
-from ..protocol import InpaintingContext, Proposal
 from .channels import CHANNELS, ImageInputs, image_inputs
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PriorImage:
     scale: torch.Tensor
 
 
-class ImagePriorMethod:
+class ImagePriorMethod(Method):
     """Corrects with a trained :class:`.network.ImagePrior`.
 
     :param mode: one of :data:`MODES`.
@@ -95,7 +95,7 @@ class ImagePriorMethod:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """The trace filled with the projected proposal; shapes as in :class:`...Inpainter`."""
+        """The trace filled with the projected proposal; shapes as in :class:`..base.Method`."""
         found = self.prior(sinogram, trace, context)
         return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
@@ -128,7 +128,9 @@ class ImagePriorMethod:
             return 1000.0 * self._last[1].proposed
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed = inputs.corrupted.clone()
-        margin = [round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm]
+        margin = [
+            round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
+        ]
         for k in range(len(proposed)):
             one = slice(k, k + 1)
             window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))
