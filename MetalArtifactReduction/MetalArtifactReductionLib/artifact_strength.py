@@ -37,7 +37,7 @@ FLOOR_HU = 5.0
 LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
-NOTHING, ALL = 0.35, 0.5
+NOTHING, ALL = 0.37, 0.5
 """Gains below which a slice is left as it is, and from which on it is corrected in full."""
 
 SMOOTHING_MM = 0.5

@@ -136,7 +136,7 @@ def _correct(
     scan: Reprojection,
     options: CorrectionOptions,
 ) -> tuple[np.ndarray, np.ndarray, Proposal | None]:
-    """One batch: corrected HU ``(slices, rows, cols)``, each slice's gain, the method's proposal."""
+    """One batch: corrected HU ``(slices, rows, cols)``, gains of the slices, what is proposed."""
     given_hu = volume.hu[slices]
     original_hu, fraction, certain = (
         torch.from_numpy(x).to(scan.device)
@@ -165,7 +165,7 @@ def _correct(
     gains = np.full(len(slices), np.nan)
     if shown.opinion is not None:  # only now: the method may have asked the same network
         proposed_hu = shown.opinion(sinogram, trace, context)
-        free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu)
+        free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
         proposed = proposed_hu.cpu().numpy()
         gains = np.array(
             [

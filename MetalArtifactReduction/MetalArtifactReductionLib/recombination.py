@@ -76,18 +76,29 @@ def recombine(
 
 
 def keep_bone(
-    corrected_hu: torch.Tensor, original_hu: torch.Tensor, proposed_hu: torch.Tensor
+    corrected_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    proposed_hu: torch.Tensor,
+    metal_fraction: torch.Tensor,
 ) -> torch.Tensor:
-    """The corrected image, with the bone and teeth that the uncorrected one and a proposal agree on.
+    """The corrected image with the bone and teeth that the uncorrected one and a proposal share.
 
     Both are wrong in different ways: streaks are bright in the first only. So the lesser of the two
-    is anatomy, which a correction must not lose.
+    is anatomy, which a correction must not lose. Beside metal, whose blur is in both, there is bone
+    where there is bone after it.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images.
     :param proposed_hu: as a network proposes them, free of metal.
+    :param metal_fraction: 0..1.
     """
     share = _ramp(torch.minimum(original_hu, proposed_hu), *BONE_HU)
+    blurred = widened(metal_fraction > 0, (1, 1))
+    if (window := metal_window(blurred, (4, 4))) is not None:
+        clear = (~blurred[window]).float()
+        near = [gaussian_smooth(x, [1.0, 1.0]) for x in (share[window] * clear, clear)]
+        after = near[0] / near[1].clamp(min=0.05)
+        share[window] = torch.where(blurred[window], share[window] * after, share[window])
     # Where enamel and metal touch, the network takes some of the enamel's height for the metal's.
     allowed = proposed_hu * (1.0 + ENAMEL_SHARE * _ramp(proposed_hu, *ENAMEL_HU))
     kept = torch.minimum(original_hu, allowed)

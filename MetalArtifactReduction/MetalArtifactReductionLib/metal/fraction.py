@@ -35,9 +35,9 @@ def part_fraction(
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
     is certain metal by itself is core with a fraction of 1 beside whatever brighter; what passes
-    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes up to ``largest_hole_mm2`` are filled,
-    whether beam hardening made them or a nail's canal: every ray to them meets metal, so nothing
-    better than the original is to be had there.
+    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes
+    up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
+    every ray to them meets metal, so nothing better than the original is to be had there.
 
     :param hu: the volume ``(slices, rows, cols)``.
     :param spacing_mm: ``(slice, row, col)``.

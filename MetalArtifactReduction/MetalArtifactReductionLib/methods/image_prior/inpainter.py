@@ -40,7 +40,7 @@ MODES = ("best", "strict")
 BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 """Streaks of the artifacts themselves rarely pass this."""
 
-SEEN_PIXELS = 32
+SEEN_PIXELS = 48
 """Around what is wanted, for the network to see; it looks farther, but hardly."""
 
 BOUND_TURNS = 4
@@ -120,7 +120,7 @@ class ImagePriorMethod(Method):
         context: InpaintingContext,
         reach_mm: float,
     ) -> torch.Tensor:
-        """The proposal in HU, ``(slices, rows, cols)``: the image's own far from metal, to save time.
+        """The proposal in HU, ``(slices, rows, cols)``; far from metal the image, to save time.
 
         :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
         """
