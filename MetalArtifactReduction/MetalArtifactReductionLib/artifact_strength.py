@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from .errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
-    from .methods import Inpainter, InpaintingContext
+    from .methods.base import InpaintingContext, Method
     from .methods.image_prior.inpainter import ImagePriorMethod
+
+WEIGHTS = "prior"
+"""Of the method that is asked."""
 
 FINE_MM, COARSE_MM = 1.2, 10.0
 """Streaks lie between: finer is noise, coarser is anatomy."""
@@ -32,7 +37,7 @@ FLOOR_HU = 5.0
 LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
-NOTHING, ALL = 0.3, 0.5
+NOTHING, ALL = 0.37, 0.5
 """Gains below which a slice is left as it is, and from which on it is corrected in full."""
 
 SMOOTHING_MM = 0.5
@@ -43,8 +48,8 @@ _FEWEST_PIXELS = 30
 _SLICE_MEAN_COUNTS = 0.05
 
 
-class ArtifactJudge:
-    """Puts the question to the learned proposal, batch by batch.
+class SecondOpinion:
+    """What the learned method proposes near metal, whatever method corrects.
 
     :param prior: the method that proposes.
     """
@@ -53,29 +58,23 @@ class ArtifactJudge:
         self._prior = prior
 
     @classmethod
-    def made_for(cls, inpainter: Inpainter) -> ArtifactJudge:
-        """With the inpainter's own network if it has one that proposes images."""
+    def on(cls, method: Method) -> SecondOpinion | None:
+        """With the method's own network if that proposes images; None without its weights."""
         from .methods.image_prior.inpainter import ImagePriorMethod
         from .weights import load_weights
 
-        if isinstance(inpainter, ImagePriorMethod):
-            return cls(inpainter)
-        return cls(ImagePriorMethod(load_weights("prior"), refine_metal=False))
+        if isinstance(method, ImagePriorMethod):
+            return cls(method)
+        try:
+            return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
+        except InputError:
+            return None
 
     def __call__(
-        self,
-        sinogram: torch.Tensor,
-        trace: torch.Tensor,
-        context: InpaintingContext,
-        original_hu: np.ndarray,
-    ) -> np.ndarray:
-        """:func:`gain` of every slice of a batch, ``(slices,)``."""
-        proposed = self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
-        metal = context.metal_fraction.cpu().numpy() > 0
-        spacing = context.projector.grid.spacing_mm
-        return np.array(
-            [gain(*three, spacing) for three in zip(original_hu, proposed.cpu().numpy(), metal, strict=True)]
-        )
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The proposal in HU, ``(slices, rows, cols)``; the image's own far from metal."""
+        return self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
 
 
 def strength_along(gains: np.ndarray, slices: np.ndarray, slice_mm: float) -> np.ndarray:
@@ -98,17 +97,23 @@ def strength_along(gains: np.ndarray, slices: np.ndarray, slice_mm: float) -> np
 
 
 def gain(
-    original_hu: np.ndarray, proposed_hu: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float]
+    original_hu: np.ndarray,
+    proposed_hu: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: tuple[float, float],
 ) -> float:
     """Share of the deviation from smooth tissue that a proposal takes away, where it does most.
 
     :param original_hu: a slice ``(rows, cols)``.
     :param proposed_hu: the same as the learned method proposes it, free of metal.
-    :param metal: bool, what is taken for metal.
+    :param metal: fraction or mask of what is taken for metal.
     :param spacing_mm: ``(row, col)``.
     :returns: 1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there
         is hardly any soft tissue around the metal to ask.
     """
+    metal = metal > 0
+    if not metal.any():
+        return 0.0
     mm = tuple(max(side, LEAST_PIXEL_MM) for side in spacing_mm)
     at = np.argwhere(metal)
     low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)

@@ -3,80 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from .artifact_strength import ArtifactJudge, strength_along
+from .artifact_strength import SecondOpinion, gain, strength_along
+from .correction_options import CorrectionOptions
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
-from .metal import TraceParameters, metal_trace, segment_metal
 from .metal.certain import certain_metal
-from .methods import Inpainter, InpaintingContext, create_inpainter
-from .methods.protocol import NeedsVolume, Proposal, ProposesImage, ShowsMetal
-from .progress import Cancel, Progress, check_cancelled, part, report
-from .recombination import RECONSTRUCTIONS, put_metal_back, recombine, restore_padding
-from .tomography import (
-    FilteredBackProjection,
-    ImageGrid,
-    ParallelProjector,
-    as_device,
-    parallel_geometry_for,
-)
+from .metal.segmentation import segment_metal
+from .metal.trace import metal_trace
+from .methods.base import InpaintingContext, Method, Proposal
+from .methods.registry import create_method
+from .progress import Cancel, Progress, check_cancelled, out_of_memory, part, report
+from .recombination import keep_bone, put_metal_back, recombine, restore_padding
+from .tomography import ImageGrid, Reprojection, as_device
 from .tomography.attenuation import hu_to_mu
 from .volume import CTVolume
 from .working_grid import WorkingGrid
-
-VIEWS_PER_PIXEL = 1.41
-FEWEST_VIEWS = 544
-"""Also for small matrices: the filled trace has sharper ends than the image it came from, and
-fewer views show them as fine radial lines at the skin."""
 
 LARGEST_METAL_SHARE = 0.3
 """Of the body in the slices that hold metal; both hips of a thin patient hold less than a tenth."""
 
 _TISSUE_ABOVE_HU = -500.0
 
-PREPARATION = 0.9
-"""Share of the progress of a method that first learns from the volume."""
-
-
-@dataclass(frozen=True)
-class CorrectionParameters:
-    """Choices that no method has for itself.
-
-    :param reconstruction: one of :data:`.recombination.RECONSTRUCTIONS`. The default has the
-        smallest error and noise: RMSE in HU over the body / within 20 pixels of metal, from the
-        image alone, mean of 13 slices of the simulated reference scanner (hips, nails, screws,
-        rods, clips): NMAR with ``"replace"`` 61.4 / 294.1, ``"add-change"`` 61.4 / 294.1,
-        ``"frequency-split"`` 63.8 / 307.5; linear interpolation 65.6 / 298.7, uncorrected
-        130.6 / 596.1. On a noisier scanner (24 HU in muscle) the second was worse by 4 / 7 HU.
-        Near metal most of it is the metal's own blur, which is put back with the metal.
-    :param trace: what counts as a ray through metal.
-    :param window: filter window of the reconstruction; ``"ramp"`` keeps the resolution.
-    :param always: correct all slices with metal; False leaves those without an artifact as they
-        are, see :mod:`.artifact_strength`.
-    """
-
-    reconstruction: str = "replace"
-    trace: TraceParameters = field(default_factory=TraceParameters)
-    window: str = "ramp"
-    always: bool = False
-
 
 def correct_volume(
     volume: CTVolume,
     metal_fraction: np.ndarray | None = None,
-    method: str | Inpainter = "nmar",
+    method: str | Method | None = None,
     *,
-    parameters: CorrectionParameters | None = None,
-    method_options: Mapping[str, object] | None = None,
-    device: str = "cpu",
-    batch_slices: int = 8,
+    options: CorrectionOptions | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    **changes: Any,
 ) -> CorrectionResult:
     """Correct every slice with artifacts of metal; the others come back bit-identical.
 
@@ -89,176 +53,196 @@ def correct_volume(
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
         grid; found by :func:`.metal.segment_metal` when None.
-    :param method: a name of :func:`.methods.method_names`, or an inpainter.
-    :param parameters: see :class:`CorrectionParameters`.
-    :param method_options: options of a method given by name.
-    :param device: torch device: ``"cpu"``, ``"cuda"``, ``"mps"``, ...
-    :param batch_slices: slices at once; bounds the memory, does not change the result.
+    :param method: instead of that of the options: a name, a file of weights, or a method made
+        already.
+    :param options: everything else that can be chosen; the defaults if None.
     :param progress: told after every batch.
     :param cancel: asked before every batch.
+    :param changes: single options, ``device="auto"``, that go before those of ``options``.
     :raises InputError: unusable volume, mask, method or option; no metal.
     :raises DeviceError: unknown device; too little memory for even a single slice.
     :raises Cancelled: when ``cancel`` said so.
     """
-    parameters = parameters or CorrectionParameters()
-    inpainter = create_inpainter(method, **dict(method_options or {}))
-    where = as_device(device)
-    _check(volume, metal_fraction, parameters, batch_slices)
+    options = (options or CorrectionOptions()).changed(**changes)
+    made = create_method(method or options.method, **options.method_options)
+    device = as_device(options.device)
+    _check(volume, metal_fraction)
 
-    started = time.perf_counter()
+    times = [time.perf_counter()]
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
-    if metal_fraction is None:
-        metal_fraction = segment_metal(volume).fraction
-    given_fraction = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    given_metal = _metal_of(volume, metal_fraction, options)
     work = WorkingGrid(volume)
-    volume, metal_fraction = work.volume, work.there(given_fraction)
-    with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
-    if with_metal.size == 0:
-        raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    segmented = time.perf_counter()
-    if isinstance(inpainter, NeedsVolume):
-        told = part(progress, 0.0, PREPARATION)
-        stored, mask = work.as_given(volume.hu), work.as_given(metal_fraction).hu
-        inpainter.prepare(stored, mask, where, told, cancel)
-        progress = part(progress, PREPARATION, 1.0)
-    prepared = time.perf_counter()
+    volume, metal = work.volume, work.there(given_metal)
+    with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
+    times.append(time.perf_counter())
+
+    stored = work.as_given(volume.hu), work.as_given(metal).hu
+    made.prepare(*stored, device, part(progress, 0.0, made.preparation), cancel)
+    progress = part(progress, made.preparation, 1.0)
+    times.append(time.perf_counter())
 
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
-    scanner = _Scanner(grid, parameters, where)
-    scan = _Scan(volume.hu, metal_fraction, certain_metal(volume.hu, metal_fraction))
-    judge = None if parameters.always else ArtifactJudge.made_for(inpainter)
-    corrected = volume.hu.copy()
-    expected_error: np.ndarray | None = None
-    outside = np.zeros((len(corrected), 4))
-    gains = np.full(len(corrected), np.nan)
-
-    def correct(slices: np.ndarray) -> None:
-        nonlocal expected_error
-        batch = _batch(scan, slices, scanner, parameters)
-        corrected[slices], proposal = _correct_slices(scan, batch, inpainter, scanner, parameters)
-        if judge is not None:  # now, since a method may have asked the same network
-            gains[slices] = judge(*batch, volume.hu[slices])
-        if proposal is None:
-            return
-        if proposal.expected_error_hu is not None:
-            if expected_error is None:
-                expected_error = np.zeros_like(corrected)
-            expected_error[slices] = proposal.expected_error_hu.cpu().numpy()
-        if proposal.outside_trace is not None:
-            outside[slices] = proposal.outside_trace.double().cpu().numpy()
-
-    _in_batches(correct, with_metal, batch_slices, where, progress, cancel)
-    strength = strength_along(gains, with_metal, volume.spacing_mm[0])
-    _take(corrected, volume.hu, strength, with_metal)
-    outside[:, 0] *= strength**2
-    if expected_error is not None:
-        expected_error[strength == 0] = 0.0
-    result = CorrectionResult(
-        corrected=volume.with_hu(corrected),
-        metal_fraction=metal_fraction,
-        change_hu=corrected - volume.hu,
-        expected_error_hu=expected_error,
-        method=inpainter.name,
-        parameters={
-            "method": inpainter.name,
-            "method_parameters": dict(inpainter.parameters),
-            **asdict(parameters),
-            "geometry": asdict(scanner.projector.geometry),
-            "outside_trace": _outside_trace(outside[strength > 0].sum(axis=0)),
-        },
-        strength=strength,
-        timings={
-            "segmentation": segmented - started,
-            "preparation": prepared - segmented,
-            "correction": time.perf_counter() - prepared,
-        },
+    scan = Reprojection(grid, device, options.window)
+    shown = _Shown(metal, certain_metal(volume.hu, metal), SecondOpinion.on(made))
+    found = _Found(volume)
+    _in_batches(
+        lambda slices: found.add(slices, *_correct(volume, shown, slices, made, scan, options)),
+        with_metal,
+        options.batch_slices,
+        device,
+        progress,
+        cancel,
     )
-    result = work.back(result, given_fraction)
+    strength = found.take(volume, with_metal, options.always)
+    times.append(time.perf_counter())
+    steps = ("segmentation", "preparation", "correction")
+    result = CorrectionResult(
+        corrected=volume.with_hu(found.corrected_hu),
+        metal_fraction=metal,
+        change_hu=found.corrected_hu - volume.hu,
+        expected_error_hu=found.expected_error_hu,
+        method=made.name,
+        parameters={
+            "method": made.name,
+            "method_parameters": dict(made.parameters),
+            "reconstruction": options.reconstruction,
+            "trace": asdict(options.trace),
+            "window": options.window,
+            "geometry": asdict(scan.projector.geometry),
+            "always": options.always,
+            "strength": {work.number(int(k)): round(float(strength[k]), 3) for k in with_metal},
+            "outside_trace": found.outside_trace(),
+        },
+        timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
+        strength=strength,
+    )
+    result = work.back(result, given_metal)
     report(progress, 1.0, result.told)
     return result
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """The volume, and both answers to where the metal is: ``(slices, rows, cols)`` all."""
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """Where the metal is, and who is asked what is beside it.
 
-    hu: np.ndarray
-    metal_fraction: np.ndarray
+    :param fraction: which rays met metal, ``(slices, rows, cols)``.
+    :param certain: what is shown as it was, bool, same shape.
+    """
+
+    fraction: np.ndarray
     certain: np.ndarray
+    opinion: SecondOpinion | None
 
 
-_Batch = tuple[torch.Tensor, torch.Tensor, InpaintingContext]
-"""Sinogram and trace ``(slices, views, bins)``, and the slices themselves."""
+def _correct(
+    volume: CTVolume,
+    shown: _Shown,
+    slices: np.ndarray,
+    method: Method,
+    scan: Reprojection,
+    options: CorrectionOptions,
+) -> tuple[np.ndarray, np.ndarray, Proposal | None]:
+    """One batch: corrected HU ``(slices, rows, cols)``, gains of the slices, what is proposed."""
+    given_hu = volume.hu[slices]
+    original_hu, fraction, certain = (
+        torch.from_numpy(x).to(scan.device)
+        for x in (given_hu, shown.fraction[slices], shown.certain[slices])
+    )
+    image_mu = hu_to_mu(original_hu)
 
-
-def _batch(
-    scan: _Scan, slices: np.ndarray, scanner: _Scanner, parameters: CorrectionParameters
-) -> _Batch:
-    """The slices projected, with the rays that met metal."""
-    image_mu = hu_to_mu(torch.from_numpy(scan.hu[slices]).to(scanner.device))
-    fraction = torch.from_numpy(scan.metal_fraction[slices]).to(scanner.device)
-    trace = metal_trace(scanner.projector, fraction, parameters.trace)
-    context = InpaintingContext(image_mu, fraction, scanner.projector, slices, volume_hu=scan.hu)
-    return scanner.projector(image_mu), trace, context
-
-
-def _correct_slices(
-    scan: _Scan,
-    batch: _Batch,
-    inpainter: Inpainter,
-    scanner: _Scanner,
-    parameters: CorrectionParameters,
-) -> tuple[np.ndarray, Proposal | None]:
-    """Corrected HU ``(slices, rows, cols)`` of one batch, and what a method proposed."""
-    sinogram, trace, context = batch
-    slices, fraction = context.slice_indices, context.metal_fraction
-    original_hu = torch.from_numpy(scan.hu[slices]).to(scanner.device)
-    proposal = None
-    if isinstance(inpainter, ProposesImage):
-        proposal = inpainter.propose(sinogram, trace, context)
+    sinogram = scan.projector(image_mu)
+    trace = metal_trace(scan.projector, fraction, options.trace)
+    context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=volume.hu)
+    spacing_mm = scan.projector.grid.spacing_mm
+    proposal = method.propose(sinogram, trace, context)
     if proposal is not None:
         free_of_metal_hu = proposal.hu
     else:
-        inpainted = replace_in_trace(sinogram, trace, inpainter(sinogram, trace, context))
+        inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
         free_of_metal_hu = recombine(
-            parameters.reconstruction,
+            options.reconstruction,
             original_hu,
             fraction,
             sinogram,
             inpainted,
-            scanner.reconstruct,
-            scanner.projector.grid.spacing_mm,
+            scan.reconstruct,
+            spacing_mm,
         )
-    shown = inpainter.shown_metal(context) if isinstance(inpainter, ShowsMetal) else fraction
-    certain = torch.from_numpy(scan.certain[slices]).to(scanner.device)
-    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, shown, certain)
-    return restore_padding(corrected_hu.cpu().numpy(), scan.hu[slices]), proposal
+    gains = np.full(len(slices), np.nan)
+    if shown.opinion is not None:  # only now: the method may have asked the same network
+        proposed_hu = shown.opinion(sinogram, trace, context)
+        free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
+        proposed = proposed_hu.cpu().numpy()
+        gains = np.array(
+            [
+                gain(*images, spacing_mm)
+                for images in zip(given_hu, proposed, shown.fraction[slices], strict=True)
+            ]
+        )
+    metal = method.shown_metal(context)
+    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
+    return restore_padding(corrected_hu.cpu().numpy(), given_hu), gains, proposal
 
 
-def _take(
-    corrected: np.ndarray, original: np.ndarray, strength: np.ndarray, slices: np.ndarray
-) -> None:
-    """Of the change, as much as its slice's strength; of strength 0 nothing, bit by bit."""
-    for k in slices:
-        if strength[k] == 0:
-            corrected[k] = original[k]
-        elif strength[k] < 1:
-            corrected[k] = original[k] + strength[k] * (corrected[k] - original[k])
+class _Found:
+    """What the batches gave, put together."""
 
+    def __init__(self, volume: CTVolume) -> None:
+        self.corrected_hu = volume.hu.copy()
+        self.expected_error_hu: np.ndarray | None = None
+        self._outside = np.zeros((len(volume.hu), 4))
+        self._gains = np.full(len(volume.hu), np.nan)
 
-def _outside_trace(sums: np.ndarray) -> dict[str, float]:
-    """How much the data of rays that met no metal were changed.
+    def add(
+        self,
+        slices: np.ndarray,
+        corrected_hu: np.ndarray,
+        gains: np.ndarray,
+        proposal: Proposal | None,
+    ) -> None:
+        """One batch, as :func:`_correct` gives it."""
+        self.corrected_hu[slices], self._gains[slices] = corrected_hu, gains
+        if proposal is None:
+            return
+        if proposal.expected_error_hu is not None:
+            if self.expected_error_hu is None:
+                self.expected_error_hu = np.zeros_like(self.corrected_hu)
+            self.expected_error_hu[slices] = proposal.expected_error_hu.cpu().numpy()
+        if proposal.outside_trace is not None:
+            self._outside[slices] = proposal.outside_trace.double().cpu().numpy()
 
-    :param sums: see :class:`.methods.protocol.Proposal`; zeros for methods that change none.
-    """
-    change, value, rays, bounded = (float(x) for x in sums)
-    return {
-        "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
-        "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
-        "bounded_share_of_rays": bounded / rays if rays else 0.0,
-    }
+    def take(self, volume: CTVolume, slices: np.ndarray, always: bool) -> np.ndarray:
+        """Keep as much of each slice's change as it needs; of strength 0 nothing, bit by bit.
+
+        :returns: the strengths, see :class:`.correction_result.CorrectionResult`.
+        """
+        if always:
+            self._gains[:] = np.nan
+        strength = strength_along(self._gains, slices, volume.spacing_mm[0])
+        for k in slices[strength[slices] < 1]:
+            change = self.corrected_hu[k] - volume.hu[k]
+            self.corrected_hu[k] = volume.hu[k] + strength[k] * change
+        left = strength == 0
+        self.corrected_hu[left] = volume.hu[left]
+        self._outside[left] = 0.0
+        self._outside[:, 0] *= strength**2
+        if self.expected_error_hu is not None:
+            self.expected_error_hu[left] = 0.0
+        return strength
+
+    def outside_trace(self) -> dict[str, float]:
+        """How much the data of rays that met no metal were changed; 0 by methods that change none.
+
+        See :class:`.methods.base.Proposal`.
+        """
+        change, value, rays, bounded = (float(x) for x in self._outside.sum(axis=0))
+        return {
+            "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
+            "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
+            "bounded_share_of_rays": bounded / rays if rays else 0.0,
+        }
 
 
 def replace_in_trace(
@@ -278,38 +262,8 @@ def replace_in_trace(
     return filled
 
 
-class _Scanner:
-    """Projector and reconstruction, made once and shared by all batches.
-
-    The bins cover the diagonal of the image, so that corners of the rectangle outside the scanner's
-    field of view project and come back like the rest.
-    """
-
-    def __init__(
-        self, grid: ImageGrid, parameters: CorrectionParameters, device: torch.device
-    ) -> None:
-        self.device = device
-        geometry = parallel_geometry_for(
-            grid, views_per_pixel=VIEWS_PER_PIXEL, fewest_views=FEWEST_VIEWS
-        )
-        self.projector = ParallelProjector(grid, geometry, device)
-        self.reconstruct = FilteredBackProjection(self.projector, parameters.window)
-
-
-def _check(
-    volume: CTVolume,
-    metal_fraction: np.ndarray | None,
-    parameters: CorrectionParameters,
-    batch_slices: int,
-) -> None:
-    """Everything that can be found wrong before the work starts."""
-    if parameters.reconstruction not in RECONSTRUCTIONS:
-        raise InputError(
-            f"unknown reconstruction {parameters.reconstruction!r}; choose one of "
-            f"{', '.join(RECONSTRUCTIONS)}"
-        )
-    if batch_slices < 1:
-        raise InputError(f"batch_slices is {batch_slices}; give 1 or more")
+def _check(volume: CTVolume, metal_fraction: np.ndarray | None) -> None:
+    """What can be found wrong with volume and mask before the work starts."""
     if not np.isfinite(volume.hu).all():
         raise InputError("the volume holds NaN or infinite values; repair or export it again")
     if metal_fraction is None:
@@ -332,6 +286,23 @@ def _check(
         )
 
 
+def _metal_of(
+    volume: CTVolume, metal_fraction: np.ndarray | None, options: CorrectionOptions
+) -> np.ndarray:
+    """The metal, given or found, as float32 0..1."""
+    if metal_fraction is None:
+        metal_fraction = segment_metal(
+            volume,
+            options.segmentation,
+            threshold_hu=options.threshold_hu,
+            clean_up=options.clean_up,
+        ).fraction
+    metal = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    if not metal.any():
+        raise InputError("the metal mask is empty; segment the metal or lower the threshold")
+    return metal
+
+
 def _in_batches(
     work: Callable[[np.ndarray], None],
     slices: np.ndarray,
@@ -351,7 +322,7 @@ def _in_batches(
         try:
             work(batch)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if batch.size == 1:
                 raise DeviceError(
@@ -366,11 +337,3 @@ def _in_batches(
             continue
         done += batch.size
         report(progress, done / slices.size, f"corrected {done} of {slices.size} slices")
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Torch says it in different words on the CPU, CUDA and MPS."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text

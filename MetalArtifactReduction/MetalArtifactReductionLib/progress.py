@@ -34,3 +34,11 @@ def check_cancelled(cancel: Cancel | None) -> None:
     """Raise :class:`Cancelled` once ``cancel`` says so."""
     if cancel is not None and cancel():
         raise Cancelled("cancelled on request; nothing was written")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether work ended for want of memory: torch says it in words of its own for each device."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text

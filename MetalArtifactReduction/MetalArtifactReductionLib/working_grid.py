@@ -56,6 +56,10 @@ class WorkingGrid:
             array = averaged(array, axis, round(factor)) if factor > 1 else array
         return np.ascontiguousarray(array, dtype=np.float32)
 
+    def number(self, index: int) -> int:
+        """A slice of this grid as the given volume counts it."""
+        return int(self._turn.slice_numbers(np.array(index), len(self.volume.hu)))
+
     def as_given(self, array: np.ndarray) -> CTVolume:
         """An array on this grid as a volume that is stored as the given one is."""
         inverse = self._turn.inverse

@@ -272,14 +272,16 @@ class MetalArtifactReductionLogicBase(ResultsLogic, ScriptedLoadableModuleLogic)
         """
         if not self.installed() or not self.jobs.idle:
             return None
+        from MetalArtifactReductionLib.correction_options import CorrectionOptions
         from MetalArtifactReductionLib.jobs.estimate import Estimator
 
+        options = CorrectionOptions(method, device=device)
         queue = self.jobs.queue
         if self._estimator is None:
             self._estimator = Estimator(queue)
         before = list(queue.jobs)
         columns, rows, every = volumeNode.GetImageData().GetDimensions()
-        seconds = self._estimator.seconds(method, device, (rows, columns), slices or every)
+        seconds = self._estimator.seconds(options, (rows, columns), slices or every)
         self._estimates += [job for job in queue.jobs if job not in before]
         if seconds is None:
             self._started()

@@ -19,19 +19,18 @@ import numpy as np
 import torch
 from held_out_cases import HeldOut, held_out_cases
 
-from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
 from MetalArtifactReductionLib.evaluation.comparison import aligned_table
 from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, within_pixels
 from MetalArtifactReductionLib.metal import metal_trace, segment_metal
 from MetalArtifactReductionLib.metal.body import body_mask
-from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods import create_method
+from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.image_prior.channels import relative
 from MetalArtifactReductionLib.methods.image_prior.inpainter import (
     ImagePriorMethod,
     matched_to_edges,
 )
-from MetalArtifactReductionLib.methods.protocol import InpaintingContext
-from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 NMAR_CHANNEL = 4
@@ -54,7 +53,7 @@ def variants(
     both = held_out.case.metal.any(axis=(1, 2)) & found.any(axis=(1, 2))
     k = int(np.flatnonzero(both)[0])
     grid = ImageGrid(*volume.hu.shape[1:], volume.spacing_mm[1:])
-    scanner = _Scanner(grid, CorrectionParameters(), torch.device("cpu"))
+    scanner = Reprojection(grid, torch.device("cpu"))
     image_mu = hu_to_mu(torch.from_numpy(volume.hu[[k]]))
     fraction = torch.from_numpy(found[[k]])
     sinogram, trace = scanner.projector(image_mu), metal_trace(scanner.projector, fraction)
@@ -100,7 +99,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    method = create_inpainter(options.method)
+    method = create_method(options.method)
     assert isinstance(method, ImagePriorMethod), "only the image prior can be taken apart here"
     errors: dict[str, dict[str, list[tuple[float, float]]]] = {}
     truths = [["case", "acquisition", "expected HU", "true HU", "correlation"]]

@@ -9,7 +9,7 @@ import numpy as np
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.without_reference import distance_mm
 from MetalArtifactReductionLib.metal.body import body_mask
-from MetalArtifactReductionLib.methods import Inpainter
+from MetalArtifactReductionLib.methods import Method
 from MetalArtifactReductionLib.volume import CTVolume
 
 RIM_MM = 2.0
@@ -108,7 +108,7 @@ def measure_safety(
 
 
 def fake_metal(
-    clean: CTVolume, mask: np.ndarray, method: str | Inpainter, *, device: str = "cpu"
+    clean: CTVolume, mask: np.ndarray, method: str | Method, *, device: str = "cpu"
 ) -> FakeMetal:
     """Correct a scan without metal for metal that is not there.
 

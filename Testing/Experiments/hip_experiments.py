@@ -20,7 +20,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.metrics import evaluate
 from MetalArtifactReductionLib.methods.trace_cnn.channels import MaxFillParameters
 from MetalArtifactReductionLib.methods.trace_cnn.data import CASES, Hip, read_hips
-from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNInpainter
+from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNMethod
 from MetalArtifactReductionLib.methods.trace_cnn.samples import HipSampleParameters
 from MetalArtifactReductionLib.methods.trace_cnn.task import (
     BATCH_SIZE,
@@ -217,7 +217,7 @@ class HipExperiment:
             scan = simulate_volume(hip.volume, {"CoCrMo": metal}, slices=[int(k) for k in slices])
             assert scan.reference is not None
             methods: dict[str, object] = {"linear interpolation": "li", "NMAR": "nmar"}
-            methods |= {t: TraceCNNInpainter(w[number]) for t, w in trained.items()}
+            methods |= {t: TraceCNNMethod(w[number]) for t, w in trained.items()}
             images = {"uncorrected": scan.corrupted.hu}
             for title, method in methods.items():
                 result = correct_volume(scan.corrupted, scan.metal_fraction, method)  # type: ignore[arg-type]

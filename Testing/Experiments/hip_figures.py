@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from MetalArtifactReductionLib.metal import perturb_mask
+from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.linear import interpolate_trace
 from MetalArtifactReductionLib.methods.nmar.inpainter import NMAR
-from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.methods.trace_cnn.brightness import brightness_factor
 from MetalArtifactReductionLib.methods.trace_cnn.channels import MaxFill, MaxFillParameters
 from MetalArtifactReductionLib.methods.trace_cnn.data import Hip

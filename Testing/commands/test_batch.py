@@ -217,15 +217,16 @@ def test_folders_beside_volumes_are_named_and_links_to_above_end(
 
 def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
     from MetalArtifactReductionLib.batch.cases import Case
+    from MetalArtifactReductionLib.correction_options import CorrectionOptions
 
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"first")
-    case = Case("ct", tmp_path / "ct.nii", method=str(weights))
+    case = Case("ct", tmp_path / "ct.nii", options=CorrectionOptions(str(weights)))
     before = case.settings()
     assert case.settings() == before
     os.utime(weights, (1, 1))
     assert case.settings() != before
-    assert Case("ct", tmp_path / "ct.nii", method="li").settings()["method"] == "li"
+    assert Case("ct", tmp_path / "ct.nii").settings()["method"] == "nmar"
 
 
 def test_dicom_out(tmp_path: Path, capfd: Capture) -> None:

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from MetalArtifactReductionLib.commands import correct
-
 HEAVY = ("torch", "scipy", "numpy", "SimpleITK", "vtk", "pydicom", "skimage")
 PROBE = """
 import sys
@@ -37,11 +35,3 @@ def test_help_and_option_errors_load_nothing_heavy(arguments: list[str]) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == (0 if "--help" in arguments else 2), done.stderr
     assert done.stderr.splitlines()[-1] == "LOADED"
-
-
-def test_names_in_the_help_are_the_library_s() -> None:
-    from MetalArtifactReductionLib.correction import CorrectionParameters
-    from MetalArtifactReductionLib.recombination import RECONSTRUCTIONS
-
-    assert correct.RECONSTRUCTIONS == RECONSTRUCTIONS
-    assert correct.RECONSTRUCTIONS[0] == CorrectionParameters.reconstruction

@@ -8,10 +8,10 @@ import torch
 
 from MetalArtifactReductionLib import correction as correction_module
 from MetalArtifactReductionLib.correction import (
-    CorrectionParameters,
     correct_volume,
     replace_in_trace,
 )
+from MetalArtifactReductionLib.correction_options import RECONSTRUCTIONS
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
@@ -21,11 +21,11 @@ from MetalArtifactReductionLib.evaluation.comparison import (
 )
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.methods.base import Method
 from MetalArtifactReductionLib.methods.linear import interpolate_trace
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
 from MetalArtifactReductionLib.recombination import (
-    RECONSTRUCTIONS,
     put_metal_back,
     restore_padding,
 )
@@ -131,11 +131,10 @@ def test_metal_and_bone_survive(scan: SimulationResult) -> None:
     assert result.corrected.hu[2][cortex].mean() == pytest.approx(truth, rel=0.2)
 
 
-class Noisy:
+class Noisy(Method):
     """An inpainter that fills in noise everywhere, the measured bins included."""
 
     name = "noisy"
-    parameters: dict[str, object] = {}  # noqa: RUF012
 
     def __call__(self, sinogram, trace, context):
         return sinogram + torch.randn(sinogram.shape, generator=torch.Generator().manual_seed(0))
@@ -181,9 +180,7 @@ def test_correction_hands_the_reconstruction_nothing_else(
 def test_every_variant_improves_the_image(
     scan: SimulationResult, method: str, reconstruction: str
 ) -> None:
-    result = correct_volume(
-        scan.corrupted, method=method, parameters=CorrectionParameters(reconstruction)
-    )
+    result = correct_volume(scan.corrupted, method=method, reconstruction=reconstruction)
     assert scan.reference is not None
     tissue = (scan.metal_fraction == 0) & (scan.reference.hu > -300) & (result.metal_fraction == 0)
     tissue[0] = False
@@ -276,11 +273,10 @@ def test_progress_and_cancel(scan: SimulationResult) -> None:
         )
 
 
-class Hungry:
+class Hungry(Method):
     """Runs out of memory with more than ``most`` slices at once."""
 
     name = "hungry"
-    parameters: dict[str, object] = {}  # noqa: RUF012
 
     def __init__(self, most: int, error: BaseException) -> None:
         self.most, self.error = most, error
@@ -330,7 +326,7 @@ def test_bad_input_is_refused_in_one_line(scan: SimulationResult) -> None:
         (dict(metal_fraction=metal * 0), InputError, "mask is empty"),
         (dict(metal_fraction=metal + np.inf), InputError, "NaN or infinite"),
         (dict(metal_fraction=volume.hu > -300), InputError, "of the body in its slices"),
-        (dict(parameters=CorrectionParameters("magic")), InputError, "choose one of replace"),
+        (dict(reconstruction="magic"), InputError, "choose one of replace"),
         (dict(method_options={"magic": 1}), InputError, "cannot be made with"),
     ]
     for options, error, message in cases:

@@ -10,10 +10,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dicom_support import write_series
-from MetalArtifactReductionLib.correction import CorrectionParameters, correct_volume
+from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction_result import CorrectionResult
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.methods.registry import METHODS
+from MetalArtifactReductionLib.methods.registry import methods
 from MetalArtifactReductionLib.volume import (
     CTVolume,
     Orientation,
@@ -64,15 +64,14 @@ def stored_as(volume: CTVolume, order: tuple[int, ...], signs: tuple[int, ...]) 
 def corrected(
     volume: CTVolume, method: str, mask: np.ndarray | None = None, **options: object
 ) -> CorrectionResult:
-    always = CorrectionParameters(always=True)
-    return correct_volume(volume, mask, method, parameters=always, method_options=options)
+    return correct_volume(volume, mask, method, always=True, method_options=options)
 
 
 def brought_back(array: np.ndarray, order: tuple[int, ...], signs: tuple[int, ...]) -> np.ndarray:
     return array[tuple(slice(None, None, s) for s in signs)].transpose(np.argsort(order))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "patient"])
+@pytest.mark.parametrize("method", [name for name in methods() if name != "patient"])
 def test_every_storage_gives_the_same_correction(method: str) -> None:
     volume = patient()
     wanted = corrected(volume, method)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cli_support import run
-from MetalArtifactReductionLib.correction import CorrectionParameters, correct_volume
+from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.evaluation.streaks import streak_amplitudes, streak_region
 from MetalArtifactReductionLib.metal import segment_metal
@@ -46,10 +46,9 @@ def test_the_figure_depends_on_the_volume_alone(
     (wanted,) = streak_amplitudes(volume, [volume.hu])
     own = segment_metal(volume).fraction
     larger = np.maximum(own, np.roll(own, 3, axis=2))
-    always = CorrectionParameters(always=True)
     before = []
     for method, mask in (("li", own), ("nmar", own), ("nmar", larger)):
-        result = correct_volume(volume, mask, method, parameters=always)
+        result = correct_volume(volume, mask, method, always=True)
         measures = compare_before_after(volume, result.corrected.hu, result.metal_fraction)
         (row,) = [one for one in measures if one.key == "streak_amplitude_hu"]
         before.append(row.before)

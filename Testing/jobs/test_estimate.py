@@ -7,6 +7,7 @@ import pytest
 
 from MetalArtifactReductionLib import correction
 from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction_options import CorrectionOptions
 from MetalArtifactReductionLib.jobs.estimate import Estimator, Speed, measure
 from MetalArtifactReductionLib.jobs.queue import JobQueue
 from MetalArtifactReductionLib.methods.linear import LinearInterpolation
@@ -22,14 +23,14 @@ def test_a_measurement_with_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) 
             now += 2.0 * len(sinogram)
             return super().__call__(sinogram, trace, context)
 
-    class Scanner(correction._Scanner):
+    class Scanner(correction.Reprojection):
         def __init__(self, *arguments: object) -> None:
             nonlocal now
             now += 7.0
             super().__init__(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(correction, "_Scanner", Scanner)
-    speed = measure(Slow(), "cpu", (48, 64), clock=lambda: now)  # type: ignore[arg-type]
+    monkeypatch.setattr(correction, "Reprojection", Scanner)
+    speed = measure(CorrectionOptions(), (48, 64), Slow(), clock=lambda: now)
     assert speed.slice_s == pytest.approx(2.0)
     assert speed.setup_s == pytest.approx(7.0)
     assert speed.seconds(100) == pytest.approx(207.0)
@@ -39,12 +40,14 @@ def test_the_estimator_measures_once_in_a_process() -> None:
     known: list[int] = []
     queue = JobQueue()
     estimator = Estimator(queue, on_known=lambda: known.append(1))
-    assert estimator.seconds("nmar", "cpu", (64, 64), 10) is None
-    assert estimator.seconds("nmar", "cpu", (64, 64), 10) is None
+    assert estimator.seconds(CorrectionOptions("nmar"), (64, 64), 10) is None
+    assert estimator.seconds(CorrectionOptions("nmar"), (64, 64), 10) is None
     assert len(queue.jobs) == 1
     assert queue.wait(60)
     assert queue.jobs[0].done, queue.jobs[0].log
-    few, many = (estimator.seconds("nmar", "cpu", (64, 64), count) for count in (10, 1000))
+    few, many = (
+        estimator.seconds(CorrectionOptions("nmar"), (64, 64), count) for count in (10, 1000)
+    )
     assert few is not None and many is not None
     assert 0 < few < many < 1000
     assert estimator.device("cpu") == "cpu"
@@ -57,12 +60,12 @@ def test_what_cannot_be_measured_stays_unknown() -> None:
     queue = JobQueue()
     estimator = Estimator(queue)
     assert not estimator.measurable("patient")
-    assert estimator.seconds("patient", "cpu", (64, 64), 10) is None
+    assert estimator.seconds(CorrectionOptions("patient"), (64, 64), 10) is None
     assert queue.jobs == []
-    assert estimator.seconds("magic", "cpu", (64, 64), 10) is None
+    assert estimator.seconds(CorrectionOptions("magic"), (64, 64), 10) is None
     queue.wait(60)
     assert "unknown method 'magic'" in queue.jobs[0].error
-    assert estimator.seconds("magic", "cpu", (64, 64), 10) is None
+    assert estimator.seconds(CorrectionOptions("magic"), (64, 64), 10) is None
     assert len(queue.jobs) == 1  # asked once
     queue.close()
 

@@ -8,11 +8,9 @@ import torch
 
 from MetalArtifactReductionLib.metal import (
     PerturbationParameters,
-    TraceParameters,
     metal_trace,
     perturb_mask,
     perturbed_masks,
-    trace_from_path,
 )
 from MetalArtifactReductionLib.tomography import (
     ImageGrid,
@@ -20,6 +18,7 @@ from MetalArtifactReductionLib.tomography import (
     metal_path_mm,
     parallel_geometry_for,
 )
+from MetalArtifactReductionLib.tomography.trace import TraceParameters, trace_from_path
 
 
 def projector(rows: int = 64, cols: int = 80, spacing=(1.2, 0.8)) -> ParallelProjector:

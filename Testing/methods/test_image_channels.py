@@ -7,17 +7,16 @@ import pytest
 import torch
 
 from analytic import Ellipse, rasterize
-from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
 from MetalArtifactReductionLib.metal.neighbourhood import widened
 from MetalArtifactReductionLib.metal.trace import metal_trace
-from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods import create_method
+from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS, image_inputs
-from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.slice_models import physics_slice
-from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 SIZE, PIXEL = 128, 2.5
@@ -31,7 +30,7 @@ def disc(radius_mm: float, x_mm: float = 0.0, y_mm: float = 0.0) -> torch.Tensor
 
 def channels_of(volume_hu: torch.Tensor, metal: torch.Tensor, slices: list[int]) -> torch.Tensor:
     """As the correction computes them, of some slices of a volume."""
-    scanner = _Scanner(GRID, CorrectionParameters(), torch.device("cpu"))
+    scanner = Reprojection(GRID, torch.device("cpu"))
     mu = hu_to_mu(volume_hu[slices])
     context = InpaintingContext(
         mu, metal[slices], scanner.projector, np.array(slices), volume_hu=volume_hu.numpy()
@@ -42,7 +41,7 @@ def channels_of(volume_hu: torch.Tensor, metal: torch.Tensor, slices: list[int])
     assert torch.equal(inputs.channels[:, ITSELF], inputs.corrupted)
     assert torch.equal(inputs.channels[:, NMAR], inputs.nmar)
     for index, name in ((LI, "li"), (NMAR, "nmar")):
-        filled = create_inpainter(name)(sinogram, trace, context)
+        filled = create_method(name)(sinogram, trace, context)
         image = scanner.reconstruct(filled) / MU_WATER_PER_MM - 1.0
         assert torch.allclose(inputs.channels[:, index], image.clamp(-1.1, 2.0), atol=2e-3)
     return inputs.channels

@@ -13,7 +13,7 @@ from analytic import head_phantom, parallel_sinogram
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods import Method, create_method
 from MetalArtifactReductionLib.methods.availability import require_method
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
 from MetalArtifactReductionLib.methods.image_prior.inpainter import matched_to_edges
@@ -190,15 +190,15 @@ def metal() -> np.ndarray:
 
 def test_strict_keeps_every_value_outside_the_trace_bit_by_bit(weights: Path) -> None:
     """In what the correction itself asks for, and reconstructs as it is."""
-    method = create_inpainter(str(weights), mode="strict", **OPTIONS)
+    method = create_method(str(weights), mode="strict", **OPTIONS)
     seen: list[tuple[torch.Tensor, ...]] = []
 
-    class Spy:
-        name, parameters = "spy", {}
+    class Spy(Method):
+        name = "spy"
 
         def __call__(self, sinogram, trace, context):  # type: ignore[no-untyped-def]
             filled = method(sinogram, trace, context)
-            interpolated = create_inpainter("li")(sinogram, trace, context)
+            interpolated = create_method("li")(sinogram, trace, context)
             seen.append((sinogram.clone(), trace, filled, interpolated))
             return filled
 
@@ -264,11 +264,11 @@ def test_names_weights_and_modes() -> None:
     assert METHODS["prior-strict"].weights == "prior" and METHODS["prior-strict"].learned
     for name in ("prior", "prior-strict"):
         require_method(name)
-        made = create_inpainter(name, **OPTIONS)
+        made = create_method(name, **OPTIONS)
         assert made.name == name
         assert made.parameters["weights"] == "prior.safetensors"
     # A mode that is given wins over the name's.
-    assert create_inpainter("prior", mode="strict", **OPTIONS).name == "prior-strict"
+    assert create_method("prior", mode="strict", **OPTIONS).name == "prior-strict"
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path, weights: Path) -> None:
@@ -287,5 +287,5 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path, weights: Pat
         (other, {}, "another input"),
     ):
         with pytest.raises(InputError, match=words) as caught:
-            create_inpainter(str(path), **OPTIONS, **options)
+            create_method(str(path), **OPTIONS, **options)
         assert "\n" not in str(caught.value)

@@ -10,10 +10,10 @@ import torch
 
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import CorrectionResult, correct_volume
-from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods import Method, create_method
+from MetalArtifactReductionLib.methods.base import InpaintingContext, Proposal
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
 from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
-from MetalArtifactReductionLib.methods.protocol import InpaintingContext, Proposal
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.scanner import Scanner
@@ -135,11 +135,11 @@ def test_both_modes_are_better_than_nmar(scans: tuple[CTVolume, np.ndarray, np.n
 
 def proposal_of(path: Path) -> tuple[np.ndarray, np.ndarray, Proposal, CorrectionResult]:
     """Relative to the bound: changes outside the trace of the network's image and the result's."""
-    method = create_inpainter(str(path), mode="best", refine_metal=False)
+    method = create_method(str(path), mode="best", refine_metal=False)
     seen: list[tuple[torch.Tensor, torch.Tensor, InpaintingContext, Proposal, torch.Tensor]] = []
 
-    class Spy:
-        name, parameters = "spy", {}
+    class Spy(Method):
+        name = "spy"
 
         def __call__(self, sinogram, trace, context):  # type: ignore[no-untyped-def]
             raise AssertionError("the image itself is asked for")

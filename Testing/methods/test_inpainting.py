@@ -11,9 +11,9 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.metal import metal_trace
 from MetalArtifactReductionLib.methods import (
     METHODS,
-    Inpainter,
     InpaintingContext,
-    create_inpainter,
+    Method,
+    create_method,
     method_names,
 )
 from MetalArtifactReductionLib.methods.linear import interpolate_trace
@@ -139,7 +139,7 @@ def test_nmar_restores_bone_shadows_that_li_loses() -> None:
     )
     errors = {}
     for name in ("li", "nmar"):
-        filled = create_inpainter(name)(sinogram, trace, images)
+        filled = create_method(name)(sinogram, trace, images)
         assert torch.equal(filled[~trace], sinogram[~trace])
         errors[name] = float(((filled - truth)[trace] ** 2).mean().sqrt())
     assert errors["nmar"] < 0.5 * errors["li"]
@@ -170,19 +170,19 @@ def test_registry_knows_and_refuses() -> None:
     for name in method_names():
         assert METHODS[name].summary
     for name in ("li", "nmar"):
-        inpainter = create_inpainter(name)
-        assert isinstance(inpainter, Inpainter) and inpainter.name == name
+        inpainter = create_method(name)
+        assert isinstance(inpainter, Method) and inpainter.name == name
     with pytest.raises(InputError, match=r"unknown method 'magic'; choose one of li, nmar"):
-        create_inpainter("magic")
+        create_method("magic")
     with pytest.raises(InputError, match="cannot be made with"):
-        create_inpainter("li", passes=2)
-    assert create_inpainter("nmar", passes=2).parameters["passes"] == 2
-    assert create_inpainter("nmar", floor_mm=3.0).parameters["floor_mm"] == 3.0
+        create_method("li", passes=2)
+    assert create_method("nmar", passes=2).parameters["passes"] == 2
+    assert create_method("nmar", floor_mm=3.0).parameters["floor_mm"] == 3.0
     for options in ({"passes": 0}, {"passes": 1.5}, {"floor_mm": 0.0}, {"smoothing_mm": -1.0}):
         with pytest.raises(InputError, match=f"{next(iter(options))} is .*; give a"):
-            create_inpainter("nmar", **options)
-    mine = create_inpainter("li")
-    assert create_inpainter(mine) is mine
+            create_method("nmar", **options)
+    mine = create_method("li")
+    assert create_method(mine) is mine
 
 
 def test_neighbours_are_repeated_at_the_ends() -> None:

@@ -11,7 +11,7 @@ import torch
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.methods import create_inpainter
+from MetalArtifactReductionLib.methods import Method, create_method
 from MetalArtifactReductionLib.methods.availability import require_method
 from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import CTVolume
@@ -70,13 +70,12 @@ def test_an_untrained_network_is_the_method_that_it_starts_from(tmp_path: Path) 
 
 def test_only_the_trace_changes_and_neighbours_are_seen(tmp_path: Path) -> None:
     path = weights_of(tmp_path / "w.safetensors", "none", spread=1.4)
-    inpainter = create_inpainter(str(path))
+    inpainter = create_method(str(path))
     metal = metal_truth().astype(np.float32)
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    class Spy:
+    class Spy(Method):
         name = "spy"
-        parameters: dict[str, object] = {}  # noqa: RUF012
 
         def __call__(self, sinogram, trace, context):  # type: ignore[no-untyped-def]
             seen.append((sinogram, trace, inpainter(sinogram, trace, context)))
@@ -105,7 +104,7 @@ def test_foreign_or_missing_weights_are_refused_before_the_work(tmp_path: Path) 
         with pytest.raises(InputError, match=words):
             correct_volume(volume(), metal_truth(), str(path))
     path.write_bytes(b"\x01" * 99)
-    for call in (require_method, create_inpainter):
+    for call in (require_method, create_method):
         with pytest.raises(InputError, match="corrupted"):
             call(str(path))
         with pytest.raises(InputError, match="no such file"):
@@ -115,7 +114,7 @@ def test_foreign_or_missing_weights_are_refused_before_the_work(tmp_path: Path) 
     save_weights(path, network, small_task("li").facts(), overwrite=True)
     require_method(str(path))
     with pytest.raises(InputError, match="colour"):
-        create_inpainter(str(path), colour=1)
+        create_method(str(path), colour=1)
 
 
 def test_every_learned_method_says_in_a_line_what_it_is() -> None:

@@ -12,6 +12,7 @@ import torch
 from analytic import Ellipse, rasterize
 from bank_support import write_small_bank
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.metal_refiner.network import (
     CHANNELS,
     MetalRefiner,
@@ -20,7 +21,6 @@ from MetalArtifactReductionLib.methods.metal_refiner.network import (
 from MetalArtifactReductionLib.methods.metal_refiner.refinement import MetalRefinement
 from MetalArtifactReductionLib.methods.metal_refiner.task import make_task, segmented
 from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth
-from MetalArtifactReductionLib.methods.protocol import InpaintingContext
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelProjector, parallel_geometry_for
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 from MetalArtifactReductionLib.training.parameters import TrainerParameters

@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.methods.trace_cnn.channels import (
     MaxFillParameters,
     on_rays_of,
 )
-from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNInpainter, matched
+from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNMethod, matched
 from MetalArtifactReductionLib.methods.trace_cnn.network import (
     REACH,
     TraceCNN,
@@ -134,14 +134,14 @@ def test_facts_round_trip_and_foreign_ones_are_refused(tmp_path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(path, TraceCNN(4), WeightsFacts("trace-cnn", {"channels": 4}, FACTS))
     weights = load_weights(path)
-    assert TraceCNNInpainter(weights).parameters["weights"] == "w.safetensors"
+    assert TraceCNNMethod(weights).parameters["weights"] == "w.safetensors"
     with pytest.raises(InputError, match="holds weights of a 'trace-cnn'"):
         load_weights(path, architecture="masked-unet")
     with pytest.raises(ValueError, match="do not say how they were trained"):
-        TraceCNNInpainter(Weights(weights.network, WeightsFacts("trace-cnn"), path))
+        TraceCNNMethod(Weights(weights.network, WeightsFacts("trace-cnn"), path))
     for bad, message in (({"output": "x"}, "output 'x'"), ({"brightness": 0.0}, "brightness is")):
         with pytest.raises(ValueError, match=message):
-            TraceCNNInpainter(weights, **bad)
+            TraceCNNMethod(weights, **bad)
 
 
 def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
@@ -151,7 +151,7 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
         def forward(self, sinogram: torch.Tensor) -> torch.Tensor:
             return sinogram / 0.05
 
-    from MetalArtifactReductionLib.methods.protocol import InpaintingContext
+    from MetalArtifactReductionLib.methods.base import InpaintingContext
 
     facts = {**FACTS, "fill": MaxFillParameters(start="linear").as_dict()}
     network = Identity()
@@ -165,7 +165,7 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
     context = InpaintingContext(image, metal, projector)
     sinogram = projector(image)
     trace = projector(metal) > 0
-    found = TraceCNNInpainter(weights)(sinogram, trace, context)
+    found = TraceCNNMethod(weights)(sinogram, trace, context)
     assert torch.equal(found[~trace], sinogram[~trace])
     error = (found - sinogram)[trace]
     assert float(error.abs().max()) < 0.02 * float(sinogram.max())
@@ -174,7 +174,7 @@ def test_a_network_that_finds_the_truth_gives_the_truth() -> None:
 def test_brightness_is_scaled_to_the_reference_and_undone() -> None:
     """A CT of any brightness is corrected as one of the reference's, whatever the network does."""
     from hip_support import METAL, PIXEL_MM, SHAPE, clean_hip, rod
-    from MetalArtifactReductionLib.methods.protocol import InpaintingContext
+    from MetalArtifactReductionLib.methods.base import InpaintingContext
     from MetalArtifactReductionLib.methods.trace_cnn.brightness import body_quantiles
     from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 
@@ -198,7 +198,7 @@ def test_brightness_is_scaled_to_the_reference_and_undone() -> None:
         image = hu_to_mu(torch.from_numpy(hu[METAL]))
         sinogram, trace = projector(image), projector(metal) > 0
         context = InpaintingContext(image, metal, projector, np.arange(len(hu))[METAL], hu)
-        return TraceCNNInpainter(weights, output="trace", **options)(sinogram, trace, context)
+        return TraceCNNMethod(weights, output="trace", **options)(sinogram, trace, context)
 
     one, dark = found(1.0), found(0.7)
     assert torch.allclose(dark, 0.7 * one, atol=0.01)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from MetalArtifactReductionLib.correction import CorrectionParameters, _Scanner
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
 from MetalArtifactReductionLib.methods.sinogram_unet.network import wrapped_views
@@ -21,7 +20,7 @@ from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
 )
 from MetalArtifactReductionLib.methods.sinogram_unet.task import make_task
 from MetalArtifactReductionLib.methods.sinogram_unet.validation import SinogramValidation
-from MetalArtifactReductionLib.tomography import ImageGrid
+from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
 from MetalArtifactReductionLib.training.clean_volumes import CleanVolume, read_clean
 from MetalArtifactReductionLib.training.metal_source import SimpleMetal, metal_source
@@ -93,7 +92,7 @@ def test_trace_error_by_hand() -> None:
 def test_image_error_is_the_reconstructions() -> None:
     """Its ratio to the image's squared error is the same for a coarse and a fine error."""
     grid = ImageGrid(128, 128, (1.0, 1.0))
-    scanner = _Scanner(grid, CorrectionParameters(), CPU)
+    scanner = Reprojection(grid, CPU)
     views, bins = scanner.projector(torch.zeros(1, 128, 128)).shape[1:]
     trace = torch.zeros(1, views, bins, dtype=torch.bool)
     middle = slice(bins // 2 - 16, bins // 2 + 16)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib import mrml
-from MetalArtifactReductionLib.correction import CorrectionParameters
+from MetalArtifactReductionLib.correction_options import CorrectionOptions
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.jobs.queue import JobState
-from MetalArtifactReductionLib.metal import TraceParameters
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
+from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
 
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -52,13 +52,14 @@ def test_same_nodes_as_without_a_process(
     sagittal = np.column_stack([axial[:, 1], axial[:, 2], axial[:, 0], axial[:, 3]])
     ct = add_volume(np.ascontiguousarray(two_rods().transpose(2, 0, 1)), sagittal)
     ct.SetAndObserveTransformNodeID(add_transform(affine(rotation(2), (1, 1, 1))).GetID())
-    parameters = CorrectionParameters("frequency-split", TraceParameters(dilation_bins=2))
-    expected = mrml.correct_node(scene, ct, device="cpu", parameters=parameters)
+    options = CorrectionOptions(
+        reconstruction="frequency-split", trace=TraceParameters(dilation_bins=2)
+    )
+    expected = mrml.correct_node(scene, ct, options=options)
     seen: list[float] = []
     handle = jobs.correct(
         ct,
-        device="cpu",
-        parameters=parameters,
+        options=options,
         on_progress=lambda handle: seen.append(handle.fraction),
     )
     assert handle.state is JobState.WAITING and not jobs.idle

@@ -142,7 +142,7 @@ def test_widget_fits_its_parameter(module: Module, name: str) -> None:
 
 
 def test_corrections_choices_are_the_librarys() -> None:
-    from MetalArtifactReductionLib.metal import SEGMENTATION_METHODS
+    from MetalArtifactReductionLib.correction_options import SEGMENTATIONS
     from MetalArtifactReductionLib.methods.registry import METHODS
     from MetalArtifactReductionLib.mrml import WINDOWS
     from MetalArtifactReductionLib.mrml.layout import LAYOUTS, OVERLAYS
@@ -150,7 +150,7 @@ def test_corrections_choices_are_the_librarys() -> None:
     # Training on the patient is offered whether or not the registry lists it; a file is a path.
     apart = {"file", "patient"}
     assert set(MAR.enum_values("Method")) - apart == set(METHODS) - apart
-    assert set(MAR.enum_values("MetalMethod")) == set(SEGMENTATION_METHODS)
+    assert set(MAR.enum_values("MetalMethod")) == set(SEGMENTATIONS)
     assert set(MAR.enum_values("WindowPreset")) == set(WINDOWS)
     assert set(MAR.enum_values("Views")) == set(LAYOUTS)
     assert set(MAR.enum_values("Overlay")) == set(OVERLAYS)

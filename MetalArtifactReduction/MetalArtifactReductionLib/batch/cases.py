@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..correction_options import CorrectionOptions
 from ..errors import InputError
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -24,6 +25,9 @@ COLUMNS = (
     "segmentation",
     "reconstruction",
 )
+_RARE = ("method_options", "window", "trace")
+"""Options that no command line and no CSV offers so far."""
+
 RESERVED = frozenset({"summary", "failed", "summary.csv", "summary.html"})
 """What a batch itself writes into its folder."""
 
@@ -40,8 +44,7 @@ class Case:
     :param output: name of the case's folder below that of the batch, with ``/`` between parts.
     :param mask: metal mask, absolute; the metal is segmented if None.
     :param series: of a folder with several.
-    :param method: name or file of weights. :param threshold: where metal begins, HU.
-    :param segmentation: how a threshold is proposed. :param reconstruction: see ``recombination``.
+    :param options: how it is corrected.
     """
 
     given: str
@@ -49,22 +52,22 @@ class Case:
     output: str = ""
     mask: Path | None = None
     series: str | None = None
-    method: str = "nmar"
-    threshold: float | None = None
-    segmentation: str = "threshold"
-    reconstruction: str = "replace"
+    options: CorrectionOptions = field(default_factory=CorrectionOptions)
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides what comes out; plain values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        del values["given"], values["output"]
-        plain = {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
-        weights = Path(self.method)
+        chosen, default = self.options.as_dict(), CorrectionOptions().as_dict()
+        weights = Path(self.options.method)
         return {
-            **plain,
             "input": stamp(self.input),
             "mask": stamp(self.mask) if self.mask else "",
-            "method": stamp(weights) if weights.is_file() else self.method,
+            "series": self.series,
+            "method": stamp(weights) if weights.is_file() else self.options.method,
+            "threshold": self.options.threshold_hu,
+            "segmentation": self.options.segmentation,
+            "reconstruction": self.options.reconstruction,
+            # Not of folders of earlier versions, which go on to count.
+            **{name: chosen[name] for name in _RARE if chosen[name] != default[name]},
         }
 
 
@@ -194,25 +197,32 @@ def _case_of(path: Path, line: int, row: Mapping[str, Any], defaults: Case) -> C
     if "input" not in given:
         raise InputError(f"{path}, line {line}: no input")
     folder = path.absolute().parent
-    changes: dict[str, Any] = {
-        name: given[name] for name in ("series", "method", "segmentation") if name in given
+    where = f"{path}, line {line}"
+    chosen: dict[str, Any] = {
+        name: given[name] for name in ("method", "segmentation", "reconstruction") if name in given
     }
-    if "reconstruction" in given:
-        changes["reconstruction"] = given["reconstruction"]
-    if "mask" in given:
-        changes["mask"] = folder / given["mask"]
     if "threshold" in given:
         try:
-            changes["threshold"] = float(given["threshold"])
+            chosen["threshold_hu"] = float(given["threshold"])
         except ValueError:
             raise InputError(
-                f"{path}, line {line}: threshold {given['threshold']!r} is not a number of HU"
+                f"{where}: threshold {given['threshold']!r} is not a number of HU"
             ) from None
-    if "output" in given:
-        changes["output"] = _checked_output(given["output"], f"{path}, line {line}")
-    if (folder / changes.get("method", "")).is_file():
-        changes["method"] = str(folder / changes["method"])
-    return replace(defaults, given=given["input"], input=folder / given["input"], **changes)
+    if (folder / chosen.get("method", "")).is_file():
+        chosen["method"] = str(folder / chosen["method"])
+    try:
+        options = defaults.options.changed(**chosen)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return replace(
+        defaults,
+        given=given["input"],
+        input=folder / given["input"],
+        output=_checked_output(given["output"], where) if "output" in given else defaults.output,
+        mask=folder / given["mask"] if "mask" in given else defaults.mask,
+        series=given.get("series", defaults.series),
+        options=options,
+    )
 
 
 def _checked_output(text: str, where: str) -> str:

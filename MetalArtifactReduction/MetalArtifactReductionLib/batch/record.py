@@ -31,18 +31,15 @@ _HALF = ".mar-case-"
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How all cases of a batch are computed and written.
+    """How all cases of a batch are written.
 
-    :param folder: of the batch, absolute. :param device: torch device.
-    :param batch_slices: slices at once. :param suffix: of the volumes; as the input if None.
+    :param folder: of the batch, absolute. :param suffix: of the volumes; as the input if None.
     :param dicom: derived DICOM series instead. :param change_map: write the change map too.
     :param expected_error: write the expected error too; only for methods that know it.
     :param force: do finished cases again.
     """
 
     folder: Path
-    device: str = "cpu"
-    batch_slices: int = 8
     suffix: str | None = None
     dicom: bool = False
     change_map: bool = False
@@ -98,7 +95,7 @@ def fail(
         reason = reason.replace(str(path), str(given))  # no more of the path than the user gave
     seconds = None if started is None else round(time.monotonic() - started, 2)
     record = CaseRecord(
-        case.output, case.given, "failed", case.method, seconds=seconds, reason=reason
+        case.output, case.given, "failed", case.options.method, seconds=seconds, reason=reason
     )
     with contextlib.suppress(OSError):  # the summary has the record all the same
         place = failed_file(case, settings, ".json")
@@ -136,7 +133,7 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
             )
         if not different:
             return CaseRecord.of({**kept["record"], "case": case.output, "input": case.given})
-        return CaseRecord(case.output, case.given, "waiting", case.method)
+        return CaseRecord(case.output, case.given, "waiting", case.options.method)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise OutputError(
             f"{folder}: is there already and not from a batch; give a new folder of results"
@@ -145,7 +142,7 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
     if failed.is_file():
         kept = _read_json(failed)
         return CaseRecord.of({**kept["record"], "case": case.output, "input": case.given})
-    return CaseRecord(case.output, case.given, "waiting", case.method)
+    return CaseRecord(case.output, case.given, "waiting", case.options.method)
 
 
 def clear_halves(folder: Path) -> None:

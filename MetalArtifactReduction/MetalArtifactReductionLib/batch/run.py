@@ -96,7 +96,7 @@ def run_batch(
     clear_halves(settings.folder)
     waiting = [case for case in cases if records[case].status != "done"]
     for case in waiting:
-        records[case] = CaseRecord(case.output, case.given, "waiting", case.method)
+        records[case] = CaseRecord(case.output, case.given, "waiting", case.options.method)
     earlier = len(cases) - len(waiting)
 
     def done(case: Case, record: CaseRecord | None) -> None:
@@ -187,22 +187,11 @@ def _work(settings: BatchSettings, stop: Path, case: Case) -> CaseRecord:
 
 
 def _check_methods(cases: Sequence[Case]) -> None:
-    from ..metal.segmentation import SEGMENTATION_METHODS
-    from ..methods.registry import create_inpainter
-    from ..recombination import RECONSTRUCTIONS
+    from ..methods.registry import create_method
 
-    for method in dict.fromkeys(case.method for case in cases):
-        create_inpainter(method)
-    for case in cases:
-        for name, known in (
-            ("segmentation", SEGMENTATION_METHODS),
-            ("reconstruction", RECONSTRUCTIONS),
-        ):
-            if getattr(case, name) not in known:
-                raise InputError(
-                    f"{case.given}: unknown {name} {getattr(case, name)!r}; choose one of "
-                    f"{', '.join(known)}"
-                )
+    options = {str(case.options): case.options for case in cases}
+    for one in options.values():
+        create_method(one.method, **one.method_options)
 
 
 def _cores() -> int:

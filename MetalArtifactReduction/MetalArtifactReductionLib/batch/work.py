@@ -44,7 +44,7 @@ def run_case(
     try:
         record = _correct(case, settings, progress, cancel, started)
     except Cancelled:
-        return CaseRecord(case.output, case.given, "stopped", case.method)
+        return CaseRecord(case.output, case.given, "stopped", case.options.method)
     except MemoryError:
         return fail(case, settings, NO_MEMORY, traceback.format_exc(), started)
     except MARError as error:
@@ -65,12 +65,12 @@ def _correct(
     started: float,
 ) -> CaseRecord:
 
-    from ..correction import CorrectionParameters, correct_volume
+    from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
     from ..files.volumes import read_mask
     from ..jobs.correction import plain
-    from ..metal import metal_volume_mm3, segment_metal
+    from ..metal.segmentation import metal_volume_mm3
     from ..volume import read_volume
 
     check_cancelled(cancel)
@@ -78,19 +78,9 @@ def _correct(
     volume = read_volume(case.input, series=case.series)
     notes = list(volume.source.warnings if volume.source else ())
     write = _dicom_writer(volume, settings) if settings.dicom else _file_writer(volume, settings)
-    if case.mask is not None:
-        fraction = read_mask(case.mask, volume)
-    else:
-        fraction = segment_metal(volume, case.segmentation, threshold_hu=case.threshold).fraction
+    fraction = None if case.mask is None else read_mask(case.mask, volume)
     result = correct_volume(
-        volume,
-        fraction,
-        case.method,
-        parameters=CorrectionParameters(reconstruction=case.reconstruction),
-        device=settings.device,
-        batch_slices=settings.batch_slices,
-        progress=progress,
-        cancel=cancel,
+        volume, fraction, options=case.options, progress=progress, cancel=cancel
     )
     check_cancelled(cancel)
     measures = {
@@ -104,6 +94,8 @@ def _correct(
     }
     streaks = measures["streak_amplitude_hu"]
     fraction = result.metal_fraction
+    if len(result.left_alone):
+        notes.append(result.told)
     outside = changed_outside(result.parameters)
     if outside:
         notes.append(f"changed outside the metal's rays: {outside}")

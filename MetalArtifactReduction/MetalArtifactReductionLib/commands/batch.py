@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import PART_OPTIONS, count, progress_bar
+from .options import PART_OPTIONS, chosen_options, count, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.cases import Case
@@ -120,10 +120,7 @@ def correct_many(options: argparse.Namespace) -> int:
     defaults = Case(
         "",
         Path(),
-        method=_method(options.method),
-        threshold=options.threshold,
-        segmentation=options.segmentation,
-        reconstruction=options.reconstruction,
+        options=chosen_options(options, fixed_device=not options.dask).anywhere(),
     )
     passed_by: list[Path] = []
     cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)
@@ -136,7 +133,7 @@ def correct_many(options: argparse.Namespace) -> int:
         )
     settings = _settings(options, folder)
     if settings.expected_error:
-        for method in sorted({case.method for case in cases}):
+        for method in sorted({case.options.method for case in cases}):
             require_expected_error(method)
     if options.summary:
         return _tell(summarize(cases, settings), settings)
@@ -156,29 +153,19 @@ def correct_many(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
     from ..batch.record import BatchSettings
     from ..errors import InputError
-    from ..tomography import as_device
 
     if options.dicom and options.format:
         raise InputError(f"--format {options.format} is for files; leave it out with --dicom")
     if options.dicom and options.with_expected_error:
         raise InputError("--with-expected-error is for files; leave it out with --dicom")
-    # The workers of a cluster choose for themselves.
-    device = options.device if options.dask else str(as_device(options.device))
     return BatchSettings(
         folder.absolute(),
-        device=device,
-        batch_slices=options.batch_slices,
         suffix=options.format,
         dicom=options.dicom,
         change_map=options.with_change_map,
         expected_error=options.with_expected_error,
         force=options.force,
     )
-
-
-def _method(name: str) -> str:
-    """A file of weights by its full path: workers stand elsewhere."""
-    return str(Path(name).absolute()) if Path(name).is_file() else name
 
 
 def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace) -> int:

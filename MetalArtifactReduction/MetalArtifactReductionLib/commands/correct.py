@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..correction_options import RECONSTRUCTIONS
 from .batch import add_batch_options, correct_many, is_batch
 from .options import (
     add_command,
     add_compute_options,
     add_metal_options,
+    chosen_options,
     metal_of,
     progress_bar,
     read_input,
@@ -21,9 +23,6 @@ from .options import (
 if TYPE_CHECKING:
     from ..dicom_export import DicomOutputs, DicomTemplate
     from ..volume import CTVolume
-
-RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
-"""As in ``recombination``, the default first; that module would load torch before ``--help``."""
 
 
 def add_correct(commands: Any) -> None:
@@ -60,6 +59,11 @@ def add_correct(commands: Any) -> None:
         choices=RECONSTRUCTIONS,
         default=RECONSTRUCTIONS[0],
         help="how the filled sinogram becomes the image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--always",
+        action="store_true",
+        help="correct slices with metal but without streaks, too; else they stay as they are",
     )
     add_metal_options(parser).add_argument(
         "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"
@@ -117,20 +121,19 @@ def _correct(options: argparse.Namespace) -> int:
 
 def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
-    from ..correction import CorrectionParameters, correct_volume
+    from ..correction import correct_volume
     from ..evaluation.outside_trace import changed_outside
     from ..files.volumes import check_output, write_array_like
     from ..files.whole import written_together
     from ..methods.availability import require_expected_error
-    from ..methods.registry import create_inpainter
-    from ..tomography import as_device
+    from ..methods.registry import create_method
     from ..volume import write_volume
 
-    device = str(as_device(options.device))
+    chosen = chosen_options(options)
     error_file = options.expected_error
     if error_file is not None:
         require_expected_error(options.method)
-    inpainter = create_inpainter(options.method)
+    method = create_method(options.method)
     volume = read_input(options)
     dicom, template = _dicom_outputs(options, volume)
     output, change_map, metal = (
@@ -147,10 +150,8 @@ def _correct_one(options: argparse.Namespace) -> None:
         result = correct_volume(
             volume,
             fraction,
-            inpainter,
-            parameters=CorrectionParameters(reconstruction=options.reconstruction),
-            device=device,
-            batch_slices=options.batch_slices,
+            method,
+            options=chosen,
             progress=progress,
         )
     with written_together(files, overwrite=options.force) as places:
@@ -168,6 +169,8 @@ def _correct_one(options: argparse.Namespace) -> None:
             written = write_dicom_outputs(result, template, dicom, overwrite=options.force)
             for note in written.notes:
                 print(f"mar: note: {note}", file=sys.stderr)
+    if len(result.left_alone) and not options.quiet:
+        print(result.told)
     outside = changed_outside(result.parameters)
     if outside and not options.quiet:
         print(f"changed outside the metal's rays: {outside}")

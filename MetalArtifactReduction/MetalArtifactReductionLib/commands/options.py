@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..correction_options import SEGMENTATIONS, CorrectionOptions
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -64,8 +66,8 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
     )
     parser.add_argument(
         "--segmentation",
-        default="threshold",
-        choices=("threshold", "kmeans"),
+        default=SEGMENTATIONS[0],
+        choices=SEGMENTATIONS,
         help="how a threshold is proposed",
     )
     parts = parser.add_argument_group(
@@ -93,8 +95,8 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-PART_OPTIONS = ("include_surface", "include", "exclude", "include_near", "exclude_near")
-"""Names of what :func:`add_metal_options` adds for single parts; None where not given."""
+PART_OPTIONS = ("include", "exclude", "include_near", "exclude_near")
+"""Names of what speaks of single parts of one volume; None where not given."""
 
 
 def clean_up_of(options: argparse.Namespace) -> CleanUpParameters:
@@ -116,6 +118,29 @@ def _labels(text: str) -> tuple[int, ...]:
         return tuple(int(one) for one in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of part numbers like 1,3") from None
+
+
+def chosen_options(options: argparse.Namespace, *, fixed_device: bool = True) -> CorrectionOptions:
+    """What the arguments of ``mar correct`` say of the correction itself.
+
+    :param fixed_device: "auto" is settled here; workers of a cluster choose for themselves.
+    :raises DeviceError: no such device.
+    """
+    device = options.device
+    if fixed_device:
+        from ..tomography import as_device
+
+        device = str(as_device(device))
+    return CorrectionOptions(
+        options.method,
+        reconstruction=options.reconstruction,
+        always=options.always,
+        segmentation=options.segmentation,
+        threshold_hu=options.threshold,
+        clean_up=clean_up_of(options),
+        device=device,
+        batch_slices=options.batch_slices,
+    )
 
 
 def metal_table(found: MetalSegmentation) -> str:

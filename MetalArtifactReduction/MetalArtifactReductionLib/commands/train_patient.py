@@ -71,12 +71,12 @@ def _train_patient(options: argparse.Namespace) -> None:
     from ..errors import InputError
     from ..files.volumes import check_output
     from ..files.whole import written_whole
-    from ..methods.registry import create_inpainter
+    from ..methods.registry import create_method
     from ..tomography import as_device
     from ..volume import write_volume
 
     device = as_device(options.device)
-    training = create_inpainter(
+    training = create_method(
         "patient",
         above=options.above,
         below=options.below,
@@ -97,7 +97,7 @@ def _train_patient(options: argparse.Namespace) -> None:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         if options.corrected is None:
-            training.prepare(volume, fraction, device, progress, cancel)  # type: ignore[attr-defined]
+            training.prepare(volume, fraction, device, progress, cancel)
         else:
             result = correct_volume(
                 volume,

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..correction import CorrectionParameters, correct_volume
-from ..methods import Inpainter
+from ..correction import correct_volume
+from ..correction_options import CorrectionOptions
+from ..methods.base import Method
 from ..progress import Cancel, Progress, check_cancelled, report
 from ..volume import CTVolume
 from .metrics import Metrics, evaluate
@@ -69,10 +70,9 @@ class Row:
 
 def compare_methods(
     cases: Iterable[Case],
-    methods: Mapping[str, str | Inpainter] | Sequence[str] = ("li", "nmar"),
+    methods: Mapping[str, str | Method] | Sequence[str] = ("li", "nmar"),
     *,
-    parameters: CorrectionParameters | None = None,
-    device: str = "cpu",
+    options: CorrectionOptions | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> list[Row]:
@@ -91,9 +91,7 @@ def compare_methods(
         images = {UNCORRECTED: (case.corrupted.hu, 0.0)}
         metal = case.given_metal
         for label, method in chosen.items():
-            result = correct_volume(
-                case.corrupted, metal, method, parameters=parameters, device=device, cancel=cancel
-            )
+            result = correct_volume(case.corrupted, metal, method, options=options, cancel=cancel)
             metal = result.metal_fraction
             images[label] = (result.corrected.hu, result.timings["correction"])
         rows += measure_images(case, images)

@@ -7,56 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..correction_options import CorrectionOptions
 from ..correction_result import CorrectionResult
 from ..volume import CTVolume
 from .job import Job
 from .task import TaskRequest, TaskResult
 
 if TYPE_CHECKING:
-    from ..correction import CorrectionParameters
     from ..metal import CleanUpParameters, MetalSegmentation
 
 
 def correction_job(
     volume: CTVolume,
     metal_fraction: np.ndarray | None = None,
-    method: str = "nmar",
+    options: CorrectionOptions | None = None,
     *,
-    parameters: CorrectionParameters | None = None,
-    method_options: Mapping[str, Any] | None = None,
-    device: str = "cpu",
-    batch_slices: int = 8,
     title: str = "",
     on_progress: Callable[[Job], None] | None = None,
     on_end: Callable[[Job], None] | None = None,
 ) -> Job:
     """:func:`..correction.correct_volume` as a job; the result by :func:`correction_result`.
 
-    :param method: a method's name, or a file of weights.
-    :param method_options: plain values, as JSON knows them; paths absolute.
+    :param options: paths among a method's own absolute.
     :raises OutputError: no room for the inputs.
     """
+    options = options or CorrectionOptions()
     arrays = {"hu": _compact(volume)}
     if metal_fraction is not None:
         arrays["metal"] = np.asarray(metal_fraction, dtype=np.float32)
     arguments = {
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
-        "method": str(Path(method).absolute()) if Path(method).is_file() else method,
-        "method_options": dict(method_options or {}),
-        "parameters": asdict(parameters) if parameters is not None else None,
-        "device": device,
-        "batch_slices": batch_slices,
+        "options": options.anywhere().as_dict(),
     }
     return Job(
         f"{__name__}:correct",
         arguments,
         arrays,
-        title=title or method,
+        title=title or options.method,
         on_progress=on_progress,
         on_end=on_end,
     )
@@ -75,6 +66,7 @@ def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionRes
         metal_fraction=job.array("metal"),
         change_hu=corrected - volume.hu,
         expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
+        strength=job.array("strength") if job.values["knows_strength"] else None,
         method=job.values["method"],
         parameters=job.values["parameters"],
         timings=job.values["timings"],
@@ -83,23 +75,13 @@ def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionRes
 
 def correct(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`correction_job`."""
-    from ..correction import CorrectionParameters, correct_volume
-    from ..metal import TraceParameters
-    from ..tomography import as_device
+    from ..correction import correct_volume
 
-    given = dict(request.arguments)
-    affine = given["ijk_to_ras"]
-    parameters = given["parameters"]
-    if parameters is not None:
-        parameters["trace"] = TraceParameters(**parameters["trace"])
+    affine = request.arguments["ijk_to_ras"]
     result = correct_volume(
         CTVolume(_float32(request.arrays["hu"]), np.array(affine)),
         request.arrays.get("metal"),
-        given["method"],
-        parameters=CorrectionParameters(**parameters) if parameters is not None else None,
-        method_options=given["method_options"],
-        device=str(as_device(given["device"])),
-        batch_slices=given["batch_slices"],
+        options=CorrectionOptions.from_dict(request.arguments["options"]),
         progress=request.progress,
         cancel=request.cancel,
     )
@@ -109,8 +91,14 @@ def correct(request: TaskRequest) -> TaskResult:
         "parameters": plain(result.parameters),
         "timings": dict(result.timings),
         "knows_error": result.expected_error_hu is not None,
+        "knows_strength": result.strength is not None,
     }
-    arrays = {"corrected": result.corrected.hu, "metal": result.metal_fraction}
+    arrays = {
+        "corrected": result.corrected.hu,
+        "metal": result.metal_fraction,
+    }
+    if result.strength is not None:
+        arrays["strength"] = result.strength
     if result.expected_error_hu is not None:
         arrays["expected_error"] = result.expected_error_hu
     return TaskResult(values, arrays)

@@ -7,16 +7,20 @@ writing files is not part of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..correction_options import CorrectionOptions
 from ..volume import CTVolume
 from .job import Job
 from .queue import JobQueue
 from .task import TaskRequest, TaskResult
+
+if TYPE_CHECKING:
+    from ..methods.base import Method
 
 SLICES_AT_ONCE = 4
 """Slices of each of the two batches that are measured."""
@@ -51,7 +55,7 @@ class Estimator:
 
     def __init__(self, queue: JobQueue, on_known: Callable[[], None] | None = None) -> None:
         self._queue, self._on_known = queue, on_known
-        self._known: dict[tuple[str, str, int, int], Speed | None] = {}
+        self._known: dict[tuple[str, int, int], Speed | None] = {}
         self._devices: dict[str, str] = {}
 
     def measurable(self, method: str) -> bool:
@@ -64,27 +68,18 @@ class Estimator:
 
     def seconds(
         self,
-        method: str,
-        device: str,
+        options: CorrectionOptions,
         shape: tuple[int, int],
         slices: int,
-        *,
-        method_options: Mapping[str, Any] | None = None,
     ) -> float | None:
         """How long the method will take; None while unknown, and then a measurement begins.
 
         :param shape: rows and columns. :param slices: slices that hold metal.
-        :param method_options: as for the correction, plain values.
         """
-        key = (f"{method} {dict(method_options or {})}", device, *shape)
-        if key not in self._known and self.measurable(method):
+        key = (str(options), *shape)
+        if key not in self._known and self.measurable(options.method):
             self._known[key] = None
-            arguments = {
-                "method": method,
-                "device": device,
-                "shape": list(shape),
-                "method_options": dict(method_options or {}),
-            }
+            arguments = {"options": options.anywhere().as_dict(), "shape": list(shape)}
 
             def measured(job: Job) -> None:
                 if job.done:
@@ -92,7 +87,7 @@ class Estimator:
                     around_s = job.seconds - job.values["total_s"]
                     setup_s = around_s + job.values["setup_s"]
                     self._known[key] = Speed(setup_s, job.values["slice_s"], job.values["device"])
-                    self._devices[device] = job.values["device"]
+                    self._devices[options.device] = job.values["device"]
                     if self._on_known is not None:
                         self._on_known()
 
@@ -100,7 +95,7 @@ class Estimator:
                 Job(
                     f"{__name__}:measure_task",
                     arguments,
-                    title=f"how fast is {method}?",
+                    title=f"how fast is {options.method}?",
                     on_end=measured,
                 )
             )
@@ -113,7 +108,7 @@ def measure_task(request: TaskRequest) -> TaskResult:
     given = request.arguments
     rows, cols = given["shape"]
     began = time.monotonic()
-    speed = measure(given["method"], given["device"], (rows, cols), given["method_options"])
+    speed = measure(CorrectionOptions.from_dict(given["options"]), (rows, cols))
     values = {
         "setup_s": speed.setup_s,
         "slice_s": speed.slice_s,
@@ -124,15 +119,15 @@ def measure_task(request: TaskRequest) -> TaskResult:
 
 
 def measure(
-    method: str,
-    device: str,
+    options: CorrectionOptions,
     shape: tuple[int, int],
-    method_options: Mapping[str, Any] | None = None,
+    method: Method | None = None,
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
     """Correct two batches of slices of a body with two rods: the first warms up.
 
+    :param method: instead of that of the options.
     :param clock: seconds.
     """
     from ..correction import correct_volume
@@ -144,13 +139,13 @@ def measure(
         times.append(clock())
 
     began = clock()
-    found = str(as_device(device))
+    found = str(as_device(options.device))
     volume, metal = _phantom(shape)
     correct_volume(
         volume,
         metal,
         method,
-        method_options=method_options,
+        options=options,
         device=found,
         batch_slices=SLICES_AT_ONCE,
         progress=progress,

@@ -19,15 +19,21 @@ SHARE_OF_CLIP = 0.86
 """Of the level from which values count as clipped: metal whose brightest parts the scale cuts off
 is hardly darker anywhere but in its blur."""
 
+RESAMPLED = 1.05
+"""Above the clip level: resampling has spread what was clipped, to both sides."""
+
 _EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
 
 
-def certain_hu(clipped_from_hu: float | None) -> float:
+def certain_hu(hu: np.ndarray) -> float:
     """What is brighter is metal, if it is joined to metal.
 
-    :param clipped_from_hu: of the volume, see :func:`.threshold.clip_level`.
+    :param hu: the whole volume.
     """
-    return max(LEAST_HU, SHARE_OF_CLIP * (clipped_from_hu or 0.0))
+    clipped_from, top = clip_level(hu), float(hu.max())
+    if clipped_from is None or top > RESAMPLED * clipped_from:
+        return LEAST_HU
+    return max(LEAST_HU, SHARE_OF_CLIP * clipped_from)
 
 
 def certain_metal(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
@@ -42,7 +48,7 @@ def certain_metal(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
     if with_metal.size == 0:
         return certain
     cut = slice(int(with_metal[0]), int(with_metal[-1]) + 1)
-    labels, _ = ndimage.label(hu[cut] > certain_hu(clip_level(hu)), structure=_EVERY_NEIGHBOUR)
+    labels, _ = ndimage.label(hu[cut] > certain_hu(hu), structure=_EVERY_NEIGHBOUR)
     joined = np.unique(labels[metal[cut] > 0])
     certain[cut] = np.isin(labels, joined[joined > 0])
     certain[~metal.any(axis=(1, 2))] = False

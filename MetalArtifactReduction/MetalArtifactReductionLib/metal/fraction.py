@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .certain import certain_hu
+from .certain import LEAST_HU
 from .components import BrightPart, padded
 
 _SMALLEST_FRACTION = 0.25
@@ -21,6 +21,7 @@ def part_fraction(
     spacing_mm: tuple[float, float, float],
     part: BrightPart,
     clipped_from_hu: float | None = None,
+    certain_from_hu: float = LEAST_HU,
     *,
     reach_mm: float = 3.0,
     largest_hole_mm2: float = 50.0,
@@ -34,14 +35,15 @@ def part_fraction(
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
     is certain metal by itself is core with a fraction of 1 beside whatever brighter; what passes
-    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes up to ``largest_hole_mm2`` are filled,
-    whether beam hardening made them or a nail's canal: every ray to them meets metal, so nothing
-    better than the original is to be had there.
+    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes
+    up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
+    every ray to them meets metal, so nothing better than the original is to be had there.
 
     :param hu: the volume ``(slices, rows, cols)``.
     :param spacing_mm: ``(slice, row, col)``.
     :param part: from :func:`.components.bright_parts`.
     :param clipped_from_hu: see :func:`.threshold.clip_level`.
+    :param certain_from_hu: see :func:`.certain.certain_hu`.
     :returns: the box in the volume and float32 fractions 0..1 in it.
     """
     reach = [int(np.clip(round(reach_mm / s), 1, 6)) for s in spacing_mm]
@@ -64,7 +66,7 @@ def part_fraction(
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
-    certain = inside & (values > certain_hu(clipped_from_hu))
+    certain = inside & (values > certain_from_hu)
     if certain.any():
         inside &= ndimage.maximum_filter(certain, size)
     core = inside & ((share >= 0.5) | certain)

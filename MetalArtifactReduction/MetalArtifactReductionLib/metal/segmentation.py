@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..correction_options import SEGMENTATIONS
 from ..errors import InputError
 from ..volume import CTVolume, Orientation
+from .certain import certain_hu
+from .clean_up import CleanUpParameters
 from .components import (
     SURFACE,
     BrightPart,
-    CleanUpParameters,
     MetalComponent,
     bright_parts,
     overruled,
 )
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
-
-SEGMENTATION_METHODS = ("threshold", "kmeans")
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,17 @@ def segment_metal(
         certain = certain_level(hu, threshold)
     else:
         raise InputError(
-            f"unknown metal segmentation {method!r}; choose one of "
-            f"{', '.join(SEGMENTATION_METHODS)}"
+            f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
         )
     found = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
     parts = overruled(found, volume.ijk_to_ras, clean_up)
-    clipped_from = clip_level(hu)
+    clipped_from, certain_from = clip_level(hu), certain_hu(hu)
     fraction = np.zeros(hu.shape, dtype=np.float32)
     components = []
     for label, part in enumerate(parts, start=1):
         component = _describe(label, part, given, turn)
         if part.kept:
-            box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from)
+            box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from, certain_from)
             new = (share >= 0.5) & (fraction[box] < 0.5)  # what two parts share counts once
             volume_mm3 = int(new.sum()) * float(np.prod(volume.spacing_mm))
             component = replace(component, volume_mm3=volume_mm3)

@@ -1,43 +1,18 @@
-"""The metal trace: which bins of the sinogram are corrupted by metal."""
+"""The trace of a metal fraction."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 
 from ..tomography import Projector, metal_path_mm
+from ..tomography.trace import TraceParameters, trace_from_path
 from .neighbourhood import inside
-
-
-@dataclass(frozen=True)
-class TraceParameters:
-    """What counts as a ray through metal.
-
-    :param minimal_path_pixels: metal on the ray, as a share of the smaller pixel side, from which
-        its bin belongs to the trace. Small: a ray that misses 0.1 pixel of titanium keeps an error
-        of about 1 pixel of water.
-    :param dilation_bins: bins added on both sides of the trace; the image's own point spread has
-        smeared the metal beyond its true border.
-    """
-
-    minimal_path_pixels: float = 0.1
-    dilation_bins: int = 1
-
-    def __post_init__(self) -> None:
-        """Reject values that would make an empty or negative trace."""
-        if self.minimal_path_pixels < 0 or self.dilation_bins < 0:
-            raise ValueError(f"trace parameters must not be negative: {self}")
-
-    def minimal_path_mm(self, projector: Projector) -> float:
-        """The threshold in mm for this projector's pixels."""
-        return self.minimal_path_pixels * min(projector.grid.spacing_mm)
 
 
 def metal_trace(
     projector: Projector, fraction: torch.Tensor, parameters: TraceParameters | None = None
 ) -> torch.Tensor:
-    """The trace of a metal fraction: :func:`trace_from_path` of its direct, positive projection.
+    """The trace of a metal fraction: that of its direct, positive projection.
 
     Only the metal's outer pixels are projected. A ray through the inside passes them twice, so the
     trace is the same while the cost falls from the area to the outline.
@@ -50,22 +25,3 @@ def metal_trace(
     outline = fraction.masked_fill(inside(fraction > 0), 0.0)
     path = metal_path_mm(projector, outline)
     return trace_from_path(path, parameters.minimal_path_mm(projector), parameters.dilation_bins)
-
-
-def trace_from_path(
-    path_mm: torch.Tensor, minimal_path_mm: float, dilation_bins: int = 0
-) -> torch.Tensor:
-    """Bins whose ray has more than ``minimal_path_mm`` of metal.
-
-    :param path_mm: ``(slices, views, bins)`` from :func:`..tomography.metal_path_mm`.
-    :param minimal_path_mm: threshold in mm (exclusive, so 0 takes every ray that meets metal).
-    :param dilation_bins: bins added on both sides within each view.
-    :returns: bool, same shape.
-    """
-    trace = path_mm > minimal_path_mm
-    for _ in range(dilation_bins):
-        wider = trace.clone()
-        wider[..., 1:] |= trace[..., :-1]
-        wider[..., :-1] |= trace[..., 1:]
-        trace = wider
-    return trace

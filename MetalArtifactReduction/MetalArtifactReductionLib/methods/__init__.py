@@ -1,30 +1,22 @@
-"""Filling the metal trace: one file per method behind one protocol.
-
-The protocol needs torch, which takes seconds to import; listing the methods does not wait for it.
-"""
+"""The ways to correct, each known by one entry of :mod:`.registry`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .registry import METHODS, MethodEntry, create_inpainter, method_names
+from .registry import METHODS as METHODS
+from .registry import MethodEntry as MethodEntry
+from .registry import create_method as create_method
+from .registry import method_names as method_names
 
 if TYPE_CHECKING:
-    from .protocol import Inpainter, InpaintingContext
-
-__all__ = [
-    "METHODS",
-    "Inpainter",
-    "InpaintingContext",
-    "MethodEntry",
-    "create_inpainter",
-    "method_names",
-]
+    from .base import InpaintingContext as InpaintingContext
+    from .base import Method as Method
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Inpainter", "InpaintingContext"):
-        from . import protocol
+    if name in ("InpaintingContext", "Method"):
+        from . import base  # needs torch, which takes seconds
 
-        return getattr(protocol, name)
+        return getattr(base, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

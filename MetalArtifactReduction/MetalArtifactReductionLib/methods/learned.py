@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import torch
 
     from ..weights import Weights
-    from .protocol import Inpainter
+    from .base import Method
 
 LEARNED: Mapping[str, str] = MappingProxyType(
     {
         "image-prior": ".image_prior.inpainter:ImagePriorMethod",
         "sinogram-unet": ".sinogram_unet.inpainter:SinogramUNet",
-        "trace-cnn": ".trace_cnn.inpainter:TraceCNNInpainter",
+        "trace-cnn": ".trace_cnn.inpainter:TraceCNNMethod",
     }
 )
 """What the weights' file says under ``"inpainter"`` -> ``"module:class"`` in this package, which is
 made with the loaded weights."""
 
 
-def learned_inpainter(name_or_path: str, **options: Any) -> Inpainter:
+def learned_inpainter(name_or_path: str, **options: Any) -> Method:
     """The inpainter of shipped weights, or of a ``.safetensors`` file.
 
     :param options: the inpainter's own.
@@ -43,7 +43,7 @@ def learned_inpainter(name_or_path: str, **options: Any) -> Inpainter:
         )
     module, name = LEARNED[kind].split(":")
     made = getattr(import_module(module, __package__), name)
-    inpainter: Inpainter = made(load_weights(name_or_path), **options)
+    inpainter: Method = made(load_weights(name_or_path), **options)
     return inpainter
 
 

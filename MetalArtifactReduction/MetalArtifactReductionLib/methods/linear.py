@@ -6,11 +6,9 @@ Radiology 164 (1987) 576-577.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
-from .protocol import InpaintingContext
+from .base import InpaintingContext, Method
 
 
 def interpolate_trace(
@@ -54,15 +52,10 @@ def interpolate_trace(
     return out
 
 
-class LinearInterpolation:
-    """Inpainter ``"li"``."""
+class LinearInterpolation(Method):
+    """The method ``"li"``."""
 
     name = "li"
-
-    @property
-    def parameters(self) -> Mapping[str, object]:
-        """None to choose."""
-        return {}
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from .protocol import Inpainter
+    from .base import Method
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
 
 
 def method_names() -> tuple[str, ...]:
-    """Names that :func:`create_inpainter` knows."""
+    """Names that :func:`create_method` knows."""
     return tuple(METHODS)
 
 
-def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
+def create_method(method: str | Method, **options: object) -> Method:
     """The inpainter of that name, made with ``options``; an inpainter is returned as it is.
 
     :param method: a name of :data:`METHODS`, a file of weights (``.safetensors``), or an inpainter.
@@ -124,7 +124,7 @@ def create_inpainter(method: str | Inpainter, **options: object) -> Inpainter:
     if entry.mode:
         options = {"mode": entry.mode} | options
     try:
-        inpainter: Inpainter = factory(*named, **options)
+        inpainter: Method = factory(*named, **options)
     except InputError:
         raise
     except (TypeError, ValueError) as error:

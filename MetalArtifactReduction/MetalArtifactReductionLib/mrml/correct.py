@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..correction_options import CorrectionOptions
 from ..errors import Cancelled, InputError
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
@@ -113,14 +115,14 @@ def correct_node(
     scene: Any,
     volume_node: Any,
     metal_segmentation: Any = None,
-    method: str = "nmar",
+    method: str = "",
     *,
-    device: str = "auto",
+    options: CorrectionOptions | None = None,
     keep_fraction: bool = False,
     show: bool = True,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-    **options: Any,
+    **changes: Any,
 ) -> CorrectedNodes:
     """Reduce the metal artifacts of a volume node.
 
@@ -131,12 +133,11 @@ def correct_node(
     :param volume_node: the CT, ``vtkMRMLScalarVolumeNode``.
     :param metal_segmentation: segmentation node of the metal, labelmap, or volume of metal
         fractions; found from the HU if None.
-    :param method: a name from :data:`MetalArtifactReductionLib.methods.registry.METHODS`.
-    :param device: ``cpu``, ``cuda``, ``mps``; ``auto`` takes the fastest there is.
+    :param method: a method's name or a file of weights, instead of that of the options.
+    :param options: how it is corrected; the defaults on the fastest device if None.
     :param keep_fraction: also add the metal fraction as a volume node.
     :param show: show the corrected volume and the change map in the slice views.
-    :param options: passed on to :func:`MetalArtifactReductionLib.correction.correct_volume`
-        (``batch_slices``, ...).
+    :param changes: single options (``batch_slices=1``, ...) that go before those of ``options``.
     :raises InputError: the volume or the metal cannot be used.
     :raises Cancelled: ``cancel`` said so, or the volume left the scene in the meantime.
     """
@@ -149,11 +150,9 @@ def correct_node(
     result = correct_volume(
         volume,
         fraction,
-        method,
-        device=device,
+        options=chosen_options(method, options, changes),
         progress=progress,
         cancel=cancel,
-        **options,
     )
     # A callback may have let the user delete nodes or close the scene while this was computing.
     if any(
@@ -249,6 +248,14 @@ def add_results(
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
     return CorrectedNodes(corrected, change, metal, fraction, folder, result, error)
+
+
+def chosen_options(
+    method: str, options: CorrectionOptions | None, changes: Mapping[str, Any]
+) -> CorrectionOptions:
+    """The options of a correction on a scene, see :func:`correct_node`."""
+    named = {"method": method} if method else {}
+    return (options or CorrectionOptions(device="auto")).changed(**named, **changes)
 
 
 def ct_from_node(scene: Any, volume_node: Any) -> CTVolume:

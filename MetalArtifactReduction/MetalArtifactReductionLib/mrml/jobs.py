@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MARError
@@ -25,11 +25,11 @@ from ..jobs.correction import (
 )
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
 from ._slicer import slicer_classes
-from .correct import add_proposal, add_results, ct_from_node
+from .correct import add_proposal, add_results, chosen_options, ct_from_node
 from .segmentations import fraction_from_node
 
 if TYPE_CHECKING:
-    from ..correction import CorrectionParameters
+    from ..correction_options import CorrectionOptions
     from ..metal import CleanUpParameters
 
 HandleCallback = Callable[["SceneJob"], None]
@@ -193,25 +193,24 @@ class SceneJobs:
         self,
         volume_node: Any,
         metal: Any = None,
-        method: str = "nmar",
+        method: str = "",
         *,
-        device: str = "auto",
-        batch_slices: int = 8,
-        method_options: Mapping[str, Any] | None = None,
-        parameters: CorrectionParameters | None = None,
+        options: CorrectionOptions | None = None,
         keep_fraction: bool = False,
         show: bool = True,
         on_progress: HandleCallback | None = None,
         on_end: HandleCallback | None = None,
+        **changes: Any,
     ) -> SceneJob:
         """:func:`.correct.correct_node` in a process of its own.
 
         :param metal: segmentation node, labelmap or volume of metal fractions; found if None.
-        :param method_options: plain values for the method, paths absolute.
+        :param method, options, changes: as of :func:`.correct.correct_node`; paths absolute.
         :param on_progress, on_end: called by :meth:`poll` with the handle.
         :returns: its ``nodes`` will be :class:`.correct.CorrectedNodes`.
         :raises InputError: the nodes cannot be used. :raises OutputError: no room on the disk.
         """
+        chosen = chosen_options(method, options, changes)
         volume = ct_from_node(self.scene, volume_node)
         fraction = fraction_from_node(metal, volume_node) if metal is not None else None
         source = volume.source
@@ -219,12 +218,8 @@ class SceneJobs:
         job = correction_job(
             volume,
             fraction,
-            method,
-            parameters=parameters,
-            method_options=method_options,
-            device=device,
-            batch_slices=batch_slices,
-            title=f"{volume_node.GetName()}: {method}",
+            chosen,
+            title=f"{volume_node.GetName()}: {chosen.method}",
         )
 
         def add_nodes(job: Job) -> Any:

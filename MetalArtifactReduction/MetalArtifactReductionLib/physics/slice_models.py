@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..metal.trace import TraceParameters, trace_from_path
 from ..tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
+from ..tomography.trace import TraceParameters, trace_from_path
 from .materials import Material, material
 from .scanner import Scanner
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..correction import CorrectionParameters, _Scanner
 from ..physics.acquisition import AcquisitionParameters, preset
 from ..physics.scanner import Scanner
-from ..tomography import ImageGrid
+from ..tomography import ImageGrid, Reprojection
 
 PIXEL_MM = (0.6, 1.0)
 FAN_MM = ((500.0, 900.0), (570.0, 1040.0), (595.0, 1085.6), (625.0, 1095.0))
@@ -83,7 +82,7 @@ class Gantries:
         rng = np.random.default_rng([seed, 2])
         self._drawn = [draw_gantry(rng, size) for _ in range(count)]
         self._scanners: dict[int, Scanner] = {}
-        self._corrections: dict[int, _Scanner] = {}
+        self._corrections: dict[int, Reprojection] = {}
 
     def __len__(self) -> int:
         return len(self._drawn)
@@ -95,10 +94,8 @@ class Gantries:
             self._scanners[index] = Scanner(grid, parameters, device)
         return self._scanners[index]
 
-    def correction(self, index: int, device: torch.device) -> _Scanner:
+    def correction(self, index: int, device: torch.device) -> Reprojection:
         """What the correction projects that scanner's images with."""
         if index not in self._corrections:
-            self._corrections[index] = _Scanner(
-                self._drawn[index][0], CorrectionParameters(), device
-            )
+            self._corrections[index] = Reprojection(self._drawn[index][0], device)
         return self._corrections[index]

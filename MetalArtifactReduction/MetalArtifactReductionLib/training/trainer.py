@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from ..correction import _out_of_memory
 from ..errors import Cancelled, DeviceError, InputError
-from ..progress import Cancel, Progress
+from ..progress import Cancel, Progress, out_of_memory
 from ..weights import save_weights
 from . import checkpoint as on_disk
 from .engine import launched, mixed_seed, own_randomness
@@ -173,7 +172,7 @@ class _Run:
                     figures |= self._gradients(part, batches)
                     break
                 except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error):
+                    if not out_of_memory(error):
                         raise
                     self._fewer(error)
                     batches = []

@@ -17,10 +17,10 @@ import torch
 
 from ...tomography import FilteredBackProjection
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext
 from ..linear import interpolate_trace
 from ..nmar.inpainter import NMARParameters, normalised_interpolation
 from ..nmar.prior_image import prior_image
-from ..protocol import InpaintingContext
 
 CHANNELS = 9
 """Slice below, itself, above; linear interpolation; NMAR; metal; missing data; L^2; L p."""

@@ -26,10 +26,10 @@ from ...errors import InputError
 from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext, Method, Proposal
 from ..learned import on_device
 from ..linear import interpolate_trace
 from ..metal_refiner.refinement import MetalRefinement
-from ..protocol import InpaintingContext, Proposal
 from .channels import CHANNELS, ImageInputs, image_inputs
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ MODES = ("best", "strict")
 BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 """Streaks of the artifacts themselves rarely pass this."""
 
-SEEN_PIXELS = 32
+SEEN_PIXELS = 48
 """Around what is wanted, for the network to see; it looks farther, but hardly."""
 
 BOUND_TURNS = 4
@@ -61,7 +61,7 @@ class PriorImage:
     scale: torch.Tensor
 
 
-class ImagePriorMethod:
+class ImagePriorMethod(Method):
     """Corrects with a trained :class:`.network.ImagePrior`.
 
     :param mode: one of :data:`MODES`.
@@ -95,7 +95,7 @@ class ImagePriorMethod:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """The trace filled with the projected proposal; shapes as in :class:`...Inpainter`."""
+        """The trace filled with the projected proposal; shapes as in :class:`..base.Method`."""
         found = self.prior(sinogram, trace, context)
         return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
@@ -120,7 +120,7 @@ class ImagePriorMethod:
         context: InpaintingContext,
         reach_mm: float,
     ) -> torch.Tensor:
-        """The proposal in HU, ``(slices, rows, cols)``: the image's own far from metal, to save time.
+        """The proposal in HU, ``(slices, rows, cols)``; far from metal the image, to save time.
 
         :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
         """
@@ -128,7 +128,9 @@ class ImagePriorMethod:
             return 1000.0 * self._last[1].proposed
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed = inputs.corrupted.clone()
-        margin = [round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm]
+        margin = [
+            round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
+        ]
         for k in range(len(proposed)):
             one = slice(k, k + 1)
             window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))

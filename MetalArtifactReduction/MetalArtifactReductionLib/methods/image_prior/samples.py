@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...correction import _Scanner
 from ...metal.neighbourhood import widened
 from ...metal.trace import metal_trace
 from ...physics.materials import material
 from ...physics.scanner import Scanner
 from ...physics.slice_models import physics_slice
+from ...tomography import Reprojection
 from ...tomography.attenuation import hu_to_mu
 from ...training.block_workers import Arrays, BlockWorkers
 from ...training.blocks_in_turn import BlocksInTurn
 from ...training.clean_blocks import CleanBlock, draw_block
 from ...training.gantries import Gantries, draw_beam
 from ...training.slice_bank import SliceBank, read_bank
-from ..protocol import InpaintingContext
+from ..base import InpaintingContext
 from .channels import image_inputs
 
 CLIP_HU = (-1024.0, 3071.0)
@@ -189,7 +189,7 @@ def _prepared(
     reference_hu: torch.Tensor,
     truth: torch.Tensor,
     found: torch.Tensor,
-    correction: _Scanner,
+    correction: Reprojection,
     pixel_mm: float,
 ) -> ImageBlock:
     """Corrected as the correction does it."""

@@ -12,7 +12,7 @@ from ...weights import load_weights
 from .network import refiner_channels
 
 if TYPE_CHECKING:
-    from ..protocol import InpaintingContext
+    from ..base import InpaintingContext
 
 WEIGHTS = "metal-refiner"
 MARGIN = 24

@@ -13,8 +13,8 @@ import torch
 
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext, Method
 from ..linear import interpolate_trace
-from ..protocol import InpaintingContext
 from .prior_image import PriorParameters, prior_image
 
 
@@ -40,8 +40,8 @@ class NMARParameters:
             raise ValueError(f"floor_mm is {self.floor_mm!r}; give a length above 0")
 
 
-class NMAR:
-    """Inpainter ``"nmar"``: interpolate the sinogram divided by that of a prior image.
+class NMAR(Method):
+    """The method ``"nmar"``: interpolate the sinogram divided by that of a prior image.
 
     With the prior's sinogram flat where tissue and bone were accounted for, the straight line
     across the trace is a small error; multiplied back, the prior's structure returns.
@@ -62,7 +62,7 @@ class NMAR:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """See :class:`NMAR`; trace and shapes as in :class:`...Inpainter`."""
+        """See :class:`NMAR`; shapes as in :class:`..base.Method`."""
         reconstruct = self._reconstruction(context.projector)
         filled = interpolate_trace(sinogram, trace)
         for _ in range(self._parameters.passes):

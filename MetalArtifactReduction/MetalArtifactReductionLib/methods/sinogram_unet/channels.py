@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ..base import InpaintingContext
 from ..linear import interpolate_trace
 from ..nmar.inpainter import NMAR
-from ..protocol import InpaintingContext
 
 STARTS = ("none", "li", "nmar")
 

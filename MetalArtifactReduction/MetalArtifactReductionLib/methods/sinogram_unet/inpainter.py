@@ -1,4 +1,4 @@
-"""Inpainters ``"unet"`` and ``"cgan"``: a trained masked U-Net fills the trace.
+"""The methods ``"unet"`` and ``"cgan"``: a trained masked U-Net fills the trace.
 
 Both are the same network; they differ in how it was trained (squared error alone, or together with
 a discriminator).
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...errors import InputError
+from ..base import InpaintingContext, Method
 from ..learned import on_device
 from ..nmar.inpainter import NMAR
-from ..protocol import InpaintingContext
 from .channels import STARTS, generator_input
 from .network import wrapped_views
 
@@ -28,7 +28,7 @@ MARGIN_BINS = 64
 """Bins beside the trace that the network sees."""
 
 
-class SinogramUNet:
+class SinogramUNet(Method):
     """Fills the trace with a trained :class:`.network.MaskedUNet`, slice by slice.
 
     Slice by slice, so that neither the memory nor the result depends on the batch. Half precision
@@ -57,7 +57,7 @@ class SinogramUNet:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """Shapes as in :class:`...Inpainter`."""
+        """Shapes as in :class:`..base.Method`."""
         network = on_device(self._weights, sinogram.device)
         seen = generator_input(self._start, sinogram, trace, context, self._nmar)
         return filled_by(network, seen.channels, seen.start, sinogram, trace)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...correction import CorrectionParameters, _Scanner
 from ...metal.neighbourhood import widened
 from ...metal.trace import metal_trace
 from ...physics.acquisition import AcquisitionParameters, preset
@@ -22,13 +21,13 @@ from ...physics.materials import material
 from ...physics.noise import standard_normals
 from ...physics.scanner import Scanner
 from ...physics.slice_models import physics_slice
-from ...tomography import ImageGrid
+from ...tomography import ImageGrid, Reprojection
 from ...tomography.attenuation import hu_to_mu
 from ...training.blocks_in_turn import BlocksInTurn
 from ...training.clean_volumes import CleanVolume
 from ...training.metal_source import MetalSource
+from ..base import InpaintingContext
 from ..nmar.inpainter import NMAR
-from ..protocol import InpaintingContext
 from .channels import generator_input
 
 BEAMS = ((100.0, 2e6), (120.0, 4e6), (140.0, 8e6))
@@ -80,7 +79,7 @@ class Block:
     corrupted_hu: torch.Tensor
     reference_hu: torch.Tensor
     metal: torch.Tensor
-    scanner: _Scanner
+    scanner: Reprojection
 
 
 class SinogramSampler:
@@ -99,7 +98,7 @@ class SinogramSampler:
     ) -> None:
         self.volumes, self.metal, self.parameters, self.seed = volumes, metal, parameters, seed
         self._scanners: dict[tuple[object, ...], Scanner] = {}
-        self._corrections: dict[ImageGrid, _Scanner] = {}
+        self._corrections: dict[ImageGrid, Reprojection] = {}
         self._nmar: dict[ImageGrid, NMAR] = {}
         self._blocks = BlocksInTurn[Block](parameters.window, parameters.slices * parameters.crops)
 
@@ -168,7 +167,7 @@ class SinogramSampler:
         reference_hu: torch.Tensor,
         truth: torch.Tensor,
         thresholds: Sequence[float | None],
-        correction: _Scanner,
+        correction: Reprojection,
     ) -> Block:
         """Back to sinograms, as the correction does it."""
         projector = correction.projector
@@ -203,9 +202,9 @@ class SinogramSampler:
             correction,
         )
 
-    def _correction(self, grid: ImageGrid, device: torch.device) -> _Scanner:
+    def _correction(self, grid: ImageGrid, device: torch.device) -> Reprojection:
         if grid not in self._corrections:
-            self._corrections[grid] = _Scanner(grid, CorrectionParameters(), device)
+            self._corrections[grid] = Reprojection(grid, device)
         return self._corrections[grid]
 
     def _scanner(self, grid: ImageGrid, beam: tuple[float, float], device: torch.device) -> Scanner:

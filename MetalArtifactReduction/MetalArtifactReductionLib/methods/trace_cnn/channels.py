@@ -19,8 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ...metal import TraceParameters, metal_trace
+from ...metal import metal_trace
 from ...tomography import FilteredBackProjection, ImageGrid, ParallelGeometry, ParallelProjector
+from ...tomography.trace import TraceParameters
 from ..linear import interpolate_trace
 from .network import wrapped_views
 

@@ -1,4 +1,4 @@
-"""Inpainter ``"trace-cnn"``: the trace as a small convolutional network sees it.
+"""The method ``"trace-cnn"``: the trace as a small convolutional network sees it.
 
 The network reads the sinogram of an image whose trace was filled with the maximum
 (:mod:`.channels`), exactly as it was trained, and returns the clean sinogram. Inside the trace its
@@ -19,9 +19,9 @@ import torch
 
 from ...tomography import Projector
 from ...weights import Weights
+from ..base import InpaintingContext, Method
 from ..learned import on_device
 from ..linear import interpolate_trace
-from ..protocol import InpaintingContext
 from .brightness import body_quantiles, brightness_factor
 from .channels import MaxFill, MaxFillParameters, on_rays_of
 from .network import whole_sinograms
@@ -56,7 +56,7 @@ def estimated_sinogram(
     return whole_sinograms(network, corrupted) * (unit / brightness)
 
 
-class TraceCNNInpainter:
+class TraceCNNMethod(Method):
     """See the module.
 
     :param weights: of a ``TraceCNN``, with what its training recorded.
@@ -101,7 +101,7 @@ class TraceCNNInpainter:
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """See the module; trace and shapes as in :class:`...Inpainter`."""
+        """See the module; shapes as in :class:`..base.Method`."""
         fill = self._fill_for(context.projector)
         measured = fill.sinogram(context.image_mu)
         coarse = fill.trace(context.metal_fraction)

@@ -1,4 +1,4 @@
-"""Inpainter ``"patient"``: a trace CNN that is first trained on the volume itself."""
+"""The method ``"patient"``: a trace CNN that is first trained on the volume itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from ...progress import Cancel, Progress
 from ...volume import CTVolume
-from ..protocol import InpaintingContext
+from ..base import InpaintingContext, Method
 from .channels import MaxFillParameters
-from .inpainter import OUTPUTS, TraceCNNInpainter
+from .inpainter import OUTPUTS, TraceCNNMethod
 from .near_metal import NearMetalParameters
 from .samples import HipSampleParameters
 from .task import TraceCNNParameters
 from .train_on_patient import PatientTrainingParameters, train_on_patient
 
 
-class PatientTraining:
+class PatientTraining(Method):
     """Trains on the volume that is to be corrected, then corrects it.
 
     The correction calls :meth:`prepare` with the whole volume first.
@@ -29,13 +29,14 @@ class PatientTraining:
     :param steps, seed, precision: see :class:`.train_on_patient.PatientTrainingParameters`.
     :param masks: number of varied masks.
     :param start: what overwrites the trace, see :class:`.channels.MaxFillParameters`.
-    :param output: see :class:`.inpainter.TraceCNNInpainter`.
+    :param output: see :class:`.inpainter.TraceCNNMethod`.
     :param folder: where the training is kept; None: nowhere.
     :param resume: go on with the folder's training.
     :raises ValueError: a value that cannot be used.
     """
 
     name = "patient"
+    preparation = 0.9
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class PatientTraining:
         self._output = output
         self._folder = None if folder is None else Path(folder)
         self._resume = resume
-        self._trained: TraceCNNInpainter | None = None
+        self._trained: TraceCNNMethod | None = None
 
     @property
     def parameters(self) -> Mapping[str, object]:
@@ -97,12 +98,12 @@ class PatientTraining:
             progress=progress,
             cancel=cancel,
         )
-        self._trained = TraceCNNInpainter(weights, output=self._output)
+        self._trained = TraceCNNMethod(weights, output=self._output)
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """See :class:`.inpainter.TraceCNNInpainter`.
+        """See :class:`.inpainter.TraceCNNMethod`.
 
         :raises RuntimeError: not prepared.
         """

@@ -139,7 +139,7 @@ class TraceCNNTask(Task):
         return loss, figures
 
     def facts(self) -> WeightsFacts:
-        """All that :class:`.inpainter.TraceCNNInpainter` needs."""
+        """All that :class:`.inpainter.TraceCNNMethod` needs."""
         reference = self.brightness_reference
         return WeightsFacts(
             "trace-cnn",

@@ -1,11 +1,11 @@
-"""The seam between the correction and the methods that fill the metal trace."""
+"""What a method is to the correction: the base class of all, and what they are told."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ..volume import CTVolume
 
 @dataclass(frozen=True)
 class InpaintingContext:
-    """What an inpainter may know besides the sinogram and the trace: one batch of slices.
+    """What a method may know besides the sinogram and the trace: one batch of slices.
 
     :param image_mu: the corrupted images, ``(slices, rows, cols)`` in 1/mm.
     :param metal_fraction: share of each pixel that is metal, 0..1, ``(slices, rows, cols)``.
@@ -57,49 +57,6 @@ class InpaintingContext:
         return hu_to_mu(hu.to(self.device))
 
 
-@runtime_checkable
-class Inpainter(Protocol):
-    """Fills the metal trace of a sinogram.
-
-    ``__call__(sinogram, trace, context)`` takes line integrals ``(slices, views, bins)`` and the
-    trace (bool, same shape) and returns a sinogram of the same shape. Values outside the trace
-    are ignored by the correction, which keeps the measured ones. Slices are independent: the
-    result must not depend on how they are batched.
-    """
-
-    @property
-    def name(self) -> str:
-        """Short name, recorded in results."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, object]:
-        """Everything needed to repeat the inpainting; plain values."""
-        ...
-
-    def __call__(
-        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
-    ) -> torch.Tensor:
-        """Return the sinogram with the trace filled."""
-        ...
-
-
-@runtime_checkable
-class NeedsVolume(Protocol):
-    """An inpainter that has work to do on the whole volume before the first batch."""
-
-    def prepare(
-        self,
-        volume: CTVolume,
-        metal_fraction: np.ndarray,
-        device: torch.device,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> None:
-        """Called once a correction, with the metal that is corrected, ``(slices, rows, cols)``."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """A corrected image that a method gives itself instead of a filled trace.
@@ -115,21 +72,58 @@ class Proposal:
     outside_trace: torch.Tensor | None = None
 
 
-@runtime_checkable
-class ProposesImage(Protocol):
-    """An inpainter that may correct more than the trace."""
+class Method(ABC):
+    """A way to correct: fills the metal trace of a sinogram.
+
+    What else a method may do has a default that does nothing, so that one that only fills the
+    trace is a single ``__call__``. Slices are independent: no result may depend on how they are
+    batched.
+    """
+
+    name: str
+    """Short, recorded in results."""
+
+    preparation: float = 0.0
+    """Share of the whole time that :meth:`prepare` takes, for the progress."""
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """Everything needed to repeat the correction; plain values."""
+        return {}
+
+    def prepare(  # noqa: B027 - most methods have nothing to prepare
+        self,
+        volume: CTVolume,
+        metal_fraction: np.ndarray,
+        device: torch.device,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Work on the whole volume before the first batch; called once a correction.
+
+        :param metal_fraction: the metal that is corrected, ``(slices, rows, cols)``.
+        """
 
     def propose(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> Proposal | None:
         """The corrected images of a batch; None to have the trace filled and reconstructed."""
-        ...
+        return None
 
+    @abstractmethod
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The sinogram with the trace filled.
 
-@runtime_checkable
-class ShowsMetal(Protocol):
-    """An inpainter that knows how much of the segmented metal is metal, and how much its blur."""
+        :param sinogram: line integrals ``(slices, views, bins)``.
+        :param trace: bool, same shape.
+        :returns: same shape; outside the trace the correction keeps the measured values.
+        """
 
     def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
-        """Fractions to give back to the corrected image, ``(slices, rows, cols)``."""
-        ...
+        """How much of the segmented metal is metal and not its blur, ``(slices, rows, cols)``.
+
+        That much is put back into the corrected image, beside what is certain metal.
+        """
+        return context.metal_fraction
