@@ -12,15 +12,10 @@ from scipy.spatial.transform import Rotation
 from dicom_support import write_series
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.methods.registry import methods
-from MetalArtifactReductionLib.volume import (
-    CTVolume,
-    Orientation,
-    acquisition_axes,
-    read_volume,
-    write_volume,
-)
+from MetalArtifactReductionLib.volume import CTVolume, Orientation, acquisition_axes
 
 LARGEST_DIFFERENCE_HU = 0.5
 STORED = [

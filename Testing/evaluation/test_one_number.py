@@ -13,13 +13,9 @@ from cli_support import run
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.evaluation.streaks import streak_amplitudes, streak_region
+from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.volume import (
-    CTVolume,
-    read_volume,
-    volume_from_storage,
-    write_volume,
-)
+from MetalArtifactReductionLib.volume import CTVolume, volume_from_storage
 
 
 def streaked(strength_hu: float = 220.0) -> CTVolume:

@@ -14,7 +14,7 @@ from matplotlib import image as png
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.report import ReportCase, report_html
-from MetalArtifactReductionLib.pictures import PatientView, comparison_picture, scale_bar_mm
+from MetalArtifactReductionLib.files.pictures import PatientView, comparison_picture, scale_bar_mm
 from MetalArtifactReductionLib.volume import CTVolume, volume_from_storage
 
 STORED = [

@@ -9,8 +9,9 @@ import pytest
 from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import CleanUpParameters, MetalSegmentation, segment_metal
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from support import SHARED_DATA, shared_data
 
 FINE, SPACING = 3, (1.0, 0.6, 0.6)

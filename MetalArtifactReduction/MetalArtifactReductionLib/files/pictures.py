@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .files.whole import written_whole
-from .volume import acquisition_axes
+from ..errors import InputError
+from ..volume import acquisition_axes
+from .whole import written_whole
 
 WINDOWS_HU: Mapping[str, tuple[float, float]] = {
     "soft tissue": (40.0, 400.0),
