@@ -59,16 +59,17 @@ class SecondOpinion:
 
     @classmethod
     def on(cls, method: Method) -> SecondOpinion | None:
-        """With the method's own network if that proposes images; None without its weights."""
+        """Of the shipped network, which may be the method's own; None without its weights."""
         from .methods.image_prior.inpainter import ImagePriorMethod
-        from .weights import load_weights
+        from .weights import load_weights, weights_path
 
-        if isinstance(method, ImagePriorMethod):
-            return cls(method)
         try:
-            return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
+            path = weights_path(WEIGHTS)
         except InputError:
             return None
+        if isinstance(method, ImagePriorMethod) and method.weights_path == path:
+            return cls(method)
+        return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
