@@ -6,25 +6,44 @@ Nothing heavy is imported here: Slicer imports this file at startup.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import slicer
-import vtk
 from slicer import vtkMRMLMarkupsLineNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleWidget,
+)
 from slicer.util import VTKObservationMixin
 
-from MetalArtifactReductionPanel import tables
-from MetalArtifactReductionPanel.choices import MetalMethod, Method, Overlay, Views, WindowPreset
-from MetalArtifactReductionPanel.editing import MetalEditor
-from MetalArtifactReductionPanel.logic import MetalArtifactReductionLogicBase
-from MetalArtifactReductionPanel.metal_section import PanelMetal
-from MetalArtifactReductionPanel.result_section import PanelResults
-from MetalArtifactReductionPanel.run_section import PanelRuns
+from MetalArtifactReductionPanel.background import BackgroundJobs
+from MetalArtifactReductionPanel.choices import (
+    MetalMethod,
+    Overlay,
+    Views,
+    WindowPreset,
+    correction_options,
+    from_scene,
+    method_problem,
+    methods,
+)
+from MetalArtifactReductionPanel.estimates import Estimates
+from MetalArtifactReductionPanel.figures_section import FiguresSection
+from MetalArtifactReductionPanel.input_section import InputSection
+from MetalArtifactReductionPanel.metal_section import MetalSection
+from MetalArtifactReductionPanel.method_section import MethodSection
+from MetalArtifactReductionPanel.parameters import ParameterLink
+from MetalArtifactReductionPanel.result_section import ResultSection
+from MetalArtifactReductionPanel.run_section import RunSection
 from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
+from MetalArtifactReductionPanel.texts import Texts
 
 __all__ = [
     "MetalArtifactReduction",
@@ -32,6 +51,8 @@ __all__ = [
     "MetalArtifactReductionTest",  # the Reload & Test button and ctest look for it here
     "MetalArtifactReductionWidget",
 ]
+
+_RESOURCES = Path(__file__).parent / "Resources"
 
 #
 # MetalArtifactReduction
@@ -74,7 +95,7 @@ class MetalArtifactReductionParameterNode:
     metalMethod - How a proposal finds where metal begins.
     automaticThreshold - Whether a proposal takes its threshold from the CT.
     thresholdHu - Where metal begins if not.
-    method - How the metal trace is filled.
+    method - How the metal trace is filled: a name of the library's methods, or "file".
     weightsFile - Trained weights for the method "file".
     slicesAbove - Slices above the metal for training on this patient.
     slicesBelow - Slices below the metal for training on this patient.
@@ -92,7 +113,7 @@ class MetalArtifactReductionParameterNode:
     metalMethod: MetalMethod = MetalMethod.THRESHOLD
     automaticThreshold: bool = True
     thresholdHu: Annotated[float, WithinRange(500, 8000)] = 2500
-    method: Method = Method.NMAR
+    method: str = "nmar"
     weightsFile: str = ""
     slicesAbove: Annotated[int, WithinRange(0, 100)] = 11
     slicesBelow: Annotated[int, WithinRange(0, 100)] = 11
@@ -110,73 +131,60 @@ class MetalArtifactReductionParameterNode:
 #
 
 
-class MetalArtifactReductionWidget(
-    PanelMetal, PanelRuns, PanelResults, ScriptedLoadableModuleWidget, VTKObservationMixin
-):
-    """Parameter node <-> panel; the logic does the work. Each section has its own mixin."""
+class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Wires the panel's sections to each other, to the parameter node and to the logic."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._editor = None
-        self._proposal = None
-        self._fitTimer = None
-        self._fitAgain = False
-        self._chosen: Any = None
-        self._parts: tuple[Any, ...] = ()
-        self._partsOf: Any = None
-        self._flicker = None
-        self._flickerTimer = None
-        self._followTimer = None
-        self._shownResult = None
-        self._followed: list[Any] = []
+        self.logic: Any = None
+
+    @property
+    def _parameterNode(self) -> Any:
+        return self.parameters.node
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MetalArtifactReduction.ui"))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        ui = self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MetalArtifactReductionLogic()
-        self.logic.onPoll = self._onPoll
-        self._editor = MetalEditor(self.ui.editorFrame.layout())
-        tables.set_titles(self.ui)
-        self._setUpTexts()
-        self._setUpResults()
+        logic = self.logic = MetalArtifactReductionLogic()
+        logic.jobs.onPoll = self._onPoll
+
+        part = slicer.util.childWidgetVariables
+        self.texts = texts = Texts(ui.scrollArea, ui.scrollAreaContents, ui.statusLabel)
+        self.input = InputSection(part(ui.inputCollapsibleButton), texts, logic.checkInput)
+        self.metal = MetalSection(
+            part(ui.metalCollapsibleButton),
+            texts,
+            metal=logic.metal,
+            views=logic.results,
+            current=logic.getParameterNode,
+            onChange=self._update,
+        )
+        self.method = MethodSection(
+            part(ui.methodCollapsibleButton),
+            texts,
+            methods=methods,
+            problem=method_problem,
+            estimate=logic.estimates.text,
+            trainingSlices=logic.metal.trainingSlices,
+        )
+        self.run = RunSection(
+            part(ui.runCollapsibleButton), texts, logic.jobs, self._correct, self._onCorrected
+        )
+        result = part(ui.resultCollapsibleButton)
+        self.result = ResultSection(result, texts, logic.results, logic.getParameterNode)
+        self.figures = FiguresSection(result, texts, logic.results, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.ui.proposeButton.connect("clicked(bool)", lambda _on: self.onProposeButton())
-        self.ui.editButton.connect("toggled(bool)", self.onEditButton)
-        self.ui.partsTable.connect("itemSelectionChanged()", self.onPartSelected)
-        self.ui.weightsButton.connect("clicked(bool)", lambda _on: self.onWeightsButton())
-        self.ui.applyButton.connect("clicked(bool)", lambda _on: self.onApplyButton())
-        self.ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
-        self.ui.viewsComboBox.connect("activated(int)", lambda _index: self.onShowButton())
-        self.ui.overlayComboBox.connect("activated(int)", lambda _index: self.onShowButton())
-        self.ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
-        self.ui.overlaySlider.connect("valueChanged(double)", self.onDisplayChanged)
-        self.ui.showButton.connect("clicked(bool)", lambda _on: self.onShowButton())
-        self.ui.flickerButton.connect("toggled(bool)", self.onFlickerButton)
-        self.ui.measureButton.connect("clicked(bool)", lambda _on: self.onMeasureButton())
-        self.ui.lineButton.connect("clicked(bool)", lambda _on: self.onLineButton())
-        self.ui.regionButton.connect("clicked(bool)", lambda _on: self.onRegionButton())
-        self.ui.reportButton.connect("clicked(bool)", lambda _on: self.onReportButton())
-        self.ui.exportButton.connect("clicked(bool)", lambda _on: self.onExportButton())
         slicer.app.connect("aboutToQuit()", self._onQuit)
+        self.parameters = ParameterLink(ui, self, self._update)
         self.initializeParameterNode()
-
-    def fitWidth(self) -> None:
-        """Nothing may be cut off: the panel is at least as wide as what it holds."""
-        area = self.ui.scrollArea
-        contents = self.ui.scrollAreaContents.minimumSizeHint.width()
-        area.setMinimumWidth(contents + area.verticalScrollBar().sizeHint.width() + 2)
-        self._fitTimer.start()
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
@@ -185,17 +193,16 @@ class MetalArtifactReductionWidget(
 
     def _onQuit(self) -> None:
         """No process, no file and no editor may outlive the panel."""
-        self._putAway()
         if self.logic is not None:
+            self._putAway()
             self.logic.close()
         self.removeObservers()
 
     def _putAway(self) -> None:
         """End what only makes sense while the panel shows this scene."""
-        if self.logic is not None:
-            self._stopFlicker()
-            self._stopEditing()
-        self.setParameterNode(None)
+        self.result.stopFlicker()
+        self.metal.stopEditing()
+        self.parameters.connect(None)
 
     def onReload(self) -> None:
         """Reload the library together with the module."""
@@ -207,7 +214,7 @@ class MetalArtifactReductionWidget(
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
-        self.fitWidth()
+        self.texts.fitWidth()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""
@@ -215,91 +222,60 @@ class MetalArtifactReductionWidget(
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """The jobs of this scene end by themselves: the library sees to that."""
-        self._proposal = None
         self._putAway()
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
-        for name in (
-            "overlayLabel",
-            "resultLabel",
-            "metalMessageLabel",
-            "statusLabel",
-            "exportLabel",
-        ):
-            self._say(getattr(self.ui, name), "")
-        for handle in self.logic.jobHandles():
-            self.logic.jobs.forget(handle)
-        self._showJobs()
+        for section in (self.metal, self.run, self.result, self.figures):
+            section.clear()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
         """A scene was loaded under the open panel: the wrapper still holds the old values."""
         if self.parent.isEntered:
-            self.setParameterNode(None)
+            self.parameters.connect(None)
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Ensure the parameter node exists and is observed."""
-        self.setParameterNode(self.logic.getParameterNode())
+        self.parameters.connect(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
             self._parameterNode.inputVolume = self.logic.firstUsableVolume()
 
-    def setParameterNode(
-        self, inputParameterNode: MetalArtifactReductionParameterNode | None
-    ) -> None:
-        """Connect the panel to a parameter node, or to none."""
-        if self._parameterNode:
-            if self._parameterNodeGuiTag is not None:
-                self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = inputParameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            if self._parameterNodeGuiTag is None:
-                # Slicer 5.8 keeps the tag to itself. Without it the old connection stays alive
-                # and, when combo boxes are filled anew, sets their parameters to the last choice.
-                self._parameterNodeGuiTag = max(self._parameterNode._parameterGUIs)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._update()
-
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Show what can be done now, and say why not."""
-        if self.logic is None:
-            return
         parameters = self._parameterNode
-        chosen = parameters and (
-            parameters.inputVolume,
-            parameters.metalSegmentation,
-            parameters.method,
-        )
-        if chosen != self._chosen and self.logic.jobs.idle:
-            self._say(self.ui.statusLabel, "")  # it was about another choice
-        self._chosen = chosen
-        problem = self._showInput().problem
+        problem = self.input.show(parameters)
         ready = bool(parameters) and not problem
-        self._showParts()
-        unusable = self._showMethod(ready)
-        self.ui.applyButton.enabled = ready and not unusable
-        self.ui.applyButton.toolTip = (
-            problem or unusable or _("Correct the CT in the background and add the results.")
-        )
-        self.ui.proposeButton.enabled = ready and self._proposal is None
-        self.ui.editButton.enabled = ready
-        automatic = parameters.automaticThreshold if parameters else True
-        self.ui.thresholdSlider.enabled = not automatic
-        self.ui.metalMethodComboBox.enabled = automatic
-        self._showJobs()
-        self._showResultSection()
+        self.metal.show(parameters, ready)
+        unusable = self.method.show(parameters, ready, self.metal.slicesWithMetal())
+        self.run.show(parameters, problem or unusable)
+        self.figures.show(parameters, self.result.show(parameters))
 
     def _onPoll(self) -> None:
         """Jobs moved on."""
-        self._showJobs()
-        parameters = self._parameterNode
-        if parameters and self.logic.jobs.idle:
+        self.run.showJobs()
+        if self._parameterNode and self.logic.jobs.idle:
             self._update()
+
+    def _correct(self, onEnd: Callable[[Any], None]) -> None:
+        """Add a correction to the queue, as the panel says it."""
+        self.metal.stopEditing()
+        parameters = self._parameterNode
+        self.logic.correctAsync(
+            parameters.inputVolume,
+            parameters.metalSegmentation,
+            options=correction_options(parameters),
+            show=False,
+            onEnd=onEnd,
+        )
+
+    def _onCorrected(self, nodes: Any) -> None:
+        """A correction ended well: select, show and measure its result."""
+        corrected = self.result.take(nodes)
+        if corrected is not None:
+            self.figures.measure(corrected)
 
 
 #
@@ -307,7 +283,7 @@ class MetalArtifactReductionWidget(
 #
 
 
-class MetalArtifactReductionLogic(MetalArtifactReductionLogicBase):
+class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
     """Supplies Slicer's scene to the library. Usable without the panel::
 
     nodes = MetalArtifactReductionLogic().correct(slicer.util.getNode("CT"))
@@ -315,6 +291,109 @@ class MetalArtifactReductionLogic(MetalArtifactReductionLogicBase):
     job = MetalArtifactReductionLogic().correctAsync(slicer.util.getNode("CT"), onEnd=print)
     """
 
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.jobs = BackgroundJobs()
+        self.estimates = Estimates(self.jobs, _RESOURCES)
+
+    @cached_property
+    def metal(self) -> Any:
+        """Finds and lists the metal: ``Metal``."""
+        from MetalArtifactReductionPanel.metal import Metal
+
+        return Metal(self.jobs, self.ensureDependencies)
+
+    @cached_property
+    def results(self) -> Any:
+        """Shows, measures and exports results: ``Results``."""
+        from MetalArtifactReductionPanel.results import Results
+
+        return Results(self.jobs)
+
     def getParameterNode(self) -> MetalArtifactReductionParameterNode:
         """The module's parameter node in the current scene."""
-        return MetalArtifactReductionParameterNode(super().getParameterNode())
+        return MetalArtifactReductionParameterNode(from_scene(super().getParameterNode()))
+
+    def ensureDependencies(self) -> None:
+        """Install the Python packages that are missing, after asking; when work starts only."""
+        from MetalArtifactReductionPanel.installation import ensure_dependencies
+
+        ensure_dependencies(_RESOURCES)
+
+    def close(self) -> None:
+        """End every process, remove every temporary file."""
+        self.jobs.close()
+        self.estimates.close()
+
+    #
+    # Inputs
+    #
+
+    def checkInput(self, volumeNode: Any) -> Any:
+        """What is to be said about an input: ``InputCheck``."""
+        from MetalArtifactReductionLib.mrml.inputs import check_input
+
+        return check_input(slicer.mrmlScene, volumeNode)
+
+    def firstUsableVolume(self) -> Any:
+        """The first volume of the scene that can be corrected, or None."""
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return next((one for one in volumes if not self.checkInput(one).problem), None)
+
+    #
+    # Work
+    #
+
+    def correct(
+        self,
+        volumeNode: Any,
+        metalSegmentation: Any = None,
+        method: str = "",
+        *,
+        options: Any = None,
+        **more: Any,
+    ) -> Any:
+        """Reduce the metal artifacts of a CT; waits until it is done.
+
+        :param metalSegmentation: the metal; found from the CT if None.
+        :param method: a name of the library's methods, or the path of a weights file.
+        :param options: ``CorrectionOptions``; :param more: single ones that go before them, and
+            what else ``MetalArtifactReductionLib.mrml.correct_node`` takes.
+        :returns: ``CorrectedNodes``: corrected, change_map, metal, ...
+        """
+        self.ensureDependencies()
+        from MetalArtifactReductionLib.mrml import correct_node
+
+        return correct_node(
+            slicer.mrmlScene, volumeNode, metalSegmentation, method, options=options, **more
+        )
+
+    def correctAsync(
+        self,
+        volumeNode: Any,
+        metalSegmentation: Any = None,
+        method: str = "",
+        *,
+        options: Any = None,
+        onProgress: Callable[[Any], None] | None = None,
+        onEnd: Callable[[Any], None] | None = None,
+        **more: Any,
+    ) -> Any:
+        """As :meth:`correct`, in a process of its own; returns at once.
+
+        :param onProgress, onEnd: called with the handle, in Slicer's own thread.
+        :returns: job handle: ``done``, ``nodes``, ``error``, ``cancel()``, ``wait()``,
+            ``result()``.
+        """
+        self.ensureDependencies()
+        self.estimates.cancel()
+        handle = self.jobs.queue.correct(
+            volumeNode,
+            metalSegmentation,
+            method,
+            options=options,
+            on_progress=onProgress,
+            on_end=onEnd,
+            **more,
+        )
+        return self.jobs.started(handle)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
-import qt
 import slicer
-import vtk
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLModelNode,
@@ -20,16 +18,27 @@ from slicer import (
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleWidget,
+)
 from slicer.util import VTKObservationMixin
 
-from SimulateImplantsPanel import tables
-from SimulateImplantsPanel.choices import Kind, Model, Plane, Proposal, Shown, Sides, WindowPreset
-from SimulateImplantsPanel.hints import next_step
-from SimulateImplantsPanel.jobs import PanelJobs
-from SimulateImplantsPanel.logic import SimulateImplantsLogicBase
+from SimulateImplantsPanel.choices import Model, Plane, Shown, Sides, WindowPreset, from_scene
+from SimulateImplantsPanel.hints import hint_for
+from SimulateImplantsPanel.implant_sections import AddSection, ImplantsSection, SelectedSection
+from SimulateImplantsPanel.patient_sections import BoneSection, InputSection
 from SimulateImplantsPanel.sample_data import register_sample_data
+from SimulateImplantsPanel.sections import State
 from SimulateImplantsPanel.selftest import SimulateImplantsTest
+from SimulateImplantsPanel.simulation_sections import (
+    ResultSection,
+    SamplesSection,
+    SimulationSection,
+)
+from SimulateImplantsPanel.tools import Tools
+from SimulateImplantsPanel.work import Work
 
 __all__ = [
     "SimulateImplants",
@@ -59,7 +68,7 @@ and simulates the artifacts that they cause in CT, with known truth. Not a clini
         self.parent.acknowledgementText = _("""
 Grades of screw placement: Gertzbein and Robbins, Spine 15 (1990).
 """)
-        slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", lambda: register_sample_data(_makeSample))
 
 
 #
@@ -76,13 +85,13 @@ class SimulateImplantsParameterNode:
     boneThresholdHu - Where bone begins when it is found by threshold.
     points - One point in each vertebral body or femoral head, for plain bone.
     lowestLevel - Level of the lowest point when the points are not labelled.
-    proposal - What to propose.
+    proposal - What to propose: a name of the library's procedures.
     sides - On which sides.
     levels - Which vertebrae; empty for all.
     rods - Whether proposed screws get rods.
     rodDiameter - Diameter of rods in mm.
     variant - 0 for what fits best, or the number of a sampled variant.
-    kind - Family of a single implant to add.
+    kind - Family of a single implant to add, by the library's name.
     preset - Its size, by the name in the library's table.
     surface - A model node to be used as an implant.
     surfaceMaterial - What it is made of.
@@ -110,13 +119,13 @@ class SimulateImplantsParameterNode:
     lowestLevel: Annotated[
         str, Choice(["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9", "T8"])
     ] = "L5"
-    proposal: Proposal = Proposal.SPINE
+    proposal: str = "spine"
     sides: Sides = Sides.BOTH
     levels: str = ""
     rods: bool = True
     rodDiameter: Annotated[str, Choice(["4.75", "5.5", "6", "6.35"])] = "5.5"
     variant: Annotated[int, WithinRange(0, 999999)] = 0
-    kind: Kind = Kind.PEDICLE_SCREW
+    kind: str = "pedicle-screw"
     preset: str = "6.5 x 45 mm"
     surface: vtkMRMLModelNode
     surfaceMaterial: Annotated[
@@ -160,23 +169,17 @@ class SimulateImplantsParameterNode:
 #
 
 
-class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Parameter node <-> panel; the logic does the work. What buttons do is in ``PanelJobs``."""
+class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Wires the panel's sections to each other, to the parameter node and to the logic."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._running = False
-        self._cancelRequested = False
-        self._startTime = 0.0
-        self._drawing = False
-        self._handle = None
-        self._quality: dict[str, Any] = {}
-        self._tableTimer = None
-        self._presetsOf = None
+        self.logic: Any = None
+
+    @property
+    def _parameterNode(self) -> Any:
+        return self.parameters.node
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
@@ -186,68 +189,40 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SimulateImplantsLogic()
-        tables.set_up_implants_table(self.ui.implantsTable)
-        self.ui.parametersTable.setHorizontalHeaderLabels([_("Parameter"), _("Value")])
-        self.ui.parametersTable.verticalHeader().setDefaultSectionSize(22)
-        # While a screw is dragged its row changes many times a second.
-        self._tableTimer = qt.QTimer()
-        self._tableTimer.setSingleShot(True)
-        self._tableTimer.setInterval(100)
-        self._tableTimer.connect("timeout()", self._fillTables)
-
+        self._setUpSections()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        for button, work in (
-            ("spinePhantomButton", lambda: self._addSample("spine")),
-            ("pelvisPhantomButton", lambda: self._addSample("pelvis")),
-            ("thresholdButton", self._segmentBone),
-            ("placePointsButton", self._placePoints),
-            ("splitButton", self._splitVertebrae),
-            ("proposeButton", self._propose),
-            ("addButton", self._add),
-            ("drawButton", self._draw),
-            ("addSurfaceButton", self._addSurface),
-            ("duplicateButton", self._duplicate),
-            ("removeButton", self._remove),
-            ("rodButton", self._addRod),
-            ("crossLinkButton", self._addCrossLink),
-            ("measureButton", self._measure),
-            ("fitButton", self._fit),
-            ("alignButton", self._align),
-            ("straightenButton", lambda: self.logic.straighten()),
-            ("voxelizeButton", self._voxelize),
-            ("simulateButton", self._simulate),
-            ("samplesFolderButton", self._chooseFolder),
-            ("samplesButton", self._sample),
-        ):
-            getattr(self.ui, button).connect("clicked(bool)", self._job(work))
-        self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
-        self.ui.implantsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
-        self.ui.parametersTable.connect("cellChanged(int,int)", self.onParameterEdited)
-        for slider, name in (
-            ("diameterSlider", "diameter_mm"),
-            ("lengthSlider", "length_mm"),
-            ("headAngleSlider", "head_angle_deg"),
-        ):
-            getattr(self.ui, slider).connect(
-                "valueChanged(double)", lambda value, name=name: self.onSliderMoved(name, value)
-            )
-        self.ui.presetComboBox.connect("activated(int)", self.onPresetChosen)
-        self.ui.acquisitionComboBox.connect("activated(int)", self.onAcquisitionChosen)
-        self.ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
-        self.ui.shownComboBox.connect("activated(int)", self.onDisplayChanged)
         self.initializeParameterNode()
+
+    def _setUpSections(self) -> None:
+        from MetalArtifactReductionPanel.parameters import ParameterLink
+
+        ui, tools = self.ui, self.logic.tools
+
+        def part(name: str) -> Any:
+            return slicer.util.childWidgetVariables(getattr(ui, f"{name}CollapsibleButton"))
+
+        work = self.work = Work(part("simulation"), self._prepare, self._onWork)
+        self.input = InputSection(part("input"), work, tools)
+        self.bone = BoneSection(part("bone"), work, tools)
+        self.implants = ImplantsSection(part("implants"), work, tools, self._onSelected)
+        self.add = AddSection(part("add"), work, tools, self.implants)
+        self.selected = SelectedSection(
+            part("selected"), work, tools, self.implants, self._implantsChanged
+        )
+        self.result = ResultSection(part("result"), work, tools)
+        self.simulation = SimulationSection(part("simulation"), work, tools, self.result)
+        self.samples = SamplesSection(part("samples"), work, tools, self.result)
+        self.parameters = ParameterLink(ui, self, self._update)
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
-        self._cancelRequested = True
-        if self._tableTimer is not None:
-            self._tableTimer.stop()
         if self.logic is not None:
-            self.logic.stopFollowing()
-            self.logic.close()
-        self.setParameterNode(None)
+            self.work.cancel()
+            self.implants.close()
+            self.logic.tools.close()
+            self.parameters.connect(None)
         self.removeObservers()
 
     def onReload(self) -> None:
@@ -263,226 +238,81 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
 
     def exit(self) -> None:
         """Called each time the user opens a different module; implants go on following."""
-        self.setParameterNode(None)
+        self.parameters.connect(None)
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """A job that still runs must not add its results to the next scene."""
-        self._cancelRequested = True
-        self._quality = {}
-        self.setParameterNode(None)
+        self.work.cancel()
+        self.parameters.connect(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
-        for label in ("boneMessageLabel", "implantsMessageLabel", "resultLabel", "statusLabel"):
-            getattr(self.ui, label).text = ""
+        self.work.say("")
+        for section in (self.bone, self.implants, self.result):
+            section.clear()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
         """A scene was loaded under the open panel: the wrapper still holds the old values."""
         if self.parent.isEntered:
-            self.setParameterNode(None)
+            self.parameters.connect(None)
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Ensure the parameter node exists and is observed."""
-        self.setParameterNode(self.logic.getParameterNode())
+        self.parameters.connect(self.logic.getParameterNode())
+        if self.logic.tools.follow(self._implantsChanged):
+            self.implants.fill()
         if not self._parameterNode.inputVolume:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            usable = (volume for volume in volumes if not self.logic.inputProblem(volume))
+            usable = (volume for volume in volumes if not self.logic.tools.inputProblem(volume))
             self._parameterNode.inputVolume = next(usable, None)
 
-    def setParameterNode(self, inputParameterNode: SimulateImplantsParameterNode | None) -> None:
-        """Connect the panel to a parameter node, or to none."""
-        if self._parameterNode:
-            if self._parameterNodeGuiTag is not None:
-                self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = inputParameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            if self._parameterNodeGuiTag is None:
-                # Slicer 5.8 keeps the tag to itself. Without it the old connection stays alive
-                # and, when combo boxes are filled anew, sets their parameters to the last choice.
-                self._parameterNodeGuiTag = max(self._parameterNode._parameterGUIs)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-            if self.logic.follow(self._implantsChanged):
-                self._fillTables()
-        self._update()
-
-    #
-    # What can be done now
-    #
-
     def _update(self, caller: Any = None, event: Any = None) -> None:
-        """Enable what can be done, and say why not."""
+        """Enable what can be done, and say what comes next."""
         parameters = self._parameterNode
-        volume = parameters.inputVolume if parameters else None
-        problem = self.logic.inputProblem(volume)
-        self.ui.inputMessageLabel.text = problem if volume else ""
-        self.ui.inputMessageLabel.visible = bool(self.ui.inputMessageLabel.text)
-        free = bool(parameters) and not self._running
+        problem = self.input.problem(parameters)
+        free = bool(parameters) and not self.work.running
         ready = free and not problem
-        if parameters and parameters.kind != self._presetsOf and self.logic.canWork():
-            self._fillPresets()
         bone = ready and bool(parameters.boneSegmentation)
-        count = self.ui.implantsTable.rowCount
-        chosen = len(tables.selected_ids(self.ui.implantsTable))
-        for names, enabled in (
-            ("spinePhantomButton pelvisPhantomButton", free),
-            ("thresholdButton placePointsButton addButton drawButton", ready),
-            ("splitButton", bone and bool(parameters.points)),
-            ("proposeButton", bone),
-            ("addSurfaceButton", ready and bool(parameters.surface)),
-            ("duplicateButton removeButton", free and chosen > 0),
-            ("rodButton", free and chosen > 1),
-            ("crossLinkButton", free and chosen == 2),
-            ("alignButton parametersTable", free and chosen == 1),
-            ("fitButton", bone and chosen == 1),
-            ("measureButton voxelizeButton simulateButton", ready and count > 0),
-            ("samplesButton", ready and bool(parameters.samplesFolder.strip())),
-            ("straightenButton samplesFolderButton", free),
-            ("inputSelector boneSelector implantsTable", not self._running),
-            ("photonsSlider", free and parameters.noise),
-            ("cancelButton", self._running),
+        chosen = len(self.implants.chosen())
+        state = State(free, ready, bone, self.implants.count(), chosen)
+        self.work.show()
+        for section in (
+            self.input,
+            self.bone,
+            self.implants,
+            self.add,
+            self.selected,
+            self.simulation,
+            self.result,
+            self.samples,
         ):
-            for name in names.split():
-                getattr(self.ui, name).enabled = enabled
-        self.ui.progressBar.visible = self._running
-        self.ui.hintLabel.text = "" if self._running else self._nextStep(problem)
+            section.show(parameters, state)
+        self.ui.hintLabel.text = hint_for(
+            parameters, state, self.implants.quality, self.logic.tools.hasResults
+        )
         self.ui.hintLabel.visible = bool(self.ui.hintLabel.text)
 
-    def _nextStep(self, problem: str) -> str:
-        parameters = self._parameterNode
-        if parameters is None:
-            return ""
-        return next_step(
-            ct=not problem,
-            bone=self.logic.boneNames(parameters.boneSegmentation),
-            spine=parameters.proposal is Proposal.SPINE,
-            points=parameters.points.GetNumberOfControlPoints() if parameters.points else 0,
-            implants=self.ui.implantsTable.rowCount,
-            measured=bool(self._quality),
-            simulated=self.logic.hasResults(parameters.inputVolume),
-        )
+    def _prepare(self) -> None:
+        """Before anything starts."""
+        self.logic.tools.install()
+        self.logic.tools.follow(self._implantsChanged)
 
-    def _implantsChanged(self, one: Any) -> None:
-        """The scene's implants changed, perhaps many times a second."""
-        if one is not None and one.line is not None and self._drawing:
-            self._drawing = False
-            self.ui.implantsMessageLabel.text = ""
-        if one is not None and self._quality.pop(one.model.GetID(), None) is not None:
-            self.ui.implantsMessageLabel.text = _(
-                "{name} was changed after it was measured: Measure again."
-            ).format(name=one.name)
-        self._tableTimer.start()
-
-    def _fillTables(self) -> None:
-        implants = self.logic.implants()
-        sizes = [self.logic.sizeText(one) for one in implants]
-        tables.fill_implants_table(self.ui.implantsTable, implants, sizes, self._quality)
-        self._fillSelected()
+    def _onWork(self) -> None:
+        """Something begins or has ended."""
+        if not self.work.running and self._parameterNode and self.logic.tools.ready():
+            self.implants.fill()
         self._update()
 
-    def _selected(self) -> list[Any]:
-        return self.logic.implantsById(tables.selected_ids(self.ui.implantsTable))
+    def _onSelected(self) -> None:
+        self.selected.fill()
+        self._update()
 
-    def _fillSelected(self) -> None:
-        """Sliders and table of the one selected implant."""
-        chosen = self._selected()
-        one = chosen[0] if len(chosen) == 1 else None
-        implant = self.logic.implantOf(one) if one else None
-        ranges = self.logic.ranges(implant)
-        for slider, name in (
-            (self.ui.diameterSlider, "diameter_mm"),
-            (self.ui.lengthSlider, "length_mm"),
-            (self.ui.headAngleSlider, "head_angle_deg"),
-        ):
-            fixed = name == "length_mm" and getattr(implant, "path_mm", None)
-            slider.enabled = name in ranges and not fixed
-            if slider.enabled:
-                blocked = slider.blockSignals(True)
-                slider.minimum, slider.maximum = ranges[name].minimum, ranges[name].maximum
-                slider.singleStep = ranges[name].step
-                slider.value = getattr(implant, name)
-                slider.blockSignals(blocked)
-        tables.fill_parameters_table(self.ui.parametersTable, implant, ranges)
-
-    def _fillPresets(self) -> None:
-        """Offer the sizes of the family."""
-        self._presetsOf = self._parameterNode.kind
-        combo = self.ui.presetComboBox
-        names = self.logic.presetNames(self._parameterNode.kind.value)
-        blocked = combo.blockSignals(True)
-        combo.clear()
-        combo.addItems(names)
-        if names and self._parameterNode.preset not in names:
-            self._parameterNode.preset = names[0]
-        combo.setCurrentText(self._parameterNode.preset if names else "")
-        combo.enabled = bool(names)
-        combo.blockSignals(blocked)
-
-    #
-    # Small changes
-    #
-
-    def onPresetChosen(self, _index: int) -> None:
-        """Remember the size."""
-        if self._parameterNode:
-            self._parameterNode.preset = self.ui.presetComboBox.currentText
-
-    def onAcquisitionChosen(self, _index: int) -> None:
-        """Take tube voltage and dose from the preset."""
-        with self._said():
-            kvp, photons = self.logic.presetOfScanner(self._parameterNode.acquisition)
-            self._parameterNode.kvp = kvp
-            self._parameterNode.noise = photons is not None
-            if photons is not None:
-                self._parameterNode.photons = photons
-
-    def onSelectionChanged(self) -> None:
-        """Show handles and parameters of what is selected."""
-        with self._said(dialog=False):
-            self.logic.showHandlesOf(self._selected())
-            self._fillSelected()
-            self._update()
-
-    def onSliderMoved(self, name: str, value: float) -> None:
-        """Change one parameter of the selected implant."""
-        self._edit({name: value})
-
-    def onParameterEdited(self, row: int, column: int) -> None:
-        """A value was typed into the table of parameters."""
-        name = self.ui.parametersTable.item(row, 0).data(qt.Qt.UserRole)
-        text = self.ui.parametersTable.item(row, 1).text()
-        chosen = self._selected()
-        if column == 1 and len(chosen) == 1:
-            now = getattr(self.logic.implantOf(chosen[0]), name)
-            self._edit({name: tables.edited_value(text, now)})
-
-    def _edit(self, changes: dict[str, Any]) -> None:
-        chosen = self._selected()
-        if len(chosen) == 1 and not self._running:
-            with self._said(dialog=False):
-                self.logic.edit(chosen[0], **changes)
-            self._implantsChanged(chosen[0])
-
-    def onDisplayChanged(self, _index: Any = None) -> None:
-        """Window preset or the volume to show was changed."""
-        parameters = self._parameterNode
-        if parameters and parameters.inputVolume:
-            with self._said():
-                self.logic.setDisplay(
-                    parameters.inputVolume, parameters.shown.value, parameters.window.value
-                )
-
-    def onCancelButton(self) -> None:
-        """The job stops at its next step."""
-        self._cancelRequested = True
-        if self._handle is not None:
-            self._handle.cancel()
-        self.ui.statusLabel.text = _("Cancelling...")
+    def _implantsChanged(self, one: Any) -> None:
+        self.add.changed(one)
+        self.implants.changed(one)
 
 
 #
@@ -490,7 +320,7 @@ class SimulateImplantsWidget(PanelJobs, ScriptedLoadableModuleWidget, VTKObserva
 #
 
 
-class SimulateImplantsLogic(SimulateImplantsLogicBase):
+class SimulateImplantsLogic(ScriptedLoadableModuleLogic):
     """Supplies Slicer's scene to the library. Usable without the panel::
 
     logic = SimulateImplantsLogic()
@@ -498,6 +328,48 @@ class SimulateImplantsLogic(SimulateImplantsLogicBase):
     nodes = logic.simulate(slicer.util.getNode("CT"))
     """
 
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.tools = Tools()
+
     def getParameterNode(self) -> SimulateImplantsParameterNode:
         """The module's parameter node in the current scene."""
-        return SimulateImplantsParameterNode(super().getParameterNode())
+        return SimulateImplantsParameterNode(from_scene(super().getParameterNode()))
+
+    def addSample(self, which: str, progress: Any = None) -> Any:
+        """A procedural patient, see ``Tools.addSample``."""
+        self.tools.install()
+        return self.tools.addSample(which, progress)
+
+    def implants(self) -> list[Any]:
+        """The implants in the scene, ``SceneImplant``."""
+        return list(self.tools.editing.every())
+
+    def propose(self, ct: Any, bone: Any, what: str = "spine", **options: Any) -> Any:
+        """Fit implants to the bone and add them, see ``SimulateImplantsPanel.implants``."""
+        self.tools.install()
+        return self.tools.editing.propose(ct, bone, what, **options)
+
+    def edit(self, one: Any, **changes: Any) -> None:
+        """Change parameters of an implant; line and rods follow."""
+        self.tools.editing.edit(one, **changes)
+
+    def measure(self, ct: Any, bone: Any = None, **progress: Any) -> Any:
+        """Quality of the placement, see ``SimulateImplantsPanel.implants``."""
+        return self.tools.editing.measure(ct, bone, **progress)
+
+    def simulate(self, ct: Any, *what: str, **options: Any) -> Any:
+        """Simulate the implants' artifacts, see ``Simulations.simulate``."""
+        self.tools.install()
+        return self.tools.simulations.simulate(ct, *what, **options)
+
+    def simulateAsync(self, ct: Any, *what: str, **options: Any) -> Any:
+        """As :meth:`simulate`, in a process of its own."""
+        self.tools.install()
+        return self.tools.simulations.simulateAsync(ct, *what, **options)
+
+
+def _makeSample(which: str, progress: Any) -> list[Any]:
+    """A phantom for the Sample Data module: CT and bones."""
+    nodes = SimulateImplantsLogic().addSample(which, progress=progress)
+    return [nodes.ct, nodes.bone]

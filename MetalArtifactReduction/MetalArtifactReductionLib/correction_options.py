@@ -43,7 +43,7 @@ class CorrectionOptions:
     """
 
     method: str = "nmar"
-    method_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     reconstruction: str = RECONSTRUCTIONS[0]
     window: str = "ramp"
     trace: TraceParameters = field(default_factory=TraceParameters)
@@ -73,6 +73,15 @@ class CorrectionOptions:
             if name not in known:
                 raise InputError(f"unknown option {name!r}; there are: {', '.join(known)}")
         return replace(self, **changes)
+
+    def settled(self) -> CorrectionOptions:
+        """The same with the device that ``"auto"`` comes to here.
+
+        :raises DeviceError: no such device.
+        """
+        from .tomography.operator import as_device  # needs torch
+
+        return replace(self, device=str(as_device(self.device)))
 
     def anywhere(self) -> CorrectionOptions:
         """The same for a process that stands in another folder: weights by their full path."""

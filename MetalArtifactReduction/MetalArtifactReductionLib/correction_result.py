@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from .volume import CTVolume
+    from .volume import CTVolume
+
+VERSION = "0.1.0"
+"""As in pyproject.toml, recorded in results; inside Slicer there is no installed package to ask."""
 
 
 @dataclass(frozen=True)

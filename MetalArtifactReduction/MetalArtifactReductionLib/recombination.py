@@ -9,8 +9,8 @@ import torch
 from scipy import ndimage
 
 from .metal.neighbourhood import largest_around, metal_window, widened
-from .methods.nmar.prior_image import gaussian_smooth
 from .tomography.attenuation import mu_to_hu
+from .tomography.smoothing import gaussian_smooth
 
 SPLIT_SIGMA_MM = 1.5
 """Standard deviation of the Gaussian that splits low from high frequencies."""

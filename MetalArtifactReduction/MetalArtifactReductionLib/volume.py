@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .files.dicom import DicomSource
 
 AIR_HU = -1000.0
 """HU of air by definition; what padding becomes for the computation."""
@@ -19,6 +14,52 @@ PADDING_BELOW_HU = -1001.0
 """Only values at or below this can be padding: air itself never is."""
 
 _AXIAL_ORDER = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class NiftiForms:
+    """Both orientations of a NIfTI file as its header holds them, whichever counts.
+
+    :param ijk_to_ras: ``(4, 4)`` in mm, the one that counts.
+    :param fields: name and values of each field of the header that says where the voxels lie.
+    """
+
+    ijk_to_ras: tuple[tuple[float, ...], ...]
+    fields: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """Facts of a CT series: for people, and for a derived series written later.
+
+    The headers themselves stay in ``VolumeSource.files``, which are in the order of the slices;
+    no patient identity is kept here.
+
+    :param rescale: (slope, intercept) of each slice, in slice order.
+    :param frames: which frame each slice is, from 0, in multi-frame files; else empty.
+    :param padding_value: stored value (before rescaling) that the scanner declares as padding.
+    :param gantry_tilt_deg: angle between the slices' normal and the direction they are stacked in.
+    :param uneven_mm: distance of each slice from the first along the normal, where it changes.
+    """
+
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    sop_instance_uids: tuple[str, ...]
+    rescale: tuple[tuple[float, float], ...]
+    bits_stored: int
+    pixel_representation: int
+    frames: tuple[int, ...] = ()
+    padding_value: int | None = None
+    series_number: int | None = None
+    series_description: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    kvp: float | None = None
+    kernel: str = ""
+    patient_position: str = ""
+    gantry_tilt_deg: float = 0.0
+    uneven_mm: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +74,7 @@ class VolumeSource:
     :param dicom: facts of a DICOM series, else None. No patient identity is kept.
     :param warnings: sentences for the user about what was unusual but usable.
     :param left_aside: files of the folder that are no slices, each with what it is instead.
+    :param forms: of a NIfTI file.
     """
 
     path: Path | None = None
@@ -43,6 +85,7 @@ class VolumeSource:
     dicom: DicomSource | None = None
     warnings: tuple[str, ...] = ()
     left_aside: tuple[tuple[Path, str], ...] = ()
+    forms: NiftiForms | None = None
 
 
 @dataclass(frozen=True)
@@ -189,31 +232,3 @@ def fill_padding(
     if mask is None:
         mask = padding_mask(hu)
     return np.where(mask, np.asarray(air_hu, dtype=hu.dtype), hu)
-
-
-def read_volume(
-    path: str | PathLike[str], *, series: str | int | None = None, check: bool = True
-) -> CTVolume:
-    """Read a CT: NIfTI, NRRD, MetaImage, a DICOM file or a folder of DICOM.
-
-    See :func:`MetalArtifactReductionLib.files.volumes.read_volume`.
-    """
-    from .files import volumes as volume_io  # its libraries load only once a file is read
-
-    return volume_io.read_volume(path, series=series, check=check)
-
-
-def write_volume(
-    volume: CTVolume,
-    path: str | PathLike[str],
-    *,
-    overwrite: bool = False,
-    dtype: str | None = None,
-) -> Path:
-    """Write a CT whole or not at all.
-
-    See :func:`MetalArtifactReductionLib.files.volumes.write_volume`.
-    """
-    from .files import volumes as volume_io
-
-    return volume_io.write_volume(volume, path, overwrite=overwrite, dtype=dtype)

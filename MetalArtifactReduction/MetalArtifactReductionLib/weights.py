@@ -2,19 +2,17 @@
 
 The metadata of the file hold one JSON text: the architecture's name, the arguments that build it,
 and facts of the method (which inpainter runs it, its normalisation, the training in short). Nothing
-in the file is executed; a network is built by name from :data:`ARCHITECTURES` only.
+in the file is executed: whoever loads it says which architecture is expected, and its class.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -22,17 +20,6 @@ from .files.whole import written_whole
 
 if TYPE_CHECKING:
     import torch
-
-ARCHITECTURES: Mapping[str, str] = MappingProxyType(
-    {
-        "image-prior": ".methods.image_prior.network:ImagePrior",
-        "masked-unet": ".methods.sinogram_unet.network:MaskedUNet",
-        "metal-refiner": ".methods.metal_refiner.network:MetalRefiner",
-        "patch-discriminator": ".methods.sinogram_unet.discriminator:ConditionalDiscriminator",
-        "trace-cnn": ".methods.trace_cnn.network:TraceCNN",
-    }
-)
-"""Name -> ``"module:class"`` in this package; the class is built with the stored arguments."""
 
 SHIPPED = Path(__file__).resolve().parent / "weights"
 """Inside the library, so that a wheel, an editable install and Slicer all have it."""
@@ -47,10 +34,10 @@ LARGEST_HEADER = 50_000_000
 class WeightsFacts:
     """What a file of weights says of itself; plain JSON values.
 
-    :param architecture: a name of :data:`ARCHITECTURES`.
-    :param arguments: of the network's class.
-    :param method: how to use it: ``"inpainter"`` names the entry of ``inpainting.learned``, the
-        rest is that method's.
+    :param architecture: name of the network.
+    :param arguments: of its class.
+    :param method: how to use it: ``"inpainter"`` names the kind of method that it makes, the rest
+        is that method's.
     """
 
     architecture: str
@@ -93,29 +80,25 @@ class Weights:
         """Which weights these are, for the record of what was done with them."""
         return {"weights": self.path.name, "weights_sha256": self.sha256}
 
+    def on(self, device: torch.device) -> torch.nn.Module:
+        """The network, moved where the batch is (once)."""
+        parameter = next(self.network.parameters())
+        return self.network if parameter.device == device else self.network.to(device)
 
-def build_network(architecture: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
-    """A network by name, with fresh parameters.
 
-    :raises InputError: unknown architecture, or arguments that it does not take.
+def build_network(
+    architecture: str, network: Callable[..., torch.nn.Module], arguments: Mapping[str, Any]
+) -> torch.nn.Module:
+    """A network with fresh parameters.
+
+    :raises InputError: arguments that it does not take.
     """
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"unknown network architecture {architecture!r}; this version knows "
-            f"{', '.join(ARCHITECTURES)}"
-        )
-    module, name = ARCHITECTURES[architecture].split(":")
     try:
-        network: torch.nn.Module = getattr(import_module(module, __package__), name)(**arguments)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the network {architecture!r} needs the package {error.name!r}; install it"
-        ) from error
+        return network(**arguments)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the network {architecture!r} cannot be built with {dict(arguments)}: {error}"
         ) from error
-    return network
 
 
 def save_weights(
@@ -188,14 +171,14 @@ def read_facts(path: str | PathLike[str]) -> WeightsFacts:
 
 def load_weights(
     name_or_path: str | PathLike[str],
-    *,
-    architecture: str | None = None,
-    device: str | torch.device = "cpu",
+    architecture: str,
+    network: Callable[..., torch.nn.Module],
 ) -> Weights:
-    """Build the network that the file names and load its weights.
+    """Build the network that the file names and load its weights, on the CPU.
 
     :param name_or_path: a name of shipped weights, or a ``.safetensors`` file.
     :param architecture: refuse files of any other.
+    :param network: its class, called with the arguments that the file holds.
     :raises InputError: missing, corrupted, of another architecture, or not fitting the network
         that it names.
     """
@@ -204,16 +187,16 @@ def load_weights(
 
     path = weights_path(name_or_path)
     facts = read_facts(path)
-    if architecture is not None and facts.architecture != architecture:
+    if facts.architecture != architecture:
         raise InputError(
             f"{path}: holds weights of a {facts.architecture!r}, but a {architecture!r} is needed"
         )
-    network = build_network(facts.architecture, facts.arguments)
+    built = build_network(architecture, network, facts.arguments)
     try:
         tensors = load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: is corrupted ({error}); get the file again") from None
-    wanted = network.state_dict()
+    wanted = built.state_dict()
     wrong = sorted(
         (set(wanted) ^ set(tensors))
         | {name for name in set(wanted) & set(tensors) if wanted[name].shape != tensors[name].shape}
@@ -226,30 +209,33 @@ def load_weights(
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise InputError(f"{path}: tensor {name!r} is not finite; get the file again")
-    network.load_state_dict(tensors)
+    built.load_state_dict(tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Weights(network.to(device).eval().requires_grad_(False), facts, path, digest)
+    return Weights(built.eval().requires_grad_(False), facts, path, digest)
 
 
 def initial_network(
-    architecture: str, arguments: Mapping[str, Any], pretrained: str | PathLike[str] | None
+    architecture: str,
+    network: Callable[..., torch.nn.Module],
+    arguments: Mapping[str, Any],
+    pretrained: str | PathLike[str] | None,
 ) -> torch.nn.Module:
     """A network to train: with fresh parameters, or those of weights.
 
     :param pretrained: name of shipped weights, or a file; None for fresh ones.
     :raises InputError: as :func:`load_weights`, or weights of a network of other arguments.
     """
-    network = build_network(architecture, arguments)
+    built = build_network(architecture, network, arguments)
     if pretrained is None:
-        return network
-    weights = load_weights(pretrained, architecture=architecture)
+        return built
+    weights = load_weights(pretrained, architecture, network)
     if dict(weights.facts.arguments) != dict(arguments):
         raise InputError(
             f"{weights.path}: its network was built with {dict(weights.facts.arguments)}, "
             f"the configuration says {dict(arguments)}"
         )
-    network.load_state_dict(weights.network.state_dict())
-    return network
+    built.load_state_dict(weights.network.state_dict())
+    return built
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -3,78 +3,57 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 from slicer.i18n import tr as _
 
+FILE = "file"
+"""What stands for a method from a weights file."""
 
-class Method(enum.Enum):
-    """Methods of the library, by their names there; ``FILE`` is one from a weights file."""
 
-    NMAR = "nmar"
-    PRIOR = "prior"
-    PRIOR_STRICT = "prior-strict"
-    LINEAR_INTERPOLATION = "li"
-    UNET = "unet"
-    CGAN = "cgan"
-    TRACE_CNN = "trace-cnn"
-    PATIENT = "patient"
-    FILE = "file"
+def methods() -> dict[str, Any]:
+    """``MethodEntry`` by name: the library's methods, and one from a file."""
+    from MetalArtifactReductionLib.methods import registry
 
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Method.NMAR: _("NMAR"),
-            Method.PRIOR: _("Learned, best: the most accurate"),
-            Method.PRIOR_STRICT: _("Learned, strict: only the metal's rays change"),
-            Method.LINEAR_INTERPOLATION: _("Linear interpolation"),
-            Method.UNET: _("U-Net, trained on simulated implants"),
-            Method.CGAN: _("Conditional GAN, trained on simulated implants"),
-            Method.TRACE_CNN: _("Trace CNN, trained on simulated metal in hips"),
-            Method.PATIENT: _("Train on this patient"),
-            Method.FILE: _("Trained model from a file"),
-        }[self]
+    explanation = _("Weights that you trained yourself or were given (.safetensors).")
+    of_file = registry.MethodEntry(FILE, _("Trained model from a file"), "", explanation)
+    return {**registry.methods(), FILE: of_file}
 
-    def explanation(self) -> str:
-        """What it is for, in a line."""
-        return {
-            Method.NMAR: _(
-                "Interpolates after dividing by a model of the tissue: keeps bone next to metal. "
-                "A good first choice."
-            ),
-            Method.PRIOR: _(
-                "A network draws each slice as it would be without artifacts: the most accurate "
-                "in tests. May change values outside the metal's rays: bounded, mapped and "
-                "reported. May invent structures next to metal."
-            ),
-            Method.PRIOR_STRICT: _(
-                "The same network fills only what metal hid: nothing but the metal's rays changes. "
-                "Streaks that the scanner put into other rays stay. May invent structures next to "
-                "metal."
-            ),
-            Method.LINEAR_INTERPOLATION: _(
-                "Draws a straight line across what metal hid: the baseline. Blurs bone next to "
-                "metal."
-            ),
-            Method.UNET: _(
-                "A network fills what metal hid, from three slices at a time, trained on simulated "
-                "implants. For spines: in tests about as good as NMAR, or better; in hips worse. "
-                "May invent structures next to metal."
-            ),
-            Method.CGAN: _(
-                "As the U-Net, but trained on against a second network to look real. For spines: "
-                "in tests about as good as NMAR, or better, with more noise; in hips worse. May "
-                "invent structures next to metal."
-            ),
-            Method.TRACE_CNN: _(
-                "A small network, trained on the hips of two patients and a nail: not for "
-                "prostheses, which hide more than it can see. May invent structures next to metal."
-            ),
-            Method.PATIENT: _(
-                "Trains a small network on this patient's own slices above and below the metal, "
-                "then corrects: takes minutes. May invent structures next to metal."
-            ),
-            Method.FILE: _("Weights that you trained yourself or were given (.safetensors)."),
-        }[self]
+
+def method_problem(method: str) -> str:
+    """Why a method, or a file of weights, cannot be used, in one line; "" if it can."""
+    from MetalArtifactReductionLib.errors import MARError
+    from MetalArtifactReductionLib.methods.registry import require_method
+
+    try:
+        require_method(method)
+    except MARError as error:
+        return str(error)
+    return ""
+
+
+def from_scene(node: Any) -> Any:
+    """The module's node with the library's names; older scenes hold NMAR, LINEAR_INTERPOLATION."""
+    stored = node.GetParameter("method") if node.HasParameter("method") else ""
+    if stored.isupper():
+        name = stored.lower().replace("_", "-")
+        node.SetParameter("method", "li" if name == "linear-interpolation" else name)
+    return node
+
+
+def correction_options(parameters: Any) -> Any:
+    """All that the panel says about a correction, ``CorrectionOptions``.
+
+    :param parameters: parameter node.
+    """
+    from MetalArtifactReductionLib.correction_options import CorrectionOptions
+
+    p = parameters
+    entry = methods().get(p.method)
+    trains = entry is not None and entry.trains_first
+    own = {"above": p.slicesAbove, "below": p.slicesBelow} if trains else {}
+    method = p.weightsFile if p.method == FILE else p.method
+    return CorrectionOptions(method, own, device=p.device)
 
 
 class MetalMethod(enum.Enum):

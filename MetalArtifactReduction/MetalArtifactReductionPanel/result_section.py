@@ -1,277 +1,134 @@
-"""The panel's section "Result": views, figures, report, DICOM."""
+"""The panel's section "Result": which result, and how the views show it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import qt
-import slicer
-import vtk
 from slicer.i18n import tr as _
 
-from . import tables
+from .texts import Texts
 
 FLICKER_MS = 500
-FOLLOW_MS = 200
-"""While the user drags a line or a box, figures follow at this pace."""
-
-_NEED_RESULT = (
-    "showButton flickerButton measureButton lineButton regionButton reportButton lineSelector"
-)
 
 
-class PanelResults:
-    """Mixin of the widget: show, compare, measure and export results."""
+class ResultSection:
+    """Shows a result beside its original.
 
-    logic: Any
-    ui: Any
-    _parameterNode: Any
-    _said: Any
-    _say: Any
-    _sayHowItEnded: Any
-    _flicker: Any
-    _flickerTimer: Any
-    _followTimer: Any
-    _measuring: Any
-    _shownResult: Any
-    _followed: list[Any]
-    addObserver: Any
-    removeObserver: Any
+    :param ui: the section's widgets. :param results: shows results: ``Results``.
+    :param current: gives the scene's parameter node, also while the panel is closed.
+    """
 
-    def _setUpResults(self) -> None:
-        """Timers, and the selector that offers nothing but results."""
-        self._flickerTimer = qt.QTimer()
-        self._flickerTimer.setInterval(FLICKER_MS)
-        self._flickerTimer.connect("timeout()", self._onFlicker)
-        self._followTimer = qt.QTimer()
-        self._followTimer.setSingleShot(True)
-        self._followTimer.setInterval(FOLLOW_MS)
-        self._followTimer.connect("timeout()", self._updateFollowed)
-        self._showFigures()
-        self.ui.resultSelector.addAttribute(
+    def __init__(self, ui: Any, texts: Texts, results: Any, current: Callable[[], Any]) -> None:
+        self._ui, self._texts, self._results, self._current = ui, texts, results, current
+        self._parameters: Any = None
+        self._shown: Any = None
+        self._flicker: Any = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(FLICKER_MS)
+        self._timer.connect("timeout()", self._onFlicker)
+        texts.manage(ui.overlayLabel, ui.resultLabel)
+        ui.resultSelector.addAttribute(
             "vtkMRMLScalarVolumeNode", "MetalArtifactReduction.role", "corrected"
         )
+        ui.viewsComboBox.connect("activated(int)", lambda _index: self.showResult())
+        ui.overlayComboBox.connect("activated(int)", lambda _index: self.showResult())
+        ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
+        ui.overlaySlider.connect("valueChanged(double)", self.onDisplayChanged)
+        ui.showButton.connect("clicked(bool)", lambda _on: self.showResult())
+        ui.flickerButton.connect("toggled(bool)", self.onFlickerButton)
 
-    def _onCorrected(self, handle: Any) -> None:
-        """A correction ended: select and show its result, unless the user has gone on."""
-        self._sayHowItEnded(handle)
-        if not handle.done:
-            return
-        nodes = handle.nodes
-        parameters = self.logic.getParameterNode()
-        with self._said(self.ui.statusLabel):
-            self.logic.keepFacts(nodes)
-            if self.logic.originalOf(nodes.corrected) is not parameters.inputVolume:
-                return
-            if not parameters.metalSegmentation:
-                parameters.metalSegmentation = nodes.metal
-            parameters.result = nodes.corrected
-            parameters.profileLine = self.logic.proposeLine(nodes.corrected, parameters.profileLine)
-            self.logic.updateProfile(nodes.corrected, parameters.profileLine)
-            if self._parameterNode:
-                self.onShowButton()
-            self._measure(nodes.corrected)
-
-    def _showResultSection(self) -> None:
-        """What can be done with the chosen result, and its figures."""
-        result = self._parameterNode.result if self._parameterNode else None
-        problem = self.logic.resultProblem(result) if result else ""
-        usable = bool(result) and not problem
-        for name in _NEED_RESULT.split():
-            getattr(self.ui, name).enabled = usable
-        reason = self.logic.exportProblem(result) if usable else _("No result yet.")
-        self.ui.exportButton.enabled = usable and not reason
-        self.ui.exportButton.toolTip = reason or _(
-            "Write the result as new DICOM series beside the original series."
+    def show(self, parameters: Any) -> Any:
+        """What can be done with the chosen result; returns it, None where it cannot be used."""
+        self._parameters = parameters
+        result = parameters.result if parameters else None
+        problem = self._results.problem(result) if result else ""
+        usable = result if result and not problem else None
+        for button in (self._ui.showButton, self._ui.flickerButton):
+            button.enabled = usable is not None
+        if result is not self._shown:
+            self._shown = result
+            self._ui.flickerButton.checked = False
+        self._texts.say(
+            self._ui.resultLabel, problem or (self._results.summary(usable) if usable else "")
         )
-        if result is not self._shownResult:
-            self._shownResult = result
-            self.ui.flickerButton.checked = False
-            self._say(self.ui.exportLabel, "")
-            self._showFigures()
-        if problem:
-            self._say(self.ui.resultLabel, problem)
-        self._showOverlay(result if usable else None)
-        self._followNodes()
+        self._showOverlay(usable)
+        return usable
+
+    def clear(self) -> None:
+        """The scene is gone."""
+        for label in (self._ui.overlayLabel, self._ui.resultLabel):
+            self._texts.say(label, "")
+
+    def take(self, nodes: Any) -> Any:
+        """Select and show a new result, unless the user has gone on.
+
+        :returns: the corrected volume; None where another CT is chosen by now.
+        """
+        self._results.keepFacts(nodes)
+        parameters = self._current()
+        if self._results.originalOf(nodes.corrected) is not parameters.inputVolume:
+            return None
+        if not parameters.metalSegmentation:
+            parameters.metalSegmentation = nodes.metal
+        parameters.result = nodes.corrected
+        parameters.profileLine = self._results.proposeLine(nodes.corrected, parameters.profileLine)
+        self._results.updateProfile(nodes.corrected, parameters.profileLine)
+        self.showResult()
+        return nodes.corrected
+
+    def showResult(self) -> None:
+        """Lay out the views and show the result."""
+        p = self._parameters
+        if not p or not p.result:
+            return
+        self._ui.flickerButton.checked = False
+        with self._texts.said(self._ui.exportLabel):
+            self._results.show(
+                p.result, p.views.value, p.window.value, p.overlayOpacity, p.overlay.value
+            )
+        self._showOverlay(p.result)
+
+    def onDisplayChanged(self, _value: Any = None) -> None:
+        """Window preset or overlay opacity were changed."""
+        p = self._parameters
+        if p and p.inputVolume:
+            with self._texts.said(self._ui.exportLabel):
+                self._results.setDisplay(p.inputVolume, p.window.value, p.overlayOpacity)
 
     def _showOverlay(self, result: Any) -> None:
         """Which maps there are of a result (or None), and what the chosen one's colours mean."""
-        known = result is not None and self.logic.knowsExpectedError(result)
-        self.ui.overlayComboBox.enabled = known
-        self.ui.overlayComboBox.toolTip = (
+        known = result is not None and self._results.knowsExpectedError(result)
+        self._ui.overlayComboBox.enabled = known
+        self._ui.overlayComboBox.toolTip = (
             _("Map over the result: what was changed, or how far values may be off.")
             if known or result is None
             else _("This result's method does not know its expected error.")
         )
-        parameters = self._parameterNode
         text = ""
-        if result is not None and parameters:
-            text = self.logic.overlayScale(result, parameters.overlay.value)
-        self._say(self.ui.overlayLabel, text)
-
-    def _showFigures(self) -> None:
-        result = self._shownResult
-        usable = bool(result) and not self.logic.resultProblem(result)
-        rows = self.logic.measureRows(result) if usable else []
-        self._say(self.ui.resultLabel, self.logic.resultSummary(result) if usable else "")
-        tables.fill(self.ui.measuresTable, rows)
-        self.ui.measuresTable.visible = bool(rows)
-
-    def onShowButton(self) -> None:
-        """Lay out the views and show the result."""
-        parameters = self._parameterNode
-        if not parameters or not parameters.result:
-            return
-        self.ui.flickerButton.checked = False
-        with self._said(self.ui.exportLabel):
-            self.logic.showResult(
-                parameters.result,
-                parameters.views.value,
-                parameters.window.value,
-                parameters.overlayOpacity,
-                parameters.overlay.value,
-            )
-        self._showOverlay(parameters.result)
-
-    def onDisplayChanged(self, _value: Any = None) -> None:
-        """Window preset or overlay opacity were changed."""
-        parameters = self._parameterNode
-        if parameters and parameters.inputVolume:
-            with self._said(self.ui.exportLabel):
-                self.logic.setDisplay(
-                    parameters.inputVolume, parameters.window.value, parameters.overlayOpacity
-                )
+        if result is not None and self._parameters:
+            text = self._results.overlayScale(result, self._parameters.overlay.value)
+        self._texts.say(self._ui.overlayLabel, text)
 
     def onFlickerButton(self, checked: bool) -> None:
         """Begin or end to show original and corrected volume in turn."""
-        self._stopFlicker()
-        if checked and self._parameterNode and self._parameterNode.result:
-            with self._said(self.ui.exportLabel):
-                self._flicker = self.logic.flicker(self._parameterNode.result)
-                self._flickerTimer.start()
+        self.stopFlicker()
+        if checked and self._parameters and self._parameters.result:
+            with self._texts.said(self._ui.exportLabel):
+                self._flicker = self._results.flicker(self._parameters.result)
+                self._timer.start()
 
     def _onFlicker(self) -> None:
         if self._flicker is not None:
             self._flicker.turn()
             which = _("Original") if self._flicker.shows_original else _("Corrected")
-            self.ui.flickerButton.text = which
+            self._ui.flickerButton.text = which
 
-    def _stopFlicker(self) -> None:
-        if self._flickerTimer is not None:
-            self._flickerTimer.stop()
+    def stopFlicker(self) -> None:
+        """Show the result as it was."""
+        self._timer.stop()
         if self._flicker is not None:
             self._flicker.stop()
             self._flicker = None
-        self.ui.flickerButton.text = _("Flicker")
-
-    #
-    # Figures
-    #
-
-    def onMeasureButton(self) -> None:
-        """Measure the chosen result."""
-        with self._said():
-            self._measure(self._parameterNode.result)
-
-    def _measure(self, corrected: Any) -> None:
-        self._say(self.ui.exportLabel, _("Measuring..."))
-
-        def ended(problem: str) -> None:
-            self._say(self.ui.exportLabel, problem)
-            self._showFigures()
-            parameters = self._parameterNode
-            if parameters and parameters.result is corrected:
-                self.logic.showFigures(corrected)
-
-        self.logic.measureAsync(corrected, ended)
-
-    def onLineButton(self) -> None:
-        """Place the line of the plot across the metal."""
-        parameters = self._parameterNode
-        with self._said():
-            parameters.profileLine = self.logic.proposeLine(
-                parameters.result, parameters.profileLine
-            )
-            self.logic.updateProfile(parameters.result, parameters.profileLine)
-            self.logic.showFigures(parameters.result)
-
-    def onRegionButton(self) -> None:
-        """Add a box to measure in."""
-        with self._said():
-            self.logic.addRegion(self._parameterNode.result)
-            self._followNodes()
-            self._updateFollowed()
-
-    def _followNodes(self) -> None:
-        """Observe line and boxes of the chosen result, so that figures follow their handles."""
-        parameters = self._parameterNode
-        wanted = []
-        if parameters and parameters.result and not self.logic.resultProblem(parameters.result):
-            wanted = self.logic.regions(parameters.result)
-            if parameters.profileLine:
-                wanted.append(parameters.profileLine)
-        if wanted == self._followed:
-            return
-        event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
-        for node in self._followed:
-            self.removeObserver(node, event, self._onMarkupsMoved)
-            if node.IsA("vtkMRMLMarkupsROINode"):
-                self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._onMarkupsMoved)
-        for node in wanted:
-            self.addObserver(node, event, self._onMarkupsMoved)
-            if node.IsA("vtkMRMLMarkupsROINode"):
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onMarkupsMoved)
-        self._followed = wanted
-
-    def _onMarkupsMoved(self, caller: Any = None, event: Any = None) -> None:
-        self._followTimer.start()
-
-    def _updateFollowed(self) -> None:
-        parameters = self._parameterNode
-        if not parameters or not parameters.result:
-            return
-        with self._said(self.ui.exportLabel):
-            self._say(self.ui.exportLabel, "")
-            if parameters.profileLine:
-                self.logic.updateProfile(parameters.result, parameters.profileLine)
-            if self.logic.regions(parameters.result):
-                self.logic.updateRegions(parameters.result)
-                self._showFigures()
-
-    #
-    # Files
-    #
-
-    def onReportButton(self) -> None:
-        """Ask for a file and write the report."""
-        path = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(),
-            _("Save report"),
-            str(Path(slicer.app.defaultScenePath) / "report.html"),
-            "HTML (*.html)",
-        )
-        if path:
-            self.saveReport(path)
-
-    def saveReport(self, path: str) -> None:
-        """Write the report of the chosen result."""
-        parameters = self._parameterNode
-        with self._said():
-            written = self.logic.writeReport(parameters.result, path, parameters.profileLine)
-            self._say(self.ui.exportLabel, _("Written: {path}").format(path=written))
-
-    def onExportButton(self) -> None:
-        """Ask for a folder and write DICOM series."""
-        folder = qt.QFileDialog.getExistingDirectory(
-            slicer.util.mainWindow(), _("Folder for the new DICOM series")
-        )
-        if folder:
-            self.exportDicom(folder)
-
-    def exportDicom(self, folder: str) -> None:
-        """Write the chosen result as DICOM series."""
-        with self._said(), slicer.util.tryWithErrorDisplay(waitCursor=True):
-            written = self.logic.exportDicom(self._parameterNode.result, folder)
-            paths = ", ".join(str(path) for path in written)
-            self._say(self.ui.exportLabel, _("Written: {path}").format(path=paths))
+        self._ui.flickerButton.text = _("Flicker")

@@ -12,14 +12,9 @@ import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from .choices import methods
+
 LONGEST_S = 300.0
-
-
-def module() -> Any:
-    """The module as it is now: it may have been reloaded since this file was imported."""
-    import MetalArtifactReduction
-
-    return MetalArtifactReduction
 
 
 def wait_until(done: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
@@ -80,7 +75,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Correcting")
         volume = make_volume()
         before = slicer.util.arrayFromVolume(volume).copy()
-        logic = module().MetalArtifactReductionLogic()
+        logic = self.panel().logic
         nodes = logic.correct(volume, method="li")
         after = slicer.util.arrayFromVolume(nodes.corrected)
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(volume), before)
@@ -97,7 +92,6 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         again = slicer.util.arrayFromVolume(handle.result().corrected)
         self.assertTrue(handle.done)
         self.assertGreater(again[band].mean(), before[band].mean() + 100)
-        logic.close()
 
     def test_panel(self) -> None:
         """Propose, apply, and read the result from the panel."""
@@ -117,14 +111,14 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         widget.ui.proposeButton.click()
         wait_until(lambda: widget.logic.jobs.idle)
         self.assertIs(widget.ui.metalSelector.currentNode(), segmentation)
-        widget.ui.methodComboBox.setCurrentText(module().Method.LINEAR_INTERPOLATION.label())
+        widget.ui.methodComboBox.setCurrentText(methods()["li"].label)
         widget.ui.applyButton.click()
         wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
         self.assertIn("4 / 6", widget.ui.resultLabel.text)
         self.assertFalse(widget.ui.cancelButton.enabled)
-        parameters = module().MetalArtifactReductionLogic().getParameterNode()
+        parameters = widget.logic.getParameterNode()
         self.assertIs(parameters.inputVolume, volume)
-        self.assertEqual(parameters.method, module().Method.LINEAR_INTERPOLATION)
+        self.assertEqual(parameters.method, "li")
         self.assertIs(widget.ui.resultSelector.currentNode(), parameters.result)
         for view, node in (("MarOriginal", volume), ("MarCorrected", parameters.result)):
             composite = slicer.app.layoutManager().sliceWidget(view).mrmlSliceCompositeNode()
@@ -134,7 +128,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.assertEqual(widget.ui.measuresTable.rowCount, rows + 1)
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.html"
-            widget.saveReport(str(report))
+            widget.figures.saveReport(str(report))
             self.assertIn("Streak amplitude", report.read_text(encoding="utf-8"))
         self.assertFalse(widget.ui.exportButton.enabled)  # it did not come from DICOM
         widget.ui.editButton.click()
@@ -163,7 +157,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         for name in ("First", "Second"):
             widget.ui.inputSelector.setCurrentNode(make_volume(name))
             widget.ui.applyButton.click()
-        first, second = widget.logic.jobHandles()[-2:]
+        first, second = widget.logic.jobs.handles()[-2:]
         second.cancel()
         wait_until(lambda: widget.logic.jobs.idle)
         self.assertTrue(first.done)
@@ -176,7 +170,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         widget = self.panel()
         widget.ui.inputSelector.setCurrentNode(make_volume())
         widget.ui.applyButton.click()
-        (handle,) = widget.logic.jobHandles()[-1:]
+        (handle,) = widget.logic.jobs.handles()[-1:]
         wait_until(lambda: handle.state.value == "running")
         slicer.mrmlScene.Clear()
         wait_until(lambda: handle.ended)
@@ -188,7 +182,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Save and load")
         widget = self.panel()
         widget.ui.inputSelector.setCurrentNode(make_volume())
-        widget.ui.methodComboBox.setCurrentText(module().Method.LINEAR_INTERPOLATION.label())
+        widget.ui.methodComboBox.setCurrentText(methods()["li"].label)
         widget.ui.applyButton.click()
         wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
         rows = widget.ui.measuresTable.rowCount
@@ -202,4 +196,4 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.assertEqual(widget.ui.inputSelector.currentNode().GetName(), "Two rods")
         self.assertEqual(widget.ui.resultSelector.currentNode().GetName(), name)
         self.assertEqual(widget.ui.measuresTable.rowCount, rows)
-        self.assertEqual(widget._parameterNode.method, module().Method.LINEAR_INTERPOLATION)
+        self.assertEqual(widget._parameterNode.method, "li")

@@ -40,21 +40,15 @@ def selected_rows(table: Any) -> list[int]:
     return sorted({index.row() for index in table.selectionModel().selectedRows()})
 
 
-def set_titles(ui: Any) -> None:
-    """Column titles of all tables, in the user's language."""
-    for table, titles in (
-        (ui.partsTable, [_("Part"), _("Volume, cm³"), _("Highest HU"), _("Slices")]),
-        (ui.jobsTable, [_("Job"), _("State")]),
-        (ui.measuresTable, [_("Measure"), _("Before"), _("After"), _("Unit")]),
-    ):
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.verticalHeader().hide()
-        # Every column in view: the first one gives way.
-        header = table.horizontalHeader()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+def set_titles(table: Any, titles: Sequence[str]) -> None:
+    """Column titles; every column in view: the first one gives way."""
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(list(titles))
+    table.verticalHeader().hide()
+    header = table.horizontalHeader()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
 
 def part_rows(parts: Sequence[Any]) -> list[list[str]]:

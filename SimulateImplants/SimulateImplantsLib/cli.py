@@ -42,8 +42,8 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.files.volumes import read_volume
     from MetalArtifactReductionLib.tomography import as_device
-    from MetalArtifactReductionLib.volume import read_volume
 
     from .cases.demo import run_demo
 

@@ -3,26 +3,72 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
+from typing import Any
 
 from slicer.i18n import tr as _
 
+SPINE, PELVIS = "spine", "total-hip"
+"""What is proposed for the phantoms."""
 
-class Proposal(enum.Enum):
-    """What can be proposed from the bone."""
 
-    SPINE = "spine"
-    TOTAL_HIP = "total-hip"
-    SHORT_NAIL = "short-nail"
-    LONG_NAIL = "long-nail"
+@dataclass(frozen=True)
+class Family:
+    """A family of implants: label, and the names of its sizes."""
 
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Proposal.SPINE: _("Pedicle screws"),
-            Proposal.TOTAL_HIP: _("Hip prosthesis: stem, head, cup"),
-            Proposal.SHORT_NAIL: _("Femoral nail, short"),
-            Proposal.LONG_NAIL: _("Femoral nail, long"),
-        }[self]
+    label: str
+    sizes: tuple[str, ...]
+
+
+def kinds() -> dict[str, Family]:
+    """The library's families that can be added by hand."""
+    from SimulateImplantsLib.implants.registry import entries
+
+    return {
+        one.kind: Family(_(one.label), tuple(size.name for size in one.sizes))
+        for one in entries()
+        if one.label
+    }
+
+
+def proposals() -> dict[str, str]:
+    """What the library can propose from the bone: name -> label."""
+    from SimulateImplantsLib.implants.registry import procedures
+
+    return {name: _(one.label) for name, one in procedures().items()}
+
+
+def site_of(proposal: str) -> str:
+    """The bones that a proposal is for: "spine", "hip"; "" if nobody knows it."""
+    from SimulateImplantsLib.implants.registry import procedures
+
+    known = procedures()
+    return known[proposal].site if proposal in known else ""
+
+
+def from_scene(node: Any) -> Any:
+    """The module's node with the library's names; older scenes hold PEDICLE_SCREW, TOTAL_HIP."""
+    for name in ("proposal", "kind"):
+        stored = node.GetParameter(name) if node.HasParameter(name) else ""
+        if stored.isupper():
+            node.SetParameter(name, stored.lower().replace("_", "-"))
+    return node
+
+
+def scanner_options(parameters: Any) -> dict[str, Any]:
+    """All that the panel says about a simulation.
+
+    :param parameters: parameter node.
+    """
+    p = parameters
+    return {
+        "model": p.model.value,
+        "acquisition": p.acquisition,
+        "kvp": p.kvp,
+        "photonsPerRay": 10**p.photons if p.noise else None,
+        "seed": p.seed,
+        "device": p.device,
+    }
 
 
 class Sides(enum.Enum):
@@ -43,38 +89,6 @@ class Sides(enum.Enum):
     def names(self) -> tuple[str, ...]:
         """As the library wants them."""
         return ("left", "right") if self is Sides.BOTH else (self.value,)
-
-
-class Kind(enum.Enum):
-    """Families of implants."""
-
-    PEDICLE_SCREW = "pedicle-screw"
-    ROD = "rod"
-    CROSS_LINK = "cross-link"
-    INTERBODY_CAGE = "interbody-cage"
-    ANTERIOR_PLATE = "anterior-plate"
-    HIP_STEM = "hip-stem"
-    FEMORAL_HEAD = "femoral-head"
-    ACETABULAR_CUP = "acetabular-cup"
-    TOTAL_HIP = "total-hip"
-    CEPHALOMEDULLARY_NAIL = "cephalomedullary-nail"
-    BONE_SCREW = "bone-screw"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Kind.PEDICLE_SCREW: _("Pedicle screw"),
-            Kind.ROD: _("Rod"),
-            Kind.CROSS_LINK: _("Cross-link"),
-            Kind.INTERBODY_CAGE: _("Interbody cage"),
-            Kind.ANTERIOR_PLATE: _("Anterior plate"),
-            Kind.HIP_STEM: _("Hip stem"),
-            Kind.FEMORAL_HEAD: _("Femoral head"),
-            Kind.ACETABULAR_CUP: _("Acetabular cup"),
-            Kind.TOTAL_HIP: _("Total hip"),
-            Kind.CEPHALOMEDULLARY_NAIL: _("Femoral nail"),
-            Kind.BONE_SCREW: _("Bone screw"),
-        }[self]
 
 
 class Plane(enum.Enum):

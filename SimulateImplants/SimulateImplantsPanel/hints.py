@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from slicer.i18n import tr as _
+
+from .choices import site_of
+from .sections import State
+
+
+def hint_for(
+    parameters: Any, state: State, quality: Mapping[str, Any], hasResults: Callable[[Any], bool]
+) -> str:
+    """One sentence for the panel as it is; "" while something runs.
+
+    :param quality: what was measured. :param hasResults: whether a CT was simulated.
+    """
+    if not state.free:
+        return ""
+    bone, points = parameters.boneSegmentation, parameters.points
+    segments = bone.GetSegmentation() if bone else None
+    every = range(segments.GetNumberOfSegments()) if segments else ()
+    return next_step(
+        ct=state.ready,
+        bone=[segments.GetNthSegment(index).GetName() for index in every],
+        spine=site_of(parameters.proposal) == "spine",
+        points=points.GetNumberOfControlPoints() if points else 0,
+        implants=state.implants,
+        measured=bool(quality),
+        simulated=hasResults(parameters.inputVolume),
+    )
 
 
 def next_step(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
 
-def register_sample_data() -> None:
-    """Add the phantoms to the Sample Data module; called once Slicer has started."""
+def register_sample_data(make: Callable[[str, Any], list[Any]]) -> None:
+    """Add the phantoms to the Sample Data module; called once Slicer has started.
+
+    :param make: from a phantom's name and a progress callback to the nodes.
+    """
     try:
         import SampleData
     except ImportError:  # Slicer built without the module
         return
-    from pathlib import Path
-
     icon = Path(__file__).parents[1] / "Resources" / "Icons" / "SimulateImplants.png"
     for which, name in (
         ("spine", _("Lumbar spine phantom")),
@@ -27,17 +30,10 @@ def register_sample_data() -> None:
             uris=[],
             fileNames=[],
             thumbnailFileName=str(icon),
-            customDownloader=lambda source, which=which: _make(which),
+            customDownloader=lambda source, which=which: make(which, _show),
         )
 
 
-def _make(which: str) -> list[Any]:
-    """Make a phantom: CT and bones."""
-    from SimulateImplants import SimulateImplantsLogic
-
-    def show(fraction: float, message: str) -> None:
-        slicer.util.showStatusMessage(f"{message} {100 * fraction:.0f} %", 2000)
-        slicer.app.processEvents()
-
-    nodes = SimulateImplantsLogic().addSample(which, progress=show)
-    return [nodes.ct, nodes.bone]
+def _show(fraction: float, message: str) -> None:
+    slicer.util.showStatusMessage(f"{message} {100 * fraction:.0f} %", 2000)
+    slicer.app.processEvents()

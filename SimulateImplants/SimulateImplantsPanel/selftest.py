@@ -9,6 +9,8 @@ from typing import Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from .choices import Model
+
 
 def wait_until(done: Callable[[], bool], longest_s: float = 300.0) -> None:
     """Let Slicer go on until something is done."""
@@ -17,13 +19,6 @@ def wait_until(done: Callable[[], bool], longest_s: float = 300.0) -> None:
         if time.monotonic() > until:
             raise AssertionError(f"not done within {longest_s:.0f} s")
         slicer.app.processEvents()
-
-
-def module() -> Any:
-    """The module as it is now: it may have been reloaded since this file was imported."""
-    import SimulateImplants
-
-    return SimulateImplants
 
 
 class SimulateImplantsTest(ScriptedLoadableModuleTest):
@@ -64,7 +59,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
 
         screws = []
         for height in (-10.0, 12.0):
-            screw = logic.addImplant(volume, "pedicle-screw", "5.5 x 40 mm")
+            screw = logic.tools.editing.add(volume, "pedicle-screw", "5.5 x 40 mm")
             matrix = screw.matrix()
             matrix[:3, 3] = np.array([4.0, -28.0, height])
             set_matrix(screw, matrix)
@@ -76,11 +71,11 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         import numpy as np
 
         self.delayDisplay("Placing two screws and a rod")
-        logic = module().SimulateImplantsLogic()
+        logic = slicer.util.getModuleWidget("SimulateImplants").logic
         volume = self.makeVolume()
-        self.assertTrue(logic.follow())
+        self.assertTrue(logic.tools.follow())
         screws = self.addScrews(logic, volume)
-        rod = logic.addRod(volume, screws)
+        rod = logic.tools.editing.addRod(volume, screws)
         before = np.array(rod.implant.path_mm)
         line = screws[0].line
         point = np.array(line.GetNthControlPointPositionWorld(0))
@@ -97,7 +92,6 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         corrupted = slicer.util.arrayFromVolume(nodes.corrupted)
         reference = slicer.util.arrayFromVolume(nodes.reference)
         self.assertGreater(np.abs(corrupted - reference)[fraction == 0].max(), 50)
-        logic.stopFollowing()
 
     def test_panel(self) -> None:
         """Add, select, edit, remove from the panel."""
@@ -121,7 +115,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         self.assertIn("4", widget.ui.hintLabel.text)
         widget.ui.voxelizeButton.click()
         self.assertIn("cm", widget.ui.resultLabel.text)
-        widget._parameterNode.model = module().Model.MISSING_TRACE
+        widget._parameterNode.model = Model.MISSING_TRACE
         widget.ui.simulateButton.click()
         self.assertTrue(widget.ui.cancelButton.enabled)
         self.assertFalse(widget.ui.simulateButton.enabled)

@@ -20,9 +20,9 @@ import torch
 from held_out_cases import HeldOut, held_out_cases
 
 from MetalArtifactReductionLib.evaluation.comparison import aligned_table
-from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, within_pixels
+from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS
 from MetalArtifactReductionLib.metal import metal_trace, segment_metal
-from MetalArtifactReductionLib.metal.body import body_mask
+from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.methods import create_method
 from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.image_prior.channels import relative

@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.implants import PedicleScrew, Rod, TotalHip, UserMesh
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.total_hip import TotalHip
+from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 

@@ -48,12 +48,12 @@ from real_metal import RealMetal, real_metal
 from safety import fake_metal, measure_safety
 
 from MetalArtifactReductionLib.errors import InputError, MARError
-from MetalArtifactReductionLib.evaluation.comparison import Case
+from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth
+from MetalArtifactReductionLib.files.pictures import comparison_picture
 from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.methods.availability import require_method
-from MetalArtifactReductionLib.methods.registry import METHODS
-from MetalArtifactReductionLib.pictures import comparison_picture
+from MetalArtifactReductionLib.methods.registry import methods as known_methods
+from MetalArtifactReductionLib.methods.registry import require_method
 from MetalArtifactReductionLib.recombination import put_metal_back
 
 DEFAULT_METHODS = (LI, NMAR, "trace-cnn", "unet", "cgan", "prior", "prior-strict")
@@ -102,7 +102,7 @@ def measure_cases(
     return out
 
 
-def with_metal_back(case: Case, metal: np.ndarray) -> np.ndarray:
+def with_metal_back(case: ScanWithTruth, metal: np.ndarray) -> np.ndarray:
     """The truth with the metal that was found put back: no method that does so can be better."""
     arrays = (case.reference_hu, case.corrupted.hu, metal)
     return put_metal_back(*(torch.from_numpy(array) for array in arrays)).numpy()
@@ -130,7 +130,7 @@ def chosen_methods(given: Sequence[str]) -> dict[str, str]:
                 raise InputError(f"--method {text!r}: give LABEL=NAME, for example nmar=nmar")
         methods = {LI: LI, NMAR: NMAR} | dict(text.split("=", 1) for text in given)
     else:
-        methods = {name: name for name in DEFAULT_METHODS if name in METHODS}
+        methods = {name: name for name in DEFAULT_METHODS if name in known_methods()}
     for method in methods.values():
         require_method(method)
     return methods

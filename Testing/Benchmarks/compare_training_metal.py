@@ -31,9 +31,10 @@ from MetalArtifactReductionLib.evaluation.comparison import (
     format_table,
     mean_rows,
 )
+from MetalArtifactReductionLib.files.pictures import comparison_picture
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import written_whole
-from MetalArtifactReductionLib.pictures import comparison_picture
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 COLUMNS = (
     "rmse_body_hu",

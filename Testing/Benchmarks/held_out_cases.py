@@ -16,18 +16,14 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Case, Row
-from MetalArtifactReductionLib.evaluation.metrics import (
-    NEAR_METAL_PIXELS,
-    evaluate,
-    flat_region,
-    within_pixels,
-)
+from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Row, ScanWithTruth
+from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, evaluate, flat_region
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import written_whole
-from MetalArtifactReductionLib.metal.body import body_mask
+from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import FORMAT, simulate_volume
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import Metal, slices_of, slices_with, voxelize_metal
 
@@ -87,7 +83,7 @@ class HeldOut:
 
     group: str
     acquisition: str
-    case: Case
+    case: ScanWithTruth
     clean: CTVolume
     fractions: Mapping[str, np.ndarray]
     implants: str
@@ -100,7 +96,7 @@ def cases(
     slices: int,
     acquisition: AcquisitionParameters = PRESETS["reference"],
     cache: Path | None = None,
-) -> Iterator[tuple[str, Case]]:
+) -> Iterator[tuple[str, ScanWithTruth]]:
     """Group and case, one after another; arguments as of :func:`held_out_cases`."""
     for held_out in held_out_cases(data, plans, slices, {"": acquisition}, cache=cache):
         yield held_out.group, held_out.case
@@ -151,7 +147,7 @@ def held_out_cases(
                 yield held_out
 
 
-def measured(case: Case, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
+def measured(case: ScanWithTruth, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
     """Figures in slices with metal; noise where the truth is flat near metal."""
     slices = np.flatnonzero(case.metal.any(axis=(1, 2)))
     reference, metal = case.reference_hu[slices], case.metal[slices]
@@ -212,11 +208,11 @@ def _scanned(
 ) -> HeldOut:
     scan = simulate_volume(clean, fractions, acquisition, seed=CASE_SEED)
     assert scan.reference is not None
-    case = Case(name, scan.corrupted, scan.reference.hu, scan.metal_fraction)
+    case = ScanWithTruth(name, scan.corrupted, scan.reference.hu, scan.metal_fraction)
     return HeldOut(group, label, case, clean, fractions, implants, _area_mm2(case))
 
 
-def _area_mm2(case: Case) -> float:
+def _area_mm2(case: ScanWithTruth) -> float:
     pixel = float(np.prod(case.corrupted.spacing_mm[1:]))
     return float(case.metal.sum(axis=(1, 2)).max()) * pixel
 
@@ -251,7 +247,7 @@ def _save(path: Path, held_out: HeldOut) -> None:
 def _load(path: Path, group: str, label: str, name: str) -> HeldOut:
     with np.load(path, allow_pickle=False) as stored:
         affine = stored["ijk_to_ras"]
-        case = Case(
+        case = ScanWithTruth(
             name,
             CTVolume(stored["corrupted_hu"], affine),
             stored["reference_hu"],

@@ -13,16 +13,16 @@ from MetalArtifactReductionLib.evaluation.metrics import (
     NEAR_METAL_PIXELS,
     flat_region,
     streak_amplitude,
-    within_pixels,
 )
 from MetalArtifactReductionLib.evaluation.without_reference import (
     ReferenceFreeMetrics,
     evaluate_without_reference,
     soft_tissue_near_metal,
 )
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import segment_metal
-from MetalArtifactReductionLib.metal.body import body_mask
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.voxels.metal import slices_of
 
 REAL: Mapping[str, str] = {

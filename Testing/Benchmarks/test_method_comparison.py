@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safety import FakeMetal, Safety
 
-from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Case, Row
+from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Row, ScanWithTruth
 from MetalArtifactReductionLib.evaluation.metrics import Metrics
 from MetalArtifactReductionLib.evaluation.without_reference import distance_mm
 from MetalArtifactReductionLib.physics.acquisition import PRESETS
@@ -118,7 +118,7 @@ def test_a_kept_case_comes_back_as_it_was(tmp_path: Path) -> None:
     made = held_out_cases.HeldOut(
         "coad hip",
         "unseen",
-        Case("coad hip 0", volume.with_hu(volume.hu + metal * 3000), volume.hu, metal),
+        ScanWithTruth("coad hip 0", volume.with_hu(volume.hu + metal * 3000), volume.hu, metal),
         volume,
         {"316L": metal, "peek": 0 * metal},
         "rod + clip",

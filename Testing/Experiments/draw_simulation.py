@@ -20,7 +20,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.voxelize import PlacedImplant
 

@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from MetalArtifactReductionLib.volume import read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
 
 LOWEST_HU, HIGHEST_HU = -250, 450
 

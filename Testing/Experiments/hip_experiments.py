@@ -21,6 +21,7 @@ from MetalArtifactReductionLib.evaluation.metrics import evaluate
 from MetalArtifactReductionLib.methods.trace_cnn.channels import MaxFillParameters
 from MetalArtifactReductionLib.methods.trace_cnn.data import CASES, Hip, read_hips
 from MetalArtifactReductionLib.methods.trace_cnn.inpainter import TraceCNNMethod
+from MetalArtifactReductionLib.methods.trace_cnn.network import TraceCNN
 from MetalArtifactReductionLib.methods.trace_cnn.samples import HipSampleParameters
 from MetalArtifactReductionLib.methods.trace_cnn.task import (
     BATCH_SIZE,
@@ -204,7 +205,7 @@ class HipExperiment:
                 report(self._progress, fraction, f"{name}: {message}")
 
             train(task, trainer, folder, resume=there, progress=told, cancel=self._cancel)
-        return load_weights(folder / WEIGHTS)
+        return load_weights(folder / WEIGHTS, "trace-cnn", TraceCNN)
 
     def _physics(self, trained: Mapping[str, Sequence[Weights]]) -> str:
         """The nail of cobalt-chromium on the reference scanner, corrected as a user would."""

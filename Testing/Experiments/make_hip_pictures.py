@@ -15,12 +15,13 @@ import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.evaluation.metrics import evaluate
+from MetalArtifactReductionLib.files.pictures import comparison_picture
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.methods.trace_cnn.data import NAIL, read_hips
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
-from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.training.record import WEIGHTS
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 NAIL_SLICE, COAD_SLICE = 8, 10
 COAD_FRAME = slice(190, 390), slice(20, 240)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from SimulateImplantsLib.dataset.patient import Bones, measure_patient, sampled_plan
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.placement.patient import Bones, measure_patient, sampled_plan
 from SimulateImplantsLib.placement.plan import PlacementPlan
 
 BONE_HU = 170.0

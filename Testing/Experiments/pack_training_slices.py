@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.training.slice_bank import (
     CleanSlices,
     FittedMetal,
     to_steps,
     write_bank,
 )
-from MetalArtifactReductionLib.volume import read_volume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 

@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
 from MetalArtifactReductionLib.training.slice_bank import read_bank
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.voxels.metal import slices_of, slices_with, voxelize_metal
 from support import REPOSITORY, shared_data

@@ -245,8 +245,8 @@ def drive_dicom(driver: Driver, folder: Path) -> None:
     """From a series under its study to derived series beside it."""
     import pydicom
 
+    from MetalArtifactReductionLib.files.volumes import read_volume
     from MetalArtifactReductionLib.mrml import node_from_volume
-    from MetalArtifactReductionLib.volume import read_volume
 
     ui, widget = driver.ui, driver.widget
     files = sorted(map(str, folder.glob("*.dcm")))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cli_support import run, same_grid, snapshot, stored, write_dicom, write_image
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, preset
 from MetalArtifactReductionLib.physics.simulation import MODELS, simulate_volume
-from MetalArtifactReductionLib.volume import read_volume
 from simulate_support import FAST, GEOMETRY, QUICK, SHAPE, SPACING_MM, at, clean_ct, clean_hu, ras
 from SimulateImplantsLib.commands import options
-from SimulateImplantsLib.implants import Rod
+from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
 
 Capture = pytest.CaptureFixture[str]

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from cli_support import run, snapshot, stored
-from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
-from MetalArtifactReductionLib.volume import read_volume
 from simulate_support import QUICK
 from SimulateImplantsLib.cases.case import Scan
 from SimulateImplantsLib.cases.plan_files import read_plan
-from SimulateImplantsLib.dataset.patient import Bones, Patient, measure_patient
 from SimulateImplantsLib.dataset.variants import Variants, variant, write_variants
 from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
+from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
 
 Capture = pytest.CaptureFixture[str]
 BONES = ("femur_left", "femur_right", "hip_left", "hip_right")

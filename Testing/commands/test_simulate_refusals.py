@@ -11,7 +11,7 @@ import pytest
 
 from cli_support import assert_refused, run, snapshot, write_image
 from simulate_support import GEOMETRY, QUICK, SHAPE, at, clean_ct, clean_hu
-from SimulateImplantsLib.implants import Rod
+from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
 
 Refused = Callable[..., None]

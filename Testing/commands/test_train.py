@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from cli_support import assert_refused, run, run_process, snapshot, stored, write_image
-from MetalArtifactReductionLib.volume import write_volume
+from MetalArtifactReductionLib.files.volumes import write_volume
 from support import REPOSITORY
 from training_support import small_ct
 
@@ -127,10 +127,11 @@ def test_refusals_write_nothing(tmp_path: Path, config: Path, capfd: Capture) ->
     ids=lambda path: path.stem,
 )
 def test_configurations_of_the_repository_can_be_read(path: Path) -> None:
+    from MetalArtifactReductionLib.methods.registry import task_names
     from MetalArtifactReductionLib.methods.sinogram_unet.task import SinogramOptions
     from MetalArtifactReductionLib.training.config import from_options, read_config
 
-    config = read_config(path)
+    config = read_config(path, task_names())
     if config.task == "sinogram-unet":
         options = from_options(SinogramOptions, config.options, str(path))
         assert Path(options.metal_options["plans"]).is_dir()

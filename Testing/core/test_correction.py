@@ -15,9 +15,8 @@ from MetalArtifactReductionLib.correction_options import RECONSTRUCTIONS
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
-    Case,
-    compare_methods,
-    mean_rows,
+    ScanWithTruth,
+    measure_images,
 )
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import segment_metal
@@ -107,8 +106,12 @@ def test_slices_without_metal_are_bit_identical_and_input_is_untouched(
 
 def test_nmar_beats_li_and_li_the_input_from_the_image_alone(scan: SimulationResult) -> None:
     assert scan.reference is not None
-    case = Case("rod in the femur", scan.corrupted, scan.reference.hu, scan.metal_fraction)
-    rows = mean_rows(compare_methods([case]))
+    case = ScanWithTruth("rod in the femur", scan.corrupted, scan.reference.hu, scan.metal_fraction)
+    images = {
+        name: correct_volume(scan.corrupted, method=name).corrected.hu for name in ("li", "nmar")
+    }
+    images[UNCORRECTED] = scan.corrupted.hu
+    rows = measure_images(case, {name: (hu, 0.0) for name, hu in images.items()})
     figures = {row.method: row.metrics for row in rows}
     for measure in ("rmse_body_hu", "rmse_near_metal_hu"):
         none, li, nmar = (getattr(figures[m], measure) for m in (UNCORRECTED, "li", "nmar"))

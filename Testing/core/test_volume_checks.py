@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
-from MetalArtifactReductionLib.volume_checks import check_is_ct, clipped_at, describe
+from MetalArtifactReductionLib.files.checks import check_is_ct, clipped_at, describe
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from support import shared_data
 
 AXIAL = np.diag([-0.8, -0.9, 2.5, 1.0])

@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.dicom_export import (
     dicom_template,
     write_dicom_outputs,
 )
-from MetalArtifactReductionLib.volume import read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
 
 
 def verified(file: Path) -> tuple[str, list[str]]:

@@ -23,7 +23,8 @@ from MetalArtifactReductionLib.dicom_export import (
     dicom_template,
     write_dicom_outputs,
 )
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 REGION = np.s_[2:6, 10:30, 10:40]
 

@@ -20,7 +20,8 @@ from MetalArtifactReductionLib.dicom_export import (
     write_dicom_outputs,
 )
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 
 def fraction_for(volume: CTVolume) -> np.ndarray:

@@ -25,7 +25,8 @@ from MetalArtifactReductionLib.dicom_export import (
 )
 from MetalArtifactReductionLib.dicom_export.writer import values_kept_secret
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
+from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 
 def brightened(volume: CTVolume) -> CorrectionResult:

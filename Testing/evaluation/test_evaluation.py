@@ -14,7 +14,7 @@ from MetalArtifactReductionLib.evaluation import (
 )
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
-    Case,
+    ScanWithTruth,
     format_table,
     mean_rows,
     measure_images,
@@ -24,8 +24,8 @@ from MetalArtifactReductionLib.evaluation.metrics import (
     edge_strength,
     noise,
     streak_amplitude,
-    within_pixels,
 )
+from MetalArtifactReductionLib.metal.body import within_pixels
 from MetalArtifactReductionLib.volume import CTVolume
 
 
@@ -172,10 +172,10 @@ def test_without_reference_sees_streaks_noise_and_dark_rims() -> None:
 def test_tables_hold_what_was_measured() -> None:
     truth, metal = phantom()
     corrupted = CTVolume((truth + 50).astype(np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
-    case = Case("one", corrupted, truth, metal)
+    case = ScanWithTruth("one", corrupted, truth, metal)
     rows = measure_images(case, {UNCORRECTED: (corrupted.hu, 0.0), "half": (truth + 25, 1.25)})
     rows += measure_images(
-        Case("two", corrupted, truth, metal),
+        ScanWithTruth("two", corrupted, truth, metal),
         {UNCORRECTED: (corrupted.hu, 0.0), "half": (truth + 15, 0.75)},
     )
     means = {row.method: row for row in mean_rows(rows)}

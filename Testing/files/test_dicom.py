@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import ORIGIN, PATIENT, SHAPE, STEP_MM, Edit, values, write_series
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
-from MetalArtifactReductionLib.volume_checks import describe
+from MetalArtifactReductionLib.files.checks import describe
+from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
 
 def refused(path: Path, **options: Any) -> str:

@@ -21,7 +21,7 @@ from MetalArtifactReductionLib.dicom_export import (
     write_dicom_outputs,
 )
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.volume import read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
 
 
 def multi_frame(folder: Path, file: Path, order: Sequence[int], syntax: str = "") -> None:

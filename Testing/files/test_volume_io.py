@@ -14,8 +14,13 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.files.volumes import check_output, write_array_like
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, write_volume
+from MetalArtifactReductionLib.files.volumes import (
+    check_output,
+    read_volume,
+    write_array_like,
+    write_volume,
+)
+from MetalArtifactReductionLib.volume import CTVolume
 from support import shared_data
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

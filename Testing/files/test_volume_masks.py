@@ -11,9 +11,11 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.grids import geometry_difference
 from MetalArtifactReductionLib.files.itk import image_from_array
-from MetalArtifactReductionLib.files.volumes import geometry_difference, read_mask, write_array_like
-from MetalArtifactReductionLib.volume import CTVolume, read_volume, to_storage
+from MetalArtifactReductionLib.files.masks import read_mask
+from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like
+from MetalArtifactReductionLib.volume import CTVolume, to_storage
 
 SHAPE = (5, 32, 40)
 
@@ -84,8 +86,10 @@ def test_another_geometry_names_what_differs(
 ) -> None:
     path = tmp_path / "m.nrrd"
     same = ct.ijk_to_ras
-    with pytest.raises(InputError, match=r"size 40 x 32 x 4 instead of 40 x 32 x 5;.*resample"):
-        read_mask(written(path, metal[:4], same), ct)
+    longer = np.concatenate([metal, metal[-1:]])
+    longer[-1, 4:8] = 1
+    with pytest.raises(InputError, match=r"size 40 x 32 x 6 instead of 40 x 32 x 5;.*resample"):
+        read_mask(written(path, longer, same), ct)
     wide = same @ np.diag([1.1, 1, 1, 1])
     with pytest.raises(
         InputError, match=r"spacing 0\.88 x 0\.9 x 3 instead of 0\.8 x 0\.9 x 3 mm;"
@@ -128,7 +132,7 @@ def test_what_is_no_mask(tmp_path: Path, ct: CTVolume, metal: np.ndarray) -> Non
     for path, reason in (
         (tmp_path / "nowhere.nrrd", "no such file"),
         (hole, "NaN"),
-        (tmp_path, "DICOM cannot be a mask"),
+        (tmp_path, "is a folder"),
     ):
         with pytest.raises(InputError, match=reason):
             read_mask(path, ct)

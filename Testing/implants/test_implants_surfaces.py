@@ -10,25 +10,21 @@ import pytest
 import vtk
 
 from MetalArtifactReductionLib.errors import InputError
-from SimulateImplantsLib.implants import (
-    AcetabularCup,
-    AnteriorPlate,
-    BoneScrew,
-    CephalomedullaryNail,
-    CrossLink,
-    FemoralHead,
-    HipStem,
-    Implant,
-    InterbodyCage,
-    Mesh,
-    PedicleScrew,
-    Rod,
-    TotalHip,
-    implant_from_dict,
-    implant_kinds,
-    parameter_ranges,
-)
+from SimulateImplantsLib.implants import implant_from_dict, implant_kinds, parameter_ranges
+from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
+from SimulateImplantsLib.implants.base import Implant
+from SimulateImplantsLib.implants.bone_screw import BoneScrew
+from SimulateImplantsLib.implants.cage import InterbodyCage
+from SimulateImplantsLib.implants.cross_link import CrossLink
+from SimulateImplantsLib.implants.femoral_head import FemoralHead
+from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.mesh import Mesh
+from SimulateImplantsLib.implants.nail import CephalomedullaryNail
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.plate import AnteriorPlate
 from SimulateImplantsLib.implants.rays import enclosed_volumes
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.total_hip import TotalHip
 
 FAMILIES = [
     PedicleScrew(),

@@ -9,8 +9,9 @@ import pytest
 import vtk
 
 from MetalArtifactReductionLib.errors import InputError
-from SimulateImplantsLib.implants import Mesh, UserMesh, implant_from_dict
-from SimulateImplantsLib.implants.mesh import join
+from SimulateImplantsLib.implants import implant_from_dict
+from SimulateImplantsLib.implants.mesh import Mesh, join
+from SimulateImplantsLib.implants.user_mesh import UserMesh
 from support import shared_data
 
 WRITERS = {

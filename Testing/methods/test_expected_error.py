@@ -15,11 +15,11 @@ from MetalArtifactReductionLib.evaluation.outside_trace import (
 from MetalArtifactReductionLib.evaluation.report import ReportCase, report_html
 from MetalArtifactReductionLib.evaluation.report_pictures import error_picture
 from MetalArtifactReductionLib.jobs.correction import correction_job, correction_result
-from MetalArtifactReductionLib.methods.availability import (
-    knows_expected_error,
+from MetalArtifactReductionLib.methods.registry import (
+    methods,
     require_expected_error,
+    require_method,
 )
-from MetalArtifactReductionLib.methods.registry import METHODS
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import weights_path
 
@@ -39,11 +39,9 @@ def rod() -> tuple[CTVolume, np.ndarray]:
 
 
 def test_only_the_best_mode_of_the_image_prior_knows_its_error() -> None:
-    assert [name for name in METHODS if name != "patient" and knows_expected_error(name)] == [
-        "prior"
-    ]
-    assert knows_expected_error(str(weights_path("prior")))
-    assert not knows_expected_error(str(weights_path("unet")))
+    assert [entry.name for entry in methods().values() if entry.tells_error] == ["prior"]
+    assert require_method(str(weights_path("prior"))).tells_error
+    assert not require_method(str(weights_path("unet"))).tells_error
     require_expected_error("prior")
     with pytest.raises(InputError, match=r"'nmar' does not know its expected error.*\(prior\)"):
         require_expected_error("nmar")

@@ -11,6 +11,7 @@ import pytest
 from hip_support import METAL, clean_hip, rod
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
+from MetalArtifactReductionLib.methods.trace_cnn.network import TraceCNN
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.training.trainer import TrainingError
 from MetalArtifactReductionLib.weights import load_weights
@@ -83,7 +84,9 @@ def test_resumed_training_gives_the_same_weights(scan, tmp_path: Path) -> None:
         train("parts", None, resume=True, seed=5)
     train("parts", None, resume=True)
     one, two = (
-        load_weights(tmp_path / name / "weights.safetensors").network.state_dict()
+        load_weights(
+            tmp_path / name / "weights.safetensors", "trace-cnn", TraceCNN
+        ).network.state_dict()
         for name in ("whole", "parts")
     )
     assert all(bool((one[key] == two[key]).all()) for key in one)
@@ -147,4 +150,5 @@ def test_training_that_diverges_stops_and_keeps_the_last_good_weights(
             "patient",
             method_options={"masks": 24, "steps": 20, "folder": tmp_path / "run"},
         )
-    load_weights(tmp_path / "run" / "weights.safetensors")  # refuses values that are not finite
+    # Refuses values that are not finite.
+    load_weights(tmp_path / "run" / "weights.safetensors", "trace-cnn", TraceCNN)

@@ -14,11 +14,10 @@ from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods import Method, create_method
-from MetalArtifactReductionLib.methods.availability import require_method
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
 from MetalArtifactReductionLib.methods.image_prior.inpainter import matched_to_edges
 from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
-from MetalArtifactReductionLib.methods.registry import METHODS
+from MetalArtifactReductionLib.methods.registry import methods, require_method
 from MetalArtifactReductionLib.tomography import ImageGrid, parallel_geometry_for
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights
@@ -117,7 +116,7 @@ def test_half_weights_are_the_nearest_16_bit_numbers(tmp_path: Path) -> None:
     save_weights(path, network, WeightsFacts("image-prior", {"in_channels": CHANNELS}), half=True)
     assert 13e6 < path.stat().st_size < 16e6
     assert {t.dtype for t in load_file(path).values()} == {torch.float16}
-    loaded = load_weights(path).network
+    loaded = load_weights(path, "image-prior", ImagePrior).network
     for name, tensor in network.state_dict().items():
         back = loaded.state_dict()[name]
         assert back.dtype == torch.float32
@@ -260,8 +259,7 @@ def test_neighbours_are_seen_and_slices_farther_away_are_not(weights: Path) -> N
 
 
 def test_names_weights_and_modes() -> None:
-    assert METHODS["prior"].mode == "best" and METHODS["prior-strict"].mode == "strict"
-    assert METHODS["prior-strict"].weights == "prior" and METHODS["prior-strict"].learned
+    assert methods()["prior-strict"].weights == "prior"
     for name in ("prior", "prior-strict"):
         require_method(name)
         made = create_method(name, **OPTIONS)

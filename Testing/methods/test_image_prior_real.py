@@ -10,6 +10,7 @@ import torch
 
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import CorrectionResult, correct_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.methods import Method, create_method
 from MetalArtifactReductionLib.methods.base import InpaintingContext, Proposal
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
@@ -20,7 +21,7 @@ from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.slice_models import physics_slice
 from MetalArtifactReductionLib.tomography import ImageGrid
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import SHIPPED, WeightsFacts, read_facts, save_weights
 from support import shared_data
 

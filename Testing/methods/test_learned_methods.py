@@ -12,8 +12,7 @@ from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods import Method, create_method
-from MetalArtifactReductionLib.methods.availability import require_method
-from MetalArtifactReductionLib.methods.registry import METHODS
+from MetalArtifactReductionLib.methods.registry import methods, require_method
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import SHIPPED, WeightsFacts, save_weights
 from training_support import small_sampler, small_task
@@ -118,18 +117,17 @@ def test_foreign_or_missing_weights_are_refused_before_the_work(tmp_path: Path) 
 
 
 def test_every_learned_method_says_in_a_line_what_it_is() -> None:
-    for name, entry in METHODS.items():
+    for name, entry in methods().items():
         assert entry.summary and "\n" not in entry.summary
-        weights = entry.weights or name
-        if entry.learned and not (SHIPPED / f"{weights}.safetensors").exists():
-            with pytest.raises(InputError, match=f"no weights named '{weights}'"):
+        if entry.weights and not (SHIPPED / f"{entry.weights}.safetensors").exists():
+            with pytest.raises(InputError, match=f"no weights named '{entry.weights}'"):
                 require_method(name)
 
 
-@pytest.mark.parametrize("name", [n for n, e in METHODS.items() if e.learned])
+@pytest.mark.parametrize("name", [n for n, e in methods().items() if e.weights])
 def test_shipped_methods_reduce_the_error(name: str) -> None:
     """On a phantom far from what they were trained on: streaks drawn by the physics of the disc."""
-    weights = METHODS[name].weights or name
+    weights = methods()[name].weights
     if not (SHIPPED / f"{weights}.safetensors").exists():
         pytest.skip(f"no weights of {weights} are shipped")
     block = small_sampler(seed=2).block(0, torch.device("cpu"))

@@ -20,9 +20,9 @@ from MetalArtifactReductionLib.methods.metal_refiner.network import (
 )
 from MetalArtifactReductionLib.methods.metal_refiner.refinement import MetalRefinement
 from MetalArtifactReductionLib.methods.metal_refiner.task import make_task, segmented
-from MetalArtifactReductionLib.methods.nmar.prior_image import gaussian_smooth
 from MetalArtifactReductionLib.tomography import ImageGrid, ParallelProjector, parallel_geometry_for
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
+from MetalArtifactReductionLib.tomography.smoothing import gaussian_smooth
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
 from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights
@@ -164,7 +164,10 @@ def test_training_resumes_and_makes_weights(data: Path) -> None:
     train(make_task(options, data, 1), short, data / "parts")
     result = train(make_task(options, data, 1), p, data / "parts", resume=True)
     assert {"loss", "dice", "dice_of_segmentation"} <= result.figures.keys()
-    one, two = (load_weights(data / n / "weights.safetensors") for n in ("whole", "parts"))
+    one, two = (
+        load_weights(data / n / "weights.safetensors", "metal-refiner", MetalRefiner)
+        for n in ("whole", "parts")
+    )
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, two.network.state_dict()[name]), name
     assert one.facts.architecture == "metal-refiner"

@@ -133,10 +133,10 @@ def test_facts_round_trip_and_foreign_ones_are_refused(tmp_path) -> None:
     assert MaxFillParameters.from_dict(fill.as_dict()) == fill
     path = tmp_path / "w.safetensors"
     save_weights(path, TraceCNN(4), WeightsFacts("trace-cnn", {"channels": 4}, FACTS))
-    weights = load_weights(path)
+    weights = load_weights(path, "trace-cnn", TraceCNN)
     assert TraceCNNMethod(weights).parameters["weights"] == "w.safetensors"
     with pytest.raises(InputError, match="holds weights of a 'trace-cnn'"):
-        load_weights(path, architecture="masked-unet")
+        load_weights(path, "masked-unet", TraceCNN)
     with pytest.raises(ValueError, match="do not say how they were trained"):
         TraceCNNMethod(Weights(weights.network, WeightsFacts("trace-cnn"), path))
     for bad, message in (({"output": "x"}, "output 'x'"), ({"brightness": 0.0}, "brightness is")):

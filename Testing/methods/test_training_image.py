@@ -15,6 +15,7 @@ from bank_support import small_bank, write_small_bank
 from cli_support import assert_refused, run
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
+from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
 from MetalArtifactReductionLib.methods.image_prior.samples import (
     ImageBlock,
     ImageSampleParameters,
@@ -249,7 +250,7 @@ def test_it_learns_and_a_resumed_training_ends_alike(data: Path) -> None:
     one, two = (load_file(data / n / "weights.safetensors") for n in ("whole", "parts"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert {t.dtype for t in one.values()} == {torch.float16}
-    weights = load_weights(data / "whole" / "weights.safetensors", architecture="image-prior")
+    weights = load_weights(data / "whole" / "weights.safetensors", "image-prior", ImagePrior)
     assert weights.facts.method["inpainter"] == "image-prior"
     assert weights.facts.method["volumes"] == ["one", "two"]
     # They are a start for another training, of the same network only.

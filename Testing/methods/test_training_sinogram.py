@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import write_volume
 from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
-from MetalArtifactReductionLib.methods.sinogram_unet.network import wrapped_views
+from MetalArtifactReductionLib.methods.sinogram_unet.network import MaskedUNet, wrapped_views
 from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
     SampleParameters,
     SinogramSampler,
@@ -26,7 +27,6 @@ from MetalArtifactReductionLib.training.clean_volumes import CleanVolume, read_c
 from MetalArtifactReductionLib.training.metal_source import SimpleMetal, metal_source
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
 from MetalArtifactReductionLib.training.trainer import train
-from MetalArtifactReductionLib.volume import write_volume
 from MetalArtifactReductionLib.weights import load_weights, save_weights
 from training_support import SPACING_MM, small_ct, small_sampler, small_task
 
@@ -138,7 +138,7 @@ def test_against_a_discriminator_both_learn_and_frozen_layers_stay(tmp_path: Pat
     task = small_task(adversarial=0.1, pretrained=str(weights), freeze=("conv_0", "down"))
     p = TrainerParameters(steps=3, batch_size=2, ema=None, log_every=1, checkpoint_every=3)
     result = train(task, p, tmp_path / "run")
-    before = load_weights(weights).network.state_dict()
+    before = load_weights(weights, "masked-unet", MaskedUNet).network.state_dict()
     for name, tensor in result.network.state_dict().items():
         frozen = name.startswith(("unet.conv_0", "unet.down"))
         assert torch.equal(tensor, before[name]) == frozen, name

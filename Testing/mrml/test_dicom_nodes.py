@@ -17,8 +17,8 @@ from dicom_support import STEP_MM, scanner_header, values, write_series
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction_result import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node
-from MetalArtifactReductionLib.volume import read_volume
 
 CHANGED = np.s_[3:6, 20:30, 20:30]
 

@@ -12,7 +12,9 @@ from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from mrml_support import affine, rotation
-from SimulateImplantsLib.implants import HipStem, PedicleScrew, Rod
+from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.mrml import (
     ImplantLink,
     SceneImplant,

@@ -14,15 +14,12 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, vtk_matrix
 from mrml_support import affine, rotation
 from SimulateImplantsLib import mrml as implants_mrml
-from SimulateImplantsLib.implants import (
-    InterbodyCage,
-    PedicleScrew,
-    Rod,
-    TotalHip,
-    UserMesh,
-    implant_from_dict,
-    implant_kinds,
-)
+from SimulateImplantsLib.implants import implant_from_dict, implant_kinds
+from SimulateImplantsLib.implants.cage import InterbodyCage
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.total_hip import TotalHip
+from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.mrml import (
     add_implant,
     add_line,

@@ -11,7 +11,9 @@ from scipy import ndimage
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.mrml import node_from_volume
-from SimulateImplantsLib.implants import CephalomedullaryNail, HipStem, PedicleScrew
+from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.nail import CephalomedullaryNail
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.mrml import (
     ImplantLink,
     add_implant,
@@ -20,8 +22,7 @@ from SimulateImplantsLib.mrml import (
     fit_screw,
     implants_of,
     placement_quality,
-    propose_hip,
-    propose_spine,
+    propose,
     quality_table,
     screws_of,
     segment_bone,
@@ -29,9 +30,11 @@ from SimulateImplantsLib.mrml import (
     set_matrix,
     split_vertebrae,
 )
-from SimulateImplantsLib.mrml.propose import levels_from_text, named_levels
+from SimulateImplantsLib.mrml.propose import named_levels
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
 from SimulateImplantsLib.placement.geometry import axis_placement
+from SimulateImplantsLib.placement.procedures import ProposalOptions
+from SimulateImplantsLib.placement.spine.levels import parse_levels
 
 LEVELS = ("L3", "L4")
 
@@ -158,10 +161,10 @@ def test_levels_of_clicks() -> None:
         named_levels({"a": np.zeros(3), "L4": np.ones(3)})
     with pytest.raises(InputError, match="more than vertebrae up from C1"):
         named_levels({"a": np.zeros(3), "b": np.ones(3)}, "C1")
-    assert levels_from_text(" L3, l4 vertebrae_L5") == ["L3", "L4", "L5"]
-    assert levels_from_text("") is None
-    with pytest.raises(InputError, match="'X9' is no vertebra"):
-        levels_from_text("L3 X9")
+    assert parse_levels(" L3, l4 vertebrae_L5") == ["L3", "L4", "L5"]
+    assert parse_levels("") is None
+    with pytest.raises(InputError, match="'X9' is not a level"):
+        parse_levels("L3 X9")
 
 
 def test_plain_bone_is_parted_at_the_clicks(scene: Any, ct: Any, spine: Phantom) -> None:
@@ -195,7 +198,7 @@ def proposed(spine: Phantom) -> Any:
     pytest.importorskip("slicer", reason="the package slicer-core is not installed")
     scene = mrml.headless_scene()
     node = node_from_volume(scene, spine.volume, "Spine")
-    return scene, node, propose_spine(scene, node, vertebrae(spine))
+    return scene, node, propose(scene, node, vertebrae(spine))
 
 
 def test_proposed_screws_lie_in_the_pedicles(proposed: Any, spine: Phantom) -> None:
@@ -230,7 +233,7 @@ def test_proposed_rods_follow_their_screws(proposed: Any) -> None:
 def test_proposals_are_edited_like_any_implant(scene: Any, ct: Any, spine: Phantom) -> None:
     labels = {"vertebrae_L4": spine.labels["vertebrae_L4"]}
     link = ImplantLink(scene)
-    (screw,) = propose_spine(scene, ct, labels, sides=("left",)).implants
+    (screw,) = propose(scene, ct, labels, options=ProposalOptions(sides=("left",))).implants
     before = screw.matrix()[:3, 3]
     line = screw.line
     position = np.array(line.GetNthControlPointPositionWorld(0)) + np.array([0.0, -2.0, 1.0])
@@ -241,10 +244,7 @@ def test_proposals_are_edited_like_any_implant(scene: Any, ct: Any, spine: Phant
 
 def test_variants_follow_from_their_number(scene: Any, ct: Any, spine: Phantom) -> None:
     first, again, other = (
-        [
-            item.to_dict()
-            for item in propose_spine(scene, ct, vertebrae(spine), variant=n).plan.implants
-        ]
+        [item.to_dict() for item in propose(scene, ct, vertebrae(spine), variant=n).plan.implants]
         for n in (7, 7, 8)
     )
     assert first == again
@@ -282,17 +282,17 @@ def test_proposals_that_cannot_be_made_add_nothing(scene: Any, ct: Any, spine: P
     before = node_count(scene)
     bone = {"bone": spine.bone_mask()}
     with pytest.raises(InputError, match="no vertebra among the segments"):
-        propose_spine(scene, ct, bone)
+        propose(scene, ct, bone)
     with pytest.raises(InputError, match="level T1 is not segmented"):
-        propose_spine(scene, ct, vertebrae(spine), levels=["T1"])
+        propose(scene, ct, vertebrae(spine), levels=["T1"])
     with pytest.raises(InputError, match="no side chosen"):
-        propose_spine(scene, ct, vertebrae(spine), sides=())
+        propose(scene, ct, vertebrae(spine), options=ProposalOptions(sides=()))
     with pytest.raises(InputError, match="no femur_left among the segments"):
-        propose_hip(scene, ct, bone)
-    with pytest.raises(InputError, match="no hip implant 'knee'"):
-        propose_hip(scene, ct, bone, "knee")
+        propose(scene, ct, bone, "total-hip")
+    with pytest.raises(InputError, match="unknown kind of implants 'knee'"):
+        propose(scene, ct, bone, "knee")
     with pytest.raises(Cancelled):
-        propose_spine(scene, ct, vertebrae(spine), cancel=lambda: True)
+        propose(scene, ct, vertebrae(spine), cancel=lambda: True)
     assert node_count(scene) == before
 
 
@@ -307,7 +307,7 @@ def test_vertebra_cut_by_the_volumes_end_warns(scene: Any, spine: Phantom) -> No
     node = node_from_volume(scene, CTVolume(spine.volume.hu[first:].copy(), matrix), "Cut")
     labels = {"vertebrae_L4": spine.labels["vertebrae_L4"][first:]}
     try:
-        warnings = propose_spine(scene, node, labels).warnings
+        warnings = propose(scene, node, labels).warnings
     except InputError as error:
         warnings = (str(error),)
     assert any("L4" in text and "cut by the volume's end" in text for text in warnings)
@@ -315,7 +315,9 @@ def test_vertebra_cut_by_the_volumes_end_warns(scene: Any, spine: Phantom) -> No
 
 def test_labelled_hip_gets_a_prosthesis(scene: Any, pelvis: Phantom) -> None:
     node = node_from_volume(scene, pelvis.volume, "Pelvis")
-    result = propose_hip(scene, node, pelvis.labels, sides=("right",))
+    result = propose(
+        scene, node, pelvis.labels, "total-hip", options=ProposalOptions(sides=("right",))
+    )
     truth = next(hip for hip in pelvis.truth.hips if hip.side == "right")
     kinds = [one.kind for one in result.implants]
     assert kinds == ["hip-stem", "femoral-head", "acetabular-cup"]
@@ -335,7 +337,14 @@ def test_clicked_hip_in_plain_bone_gets_a_nail(scene: Any, pelvis: Phantom) -> N
     truth = next(hip for hip in pelvis.truth.hips if hip.side == "left")
     bone = {"bone": pelvis.bone_mask()}
     clicks = {"head": truth.head_centre_ras}
-    (one,) = propose_hip(scene, node, bone, "short-nail", sides=("left",), clicks=clicks).implants
+    (one,) = propose(
+        scene,
+        node,
+        bone,
+        "short-nail",
+        clicks=clicks,
+        options=ProposalOptions(sides=("left",)),
+    ).implants
     nail = one.implant
     assert isinstance(nail, CephalomedullaryNail)
     assert (one.side, nail.side) == ("left", "left")

@@ -15,7 +15,9 @@ from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from MetalArtifactReductionLib.physics.acquisition import preset
 from mrml_support import affine, rotation
-from SimulateImplantsLib.implants import Rod, UserMesh, implant_from_dict
+from SimulateImplantsLib.implants import implant_from_dict
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.mrml import (
     PLANES,
     add_fraction,
@@ -345,7 +347,7 @@ def test_aligned_slices_of_a_pedicle_screw_look_like_radiology() -> None:
 
 
 def test_slice_view_turns_to_the_screw(scene: Any) -> None:
-    from SimulateImplantsLib.implants import PedicleScrew
+    from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 
     place = axis_placement((20, -60, 0), (5, -20, 10))
     one = add_implant(scene, PedicleScrew(), place)

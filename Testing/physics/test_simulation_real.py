@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from support import shared_data
 
 LEFT, RIGHT, ROW = 195, 345, 285  # pixels: the femoral heads of this slice

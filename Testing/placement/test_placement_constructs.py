@@ -10,7 +10,9 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.implants import PedicleScrew, Rod, implant_from_dict
+from SimulateImplantsLib.implants import implant_from_dict
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
 from SimulateImplantsLib.placement import (
     PlacementPlan,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
-from SimulateImplantsLib.implants import AnteriorPlate, InterbodyCage
+from SimulateImplantsLib.implants.cage import InterbodyCage
+from SimulateImplantsLib.implants.plate import AnteriorPlate
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
 from SimulateImplantsLib.placement import (
     SpineProposal,

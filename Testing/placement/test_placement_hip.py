@@ -7,7 +7,10 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.implants import AcetabularCup, CephalomedullaryNail, FemoralHead, HipStem
+from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
+from SimulateImplantsLib.implants.femoral_head import FemoralHead
+from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.nail import CephalomedullaryNail
 from SimulateImplantsLib.phantoms import HipTruth, Phantom, pelvis_phantom
 from SimulateImplantsLib.placement import (
     HipModel,

@@ -7,14 +7,12 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.implants import (
-    AcetabularCup,
-    AnteriorPlate,
-    CephalomedullaryNail,
-    FemoralHead,
-    HipStem,
-    InterbodyCage,
-)
+from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
+from SimulateImplantsLib.implants.cage import InterbodyCage
+from SimulateImplantsLib.implants.femoral_head import FemoralHead
+from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.nail import CephalomedullaryNail
+from SimulateImplantsLib.implants.plate import AnteriorPlate
 from SimulateImplantsLib.placement.anatomy import Anatomy
 from SimulateImplantsLib.placement.hip.seat import Seat, seat_of
 from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement

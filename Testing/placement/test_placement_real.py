@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.placement import (
     HipModel,
     collisions,

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.training.metal_source import MetalSource, metal_source
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.placement.random_shapes import METALS
 from support import REPOSITORY, shared_data
 from training_support import small_ct

@@ -12,15 +12,13 @@ from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.implants import (
-    Implant,
-    InterbodyCage,
-    PedicleScrew,
-    Rod,
-    TotalHip,
-    UserMesh,
-)
+from SimulateImplantsLib.implants.base import Implant
+from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.mesh import revolve
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.total_hip import TotalHip
+from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 TILTED = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
@@ -360,7 +358,7 @@ def test_parametric_implants_need_no_vtk() -> None:
         "import sys; sys.modules['vtk'] = None; sys.modules['slicer'] = None\n"
         "import numpy as np\n"
         "from MetalArtifactReductionLib.volume import CTVolume\n"
-        "from SimulateImplantsLib.implants import TotalHip\n"
+        "from SimulateImplantsLib.implants.total_hip import TotalHip\n"
         "from SimulateImplantsLib.voxels.voxelize import PlacedImplant, voxelize\n"
         "volume = CTVolume(np.zeros((9, 64, 64), np.float32), np.diag([3.0, 3, 9, 1]))\n"
         "print(sorted(voxelize([PlacedImplant(TotalHip())], volume).fractions))\n"

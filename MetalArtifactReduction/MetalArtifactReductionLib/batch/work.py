@@ -69,9 +69,9 @@ def _correct(
     from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
-    from ..files.volumes import read_mask
+    from ..files.masks import read_mask
+    from ..files.volumes import read_volume
     from ..jobs.correction import plain
-    from ..volume import read_volume
 
     check_cancelled(cancel)
     kept = settings.kept_with(case)
@@ -130,8 +130,7 @@ def _correct(
 
 def _file_writer(volume: CTVolume, settings: BatchSettings) -> Writer:
     """Writes ``corrected``, ``metal`` and the change map as files; checks the format now."""
-    from ..files.volumes import check_output, write_array_like
-    from ..volume import write_volume
+    from ..files.volumes import check_output, write_array_like, write_volume
 
     source = volume.source.format if volume.source is not None else ""
     suffix = settings.suffix or _SUFFIX_OF.get(source, ".nrrd")

@@ -97,7 +97,7 @@ def correct_many(options: argparse.Namespace) -> int:
     from ..batch.cases import SUFFIXES, Case, cases_from
     from ..batch.run import in_processes, run_batch, summarize
     from ..errors import InputError, OutputError
-    from ..methods.availability import require_expected_error
+    from ..methods.registry import require_expected_error
 
     for name, remedy in (
         ("change_map", "give --with-change-map"),
@@ -119,7 +119,7 @@ def correct_many(options: argparse.Namespace) -> int:
     defaults = Case(
         "",
         Path(),
-        options=chosen_options(options, fixed_device=not options.dask).anywhere(),
+        options=chosen_options(options, settled=not options.dask).anywhere(),
     )
     passed_by: list[Path] = []
     cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)

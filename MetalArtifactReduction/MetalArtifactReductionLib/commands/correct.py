@@ -106,9 +106,9 @@ def _add_dicom_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _methods_help() -> str:
-    from ..methods.registry import METHODS
+    from ..methods.registry import methods
 
-    return "; ".join(f"{entry.name}: {entry.summary}" for entry in METHODS.values())
+    return "; ".join(f"{entry.name}: {entry.summary}" for entry in methods().values())
 
 
 def _correct(options: argparse.Namespace) -> int:
@@ -123,11 +123,9 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
     from ..correction import correct_volume
     from ..evaluation.outside_trace import changed_outside
-    from ..files.volumes import check_output, write_array_like
+    from ..files.volumes import check_output, write_array_like, write_volume
     from ..files.whole import written_together
-    from ..methods.availability import require_expected_error
-    from ..methods.registry import create_method
-    from ..volume import write_volume
+    from ..methods.registry import create_method, require_expected_error
 
     chosen = chosen_options(options)
     error_file = options.expected_error

@@ -22,7 +22,7 @@ def add_info(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from ..volume_checks import describe
+    from ..files.checks import describe
 
     facts = {name: _fact(value) for name, value in describe(read_input(options)).items()}
     width = max(len(name) for name in facts)

@@ -46,7 +46,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 def read_input(options: argparse.Namespace) -> CTVolume:
     """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
-    from ..volume import read_volume
+    from ..files.volumes import read_volume
 
     volume = read_volume(options.input, series=getattr(options, "series", None))
     for warning in volume.source.warnings if volume.source else ():
@@ -69,26 +69,22 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def chosen_options(options: argparse.Namespace, *, fixed_device: bool = True) -> CorrectionOptions:
+def chosen_options(options: argparse.Namespace, *, settled: bool = True) -> CorrectionOptions:
     """What the arguments of ``mar correct`` say of the correction itself.
 
-    :param fixed_device: "auto" is settled here; workers of a cluster choose for themselves.
+    :param settled: "auto" becomes a device here; workers of a cluster choose for themselves.
     :raises DeviceError: no such device.
     """
-    device = options.device
-    if fixed_device:
-        from ..tomography import as_device
-
-        device = str(as_device(device))
-    return CorrectionOptions(
+    chosen = CorrectionOptions(
         options.method,
         reconstruction=options.reconstruction,
         always=options.always,
         segmentation=options.segmentation,
         threshold_hu=options.threshold,
-        device=device,
+        device=options.device,
         batch_slices=options.batch_slices,
     )
+    return chosen.settled() if settled else chosen
 
 
 def metal_table(found: Any) -> str:
@@ -104,7 +100,7 @@ def metal_table(found: Any) -> str:
 
 def metal_of(options: argparse.Namespace, volume: CTVolume) -> np.ndarray:
     """The metal fraction: of ``--mask``, or segmented and told; see :func:`add_metal_options`."""
-    from ..files.volumes import read_mask
+    from ..files.masks import read_mask
     from ..metal import segment_metal
 
     if options.mask is not None:

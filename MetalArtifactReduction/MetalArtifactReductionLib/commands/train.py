@@ -12,6 +12,8 @@ from .options import add_command, add_quiet, count, progress_bar, stopped_by_ctr
 
 def add_train(commands: Any) -> None:
     """Add the command to ``mar``."""
+    from ..methods.registry import task_names
+
     parser = add_command(
         commands,
         "train",
@@ -23,7 +25,12 @@ def add_train(commands: Any) -> None:
         "from it, with the same result as without the interruption. On several machines start "
         "the same command with torchrun.",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration, .toml")
+    parser.add_argument(
+        "config",
+        type=Path,
+        metavar="CONFIG",
+        help=f"configuration, .toml, of a task: {', '.join(task_names())}",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="with the CTs that the configuration names"
     )
@@ -42,11 +49,13 @@ def add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from ..errors import InputError
+    from ..methods.registry import make_task, task_names
     from ..training.config import read_config
     from ..training.record import check_folder
 
     config = read_config(
         options.config,
+        task_names(),
         steps=options.steps,
         minutes=options.minutes,
         accelerator=options.accelerator,
@@ -61,7 +70,7 @@ def _train(options: argparse.Namespace) -> None:
             )
     from ..training.trainer import train
 
-    task = config.make_task(options.data)
+    task = make_task(config.task, config.options, options.data, config.training.seed)
     with progress_bar("train", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         result = train(
             task,

@@ -67,28 +67,19 @@ def add_train_patient(commands: Any) -> None:
 
 
 def _train_patient(options: argparse.Namespace) -> None:
+    import torch
+
     from ..correction import correct_volume
+    from ..correction_options import CorrectionOptions
     from ..errors import InputError
-    from ..files.volumes import check_output
+    from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
     from ..methods.registry import create_method
-    from ..tomography import as_device
-    from ..volume import write_volume
 
-    device = as_device(options.device)
-    training = create_method(
-        "patient",
-        above=options.above,
-        below=options.below,
-        margin=options.margin,
-        slices=options.slices,
-        steps=options.steps,
-        masks=options.masks,
-        seed=options.seed,
-        start=options.start,
-        folder=options.folder,
-        resume=options.resume,
-    )
+    chosen = CorrectionOptions(device=options.device, batch_slices=options.batch_slices).settled()
+    names = ("above", "below", "margin", "slices", "steps", "masks", "seed", "start", "folder")
+    asked = {name: getattr(options, name) for name in (*names, "resume")}
+    training = create_method("patient", **asked)
     volume = read_input(options)
     if options.corrected is not None:
         check_output(volume, options.corrected, overwrite=options.force)
@@ -97,16 +88,10 @@ def _train_patient(options: argparse.Namespace) -> None:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         if options.corrected is None:
-            training.prepare(volume, fraction, device, progress, cancel)
+            training.prepare(volume, fraction, torch.device(chosen.device), progress, cancel)
         else:
             result = correct_volume(
-                volume,
-                fraction,
-                training,
-                device=str(device),
-                batch_slices=options.batch_slices,
-                progress=progress,
-                cancel=cancel,
+                volume, fraction, training, options=chosen, progress=progress, cancel=cancel
             )
             with written_whole(options.corrected, overwrite=options.force) as temporary:
                 write_volume(result.corrected, temporary)

@@ -184,7 +184,7 @@ def keep_as_written(dataset: Dataset) -> None:
     Read and written again they would become something else, or nothing.
     """
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
-    from pydicom.dataset import RawDataElement
+    from pydicom.dataelem import RawDataElement
 
     _, little = dataset.original_encoding
     for tag in list(dataset.keys()):
@@ -199,8 +199,9 @@ def keep_as_written(dataset: Dataset) -> None:
         elif isinstance(element, RawDataElement) and little and len(element.VR or known) == 2:
             dataset[tag] = element._replace(VR=element.VR or known, value=element.value or b"")
     if little:  # what is still raw is written as explicit VR little endian needs it
-        for tag in [one for one in dataset.keys() if len(dataset.get_item(one).VR or "") != 2]:
-            dataset[tag]  # "US or SS": told by other elements
+        for tag in list(dataset.keys()):
+            if len(dataset.get_item(tag).VR or "") != 2:
+                dataset[tag]  # "US or SS": told by other elements
         dataset.set_original_encoding(False, True, dataset.original_character_set)
 
 

@@ -94,12 +94,13 @@ def _identity(sources: list[Dataset]) -> dict[Any, Any]:
 
     What its type forbids is taken out of the sources, where highdicom would stumble over it.
     """
-    from pydicom.dataset import RawDataElement
+    from pydicom.dataelem import RawDataElement
     from pydicom.tag import Tag
 
     kept: dict[Any, Any] = {}
     for header in reversed(sources):  # the first one last, since it counts
-        for tag in [Tag(t) for t in header.keys() if t.group == 0x0010 or int(t) in _STUDY_TAGS]:
+        tags = [Tag(tag) for tag in list(header.keys())]
+        for tag in [one for one in tags if one.group == 0x0010 or int(one) in _STUDY_TAGS]:
             element = header.get_item(tag)
             if not isinstance(element, RawDataElement):
                 continue

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
+from ..correction_result import VERSION
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,7 +38,7 @@ class Derivation:
 
     method: str
     parameters: Mapping[str, object] = field(default_factory=dict)
-    version: str = __version__
+    version: str = VERSION
 
     @property
     def weights_sha256(self) -> str:

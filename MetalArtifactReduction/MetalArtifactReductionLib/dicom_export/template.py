@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..files.dicom import DicomSource, read_dicom, read_dicom_files
+from ..files.dicom import read_dicom, read_dicom_files
 from ..files.dicom_enhanced import single_frame
 from ..files.dicom_pixels import opened as read_whole
-from ..files.volumes import geometry_difference, on_grid
-from ..volume import AIR_HU, CTVolume, to_storage
+from ..files.grids import geometry_difference, on_grid
+from ..volume import AIR_HU, CTVolume, DicomSource, to_storage
 from .values import Encoding, encoding_for
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..jobs.task import TaskRequest, TaskResult
-from ..metal.body import body_mask
+from ..metal.body import body_mask, within_pixels
 from ..metal.threshold import propose_threshold
 from ..volume import CTVolume
-from .metrics import BONE_HU, flat_region, within_pixels
+from .metrics import BONE_HU, flat_region
 from .without_reference import SHELLS_MM, evaluate_without_reference, soft_tissue_near_metal
 
 REGION_PREFIX = "region_"

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files.volumes import geometry_difference, read_mask
+from ..files.grids import geometry_difference
+from ..files.masks import read_mask
+from ..files.volumes import read_volume
 from ..files.whole import check_path_free, written_whole
 from ..metal import body_mask, segment_metal
-from ..volume import CTVolume, read_volume
-from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region, within_pixels
+from ..metal.body import within_pixels
+from ..volume import CTVolume
+from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region
 from .without_reference import evaluate_without_reference, soft_tissue_near_metal
 
 _UNITS = {

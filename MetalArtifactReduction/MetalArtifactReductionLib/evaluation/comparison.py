@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..correction import correct_volume
-from ..correction_options import CorrectionOptions
-from ..methods.base import Method
-from ..progress import Cancel, Progress, check_cancelled, report
 from ..volume import CTVolume
 from .metrics import Metrics, evaluate
 
@@ -36,22 +32,19 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Case:
+class ScanWithTruth:
     """A scan with simulated metal.
 
     :param name: for the table.
     :param corrupted: what the scanner shows.
     :param reference_hu: the same scan without metal, ``(slices, rows, cols)``.
     :param metal: the true metal fraction, same shape.
-    :param given_metal: a segmentation to correct with; None finds the metal in ``corrupted``, as a
-        user would.
     """
 
     name: str
     corrupted: CTVolume
     reference_hu: np.ndarray
     metal: np.ndarray
-    given_metal: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -68,38 +61,9 @@ class Row:
     seconds: float
 
 
-def compare_methods(
-    cases: Iterable[Case],
-    methods: Mapping[str, str | Method] | Sequence[str] = ("li", "nmar"),
-    *,
-    options: CorrectionOptions | None = None,
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
+def measure_images(
+    case: ScanWithTruth, images: Mapping[str, tuple[np.ndarray, float]]
 ) -> list[Row]:
-    """Correct every case by every method from its image alone, and measure in slices with metal.
-
-    :param cases: scans with known truth.
-    :param methods: names, or label -> name or inpainter.
-    :returns: for each case the input's row, then one a method.
-    """
-    chosen = methods if isinstance(methods, Mapping) else {name: name for name in methods}
-    listed = list(cases)
-    rows: list[Row] = []
-    for number, case in enumerate(listed):
-        check_cancelled(cancel)
-        report(progress, number / len(listed), f"comparing methods on {case.name}")
-        images = {UNCORRECTED: (case.corrupted.hu, 0.0)}
-        metal = case.given_metal
-        for label, method in chosen.items():
-            result = correct_volume(case.corrupted, metal, method, options=options, cancel=cancel)
-            metal = result.metal_fraction
-            images[label] = (result.corrected.hu, result.timings["correction"])
-        rows += measure_images(case, images)
-    report(progress, 1.0, "compared")
-    return rows
-
-
-def measure_images(case: Case, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
     """Rows of images that exist already: label -> (HU, seconds).
 
     Only slices that hold metal are measured: the others are the same in every image.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ..metal.body import body_mask
+from ..metal.body import body_mask, within_pixels
 
 SSIM_RANGE_HU = 5000.0
 """Data range of the challenge's SSIM and PSNR."""
@@ -195,14 +195,6 @@ def sobel_magnitude(image: np.ndarray) -> np.ndarray:
     for magnitude, layer in zip(out, image.astype(np.float32), strict=True):
         np.hypot(ndimage.sobel(layer, axis=0), ndimage.sobel(layer, axis=1), out=magnitude)
     return out / 8.0
-
-
-def within_pixels(mask: np.ndarray, pixels: float) -> np.ndarray:
-    """Voxels within so many pixels of the mask, in the slice plane, the mask itself left out."""
-    out = np.zeros(mask.shape, dtype=bool)
-    for index in np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)):
-        out[index] = ndimage.distance_transform_edt(~mask[index]) <= pixels
-    return out & ~mask
 
 
 def flat_region(image: np.ndarray, where: np.ndarray) -> np.ndarray:

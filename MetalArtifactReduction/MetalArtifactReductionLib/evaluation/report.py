@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.pictures import WINDOWS_HU, frame_around_body
 from ..files.whole import check_path_free, written_whole
-from ..pictures import WINDOWS_HU, frame_around_body
 from ..volume import CTVolume
 from .before_after import Measure, compare_before_after
 from .line_profile import Line, line_across_metal, profile_along

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..metal.body import body_mask
-from .metrics import flat_region, noise, streak_amplitude, within_pixels
+from ..metal.body import body_mask, within_pixels
+from .metrics import flat_region, noise, streak_amplitude
 
 SHELLS_MM = ((0.0, 2.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
 """Distances from the metal of the shells around it."""

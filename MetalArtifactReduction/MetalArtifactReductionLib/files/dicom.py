@@ -7,11 +7,10 @@ ordered by position along their normal, never by file name or instance number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..volume import CTVolume, VolumeSource, volume_from_storage
+from ..volume import CTVolume, DicomSource, VolumeSource, volume_from_storage
 from .dicom_headers import number_of, text_of, value_of, whole_of
 from .dicom_pixels import hounsfield_units
 from .dicom_quiet import quiet_pydicom
@@ -36,40 +35,6 @@ from .dicom_stack import (
 )
 
 _TOLD_TILT_DEG = 0.05
-
-
-@dataclass(frozen=True)
-class DicomSource:
-    """Facts of a CT series: for people, and for a derived series written later.
-
-    The headers themselves stay in ``VolumeSource.files``, which are in the order of the slices;
-    no patient identity is kept here.
-
-    :param rescale: (slope, intercept) of each slice, in slice order.
-    :param frames: which frame each slice is, from 0, in multi-frame files; else empty.
-    :param padding_value: stored value (before rescaling) that the scanner declares as padding.
-    :param gantry_tilt_deg: angle between the slices' normal and the direction they are stacked in.
-    :param uneven_mm: distance of each slice from the first along the normal, where it changes.
-    """
-
-    series_uid: str
-    study_uid: str
-    frame_of_reference_uid: str
-    sop_instance_uids: tuple[str, ...]
-    rescale: tuple[tuple[float, float], ...]
-    bits_stored: int
-    pixel_representation: int
-    frames: tuple[int, ...] = ()
-    padding_value: int | None = None
-    series_number: int | None = None
-    series_description: str = ""
-    manufacturer: str = ""
-    model: str = ""
-    kvp: float | None = None
-    kernel: str = ""
-    patient_position: str = ""
-    gantry_tilt_deg: float = 0.0
-    uneven_mm: tuple[float, ...] = ()
 
 
 def read_dicom(

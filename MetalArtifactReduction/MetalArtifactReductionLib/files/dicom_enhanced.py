@@ -70,7 +70,7 @@ def single_frame(header: Any, frame: int) -> Any:
     single = Dataset()
     left_out = {tag_for_keyword(keyword) for keyword in _OF_MULTI_FRAME}
     # As they are, unread: some are values that their type forbids.
-    single.update({tag: header.get_item(tag) for tag in header.keys() if tag not in left_out})
+    single.update({t: header.get_item(t) for t in list(header.keys()) if t not in left_out})
     single = deepcopy(single)
     single.set_original_encoding(*header.original_encoding, header.original_character_set)
     if _GROUPS[1] not in header:

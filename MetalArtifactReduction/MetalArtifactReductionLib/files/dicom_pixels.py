@@ -93,11 +93,11 @@ def _decompressed(path: Path) -> np.ndarray:
     """HU of a compressed slice: GDCM inside SimpleITK knows every lossless scheme."""
     import SimpleITK as sitk
 
-    from .itk import first_line, quiet_itk
+    from .itk import first_line, itk_name, quiet_itk
 
-    with quiet_itk():
+    with quiet_itk(), itk_name(path) as name:
         try:
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).squeeze()
+            return sitk.GetArrayFromImage(sitk.ReadImage(name)).squeeze()
         except RuntimeError as error:
             raise InputError(
                 f"{path}: compressed pixels cannot be read ({first_line(error)});"

@@ -9,7 +9,6 @@ whole-number rescaling (nibabel makes floats of it), the gzip checksum (nibabel 
 from __future__ import annotations
 
 import gzip
-import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,19 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import array_from_file
 
 from ..errors import InputError, OutputError
+from ..volume import NiftiForms
 
 _MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # metres and micrometres; everything else counts as mm
 _AGAIN = "copy or download it again"
+_CHUNK = 1 << 22
+_APART = 0.1  # of the smallest voxel side: a qform is less exact than a sform
+_PADDING = 1 << 16  # zero bytes that some writers leave behind the voxels
+_FORMS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class NiftiImage:
     array: np.ndarray
     ijk_to_ras: np.ndarray
     version: int
+    forms: NiftiForms
+    notes: tuple[str, ...] = ()
 
 
 def read_nifti(path: Path) -> NiftiImage:
@@ -49,7 +57,7 @@ def read_nifti(path: Path) -> NiftiImage:
             file: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
             # No compression reaches 1040:1, so a larger claim is a lie that must not be allocated.
             return _read(path, file, path.stat().st_size * (1040 if compressed else 1))
-        except (EOFError, OSError, zlib.error) as error:  # nibabel adds a second line
+        except (EOFError, OSError, zlib.error) as error:
             text = str(error).partition("\n")[0]
             raise InputError(f"{path}: truncated or corrupted ({text}); {_AGAIN}") from None
 
@@ -65,7 +73,9 @@ def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
     if bytes(header["magic"])[:2] == b"ni":
         raise InputError(f"{path}: the header of an .hdr/.img pair; convert it to .nii.gz first")
     try:
-        shape, dtype, affine = header.get_data_shape(), header.get_data_dtype(), _affine(header)
+        fields = _form_fields(header)
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+        affine, notes = _affine(header)
         slope, inter = header.get_slope_inter()
         offset = max(header.get_data_offset(), kind.sizeof_hdr)
         if not 1 <= header["dim"][0] <= 7 or min(shape) < 1:
@@ -78,18 +88,55 @@ def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
     if dtype.kind not in "iuf":
         label = header.get_value_label("datatype")
         raise InputError(f"{path}: {label} voxels, not Hounsfield units; give the CT itself")
-    shape = (*shape[:3], 1, 1)[:3]
-    expected = math.prod(shape) * dtype.itemsize
-    if expected > most_bytes:
-        raise EOFError(f"fewer than {expected} bytes are there")
-    array = array_from_file(shape, dtype, file, offset, mmap=False).T
-    file.read(1)  # reaches the end of the stream, where gzip compares its checksum
+    array = _voxels(path, file, (*shape[:3], 1, 1)[:3], dtype, offset, most_bytes)
     array = array.astype(dtype.newbyteorder("="), copy=False)
-    return NiftiImage(_rescaled(array, slope, inter), affine, kinds.index(kind) + 1)
+    forms = NiftiForms(tuple(map(tuple, affine.tolist())), fields)
+    version = kinds.index(kind) + 1
+    return NiftiImage(_rescaled(array, slope, inter), affine, version, forms, notes)
 
 
-def _affine(header: Any) -> np.ndarray:
-    """As ITK: the sform if in scanner coordinates or alone, else the qform, else axial LPS."""
+def _voxels(
+    path: Path, file: Any, shape: tuple[int, ...], dtype: np.dtype, offset: int, most_bytes: int
+) -> np.ndarray:
+    """Exactly the voxels that the header promises, ``(k, j, i)``, and nothing behind them.
+
+    The stream is read to its end, since gzip compares its checksum only there.
+    """
+    count = 1
+    for size in shape:
+        count *= int(size)
+    if offset + count * dtype.itemsize > most_bytes:
+        raise EOFError(f"fewer than {offset + count * dtype.itemsize} bytes are there")
+    file.seek(offset)
+    array = np.empty(count, dtype)
+    left = memoryview(array).cast("B")
+    while len(left):
+        read = file.readinto(left[:_CHUNK])
+        if not read:
+            raise EOFError(f"{len(left)} of {array.nbytes} bytes of voxels are missing")
+        left = left[read:]
+    behind = file.read(_PADDING + 1)
+    if len(behind) > _PADDING or behind.strip(b"\0"):
+        raise InputError(
+            f"{path}: holds more than the {array.nbytes} bytes of voxels that its header promises;"
+            " export it again"
+        )
+    return array.reshape(shape[::-1])
+
+
+def _form_fields(header: Any) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """What the header says of place, unread."""
+    values = {name: tuple(np.ravel(header[name]).tolist()) for name in _FORMS}
+    values["pixdim"] = tuple(header["pixdim"][:4].tolist())
+    values["xyzt_units"] = (int(header["xyzt_units"]),)
+    return tuple(values.items())
+
+
+def _affine(header: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As ITK: the sform if in scanner coordinates or alone, else the qform, else axial LPS.
+
+    :returns: ``(4, 4)`` in mm, and a note where the other one says something else.
+    """
     pixdim = header["pixdim"]  # nibabel refuses signs and zeros, ITK does not
     pixdim[0] = -1.0 if pixdim[0] < 0 else 1.0
     pixdim[1:4] = np.where(pixdim[1:4] == 0, 1.0, np.abs(pixdim[1:4]))
@@ -100,10 +147,33 @@ def _affine(header: Any) -> np.ndarray:
         affine = header.get_qform()
     else:
         affine = np.diag([-1.0, -1.0, 1.0, 1.0] * np.append(pixdim[1:4], 1.0))
-    affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    unit_mm = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    affine[:3] *= unit_mm
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise ValueError("singular orientation")
-    return affine
+    if sform <= 0 or qform <= 0:
+        return affine, ()
+    return affine, _disagreement(header, affine, unit_mm)
+
+
+def _disagreement(header: Any, affine: np.ndarray, unit_mm: float) -> tuple[str, ...]:
+    """A note where sform and qform put a corner of the volume in different places."""
+    used, unused = ("sform", "qform") if int(header["sform_code"]) == 1 else ("qform", "sform")
+    try:
+        other = header.get_qform() if unused == "qform" else header.get_sform()
+    except (HeaderDataError, ValueError):
+        return ()
+    other[:3] *= unit_mm
+    extent = np.array((*header.get_data_shape()[:3], 1, 1)[:3]) - 1
+    corners = np.array([[*(extent * bits), 1.0] for bits in np.ndindex(2, 2, 2)])
+    apart_mm = float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+    if not apart_mm > _APART * float(np.linalg.norm(affine[:3, :3], axis=0).min()):
+        return ()
+    codes = {name: int(header[f"{name}_code"]) for name in (used, unused)}
+    return (
+        f"sform and qform disagree by up to {apart_mm:.4g} mm: the {used} (code {codes[used]})"
+        f" counts, not the {unused} (code {codes[unused]}); both come back as they are",
+    )
 
 
 def _rescaled(array: np.ndarray, slope: float | None, inter: float | None) -> np.ndarray:
@@ -119,12 +189,19 @@ def _rescaled(array: np.ndarray, slope: float | None, inter: float | None) -> np
         return hu.astype(np.float32)
 
 
-def write_nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, version: int = 1) -> None:
+def write_nifti(
+    path: Path,
+    array: np.ndarray,
+    ijk_to_ras: np.ndarray,
+    version: int = 1,
+    forms: NiftiForms | None = None,
+) -> None:
     """Write a .nii or .nii.gz file, whole or with an exception; the same volume, the same bytes.
 
     :param array: ``(k, j, i)`` of a NIfTI type.
     :param ijk_to_ras: ``(4, 4)``; becomes the sform as it is and, as a rotation, the qform.
     :param version: 1, or 2 for double precision.
+    :param forms: of the source; where its orientation is this one, both come back as they were.
     :raises OutputError: a voxel type or size that the format does not hold.
     """
     made = nib.Nifti1Image if version == 1 else nib.Nifti2Image
@@ -135,5 +212,19 @@ def write_nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, version: 
     image.set_sform(ijk_to_ras, code=1)  # scanner coordinates
     image.set_qform(ijk_to_ras, code=1)
     image.header.set_xyzt_units("mm")
+    if forms is not None and np.array_equal(forms.ijk_to_ras, ijk_to_ras):
+        kept = dict(forms.fields)
+        # Without a form nibabel and ITK would each guess another: ours are the better ones then.
+        if max(kept["sform_code"][0], kept["qform_code"][0]) > 0:
+            _restore(image.header, kept)
+            image = made(array.T, None, header=image.header, dtype=array.dtype)
     with nib.openers.ImageOpener(str(path), "wb") as file:
         image.to_stream(file.fobj)
+
+
+def _restore(header: Any, kept: dict[str, tuple[float, ...]]) -> None:
+    pixdim = header["pixdim"].copy()
+    pixdim[:4] = kept.pop("pixdim")
+    header["pixdim"] = pixdim
+    for name, values in kept.items():
+        header[name] = values if len(values) > 1 else values[0]

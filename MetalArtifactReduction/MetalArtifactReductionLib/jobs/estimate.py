@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..correction_options import CorrectionOptions
+from ..methods.registry import methods
 from ..volume import CTVolume
 from .job import Job
 from .queue import JobQueue
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 SLICES_AT_ONCE = 4
 """Slices of each of the two batches that are measured."""
-
-UNMEASURED = frozenset({"patient"})
-"""Methods that train first: a few slices say nothing about their time."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ class Estimator:
 
     def measurable(self, method: str) -> bool:
         """Whether a few slices tell how long the method takes."""
-        return method not in UNMEASURED
+        entry = methods().get(method)
+        return entry is None or not entry.trains_first
 
     def device(self, device: str) -> str:
         """What "auto" comes to on this machine; "" until a measurement has told."""
@@ -131,7 +130,6 @@ def measure(
     :param clock: seconds.
     """
     from ..correction import correct_volume
-    from ..tomography import as_device
 
     times: list[float] = []
 
@@ -139,21 +137,20 @@ def measure(
         times.append(clock())
 
     began = clock()
-    found = str(as_device(options.device))
+    options = options.settled()
     volume, metal = _phantom(shape)
     correct_volume(
         volume,
         metal,
         method,
         options=options,
-        device=found,
         batch_slices=SLICES_AT_ONCE,
         progress=progress,
     )
     # Reports: looking for metal, first batch, second batch, end.
     first, second = times[1], times[2]
     slice_s = (second - first) / SLICES_AT_ONCE
-    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, found)
+    return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, options.device)
 
 
 def _phantom(shape: tuple[int, int]) -> tuple[CTVolume, np.ndarray]:

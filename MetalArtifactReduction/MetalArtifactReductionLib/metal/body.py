@@ -67,3 +67,11 @@ def _disc(
     disc = (y / (radius[0] + 0.5)) ** 2 + (x / (radius[1] + 0.5)) ** 2 <= 1
     border = 1 if morphology is ndimage.binary_erosion else 0
     return morphology(mask, disc[None], border_value=border)
+
+
+def within_pixels(mask: np.ndarray, pixels: float) -> np.ndarray:
+    """Voxels within so many pixels of the mask, in the slice plane, the mask itself left out."""
+    out = np.zeros(mask.shape, dtype=bool)
+    for index in np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)):
+        out[index] = ndimage.distance_transform_edt(~mask[index]) <= pixels
+    return out & ~mask

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..correction_options import CorrectionOptions
 from ..errors import Cancelled, InputError
+from ..files.checks import check_is_ct
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
-from ..volume_checks import check_is_ct
 from .display import apply_window, show_change, show_expected_error, show_in_slice_views
 from .hierarchy import CORRECTED_REFERENCE, METAL_REFERENCE, mark_result, place_results
 from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files.checks import check_is_ct, clipped_at, shear_deg
 from ..volume import CTVolume, VolumeSource
-from ..volume_checks import check_is_ct, clipped_at, shear_deg
 from ._slicer import slicer_classes
 from .hierarchy import ROLE_ATTRIBUTE
 from .volumes import require_scalar_volume, volume_from_node

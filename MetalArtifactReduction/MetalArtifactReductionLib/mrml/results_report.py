@@ -13,7 +13,7 @@ from ..evaluation.line_profile import Line
 from ..evaluation.outside_trace import outside_trace_text
 from ..evaluation.report import ReportCase, write_report
 from ..files.whole import check_path_free
-from ..methods.registry import METHODS
+from ..methods.registry import methods
 from .hierarchy import METAL_REFERENCE, PREFIX
 from .kept import expected_error_hu, parameters_of
 from .layout import original_of
@@ -63,7 +63,7 @@ def write_result_report(
     original = original_of(corrected)
     before, after, fraction = corrected_volumes(corrected)
     method = corrected.GetAttribute(PREFIX + "method") or ""
-    summary = METHODS[method].summary if method in METHODS else method
+    summary = methods()[method].summary if method in methods() else method
     parts = metal_parts(corrected.GetNodeReference(METAL_REFERENCE), original)
     line: Line | None = None
     if line_node is not None:

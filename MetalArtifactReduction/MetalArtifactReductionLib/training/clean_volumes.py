@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..volume import CTVolume, read_volume
+from ..files.volumes import read_volume
+from ..volume import CTVolume
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import InputError
-from . import TASKS
 from .parameters import TrainerParameters, whole_number
-
-if TYPE_CHECKING:
-    from .task import Task
 
 TABLES = ("task", "training", "options")
 
@@ -25,7 +20,7 @@ Options = TypeVar("Options")
 class TrainingConfig:
     """What a file says.
 
-    :param task: a name of :data:`..TASKS`.
+    :param task: name of what is trained.
     :param training: the table ``[training]``.
     :param options: the table ``[options]``: the task's own.
     """
@@ -34,21 +29,11 @@ class TrainingConfig:
     training: TrainerParameters
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def make_task(self, data: Path | None) -> Task:
-        """The task, ready to train.
 
-        :param data: folder with the CTs that the options name.
-        :raises InputError: options or data that cannot be used.
-        """
-        module, name = TASKS[self.task].split(":")
-        factory = getattr(import_module(module, __package__), name)
-        task: Task = factory(dict(self.options), data, self.training.seed)
-        return task
-
-
-def read_config(path: Path, **changes: Any) -> TrainingConfig:
+def read_config(path: Path, tasks: Sequence[str], **changes: Any) -> TrainingConfig:
     """Read and check a configuration.
 
+    :param tasks: what can be trained.
     :param changes: training parameters that go before the file's; None leaves the file's.
     :raises InputError: no such file, not TOML, unknown names, values that cannot be used.
     """
@@ -68,8 +53,8 @@ def read_config(path: Path, **changes: Any) -> TrainingConfig:
     if unknown:
         raise InputError(f"{path}: unknown entry {unknown[0]!r}; there are: {', '.join(TABLES)}")
     task = content.get("task")
-    if not isinstance(task, str) or task not in TASKS:
-        raise InputError(f"{path}: task {task!r} is unknown; use one of {', '.join(TASKS)}")
+    if not isinstance(task, str) or task not in tasks:
+        raise InputError(f"{path}: task {task!r} is unknown; use one of {', '.join(tasks)}")
     training = dict(_table(path, content, "training"))
     training |= {name: value for name, value in changes.items() if value is not None}
     options = dict(_table(path, content, "options"))

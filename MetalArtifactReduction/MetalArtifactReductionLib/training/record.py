@@ -84,7 +84,7 @@ class Record:
         self.curve, self.recent = list(state["curve"]), list(state["recent"])
 
     def _picture(self, step: int) -> None:
-        from ..pictures import comparison_picture
+        from ..files.pictures import comparison_picture
 
         assert self.folder is not None
         pictures = self.folder / "pictures"

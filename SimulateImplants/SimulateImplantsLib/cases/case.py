@@ -11,14 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.files.volumes import (
-    FORMATS,
-    geometry_difference,
-    read_mask,
-    write_array_like,
-    write_volume,
-)
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.grids import geometry_difference
+from MetalArtifactReductionLib.files.masks import read_mask
+from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.simulation import (
@@ -28,16 +24,13 @@ from MetalArtifactReductionLib.physics.simulation import (
     simulate_volume,
 )
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
-from MetalArtifactReductionLib.volume import CTVolume, shear_deg
+from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants.simple_shapes import shape_from_dict
+from ..implants import implant_from_dict
 from ..voxels.metal import Metal, slices_of, voxelize_metal
 from ..voxels.voxelize import PlacedImplant
+from .records import FORMAT, RECORD, read_record, write_fractions, write_labels
 
-RECORD = "simulation.json"
-FORMAT = 1
-_SUFFIX_OF = {"nifti": ".nii.gz", "nifti2": ".nii.gz", "nrrd": ".nrrd", "metaimage": ".mha"}
-_TILT_LIMIT_DEG = 0.01
 _VOXELIZATION_SHARE = 0.2
 
 
@@ -201,7 +194,7 @@ def simulate_again(
         _check_identity(volume, expected, record_file)
         placed = [
             PlacedImplant(
-                shape_from_dict(item["implant"]), np.array(item["placement"], float), item["name"]
+                implant_from_dict(item["implant"]), np.array(item["placement"], float), item["name"]
             )
             for item in record.get("placed_implants", ())
         ]
@@ -223,59 +216,6 @@ def simulate_again(
         case = simulate_fractions(volume, masks, scan, **work)
     kept: dict[str, Any] = {key: record[key] for key in ("cut", "source") if key in record}
     return replace(case, record={**case.record, **kept})
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A ``simulation.json``.
-
-    :raises InputError: no such file, not JSON, or not of a simulation.
-    """
-    record = read_json(path, "the simulation.json that a simulation wrote")
-    if not isinstance(record, dict) or not {"acquisition", "model", "ct"} <= record.keys():
-        raise InputError(f"{path}: is no record of a simulation; give its {RECORD}")
-    if record.get("case_format", 0) > FORMAT:
-        raise InputError(f"{path}: written by a later version; update this software")
-    return record
-
-
-def read_json(path: Path, wanted: str) -> Any:
-    """The content of a JSON file.
-
-    :param wanted: what should be given, for the message.
-    :raises InputError: no such file, no permission, or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the name") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give {wanted}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: is not JSON ({error}); give {wanted}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def suffix_for(volume: CTVolume, suffix: str | None = None) -> str:
-    """File name ending of the outputs: the CT's own kind of file; .nrrd for DICOM.
-
-    :raises InputError: unknown, or one that cannot keep a tilted gantry.
-    """
-    source = volume.source.format if volume.source else ""
-    chosen = suffix or _SUFFIX_OF.get(source, ".nrrd")
-    chosen = chosen if chosen.startswith(".") else f".{chosen}"
-    single = [ending for ending in FORMATS if ending not in (".nhdr", ".mhd")]
-    if chosen not in single:
-        raise InputError(f"format {chosen!r} is unknown; use one of {', '.join(single)}")
-    tilt = shear_deg(volume.ijk_to_ras)
-    if FORMATS[chosen] == "nifti" and tilt > _TILT_LIMIT_DEG:
-        if suffix is None:
-            return ".nrrd"
-        raise OutputError(
-            f"axes {tilt:.2f} deg from orthogonal (gantry tilt) cannot be kept in NIfTI; use "
-            "--format .nrrd"
-        )
-    return chosen
 
 
 def write_case(
@@ -304,33 +244,13 @@ def write_case(
     write_array_like(simulation.metal_fraction, grid, folder / files["metal_fraction"])
     files["fractions"] = write_fractions(case.fractions, grid, folder, suffix)
     files["labels"] = f"labels{suffix}"
-    write_array_like(_narrow(case.labels), grid, folder / files["labels"])
+    write_labels(case.labels, grid, folder / files["labels"])
     if simulation.sinograms is not None:
         files["sinograms"] = "sinograms.npz"
         _write_sinograms(folder / files["sinograms"], simulation.sinograms)
     text = json.dumps({**case.record, "files": files}, indent=2)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
     return files
-
-
-def write_fractions(
-    fractions: Mapping[str, np.ndarray], grid: CTVolume, folder: Path, suffix: str
-) -> dict[str, str]:
-    """One file a material; returns their names."""
-    files = {}
-    for name, fraction in fractions.items():
-        files[name] = f"fraction-{name}{suffix}"
-        write_array_like(fraction.astype(np.float32, copy=False), grid, folder / files[name])
-    return files
-
-
-def write_labels(labels: np.ndarray, grid: CTVolume, path: Path) -> None:
-    """Labels in the narrowest type that holds them."""
-    write_array_like(_narrow(labels), grid, path)
-
-
-def _narrow(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(np.uint8 if int(labels.max()) < 256 else np.uint16)
 
 
 def _stored_type(volume: CTVolume) -> str:

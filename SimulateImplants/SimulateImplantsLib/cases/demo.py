@@ -12,20 +12,23 @@ from MetalArtifactReductionLib.correction import CorrectionResult, correct_volum
 from MetalArtifactReductionLib.errors import OutputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
-    Case,
+    ScanWithTruth,
     format_table,
     measure_images,
 )
+from MetalArtifactReductionLib.files.pictures import comparison_picture
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from MetalArtifactReductionLib.files.whole import written_whole
 from MetalArtifactReductionLib.metal import MetalSegmentation, segment_metal
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
-from MetalArtifactReductionLib.pictures import comparison_picture
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import AcetabularCup, FemoralHead, HipStem, TotalHip
+from ..implants.acetabular_cup import AcetabularCup
+from ..implants.femoral_head import FemoralHead
+from ..implants.hip_stem import HipStem
+from ..implants.total_hip import TotalHip
 from ..phantoms import HipTruth, pelvis_phantom
 from ..voxels.voxelize import PlacedImplant, voxelize
 from .rods_in_bone import rods_in_bone
@@ -256,7 +259,7 @@ def hip_prosthesis(truth: HipTruth) -> PlacedImplant:
 def _table(simulation: SimulationResult, corrections: Mapping[str, CorrectionResult]) -> str:
     """Input and methods against the same scan without metal, as Markdown."""
     truth = simulation.reference or simulation.ideal
-    case = Case("demo", simulation.corrupted, truth.hu, simulation.metal_fraction)
+    case = ScanWithTruth("demo", simulation.corrupted, truth.hu, simulation.metal_fraction)
     images = {UNCORRECTED: (simulation.corrupted.hu, 0.0)}
     for method, result in corrections.items():
         images[method] = (result.corrected.hu, result.timings["correction"])

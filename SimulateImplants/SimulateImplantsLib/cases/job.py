@@ -15,8 +15,9 @@ from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.progress import check_cancelled
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import UserMesh, implant_from_dict
+from ..implants import implant_from_dict
 from ..implants.mesh import Mesh
+from ..implants.user_mesh import UserMesh
 from ..voxels.voxelize import PlacedImplant, voxelize
 
 if TYPE_CHECKING:

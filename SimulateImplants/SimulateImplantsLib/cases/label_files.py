@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.volumes import FORMATS, read_labels, suffix_of
+from MetalArtifactReductionLib.files.masks import read_labels
+from MetalArtifactReductionLib.files.volumes import FORMATS, suffix_of
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.spine.levels import hip_masks, level_of
-from .case import read_json
+from .records import read_json
 
 TOTALSEGMENTATOR = "totalsegmentator"
 _TOTAL = (

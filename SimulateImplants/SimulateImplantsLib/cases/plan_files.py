@@ -7,11 +7,11 @@ from pathlib import Path
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants import UserMesh
+from ..implants.user_mesh import UserMesh
 from ..placement.plan import PlacementPlan, PlannedImplant
 from ..voxels.metal import Metal
 from ..voxels.voxelize import PlacedImplant
-from .case import read_json
+from .records import read_json
 
 _WANTED = "a plan that mar place or 3D Slicer wrote"
 

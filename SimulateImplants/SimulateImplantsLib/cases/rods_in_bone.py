@@ -9,7 +9,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.metal import body_mask
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import Rod
+from ..implants.rod import Rod
 from ..voxels.voxelize import PlacedImplant
 
 BONE_HU = 200.0

@@ -161,7 +161,7 @@ def point(text: str) -> tuple[float, float, float]:
 
 def read_ct(path: Path, series: str | None) -> CTVolume:
     """The CT; what is unusual about it goes to the error stream."""
-    from MetalArtifactReductionLib.volume import read_volume
+    from MetalArtifactReductionLib.files.volumes import read_volume
 
     volume = read_volume(path, series=series)
     note(volume.source.warnings if volume.source else ())

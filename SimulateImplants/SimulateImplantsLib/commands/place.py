@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
 from MetalArtifactReductionLib.errors import InputError
 
+from ..implants import procedures
 from .options import add_ct, note, point, read_ct, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
 
     from MetalArtifactReductionLib.volume import CTVolume
-
-KINDS = ("spine", "total-hip", "short-nail", "long-nail")
-"""As in ``patient_plans``, which would load scipy before ``--help``."""
 
 _TEXT = (
     "Bones come from a segmentation with named vertebrae and femora (TotalSegmentator's names are "
@@ -35,8 +33,8 @@ def add_place(commands: Any) -> None:
     parser.add_argument("output", type=Path, metavar="OUTPUT.json", help="plan to write")
     parser.add_argument(
         "--kind",
-        choices=KINDS,
-        default=KINDS[0],
+        choices=tuple(procedures()),
+        default="spine",
         help="screws and rods; stem, head and cup; or a femoral nail (default: %(default)s)",
     )
     add_bones(parser)
@@ -107,14 +105,16 @@ def _place(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.physics.materials import material
 
     from ..cases.plan_quality import plan_quality, quality_records, quality_text
-    from ..dataset.patient import Bones, measure_patient, proposed_plan, sampled_plan
-    from ..implants import Rod
+    from ..implants.rod import Rod
     from ..placement.anatomy import Anatomy
+    from ..placement.patient import Bones, measure_patient
+    from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
+    from ..placement.spine.levels import parse_levels
 
     if options.output.suffix.lower() != ".json":
         raise InputError(f"{options.output}: a plan is a JSON file; end the name in .json")
     clicks = _clicks(options.click)
-    levels = parse_levels(options.levels)
+    levels = parse_levels(options.levels or "")
     sides = ("left", "right") if options.sides == "both" else (options.sides,)
     metal = material(options.material).name
     Rod(diameter_mm=options.rod_diameter)  # checks it before the work
@@ -124,19 +124,18 @@ def _place(options: argparse.Namespace) -> None:
     bones = Bones(labels, clicks, options.bone_threshold)
     with progress_bar("placing", options.quiet) as progress:
         patient = measure_patient(
-            volume, bones, options.kind, levels=levels, sides=sides, progress=progress
+            volume,
+            bones,
+            procedures()[options.kind].site,
+            levels=levels,
+            sides=sides,
+            progress=progress,
         )
         if options.sample:
             plan = sampled_plan(patient, options.kind, options.seed)
         else:
-            plan = proposed_plan(
-                patient,
-                options.kind,
-                sides=sides,
-                rods=not options.no_rods,
-                rod_diameter_mm=options.rod_diameter,
-                material=metal,
-            )
+            wanted = ProposalOptions(sides, not options.no_rods, options.rod_diameter, metal)
+            plan = proposed_plan(patient, options.kind, wanted)
         known = labels or {"bone": bones.everything(volume)}
         rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
     data = plan.to_dict() | {"quality": quality_records(rows)}
@@ -159,27 +158,6 @@ def labels_of(
     if not segmentation.exists():
         raise InputError(f"{segmentation}: no such file or folder; check the name")
     return read_bones(segmentation, volume, names)
-
-
-def parse_levels(text: str | None) -> list[str] | None:
-    """``L2-L5`` or ``L3,L4`` as levels from the head down; None for None."""
-    if text is None:
-        return None
-    from ..placement.spine.levels import level_index, level_of
-
-    every = [
-        f"{region}{number}"
-        for region, count in (("C", 7), ("T", 12), ("L", 5), ("S", 1))
-        for number in range(1, count + 1)
-    ]
-    chosen: list[str] = []
-    for part in text.split(","):
-        ends = [level_of(end) for end in part.split("-")]
-        if len(ends) > 2 or any(end not in every for end in ends):
-            raise InputError(f"levels {text!r}: {part!r} is not a level such as L3, or L2-L5")
-        places = sorted(level_index(str(end)) for end in ends)
-        chosen += [level for level in every if places[0] <= level_index(level) <= places[-1]]
-    return sorted(set(chosen), key=level_index)
 
 
 def _clicks(

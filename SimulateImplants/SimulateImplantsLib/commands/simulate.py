@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from MetalArtifactReductionLib.volume import CTVolume
 
     from ..cases.case import Scan, SimulatedCase
-    from ..implants.simple_shapes import ShapeText
+    from ..cases.shape_text import ShapeText
     from ..voxels.metal import Metal
 
 _TEXT = (
@@ -105,7 +105,8 @@ def _simulate(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
-    from ..cases.case import suffix_for, write_case
+    from ..cases.case import write_case
+    from ..cases.records import suffix_for
 
     if options.again is not None:
         _check_only_again(options)
@@ -139,7 +140,7 @@ def _case(
     work: dict[str, Any],
 ) -> SimulatedCase:
     """Run the simulation that the options ask for."""
-    from MetalArtifactReductionLib.files.volumes import read_mask
+    from MetalArtifactReductionLib.files.masks import read_mask
 
     from ..cases.case import simulate_again, simulate_fractions, simulate_metal
     from ..cases.rods_in_bone import rods_in_bone
@@ -180,7 +181,7 @@ def _shapes(options: argparse.Namespace) -> Metal | None:
         if options.rods == 0:
             raise InputError("--rods 0: nothing to simulate; ask for 1 or more")
         return None
-    from ..implants.simple_shapes import parse_shape
+    from ..cases.shape_text import parse_shape
     from ..voxels.metal import Metal
 
     if len(options.at) != len(options.shape):

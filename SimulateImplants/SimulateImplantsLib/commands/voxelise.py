@@ -37,8 +37,8 @@ def _voxelise(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.files.volumes import write_array_like
     from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
 
-    from ..cases.case import suffix_for, write_fractions, write_labels
     from ..cases.plan_files import metal_of, read_plan
+    from ..cases.records import suffix_for, write_fractions, write_labels
     from ..voxels.metal import voxelize_metal
 
     metal = metal_of(read_plan(options.plan))

@@ -9,7 +9,7 @@ from typing import Any
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..cases.case import read_json
+from ..cases.records import read_json
 from .plan import CTSource
 
 _KEYS = {

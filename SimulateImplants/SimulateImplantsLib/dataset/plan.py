@@ -14,21 +14,25 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import MODELS, Model
 from MetalArtifactReductionLib.progress import Cancel
-from MetalArtifactReductionLib.volume import CTVolume, read_volume
+from MetalArtifactReductionLib.volume import CTVolume
 
-from ..cases.case import Scan, simulate_metal, suffix_for, write_case
+from ..cases.case import Scan, simulate_metal, write_case
 from ..cases.label_files import read_bones
 from ..cases.plan_files import metal_of
+from ..cases.records import suffix_for
 from ..cases.rods_in_bone import rods_in_bone
+from ..implants import procedures
+from ..placement.patient import Bones, Patient, measure_patient
 from ..placement.plan import PlacementPlan, PlannedImplant
+from ..placement.procedures import sampled_plan
 from ..placement.random_shapes import load_masks, sample_random_plan
 from ..placement.spine.levels import level_of
 from ..voxels.metal import slices_of, slices_with
-from .patient import Bones, Patient, measure_patient, sampled_plan
 
 KINDS = ("realistic", "rods", "random")
 """Implants where surgeons place them (needs named bones), rods in the thickest bones, and shapes at
@@ -247,11 +251,17 @@ def metal_for(plan: DatasetPlan, draw: CaseDraw, volume: CTVolume) -> PlacementP
         items = tuple(PlannedImplant(rod.implant.to_dict(), rod.placement) for rod in rods)
         return PlacementPlan(items, draw.placement_seed, "rods in the thickest bones")
     patients = _measured(source)
-    kind = str(rng.choice(sorted(patients)))
-    patient = patients[kind]
-    if kind == "hip":
-        kind = "short-nail" if rng.random() < 0.3 else "total-hip"
-    return sampled_plan(patient, kind, draw.placement_seed)
+    site = str(rng.choice(sorted(patients)))
+    return sampled_plan(patients[site], _procedure_at(site, rng), draw.placement_seed)
+
+
+def _procedure_at(site: str, rng: np.random.Generator) -> str:
+    """One of the procedures of a site, by their weights."""
+    usual = sorted((p.name, p.weight) for p in procedures(site).values() if p.weight > 0)
+    if len(usual) == 1:
+        return usual[0][0]
+    shares = np.cumsum([weight for _, weight in usual])
+    return usual[int(np.searchsorted(shares / shares[-1], rng.random(), side="right"))][0]
 
 
 def _make(
@@ -347,11 +357,11 @@ def _measured(source: CTSource) -> Mapping[str, Patient]:
     heads = {name: place for name, place in source.clicks if not level_of(name)}
     found: dict[str, Patient] = {}
     reasons: list[str] = []
-    for name, kind, clicks in (("spine", "spine", vertebrae), ("hip", "total-hip", heads)):
+    for site, clicks in (("spine", vertebrae), ("hip", heads)):
         try:
-            found[name] = measure_patient(volume, Bones(labels, clicks), kind)
+            found[site] = measure_patient(volume, Bones(labels, clicks), site)
         except InputError as error:
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{site}: {error}")
     if not found:
         raise InputError("; ".join(reasons))
     return found

@@ -15,7 +15,7 @@ from MetalArtifactReductionLib.files.whole import check_new_folder, written_whol
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
 
-from ..cases.case import read_json
+from ..cases.records import read_json
 from .plan import MARKER, CaseResult, DatasetPlan, case_folder, draw_case, make_case, order_by_ct
 
 SETTINGS, LOG = "dataset.json", "cases.csv"

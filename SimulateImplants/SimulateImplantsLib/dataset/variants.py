@@ -15,9 +15,11 @@ from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
+from ..implants.registry import procedure_of
 from ..placement.geometry import Vector
+from ..placement.patient import Bones, Patient, measure_patient
+from ..placement.procedures import sampled_plan
 from ..placement.random_shapes import sample_random_plan
-from .patient import KINDS, Bones, Patient, measure_patient, sampled_plan
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
@@ -33,7 +35,7 @@ _MEASURING = 0.05
 class Variants:
     """What is to be written.
 
-    :param kind: one of ``patient_plans.KINDS``: what is placed by anatomy.
+    :param kind: the procedure of what is placed by anatomy, see ``implants.procedures``.
     :param count: cases. :param seed: case i follows from the seed and i.
     :param random_share: chance of a case with random shapes at random places instead, 0..1.
     :param sides: of the hips.
@@ -46,8 +48,7 @@ class Variants:
     sides: tuple[str, ...] = ("left", "right")
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"unknown kind of implants {self.kind!r}; use {', '.join(KINDS)}")
+        procedure_of(self.kind)
         if self.count < 1:
             raise InputError(f"{self.count} variants: ask for 1 or more")
         if not 0 <= self.random_share <= 1:
@@ -96,7 +97,7 @@ def write_variants(
         patient = measure_patient(
             volume,
             bones,
-            wanted.kind,
+            procedure_of(wanted.kind).site,
             sides=wanted.sides,
             progress=lambda done, text: report(progress, _MEASURING * done, text),
             cancel=cancel,
@@ -144,7 +145,7 @@ def variants_job(
 ) -> Job:
     """:func:`write_variants` as a job; its values are ``made`` and ``reasons``.
 
-    :param labels, clicks: see ``patient_plans.Bones``.
+    :param labels, clicks: see ``placement.patient.Bones``.
     :raises OutputError: no room for the inputs, or the folder cannot be made.
     """
     from MetalArtifactReductionLib.errors import OutputError

@@ -11,7 +11,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import material as find_material
 
 from .mesh import Mesh, join
-from .presets import parameter_ranges
+from .registry import parameter_ranges
 
 if TYPE_CHECKING:
     import vtk

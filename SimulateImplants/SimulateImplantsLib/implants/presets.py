@@ -1,10 +1,9 @@
-"""Sizes as data: ranges of the parameters and named presets, read from CSV beside this file."""
+"""Sizes as data: ranges of the parameters and named presets, from the CSV beside this file."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,50 +47,24 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@lru_cache(maxsize=1)
-def _all_ranges() -> dict[str, dict[str, ParameterRange]]:
+def ranges_table() -> dict[str, dict[str, ParameterRange]]:
+    """The rows of ``ranges.csv`` by family and parameter."""
     table: dict[str, dict[str, ParameterRange]] = {}
     for row in _rows("ranges.csv"):
-        table.setdefault(row["kind"], {})[row["parameter"]] = ParameterRange(
-            float(row["minimum"]),
-            float(row["maximum"]),
-            float(row["step"]),
-            row["unit"],
-            row["source"],
-        )
+        low, high, step = (float(row[name]) for name in ("minimum", "maximum", "step"))
+        one = ParameterRange(low, high, step, row["unit"], row["source"])
+        table.setdefault(row["kind"], {})[row["parameter"]] = one
     return table
 
 
-def parameter_ranges(kind: str) -> dict[str, ParameterRange]:
-    """Ranges of a family's parameters by name (empty for a family without limits)."""
-    return dict(_all_ranges().get(kind, {}))
-
-
-@lru_cache(maxsize=1)
-def _all_presets() -> tuple[Preset, ...]:
-    return tuple(
-        Preset(
-            row["kind"],
-            row["name"],
-            MappingProxyType(_parameters(row["parameters"])),
-            row["source"],
-        )
-        for row in _rows("presets.csv")
-    )
-
-
-def presets(kind: str | None = None) -> list[Preset]:
-    """Named sizes in the order of the table, of one family or of all."""
-    return [preset for preset in _all_presets() if kind is None or preset.kind == kind]
-
-
-def find_preset(kind: str, name: str) -> Preset:
-    """The preset of that name; InputError lists those that exist."""
-    for preset in presets(kind):
-        if preset.name == name:
-            return preset
-    names = ", ".join(preset.name for preset in presets(kind)) or "none"
-    raise InputError(f"no preset {name!r} of {kind}; there are: {names}")
+def sizes_table() -> dict[str, tuple[Preset, ...]]:
+    """The rows of ``presets.csv`` by family, in order."""
+    table: dict[str, tuple[Preset, ...]] = {}
+    for row in _rows("presets.csv"):
+        values = MappingProxyType(_parameters(row["parameters"]))
+        one = Preset(row["kind"], row["name"], values, row["source"])
+        table[one.kind] = (*table.get(one.kind, ()), one)
+    return table
 
 
 def _parameters(text: str) -> dict[str, Any]:

@@ -1,66 +1,228 @@
-"""Implants by name: what JSON files, scenes and the command line use."""
+"""The one list of implants: a family is its file and its :class:`ImplantEntry` here.
+
+``mar place``, ``mar dataset``, the panel, scenes and JSON files read it. Light to import: what an
+entry names is loaded when it is used.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.errors import InputError
 
-from .acetabular_cup import AcetabularCup
-from .base import Implant
-from .bone_screw import BoneScrew
-from .cage import InterbodyCage
-from .cross_link import CrossLink
-from .femoral_head import FemoralHead
-from .hip_stem import HipStem
-from .nail import CephalomedullaryNail
-from .pedicle_screw import PedicleScrew
-from .plate import AnteriorPlate
-from .presets import find_preset
-from .rod import Rod
-from .total_hip import TotalHip
-from .user_mesh import UserMesh
+from .presets import ParameterRange, Preset, ranges_table, sizes_table
 
-_FAMILIES: tuple[type[Implant], ...] = (
-    PedicleScrew,
-    Rod,
-    CrossLink,
-    InterbodyCage,
-    AnteriorPlate,
-    HipStem,
-    FemoralHead,
-    AcetabularCup,
-    TotalHip,
-    CephalomedullaryNail,
-    BoneScrew,
-    UserMesh,
-)
+if TYPE_CHECKING:
+    from ..placement.patient import Patient
+    from ..placement.plan import PlacementPlan
+    from ..placement.procedures import ProposalOptions
+    from .base import Implant
+
+GROUP = "metal_artifact_reduction.implants"
+"""Entry points of other packages: each is an :class:`ImplantEntry`."""
+
+_IMPLANTS = __name__.rpartition(".")[0]
+_PROCEDURES = "SimulateImplantsLib.placement.procedures"
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """A way of placing implants on a patient's bones.
+
+    :param name: for ``mar place --kind``. :param label: for the panel, in English.
+    :param site: the bones to be measured for it: "spine" or "hip".
+    :param propose: what fits best, or "module:name" of it.
+    :param sample: variant ``index`` of a seed, by chance but plausible, or "module:name" of it.
+    :param weight: of being drawn among the procedures of its site for a dataset.
+    """
+
+    name: str
+    label: str
+    site: str
+    propose: str | Callable[[Patient, ProposalOptions], PlacementPlan]
+    sample: str | Callable[[Patient, int, int], PlacementPlan]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ImplantEntry:
+    """All that is to be known of a family of implants.
+
+    :param kind: its name in files; the ``kind`` of the family.
+    :param label: in the panel's list, in English; "" leaves it out.
+    :param family: its shape, a frozen dataclass, or "module:name" of it.
+    :param sizes, ranges: named sizes, and limits of its parameters; of the families here they are
+        rows of ``presets.csv`` and ``ranges.csv``.
+    :param forwards: placed by hand it points to the patient's front, as screws do, else upwards.
+    :param along_line: it runs from its origin along +z for ``length_mm``: entry and target of a
+        line say where it is.
+    :param procedures: how it is placed on bones.
+    """
+
+    kind: str
+    label: str
+    family: str | type[Implant]
+    sizes: tuple[Preset, ...] = ()
+    ranges: Mapping[str, ParameterRange] = field(default_factory=dict)
+    forwards: bool = False
+    along_line: bool = False
+    procedures: tuple[Procedure, ...] = ()
+
+    def load(self) -> type[Implant]:
+        """The family."""
+        family: type[Implant] = resolve(self.family)
+        return family
+
+
+def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
+    return ImplantEntry(
+        kind,
+        label,
+        f"{_IMPLANTS}.{family}",
+        sizes_table().get(kind, ()),
+        ranges_table().get(kind, {}),
+        **more,
+    )
+
+
+def _procedure(name: str, label: str, site: str, sample: str, weight: float = 1.0) -> Procedure:
+    propose = f"{_PROCEDURES}:propose_{name.replace('-', '_')}"
+    return Procedure(name, label, site, propose, f"{_PROCEDURES}:{sample}", weight)
+
+
+@lru_cache(maxsize=1)
+def _registered() -> dict[str, ImplantEntry]:
+    spine = _procedure("spine", "Pedicle screws", "spine", "sample_spine")
+    hip = _procedure(
+        "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
+    )
+    short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
+    # A sampled nail has either length: long ones come about without being drawn themselves.
+    long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
+    own = (
+        _own(
+            "pedicle-screw",
+            "Pedicle screw",
+            "pedicle_screw:PedicleScrew",
+            forwards=True,
+            along_line=True,
+            procedures=(spine,),
+        ),
+        _own("rod", "Rod", "rod:Rod", along_line=True),
+        _own("cross-link", "Cross-link", "cross_link:CrossLink"),
+        _own("interbody-cage", "Interbody cage", "cage:InterbodyCage"),
+        _own("anterior-plate", "Anterior plate", "plate:AnteriorPlate"),
+        _own("hip-stem", "Hip stem", "hip_stem:HipStem"),
+        _own("femoral-head", "Femoral head", "femoral_head:FemoralHead"),
+        _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup"),
+        _own("total-hip", "Total hip", "total_hip:TotalHip", procedures=(hip,)),
+        _own(
+            "cephalomedullary-nail",
+            "Femoral nail",
+            "nail:CephalomedullaryNail",
+            procedures=(short, long),
+        ),
+        _own("bone-screw", "Bone screw", "bone_screw:BoneScrew", forwards=True, along_line=True),
+        _own("user-mesh", "", "user_mesh:UserMesh"),
+        _own("sphere", "", "simple_shapes:Sphere"),
+        _own("ellipsoid", "", "simple_shapes:Ellipsoid"),
+        _own("box", "", "simple_shapes:Box"),
+    )
+    found = {entry.kind: entry for entry in own}
+    for point in entry_points(group=GROUP):
+        entry = point.load()
+        found[entry.kind] = entry
+    return found
+
+
+def register(entry: ImplantEntry) -> None:
+    """Add a family, or replace one, in this process; entry points of :data:`GROUP` last.
+
+    :raises InputError: a procedure of that name belongs to another family.
+    """
+    taken = {p.name: e.kind for e in entries() if e.kind != entry.kind for p in e.procedures}
+    for procedure in entry.procedures:
+        if procedure.name in taken:
+            raise InputError(
+                f"procedure {procedure.name!r} of {entry.kind} is one of {taken[procedure.name]}; "
+                "give it another name"
+            )
+    _registered()[entry.kind] = entry
+
+
+def entries() -> tuple[ImplantEntry, ...]:
+    """Every family, in the order of the panel's list."""
+    return tuple(_registered().values())
+
+
+def entry_of(kind: Any) -> ImplantEntry:
+    """A family's entry; InputError lists those that exist."""
+    try:
+        return _registered()[kind]
+    except (KeyError, TypeError):
+        names = ", ".join(_registered())
+        raise InputError(f"unknown kind of implant {kind!r}; there are: {names}") from None
+
+
+def procedures(site: str | None = None) -> dict[str, Procedure]:
+    """The ways of placing implants on bones by name, at one site or at all."""
+    every = (procedure for entry in entries() for procedure in entry.procedures)
+    return {one.name: one for one in every if site in (None, one.site)}
+
+
+def procedure_of(name: str) -> Procedure:
+    """The procedure of that name; InputError lists those that exist."""
+    known = procedures()
+    if name not in known:
+        raise InputError(f"unknown kind of implants {name!r}; use one of {', '.join(known)}")
+    return known[name]
 
 
 def implant_kinds() -> dict[str, type[Implant]]:
     """Families by their ``kind``."""
-    return {family.kind: family for family in _FAMILIES}
+    return {entry.kind: entry.load() for entry in entries()}
+
+
+def presets(kind: str | None = None) -> list[Preset]:
+    """Named sizes of one family or of all, in order."""
+    chosen = entries() if kind is None else [entry_of(kind)]
+    return [preset for entry in chosen for preset in entry.sizes]
+
+
+def find_preset(kind: str, name: str) -> Preset:
+    """The preset of that name; InputError lists those that exist."""
+    for preset in presets(kind):
+        if preset.name == name:
+            return preset
+    names = ", ".join(preset.name for preset in presets(kind)) or "none"
+    raise InputError(f"no preset {name!r} of {kind}; there are: {names}")
+
+
+def parameter_ranges(kind: str) -> dict[str, ParameterRange]:
+    """Ranges of a family's parameters by name (empty for a family without limits)."""
+    entry = _registered().get(kind)
+    return dict(entry.ranges) if entry else {}
 
 
 def implant_from_dict(description: Mapping[str, Any]) -> Implant:
     """Make an implant from ``{"kind": ..., parameter: value, ...}``.
 
-    ``"preset"`` names a row of ``presets.csv`` to start from. Parameters that are not given take
-    the preset's or the family's default. The inverse of :meth:`Implant.to_dict`.
+    ``"preset"`` names a size to start from. Parameters that are not given take the preset's or
+    the family's default. The inverse of :meth:`Implant.to_dict`.
     """
     if not isinstance(description, Mapping):
         raise InputError(f"an implant is a table of parameters, not {description!r}")
-    families = implant_kinds()
     kind = description.get("kind")
-    if kind not in families:
-        raise InputError(f"unknown kind of implant {kind!r}; there are: {', '.join(families)}")
-    family = families[kind]
+    family = entry_of(kind).load()
     values = {key: value for key, value in description.items() if key not in ("kind", "preset")}
     if description.get("preset") is not None:
-        values = dict(find_preset(kind, description["preset"]).parameters) | values
+        values = dict(find_preset(str(kind), description["preset"]).parameters) | values
     known = [item.name for item in fields(family)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
@@ -73,6 +235,14 @@ def implant_from_dict(description: Mapping[str, Any]) -> Implant:
 def implant_from_preset(kind: str, name: str, **changes: Any) -> Implant:
     """Make an implant of a named size, some parameters changed."""
     return implant_from_dict({"kind": kind, "preset": name} | changes)
+
+
+def resolve(reference: Any) -> Any:
+    """What "module:name" names; anything else is itself."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _restored(value: Any) -> Any:

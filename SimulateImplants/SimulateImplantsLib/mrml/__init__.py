@@ -4,29 +4,21 @@ Works inside Slicer and, without Slicer, on the ``slicer-core`` package. The sce
 argument. Nodes are known by attributes and references, never by name.
 """
 
+from ..placement.spine.levels import LEVELS
 from .bone import bone_labels, clicks_of, segment_bone, segmentation_from_labels
+from .companions import duplicate, remove
 from .fit import fit_screw
 from .lines import add_line, update_from_line, update_line
 from .link import ImplantLink, begin_line, edit_implant, finish_line
 from .nodes import (
     add_implant,
     change_parameters,
-    duplicate,
     new_construct,
     placement_at,
-    remove,
     set_matrix,
 )
 from .plans import add_plan, plan_of
-from .propose import (
-    LEVELS,
-    ProposedNodes,
-    labelled_levels,
-    levels_from_text,
-    propose_spine,
-    split_vertebrae,
-)
-from .propose_hip import HIP_IMPLANTS, propose_hip
+from .propose import ProposedNodes, propose, split_vertebrae
 from .quality import QualityRow, placement_quality, quality_table, size_text
 from .rods import add_cross_link, add_rod, follow_screws, rods_through, screws_of
 from .sample import SAMPLES, SampleNodes, add_sample
@@ -44,7 +36,6 @@ from .variants import variants_in_background
 from .views import PLANES, show_aligned, slice_to_ras
 
 __all__ = [
-    "HIP_IMPLANTS",
     "LEVELS",
     "PLANES",
     "SAMPLES",
@@ -73,15 +64,12 @@ __all__ = [
     "follow_screws",
     "implant_of_node",
     "implants_of",
-    "labelled_levels",
-    "levels_from_text",
     "new_construct",
     "placed_implants",
     "placement_at",
     "placement_quality",
     "plan_of",
-    "propose_hip",
-    "propose_spine",
+    "propose",
     "quality_table",
     "remove",
     "rods_through",

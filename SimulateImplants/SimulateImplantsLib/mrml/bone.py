@@ -12,7 +12,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.segmentations import segmentation_from_fraction
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
-from ..dataset.patient import BONE_HU, bone_mask
+from ..placement.patient import BONE_HU, bone_mask
 from .scene_implant import matrix_between
 
 BONE_COLOR = (0.94, 0.87, 0.72)

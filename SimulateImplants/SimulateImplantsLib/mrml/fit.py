@@ -10,7 +10,7 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
-from ..implants import PedicleScrew
+from ..implants.pedicle_screw import PedicleScrew
 from ..placement.anatomy import Anatomy
 from ..placement.spine.grading import shaft_samples
 from ..placement.spine.sizes import ScrewSizes

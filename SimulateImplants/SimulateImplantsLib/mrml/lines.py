@@ -9,26 +9,23 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
-from ..implants import Rod, parameter_ranges
+from ..implants import parameter_ranges
+from ..implants.base import Implant
+from ..implants.registry import entry_of
+from ..implants.rod import Rod
 from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .nodes import change_parameters, set_matrix
 from .scene_implant import IMPLANT_REFERENCE, LINE_REFERENCE, SceneImplant
 
 ENTRY, TARGET = 0, 1
-LINE_KINDS = ("pedicle-screw", "bone-screw", "rod")
-"""Families that run from their origin along +z for ``length_mm``."""
-
 LINE_COLOR = (0.25, 0.85, 0.35)
 _SAME_MM = 1e-3
 
 
-def can_have_line(one: SceneImplant) -> bool:
+def can_have_line(implant: Implant) -> bool:
     """Whether entry and target say everything about where the implant lies."""
-    if one.kind == Rod.kind:
-        implant = one.implant
-        return isinstance(implant, Rod) and not implant.path_mm
-    return one.kind in LINE_KINDS
+    return entry_of(implant.kind).along_line and not (isinstance(implant, Rod) and implant.path_mm)
 
 
 def add_line(one: SceneImplant) -> Any:
@@ -39,7 +36,7 @@ def add_line(one: SceneImplant) -> Any:
     """
     if one.line is not None:
         return one.line
-    if not can_have_line(one):
+    if not can_have_line(one.implant):
         raise InputError(f"'{one.name}' ({one.kind}) has no entry and target: move its handles")
     scene = one.scene
     with all_or_none(scene) as added:

@@ -12,9 +12,13 @@ import vtk
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml._slicer import slicer_classes
 
-from ..implants import CrossLink, Implant, Rod, implant_from_dict
-from .lines import LINE_COLOR, LINE_KINDS, update_from_line, update_line
-from .nodes import add_implant, change_parameters, release_removed, remove_companions
+from ..implants import implant_from_dict
+from ..implants.base import Implant
+from ..implants.cross_link import CrossLink
+from ..implants.rod import Rod
+from .companions import release_removed, remove_companions
+from .lines import LINE_COLOR, can_have_line, update_from_line, update_line
+from .nodes import add_implant, change_parameters
 from .rods import follow_rods, follow_screws, links_between, rods_through, screws_of
 from .scene_implant import (
     IMPLANT_REFERENCE,
@@ -74,7 +78,7 @@ def begin_line(scene: Any, implant: Implant, *, like: Any = None) -> Any:
     :returns: ``vtkMRMLMarkupsLineNode``.
     :raises InputError: the implant does not lie along a line.
     """
-    if implant.kind not in LINE_KINDS or (isinstance(implant, Rod) and implant.path_mm):
+    if not can_have_line(implant):
         raise InputError(f"a {implant.kind} has no entry and target: add it without a line")
     line = scene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
     line.UnRegister(None)

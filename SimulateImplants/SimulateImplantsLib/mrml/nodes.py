@@ -1,4 +1,4 @@
-"""Add, change, duplicate and remove implants in a scene."""
+"""Add implants to a scene and change them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
+from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent, vtk_matrix
 
-from ..implants import BoneScrew, Implant, PedicleScrew, UserMesh, implant_from_dict
+from ..implants import implant_from_dict
+from ..implants.base import Implant
+from ..implants.registry import entry_of
+from ..implants.user_mesh import UserMesh
 from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .scene_implant import (
@@ -32,7 +35,6 @@ from .scene_implant import (
 )
 from .surfaces import set_up_display, show_handles, show_surface
 
-DUPLICATE_SHIFT_MM = 15.0
 RIGID_TOLERANCE = 1e-4
 
 
@@ -111,7 +113,7 @@ def placement_at(implant: Implant, point: np.ndarray) -> np.ndarray:
     :param point: RAS, mm: the implant's origin.
     :returns: ``(4, 4)``, implant frame -> RAS.
     """
-    forwards = isinstance(implant, PedicleScrew | BoneScrew)
+    forwards = entry_of(implant.kind).forwards
     axis = np.array([0.0, 1.0, 0.0] if forwards else [0.0, 0.0, 1.0])
     # +x is medial in hip implants: to the patient's right on the left side.
     right = np.array([-1.0 if getattr(implant, "side", "left") == "right" else 1.0, 0.0, 0.0])
@@ -172,67 +174,6 @@ def set_matrix(one: SceneImplant, placement: np.ndarray, relative_to: Any = None
     transform.SetMatrixTransformToParent(vtk_matrix(parent_from_reference @ matrix))
 
 
-def duplicate(one: SceneImplant, shift_mm: float = DUPLICATE_SHIFT_MM) -> SceneImplant:
-    """A copy beside the original, with its own transform and line, free of any rod.
-
-    :param shift_mm: to the patient's left, so that the copy is seen.
-    """
-    from .lines import add_line
-
-    scene = one.scene
-    matrix = one.matrix()
-    matrix[0, 3] -= shift_mm
-    with all_or_none(scene) as added:
-        copy = add_implant(
-            scene,
-            one.implant,
-            name=one.name,
-            side=one.side,
-            level=one.level,
-            construct=one.construct,
-        )
-        added(copy.transform)
-        added(copy.model)
-        copy.transform.SetAndObserveTransformNodeID(one.transform.GetTransformNodeID())
-        set_matrix(copy, matrix)
-        if one.line is not None:
-            added(add_line(copy))
-    return copy
-
-
-def remove(one: SceneImplant) -> None:
-    """Take an implant out of the scene with its transform and line.
-
-    A rod through it follows the screws that are left; with fewer than two it stays as it is.
-    """
-    from .rods import rods_through
-
-    scene, model = one.scene, one.model
-    rods = rods_through(one)
-    line, transform = one.line, model.GetNodeReference(TRANSFORM_REFERENCE)
-    remove_node(scene, model)
-    remove_companions(scene, line, transform)
-    for rod in rods:
-        release_removed(rod)
-
-
-def remove_companions(scene: Any, line: Any, transform: Any) -> None:
-    """Remove what is left of an implant without its model; a transform in use stays."""
-    remove_node(scene, line)
-    if transform is not None and not _is_parent(scene, transform):
-        remove_node(scene, transform)
-
-
-def release_removed(rod: SceneImplant) -> None:
-    """Let a rod go on without screws that are gone."""
-    from .rods import follow_screws, screws_of, set_screws
-
-    left = screws_of(rod)
-    set_screws(rod, left if len(left) > 1 else [])
-    if len(left) > 1:
-        follow_screws(rod)
-
-
 def new_construct(scene: Any, name: str = "") -> str:
     """A label that no construct in the scene has: the next number and a name for people."""
     numbers = (construct_number(one.construct) for one in implants_of(scene))
@@ -272,12 +213,3 @@ def _describe(model: Any, implant: Implant) -> None:
     model.SetAttribute(PARAMETERS, json.dumps(values, sort_keys=True))
     model.SetAttribute(MATERIAL, implant.material)
     model.SetAttribute(PROBLEM, "")
-
-
-def _is_parent(scene: Any, transform: Any) -> bool:
-    """Whether something of the user's still lies under a transform."""
-    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return any(
-        node.IsA("vtkMRMLTransformableNode") and node.GetTransformNodeID() == transform.GetID()
-        for node in nodes
-    )

@@ -9,7 +9,12 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
-from ..implants import CrossLink, FemoralHead, HipStem, PedicleScrew, Rod, UserMesh
+from ..implants.cross_link import CrossLink
+from ..implants.femoral_head import FemoralHead
+from ..implants.hip_stem import HipStem
+from ..implants.pedicle_screw import PedicleScrew
+from ..implants.rod import Rod
+from ..implants.user_mesh import UserMesh
 from ..placement.plan import PlacementPlan, PlannedImplant
 from .lines import add_line, can_have_line
 from .nodes import add_implant, new_construct, set_matrix
@@ -50,7 +55,7 @@ def add_plan(scene: Any, plan: PlacementPlan, *, like: Any = None) -> list[Scene
             )
             added(one.transform)
             added(one.model)
-            if one.kind != Rod.kind and can_have_line(one):
+            if one.kind != Rod.kind and can_have_line(one.implant):
                 added(add_line(one))
             made.append(one)
         for one in made:

@@ -1,4 +1,4 @@
-"""Proposed implants as editable nodes: screws and rods for a spine."""
+"""Proposed implants as editable nodes, and plain bone parted into vertebrae for them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,16 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
-from ..dataset.patient import Patient, sampled_plan
+from ..implants.registry import procedure_of
 from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra, spine_directions
+from ..placement.patient import Bones, measure_patient
 from ..placement.plan import PlacementPlan
-from ..placement.spine.levels import by_level, level_of, vertebra_masks
-from ..placement.spine.propose import propose_screws, spine_plan
+from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
+from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of
 from .bone import segmentation_from_labels
 from .plans import add_plan
 from .scene_implant import SceneImplant
-
-LEVELS = (
-    *(f"C{n}" for n in range(1, 8)),
-    *(f"T{n}" for n in range(1, 13)),
-    *(f"L{n}" for n in range(1, 6)),
-    "S1",
-)
-"""Vertebrae from the head down."""
 
 
 @dataclass(frozen=True)
@@ -47,51 +40,52 @@ class ProposedNodes:
     warnings: tuple[str, ...]
 
 
-def propose_spine(
+def propose(
     scene: Any,
     ct_node: Any,
     labels: Mapping[str, np.ndarray],
+    kind: str = "spine",
     *,
     levels: Sequence[str] | None = None,
-    sides: Sequence[str] = ("left", "right"),
-    rods: bool = True,
-    rod_diameter_mm: float = 5.5,
-    material: str = "Ti6Al4V",
-    rod_material: str = "Ti6Al4V",
+    clicks: Mapping[str, np.ndarray] | None = None,
+    options: ProposalOptions | None = None,
     variant: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> ProposedNodes:
-    """Pedicle screws of largest clearance, with rods, as editable nodes.
+    """Implants fitted to the bones of a CT, as editable nodes.
 
-    :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae are recognised by name.
-    :param levels: only these; all labelled ones if None.
-    :param sides: "left", "right" or both.
+    :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae, femora and hips are
+        recognised by name.
+    :param kind: a procedure, see ``implants.procedures``.
+    :param levels: of the vertebrae only these; all labelled ones if None.
+    :param clicks: for hips in plain bone, one RAS point in each femoral head, see ``clicks_of``.
     :param variant: 0 for the best fit; otherwise the seed of a plausible variant, which draws
         levels, sides, sizes, angles, rods and materials by itself.
-    :raises InputError: no vertebra among the labels, or none usable; nothing is added then.
+    :raises InputError: no such bone among the labels, or none usable; nothing is added then.
     """
-    volume = ct_from_node(scene, ct_node)
-    if not sides:
+    site = procedure_of(kind).site
+    options = options or ProposalOptions()
+    if not options.sides:
         raise InputError("no side chosen: choose left, right or both")
-    proposal = propose_screws(
-        labels, volume, levels=levels, sides=sides, progress=progress, cancel=cancel
-    )
-    if variant:
-        plan = sampled_plan(Patient(spine=proposal), "spine", variant)
-    else:
-        plan = spine_plan(
-            proposal,
-            sides=sides,
-            rods=rods,
-            rod_diameter_mm=rod_diameter_mm,
-            material=material,
-            rod_material=rod_material,
+    if not labels:
+        raise InputError("no bone: segment it, or find it by threshold, first")
+    volume = ct_from_node(scene, ct_node)
+    femora = [f"femur_{side}" for side in options.sides]
+    named = site != "hip" or any(femur in hip_masks(labels) for femur in femora)
+    if not named and not clicks:
+        raise InputError(
+            f"no {femora[0]} among the segments {sorted(labels)}: name the femur so, or "
+            "click once into each femoral head"
         )
-    if not plan.implants:
-        raise InputError("no pedicle takes a screw: " + "; ".join(plan.warnings))
-    implants = add_plan(scene, plan, like=ct_node)
-    return ProposedNodes(tuple(implants), plan, plan.warnings)
+    bones = Bones(labels, {} if named else dict(clicks or {}))
+    patient = measure_patient(
+        volume, bones, site, levels=levels, sides=options.sides, progress=progress, cancel=cancel
+    )
+    plan = (
+        sampled_plan(patient, kind, variant) if variant else proposed_plan(patient, kind, options)
+    )
+    return ProposedNodes(tuple(add_plan(scene, plan, like=ct_node)), plan, plan.warnings)
 
 
 def split_vertebrae(
@@ -167,23 +161,3 @@ def named_levels(clicks: Mapping[str, np.ndarray], lowest: str = "L5") -> dict[s
     if len(points) > bottom + 1:
         raise InputError(f"{len(points)} points are clicked, more than vertebrae up from {lowest}")
     return {LEVELS[bottom - rank]: np.asarray(points[int(i)]) for rank, i in enumerate(order)}
-
-
-def levels_from_text(text: str) -> list[str] | None:
-    """Levels as people write them ("L3, L4 L5"); None, which is all of them, for no text.
-
-    :raises InputError: a word that is no level.
-    """
-    words = text.replace(",", " ").replace(";", " ").split()
-    levels = []
-    for word in words:
-        level = level_of(word)
-        if level not in LEVELS:
-            raise InputError(f"'{word}' is no vertebra: write levels such as L3 L4 L5, or nothing")
-        levels.append(level)
-    return levels or None
-
-
-def labelled_levels(labels: Mapping[str, np.ndarray]) -> list[str]:
-    """The vertebrae among named masks, from the head down."""
-    return list(vertebra_masks(labels))

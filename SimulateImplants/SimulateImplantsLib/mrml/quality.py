@@ -12,7 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from MetalArtifactReductionLib.progress import Cancel, Progress
 
-from ..implants import PedicleScrew
+from ..implants.pedicle_screw import PedicleScrew
 from ..placement.anatomy import Anatomy
 from ..placement.collision import same_construct_joint
 from ..placement.quality import PlacedItem, Quality, measure_placement

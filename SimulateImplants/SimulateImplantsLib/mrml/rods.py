@@ -10,8 +10,9 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants import CrossLink, PedicleScrew, Rod
-from ..implants.pedicle_screw import RodSeat
+from ..implants.cross_link import CrossLink
+from ..implants.pedicle_screw import PedicleScrew, RodSeat
+from ..implants.rod import Rod
 from ..placement.spine.construct import link_rods
 from .nodes import add_implant, set_implant, set_matrix
 from .scene_implant import (

@@ -19,7 +19,9 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml._slicer import slicer_classes
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent
 
-from ..implants import Implant, UserMesh, implant_from_dict
+from ..implants import implant_from_dict
+from ..implants.base import Implant
+from ..implants.user_mesh import UserMesh
 from ..voxels.voxelize import PlacedImplant
 
 PREFIX = "SimulateImplants."

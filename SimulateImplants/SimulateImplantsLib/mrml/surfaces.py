@@ -10,8 +10,9 @@ import numpy as np
 
 from MetalArtifactReductionLib.mrml._slicer import slicer_classes
 
-from ..implants import Implant, Mesh, UserMesh
-from ..implants.mesh import join
+from ..implants.base import Implant
+from ..implants.mesh import Mesh, join
+from ..implants.user_mesh import UserMesh
 from .scene_implant import SceneImplant, implants_of
 
 _COLORS: dict[str, tuple[float, float, float]] = {

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..implants import Implant, Mesh, PedicleScrew, Rod
+from ..implants.base import Implant
+from ..implants.mesh import Mesh
+from ..implants.pedicle_screw import PedicleScrew
+from ..implants.rod import Rod
 from .geometry import segment_distance
 from .plan import PlannedImplant
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants import Implant, implant_from_dict
+from ..implants import implant_from_dict
+from ..implants.base import Implant
 
 FORMAT = 1
 

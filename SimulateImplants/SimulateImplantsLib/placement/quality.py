@@ -11,7 +11,9 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import Implant, PedicleScrew, Rod
+from ..implants.base import Implant
+from ..implants.pedicle_screw import PedicleScrew
+from ..implants.rod import Rod
 from .anatomy import Anatomy, inside
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of

@@ -18,7 +18,7 @@ from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants import Implant
+from ..implants.base import Implant
 from ..implants.mesh import edge_counts
 from ..implants.rays import Crossings, cross
 

@@ -28,7 +28,6 @@ from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
-from ..learned import on_device
 from ..linear import interpolate_trace
 from ..metal_refiner.refinement import MetalRefinement
 from .channels import CHANNELS, ImageInputs, image_inputs
@@ -67,15 +66,10 @@ class ImagePriorMethod(Method):
 
     :param mode: one of :data:`MODES`.
     :param refine_metal: give the metal back without its blur; False gives the segmentation back.
-    :raises InputError: weights of another network, or an unknown mode.
+    :raises InputError: weights made for another input, or an unknown mode.
     """
 
     def __init__(self, weights: Weights, mode: str = "best", refine_metal: bool = True) -> None:
-        if weights.facts.architecture != "image-prior":
-            raise InputError(
-                f"{weights.path}: holds weights of a {weights.facts.architecture!r}; an "
-                "'image-prior' is needed"
-            )
         if mode not in MODES:
             raise InputError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
         if weights.facts.arguments.get("in_channels") != CHANNELS:
@@ -151,7 +145,7 @@ class ImagePriorMethod(Method):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Proposal and scale in a part of one slice, HU / 1000."""
         device = inputs.corrupted.device
-        network = on_device(self._weights, device)
+        network = self._weights.on(device)
         half = device.type == "cuda"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
             proposed, log_scale = network(

@@ -18,7 +18,7 @@ from ...training.slice_bank import read_bank
 from ...training.task import Batch, Task, Validation
 from ...weights import WeightsFacts, initial_network
 from .channels import CHANNELS
-from .network import BLOCKS, FEATURES
+from .network import BLOCKS, FEATURES, ImagePrior
 from .samples import ImageBlock, ImageSampleParameters, ImageSampler, block_maker
 
 UNIT = 10.0
@@ -99,7 +99,9 @@ class ImageTask(Task):
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The one network."""
-        network = initial_network("image-prior", self.arguments, self.options.pretrained)
+        network = initial_network(
+            "image-prior", ImagePrior, self.arguments, self.options.pretrained
+        )
         return {"generator": network}
 
     def optimizer(

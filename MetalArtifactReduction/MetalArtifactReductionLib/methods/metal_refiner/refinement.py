@@ -9,7 +9,7 @@ import torch
 from ...metal.neighbourhood import metal_window
 from ...tomography.attenuation import mu_to_hu
 from ...weights import load_weights
-from .network import refiner_channels
+from .network import MetalRefiner, refiner_channels
 
 if TYPE_CHECKING:
     from ..base import InpaintingContext
@@ -36,7 +36,7 @@ class MetalRefinement:
     """
 
     def __init__(self, weights: str = WEIGHTS) -> None:
-        self._weights = load_weights(weights, architecture="metal-refiner")
+        self._weights = load_weights(weights, "metal-refiner", MetalRefiner)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -53,7 +53,7 @@ class MetalRefinement:
         out = torch.zeros_like(fraction)
         if window is None:
             return out
-        network = self._weights.network.to(fraction.device)
+        network = self._weights.on(fraction.device)
         below, here, above = (mu_to_hu(context.neighbour_mu(k)[window]) for k in (-1, 0, 1))
         channels = refiner_channels(below, here, above, fraction[window])
         for k in range(len(channels)):  # slice by slice: nothing depends on the batch

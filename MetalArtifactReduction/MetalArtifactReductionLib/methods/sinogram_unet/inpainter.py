@@ -13,7 +13,6 @@ import torch
 
 from ...errors import InputError
 from ..base import InpaintingContext, Method
-from ..learned import on_device
 from ..nmar.inpainter import NMAR
 from .channels import STARTS, generator_input
 from .network import wrapped_views
@@ -34,15 +33,10 @@ class SinogramUNet(Method):
     Slice by slice, so that neither the memory nor the result depends on the batch. Half precision
     on a GPU.
 
-    :raises InputError: weights of another network, or made for an unknown input.
+    :raises InputError: weights made for an unknown input.
     """
 
     def __init__(self, weights: Weights) -> None:
-        if weights.facts.architecture != "masked-unet":
-            raise InputError(
-                f"{weights.path}: holds weights of a {weights.facts.architecture!r}; a "
-                "'masked-unet' is needed"
-            )
         start = weights.facts.method.get("start")
         if start not in STARTS:
             raise InputError(f"{weights.path}: made for an unknown input {start!r}")
@@ -58,7 +52,7 @@ class SinogramUNet(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
         """Shapes as in :class:`..base.Method`."""
-        network = on_device(self._weights, sinogram.device)
+        network = self._weights.on(sinogram.device)
         seen = generator_input(self._start, sinogram, trace, context, self._nmar)
         return filled_by(network, seen.channels, seen.start, sinogram, trace)
 

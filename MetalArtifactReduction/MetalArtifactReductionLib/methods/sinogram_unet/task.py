@@ -133,7 +133,9 @@ class SinogramTask(Task):
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The generator, and the discriminator if there is one."""
-        generator = initial_network("masked-unet", self.arguments, self.options.pretrained)
+        generator = initial_network(
+            "masked-unet", MaskedUNet, self.arguments, self.options.pretrained
+        )
         assert isinstance(generator, MaskedUNet)
         try:
             generator.freeze(self.options.freeze)

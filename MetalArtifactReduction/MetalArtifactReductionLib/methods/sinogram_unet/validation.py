@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...metal.body import body_mask
+from ...metal.body import body_mask, within_pixels
 from ...tomography.attenuation import mu_to_hu
 from ...training.task import Validation
 from .inpainter import filled_by
@@ -67,8 +67,6 @@ class SinogramValidation:
 
 def _regions(block: Block, reference_hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Body without metal, and what of it lies near metal."""
-    from ...evaluation.metrics import within_pixels
-
     metal = block.metal.cpu().numpy() > 0.02
     spacing = block.scanner.projector.grid.spacing_mm
     body = body_mask(reference_hu, (1.0, *spacing)) & ~metal

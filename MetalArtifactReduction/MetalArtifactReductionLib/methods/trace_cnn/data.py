@@ -15,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from ...errors import InputError
+from ...files.volumes import read_volume
 from ...metal import segment_metal
-from ...volume import CTVolume, read_volume
+from ...volume import CTVolume
 from .brightness import body_quantiles
 from .near_metal import NearMetalParameters, near_metal_slices
 from .samples import HipPatient

@@ -20,7 +20,6 @@ import torch
 from ...tomography import Projector
 from ...weights import Weights
 from ..base import InpaintingContext, Method
-from ..learned import on_device
 from ..linear import interpolate_trace
 from .brightness import body_quantiles, brightness_factor
 from .channels import MaxFill, MaxFillParameters, on_rays_of
@@ -105,7 +104,7 @@ class TraceCNNMethod(Method):
         fill = self._fill_for(context.projector)
         measured = fill.sinogram(context.image_mu)
         coarse = fill.trace(context.metal_fraction)
-        network = on_device(self._weights, context.device)
+        network = self._weights.on(context.device)
         factor = self._factor(context)
         estimate = estimated_sinogram(network, fill, measured, coarse, self._unit, factor)
         geometry: Any = context.projector.geometry

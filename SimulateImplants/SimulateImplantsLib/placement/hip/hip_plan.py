@@ -10,8 +10,11 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ...implants import AcetabularCup, CephalomedullaryNail, FemoralHead, HipStem, presets
-from ...implants.presets import parameter_ranges
+from ...implants import parameter_ranges, presets
+from ...implants.acetabular_cup import AcetabularCup
+from ...implants.femoral_head import FemoralHead
+from ...implants.hip_stem import HipStem
+from ...implants.nail import CephalomedullaryNail
 from ..geometry import frame_placement
 from ..plan import PlacementPlan, PlannedImplant
 from ..spine.sizes import snap_down, snap_nearest, steps

@@ -9,14 +9,12 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ...implants import (
-    AcetabularCup,
-    AnteriorPlate,
-    CephalomedullaryNail,
-    HipStem,
-    Implant,
-    InterbodyCage,
-)
+from ...implants.acetabular_cup import AcetabularCup
+from ...implants.base import Implant
+from ...implants.cage import InterbodyCage
+from ...implants.hip_stem import HipStem
+from ...implants.nail import CephalomedullaryNail
+from ...implants.plate import AnteriorPlate
 from ..anatomy import Anatomy
 from ..bone_field import BoneField, LocalGrid, local_mask
 from ..collision import surface_points

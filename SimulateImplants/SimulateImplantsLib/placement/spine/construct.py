@@ -9,7 +9,10 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ...implants import CrossLink, PedicleScrew, Rod, RodSeat, implant_from_dict
+from ...implants import implant_from_dict
+from ...implants.cross_link import CrossLink
+from ...implants.pedicle_screw import PedicleScrew, RodSeat
+from ...implants.rod import Rod
 from ..geometry import axis_placement, unit
 from ..plan import PlannedImplant
 from .levels import level_index

@@ -8,8 +8,9 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ...implants import AnteriorPlate, InterbodyCage, presets
-from ...implants.presets import Preset, parameter_ranges
+from ...implants import Preset, parameter_ranges, presets
+from ...implants.cage import InterbodyCage
+from ...implants.plate import AnteriorPlate
 from ..bone_field import BoneField
 from ..geometry import across, unit
 from ..plan import PlannedImplant

@@ -7,6 +7,15 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from MetalArtifactReductionLib.errors import InputError
+
+LEVELS = tuple(
+    f"{region}{number}"
+    for region, count in (("C", 7), ("T", 12), ("L", 5), ("S", 1))
+    for number in range(1, count + 1)
+)
+"""Vertebrae from the head down."""
+
 _REGIONS = {"C": 0, "T": 7, "L": 19, "S": 25}
 _VERTEBRA = re.compile(r"^(?:vertebrae?[ _-]*)?([CTLS])[ _-]?(\d{1,2})$", re.IGNORECASE)
 _HIP_PARTS = ("hip_left", "hip_right", "femur_left", "femur_right", "sacrum")
@@ -27,6 +36,21 @@ def level_index(level: str) -> float:
 def by_level(levels: Iterable[str]) -> list[str]:
     """Levels sorted from the head down (unknown ones last, in the order given)."""
     return sorted(levels, key=level_index)
+
+
+def parse_levels(text: str) -> list[str] | None:
+    """``L2-L5`` or ``L3, L4`` as levels from the head down; None, which is all, for no text.
+
+    :raises InputError: a word that is no level.
+    """
+    chosen: set[str] = set()
+    for part in re.sub(r"\s*-\s*", "-", text).replace(",", " ").replace(";", " ").split():
+        ends = [str(level_of(end)) for end in part.split("-")]
+        if len(ends) > 2 or not set(ends) <= set(LEVELS):
+            raise InputError(f"levels {text!r}: {part!r} is not a level such as L3, or L2-L5")
+        first, last = sorted(LEVELS.index(end) for end in (ends[0], ends[-1]))
+        chosen.update(LEVELS[first : last + 1])
+    return by_level(chosen) or None
 
 
 def vertebra_masks(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

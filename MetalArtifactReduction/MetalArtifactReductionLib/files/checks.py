@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .volume import CTVolume, padding_mask, shear_deg
+from ..errors import InputError
+from ..volume import PADDING_BELOW_HU, CTVolume, padding_mask, shear_deg
 
 SMALLEST_SLICE = 16
 LARGEST_SLICE = 2048
@@ -16,6 +16,9 @@ HIGHEST_HU = 65535.0
 _FEWEST_HU = 200.0  # air to fat alone spans 900; masks, fractions and attenuation maps span less
 _BELOW_WATER_HU = -30.0
 _LEAST_BELOW_WATER = 1e-3
+_ODD_AIR_HU = (-800.0, -200.0)  # above: fat; below: a slightly uncalibrated scanner, or lung
+_AIR_SPREAD_HU = 100.0
+_FEW = 0.005
 _SAMPLE = 4_000_000  # voxels are enough for percentiles; sorting all of them takes seconds
 
 
@@ -54,7 +57,7 @@ def check_is_ct(volume: CTVolume) -> None:
         if offset:
             raise InputError(
                 f"{name}: values from {low:g} to {high:g} are CT with the offset {offset} not"
-                f" applied; subtract {offset} to get Hounsfield units"
+                f" applied; subtract {offset} to get Hounsfield units (--hu-offset -{offset})"
             )
         raise InputError(
             f"{name}: values from {low:g} to {high:g} hold no air or fat (below"
@@ -77,14 +80,40 @@ def _raise_not_finite(hu: np.ndarray, name: str) -> None:
 
 
 def _missing_offset(hu: np.ndarray) -> int:
-    """1024 or 32768 where air and soft tissue lie that much too high, else 0."""
+    """By how much air and soft tissue lie too high (1000, 1024, 8192, 32768, ...), else 0.
+
+    The exact one is where this file's air lies: 1000 above Hounsfield's where that is about 0.
+    """
     sample = _sampled(hu)
-    for offset in (1024, 32768):
+    for offset in (1024, 1000, 8192, 32768):
         tissue = np.mean(np.abs(sample - offset) < 150)
-        air = np.mean(np.abs(sample - (offset - 1000)) < 60)
-        if tissue > 0.05 and air > 0.02:
-            return offset
+        near = sample[np.abs(sample - (offset - 1000)) < 60]
+        if tissue > 0.05 and near.size > 0.02 * sample.size:
+            near = near[near > sample.min()]  # without what is filled in outside the scan
+            at_zero = near.size > 0.02 * sample.size and abs(float(np.median(near))) < 12
+            return 1000 if offset == 1024 and at_zero else offset
     return 0
+
+
+def air_note(hu: np.ndarray) -> str:
+    """A sentence where air does not lie near -1000 HU (uncalibrated cone-beam CT); else empty.
+
+    The darkest plateau of values that begins at the volume's rim is taken for air.
+    """
+    rim = np.concatenate([hu[:, 0], hu[:, -1], hu[:, :, 0], hu[:, :, -1]], axis=None)
+    rim = rim[rim > PADDING_BELOW_HU]
+    if not rim.size:
+        return ""
+    air = float(np.median(rim))
+    inside = hu[hu > PADDING_BELOW_HU] if hu.min() <= PADDING_BELOW_HU else hu
+    darker = np.count_nonzero(inside < air - _AIR_SPREAD_HU) / max(1, inside.size)
+    flat = np.mean(np.abs(rim - air) < _AIR_SPREAD_HU)
+    if not _ODD_AIR_HU[0] < air < _ODD_AIR_HU[1] or darker > _FEW or flat < 0.9:
+        return ""
+    return (
+        f"air lies at about {air:.0f}, not -1000: the values are not calibrated Hounsfield units,"
+        " so thresholds and the correction are approximate"
+    )
 
 
 def _sampled(hu: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
-from .files.whole import written_whole
+from ..errors import InputError
+from .whole import written_whole
 
 WINDOWS_HU: Mapping[str, tuple[float, float]] = {
     "soft tissue": (40.0, 400.0),

@@ -1,8 +1,9 @@
-"""The part of the logic that shows, measures and exports results."""
+"""Shows, measures and exports results in Slicer's scene and views; nothing here needs the panel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,42 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.evaluation.before_after import Measure
+from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
+from MetalArtifactReductionLib.evaluation.report import figure_text
+from MetalArtifactReductionLib.jobs.queue import Job
+from MetalArtifactReductionLib.mrml import (
+    apply_window,
+    layout,
+    results,
+    results_of,
+    set_overlay_opacity,
+)
+from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node
+from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
+from MetalArtifactReductionLib.mrml.parts import metal_parts
+from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
+
+from .background import BackgroundJobs
+
 NEW_VIEWS_MS = 100
 
 
-class ResultsLogic:
-    """Mixin of the logic; nothing here needs the panel."""
+class Results:
+    """What can be done with a corrected volume node.
 
-    jobs: Any
-    _started: Callable[..., Any]
-    ensureDependencies: Callable[[], None]
+    :param jobs: where figures are measured.
+    """
 
-    def showResult(
+    def __init__(self, jobs: BackgroundJobs) -> None:
+        self._jobs = jobs
+
+    #
+    # Views
+    #
+
+    def show(
         self,
         corrected: Any,
         views: str,
@@ -30,12 +56,9 @@ class ResultsLogic:
     ) -> None:
         """Lay out Slicer's views and show a result in them.
 
-        :param corrected: a corrected volume node.
-        :param views: "comparison", "figures" or "four-up".
-        :param overlay: the map over it: "change" or "expected-error".
+        :param views: one of ``layout.LAYOUTS``.
+        :param overlay: the map over it, one of ``layout.OVERLAYS``.
         """
-        from MetalArtifactReductionLib.mrml import layout, results, results_of
-
         scene = slicer.mrmlScene
         original = layout.original_of(corrected)
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
@@ -46,7 +69,7 @@ class ResultsLogic:
         self.setDisplay(original, window, overlayOpacity)
 
         def place() -> None:
-            if corrected.GetScene() is not scene or self.resultProblem(corrected):
+            if corrected.GetScene() is not scene or self.problem(corrected):
                 return  # removed meanwhile
             for node in nodes:
                 slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
@@ -66,8 +89,6 @@ class ResultsLogic:
 
     def showFigures(self, corrected: Any) -> None:
         """Put table and plot of a result into their views, if they are laid out."""
-        from MetalArtifactReductionLib.mrml import layout, results
-
         scene = slicer.mrmlScene
         layout.show_figures(
             scene, results.table_of(scene, corrected), results.plot_of(scene, corrected)
@@ -75,85 +96,63 @@ class ResultsLogic:
 
     def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Show the largest part of the metal in every slice view, and all of it in 3D."""
-        from MetalArtifactReductionLib.mrml import layout
-        from MetalArtifactReductionLib.mrml.parts import metal_parts
-
         self.goTo(metal_parts(segmentationNode, volumeNode)[0].centre_ras)
         layout.look_at(slicer.mrmlScene, segmentationNode)
 
     def goTo(self, ras: tuple[float, float, float]) -> None:
         """Show a place in every slice view."""
-        from MetalArtifactReductionLib.mrml import layout
-
         layout.go_to(slicer.mrmlScene, ras)
 
     def flicker(self, corrected: Any) -> Any:
         """Original and corrected volume in turn: ``turn()``, ``stop()``."""
-        from MetalArtifactReductionLib.mrml.layout import Flicker
-
-        return Flicker(slicer.mrmlScene, corrected)
+        return layout.Flicker(slicer.mrmlScene, corrected)
 
     def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
         """Show a CT and its corrections in one window, and the maps this opaque."""
-        from MetalArtifactReductionLib.mrml import apply_window, results_of, set_overlay_opacity
-        from MetalArtifactReductionLib.mrml.layout import OVERLAYS
-
         for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
             apply_window(node, window)
-        for role in OVERLAYS:
+        for role in layout.OVERLAYS:
             for node in results_of(slicer.mrmlScene, volumeNode, role):
                 set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
 
-    def originalOf(self, corrected: Any) -> Any:
-        """The CT that a result was made from."""
-        from MetalArtifactReductionLib.mrml.layout import original_of
-
-        return original_of(corrected)
-
-    def resultProblem(self, corrected: Any) -> str:
-        """Why nothing can be shown of a result, in one line; "" if it can."""
-        from MetalArtifactReductionLib.errors import InputError
-
-        try:
-            self.originalOf(corrected)
-        except InputError as error:
-            return str(error)
-        return ""
-
     def knowsExpectedError(self, corrected: Any) -> bool:
         """Whether there is a map of the expected error of a result."""
-        from MetalArtifactReductionLib.mrml.layout import expected_error_of
-
-        return expected_error_of(slicer.mrmlScene, corrected) is not None
+        return layout.expected_error_of(slicer.mrmlScene, corrected) is not None
 
     def overlayScale(self, corrected: Any, overlay: str) -> str:
         """What the colours of the map over a result mean, in a line; "" without a map."""
-        from MetalArtifactReductionLib.mrml import layout
-
         node = layout.overlay_of(slicer.mrmlScene, corrected, overlay)
         display = node.GetDisplayNode() if node is not None else None
         if display is None:
             return ""
-        highest = display.GetLevel() + display.GetWindow() / 2
+        text = _("Changes: blue is {hu:.0f} HU darker than before, red as much brighter.")
         if node is layout.expected_error_of(slicer.mrmlScene, corrected):
             text = _("Expected error: blue is small, red is {hu:.0f} HU or more.")
-        else:
-            text = _("Changes: blue is {hu:.0f} HU darker than before, red as much brighter.")
-        return str(text.format(hu=highest))
+        return str(text.format(hu=display.GetLevel() + display.GetWindow() / 2))
+
+    #
+    # Facts
+    #
+
+    def originalOf(self, corrected: Any) -> Any:
+        """The CT that a result was made from."""
+        return layout.original_of(corrected)
+
+    def problem(self, corrected: Any) -> str:
+        """Why nothing can be shown of a result, in one line; "" if it can."""
+        try:
+            layout.original_of(corrected)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def keepFacts(self, nodes: Any) -> None:
         """Keep what a correction did with its result."""
-        from MetalArtifactReductionLib.mrml.results import keep_facts
+        results.keep_facts(nodes)
 
-        keep_facts(nodes)
-
-    def resultSummary(self, corrected: Any) -> str:
+    def summary(self, corrected: Any) -> str:
         """What a correction did, as rich text; "" if that was not kept."""
-        from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
-        from MetalArtifactReductionLib.mrml.kept import parameters_of
-        from MetalArtifactReductionLib.mrml.results import facts_of
-
-        facts = facts_of(corrected)
+        facts = results.facts_of(corrected)
         if not facts:
             return ""
         rows = (
@@ -178,11 +177,6 @@ class ResultsLogic:
 
         :param onEnd: called with "" once the table is in the scene, or with the reason why not.
         """
-        from MetalArtifactReductionLib.evaluation.before_after import Measure
-        from MetalArtifactReductionLib.jobs.queue import Job
-        from MetalArtifactReductionLib.mrml import results
-        from MetalArtifactReductionLib.mrml.kept import expected_error_hu
-
         original, after, fraction = results.corrected_volumes(corrected)
         arrays = {"original": original.hu, "corrected": after.hu, "fraction": fraction}
         error = expected_error_hu(slicer.mrmlScene, corrected)
@@ -191,7 +185,7 @@ class ResultsLogic:
 
         def ended(job: Any) -> None:
             problem = job.error
-            if corrected.GetScene() is not slicer.mrmlScene or self.resultProblem(corrected):
+            if corrected.GetScene() is not slicer.mrmlScene or self.problem(corrected):
                 return  # removed meanwhile
             if job.done:
                 measures = [Measure(**one) for one in job.values["measures"]]
@@ -207,20 +201,16 @@ class ResultsLogic:
             title=_("{name}: figures").format(name=corrected.GetName()),
             on_end=ended,
         )
-        self.jobs.queue.add(job)
-        return self._started(job)
+        self._jobs.queue.queue.add(job)
+        return self._jobs.started(job)
 
     def measures(self, corrected: Any) -> tuple[Any, ...]:
         """The figures of a result, as far as they were measured: ``Measure``."""
-        from MetalArtifactReductionLib.mrml import results
-
         table = results.table_of(slicer.mrmlScene, corrected)
         return results.measures_in(table) if table is not None else ()
 
     def measureRows(self, corrected: Any) -> list[list[str]]:
         """The figures of a result as texts: measure, before, after, unit."""
-        from MetalArtifactReductionLib.evaluation.report import figure_text
-
         return [
             [
                 one.title,
@@ -233,36 +223,25 @@ class ResultsLogic:
 
     def proposeLine(self, corrected: Any, into: Any = None) -> Any:
         """A markups line across the metal."""
-        from MetalArtifactReductionLib.mrml.results import propose_line
-
-        return propose_line(slicer.mrmlScene, corrected, into)
+        return results.propose_line(slicer.mrmlScene, corrected, into)
 
     def updateProfile(self, corrected: Any, lineNode: Any) -> Any:
         """Plot HU along a line before and after; returns the chart node."""
-        from MetalArtifactReductionLib.mrml.results import put_profile
-
-        return put_profile(slicer.mrmlScene, corrected, lineNode)
+        return results.put_profile(slicer.mrmlScene, corrected, lineNode)
 
     def addRegion(self, corrected: Any) -> Any:
         """A box to measure in, beside the largest part of the metal."""
-        from MetalArtifactReductionLib.mrml import layout, results
-        from MetalArtifactReductionLib.mrml.parts import metal_parts
-
-        original = layout.original_of(corrected)
-        right, front, top = metal_parts(layout.metal_of(corrected), original)[0].centre_ras
+        metal, original = layout.metal_of(corrected), layout.original_of(corrected)
+        right, front, top = metal_parts(metal, original)[0].centre_ras
         return results.add_region(slicer.mrmlScene, corrected, (right, front - 40.0, top))
 
     def updateRegions(self, corrected: Any) -> None:
         """Measure the user's boxes again."""
-        from MetalArtifactReductionLib.mrml.results_report import update_regions
-
         update_regions(slicer.mrmlScene, corrected)
 
     def regions(self, corrected: Any) -> list[Any]:
         """The user's boxes."""
-        from MetalArtifactReductionLib.mrml import results_of
-
-        return list(results_of(slicer.mrmlScene, self.originalOf(corrected), "region"))
+        return list(results_of(slicer.mrmlScene, layout.original_of(corrected), "region"))
 
     #
     # Files
@@ -270,10 +249,6 @@ class ResultsLogic:
 
     def writeReport(self, corrected: Any, path: str, lineNode: Any = None) -> str:
         """Write the report of a result, replacing a file that the user chose to replace."""
-        from datetime import date
-
-        from MetalArtifactReductionLib.mrml.results_report import write_result_report
-
         facts = {
             _("Date"): date.today().isoformat(),
             _("Program"): f"3D Slicer {slicer.app.applicationVersion}",
@@ -285,8 +260,6 @@ class ResultsLogic:
 
     def exportProblem(self, corrected: Any) -> str:
         """Why a result cannot be written as DICOM, in one line; "" if it can."""
-        from MetalArtifactReductionLib.mrml.dicom import can_export
-
         return str(can_export(corrected))
 
     def exportDicom(self, corrected: Any, folder: str, **options: Any) -> tuple[Path, ...]:
@@ -295,15 +268,10 @@ class ResultsLogic:
         :param folder: a new folder is made in it.
         :raises InputError: the CT did not come from DICOM. :raises OutputError: no such folder.
         """
-        self.ensureDependencies()
-        from MetalArtifactReductionLib.mrml.dicom import export_corrected_node
-
-        return tuple(
-            export_corrected_node(
-                slicer.mrmlScene,
-                corrected,
-                folder,
-                file_of_instance=slicer.dicomDatabase.fileForInstance,
-                **options,
-            )
+        return export_corrected_node(
+            slicer.mrmlScene,
+            corrected,
+            folder,
+            file_of_instance=slicer.dicomDatabase.fileForInstance,
+            **options,
         )

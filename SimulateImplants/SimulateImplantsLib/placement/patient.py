@@ -1,4 +1,4 @@
-"""Implants proposed for a patient: from named bones or clicks to a plan with its quality."""
+"""A patient's bones, labelled, clicked or above a threshold, measured for implants."""
 
 from __future__ import annotations
 
@@ -14,23 +14,18 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..placement.anatomy import union
-from ..placement.geometry import Vector
-from ..placement.hip.hip import HipModel, measure_hip
-from ..placement.hip.hip_plan import nail_plan, prosthesis_plan
-from ..placement.plan import PlacementPlan, join_plans
-from ..placement.samplers import HipSampling, sample_hip_plan, sample_spine_plan
-from ..placement.spine.levels import hip_masks
-from ..placement.spine.propose import (
+from .anatomy import union
+from .geometry import Vector
+from .hip.hip import HipModel, measure_hip
+from .spine.levels import hip_masks
+from .spine.propose import (
     SpineProposal,
     VertebraModel,
     propose_screws,
     propose_screws_from_clicks,
-    spine_plan,
 )
-from ..placement.spine.trajectory import SIDES
+from .spine.trajectory import SIDES
 
-KINDS = ("spine", "total-hip", "short-nail", "long-nail")
 BONE_HU = 200.0
 SMALLEST_BONE_MM3 = 2000.0
 """Smaller islands above the threshold are calcifications, contrast or table parts."""
@@ -96,98 +91,27 @@ def bone_mask(volume: CTVolume, threshold_hu: float = BONE_HU) -> np.ndarray:
 def measure_patient(
     volume: CTVolume,
     bones: Bones,
-    kind: str = "spine",
+    site: str = "spine",
     *,
     levels: Sequence[str] | None = None,
     sides: Sequence[str] = SIDES,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Patient:
-    """Measure the bones that implants of a kind need.
+    """Measure the bones that implants need.
 
-    :param kind: one of :data:`KINDS`.
+    :param site: "spine" or "hip", see ``implants.Procedure``.
     :param levels: of labelled vertebrae only these.
     :raises InputError: no label and no click, or nothing that could be measured.
     """
-    if kind not in KINDS:
-        raise InputError(f"unknown kind of implants {kind!r}; use one of {', '.join(KINDS)}")
     if not bones.labels and not bones.clicks:
         raise InputError(
             "nothing says where the bones are: give --segmentation, or --click L3=R,A,S for each "
             "vertebra (hip=R,A,S for each femoral head)"
         )
-    if kind == "spine":
+    if site == "spine":
         return Patient(spine=_spine(volume, bones, levels, sides, progress, cancel))
     return _hips(volume, bones, sides, progress, cancel)
-
-
-def proposed_plan(
-    patient: Patient,
-    kind: str = "spine",
-    *,
-    sides: Sequence[str] = SIDES,
-    rods: bool = True,
-    rod_diameter_mm: float = 5.5,
-    material: str = "Ti6Al4V",
-) -> PlacementPlan:
-    """The implants that fit best, as a plan.
-
-    :param material: of screws and rods, of the stem, or of the nail.
-    :raises InputError: nothing fits.
-    """
-    if kind == "spine":
-        if patient.spine is None:
-            raise InputError("no vertebra was measured")
-        plan = spine_plan(
-            patient.spine,
-            sides=sides,
-            rods=rods,
-            rod_diameter_mm=rod_diameter_mm,
-            material=material,
-            rod_material=material,
-        )
-        if not plan.implants:
-            raise InputError("no pedicle takes a screw: " + "; ".join(plan.warnings))
-        return plan
-    plans, warnings = [], list(patient.warnings)
-    for model in patient.hips:
-        try:
-            if kind == "total-hip":
-                plans.append(prosthesis_plan(model, stem_material=material))
-            else:
-                plans.append(nail_plan(model, long=kind == "long-nail", material=material))
-        except InputError as error:
-            warnings.append(f"{model.side} hip: {error}")
-    if not plans:
-        raise InputError("no hip could be used: " + "; ".join(warnings))
-    joined = join_plans(plans)
-    return PlacementPlan(
-        joined.implants,
-        description=joined.description,
-        parameters=joined.parameters,
-        warnings=(*warnings, *joined.warnings),
-    )
-
-
-def sampled_plan(patient: Patient, kind: str, seed: int, index: int = 0) -> PlacementPlan:
-    """A surgically plausible variant: levels, sides, sizes and angles drawn, slightly off the best.
-
-    :param kind: of the hip kinds the one that is drawn; a nail's length is drawn too.
-    :param seed, index: the same ones give the same variant.
-    :raises InputError: nothing measured to sample from.
-    """
-    if kind == "spine":
-        if patient.spine is None:
-            raise InputError("no vertebra was measured")
-        plan = sample_spine_plan(patient.spine, seed, index)
-    else:
-        options = HipSampling(nail_chance=0.0 if kind == "total-hip" else 1.0)
-        plan = sample_hip_plan({h.side: h for h in patient.hips}, seed, index, options)
-    if not plan.implants:
-        raise InputError(
-            "the sample holds no implant: " + ("; ".join(plan.warnings) or "try again")
-        )
-    return plan
 
 
 def _spine(

@@ -1,0 +1,33 @@
+"""The panel's section "CT"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .texts import Texts
+
+
+class InputSection:
+    """Which CT, why it cannot be corrected, and what to know about it.
+
+    :param ui: the section's widgets.
+    :param check: from a volume node to what is to be said about it, ``InputCheck``.
+    """
+
+    def __init__(self, ui: Any, texts: Texts, check: Callable[[Any], Any]) -> None:
+        self._ui, self._texts, self._check = ui, texts, check
+        self._checked: tuple[Any, Any] = (None, None)
+        texts.manage(ui.inputMessageLabel, ui.inputNoteLabel)
+
+    def show(self, parameters: Any) -> str:
+        """Problem and notes beside the selector; returns the problem, "" if there is none."""
+        volume = parameters.inputVolume if parameters else None
+        image = volume.GetImageData() if volume else None
+        key = (volume, volume and volume.GetMTime(), image and image.GetMTime())
+        if self._checked[0] != key:  # it reads every voxel
+            self._checked = key, self._check(volume)
+        check = self._checked[1]
+        self._texts.say(self._ui.inputMessageLabel, check.problem if volume else "")
+        self._texts.say(self._ui.inputNoteLabel, "\n".join(check.notes))
+        return str(check.problem)

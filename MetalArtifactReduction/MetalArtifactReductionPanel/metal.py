@@ -1,0 +1,98 @@
+"""Finds and lists the metal of a CT in Slicer's scene; nothing here needs the panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MetalArtifactReductionLib.errors import MARError
+from MetalArtifactReductionLib.mrml import propose_metal, results_of
+from MetalArtifactReductionLib.mrml.parts import metal_parts
+from MetalArtifactReductionLib.mrml.training_slices import describe_training_slices
+
+from .background import BackgroundJobs
+
+
+class Metal:
+    """Proposals, parts, and what a network would be trained on.
+
+    :param jobs: where proposals run. :param ensure: installs what is missing.
+    """
+
+    def __init__(self, jobs: BackgroundJobs, ensure: Callable[[], None]) -> None:
+        self._jobs, self._ensure = jobs, ensure
+        self.forget = jobs.forget
+        self._trained: tuple[Any, str] = (None, "")
+
+    def propose(
+        self,
+        volumeNode: Any,
+        thresholdHu: float | None = None,
+        into: Any = None,
+        method: str = "threshold",
+    ) -> tuple[Any, Any]:
+        """Find the metal in a CT; waits until it is done.
+
+        :param thresholdHu: where metal begins; from the CT by ``method`` if None.
+        :param into: an earlier proposal to replace.
+        :param method: "threshold" or "kmeans".
+        :returns: segmentation node, and what was found (``MetalSegmentation``).
+        """
+        self._ensure()
+        return propose_metal(
+            slicer.mrmlScene, volumeNode, threshold_hu=thresholdHu, into=into, method=method
+        )
+
+    def proposeAsync(
+        self,
+        volumeNode: Any,
+        thresholdHu: float | None = None,
+        into: Any = None,
+        method: str = "threshold",
+        *,
+        onEnd: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """As :meth:`propose`, in a process of its own; returns a job handle at once."""
+        self._ensure()
+        handle = self._jobs.queue.propose_metal(
+            volumeNode, threshold_hu=thresholdHu, into=into, method=method, on_end=onEnd
+        )
+        return self._jobs.started(handle)
+
+    def isProposal(self, segmentationNode: Any, volumeNode: Any) -> bool:
+        """Whether a segmentation was proposed for this volume."""
+        if not segmentationNode or not volumeNode:
+            return False
+        return segmentationNode in results_of(slicer.mrmlScene, volumeNode, "metal")
+
+    def parts(self, segmentationNode: Any, volumeNode: Any) -> tuple[Any, ...]:
+        """The connected parts of a metal segmentation: ``MetalPart``."""
+        return metal_parts(segmentationNode, volumeNode)
+
+    def newSegmentation(self, volumeNode: Any) -> Any:
+        """An empty segmentation of a CT's metal, to be drawn."""
+        node = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(_("Metal"))
+        )
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        node.GetSegmentation().AddEmptySegment("", _("Metal"), [0.95, 0.75, 0.10])
+        return node
+
+    def trainingSlices(self, segmentationNode: Any, volumeNode: Any, above: int, below: int) -> str:
+        """Which slices training on this patient uses, in a line; or why it cannot."""
+        if not segmentationNode:
+            return _("Propose the metal to see on which slices the network is trained.")
+        times = segmentationNode.GetSegmentation().GetMTime(), volumeNode.GetMTime()
+        key = (segmentationNode, volumeNode, *times, above, below)
+        if self._trained[0] != key:
+            try:
+                text = describe_training_slices(segmentationNode, volumeNode, above, below)
+            except MARError as error:
+                text = str(error)
+            self._trained = (key, text)
+        return self._trained[1]

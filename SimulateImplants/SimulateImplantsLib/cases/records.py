@@ -1,0 +1,92 @@
+"""The files of a case: its record, the kind of its volumes, fractions and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.files.volumes import FORMATS, write_array_like
+from MetalArtifactReductionLib.volume import CTVolume, shear_deg
+
+RECORD = "simulation.json"
+FORMAT = 1
+_SUFFIX_OF = {"nifti": ".nii.gz", "nifti2": ".nii.gz", "nrrd": ".nrrd", "metaimage": ".mha"}
+_TILT_LIMIT_DEG = 0.01
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A ``simulation.json``.
+
+    :raises InputError: no such file, not JSON, or not of a simulation.
+    """
+    record = read_json(path, "the simulation.json that a simulation wrote")
+    if not isinstance(record, dict) or not {"acquisition", "model", "ct"} <= record.keys():
+        raise InputError(f"{path}: is no record of a simulation; give its {RECORD}")
+    if record.get("case_format", 0) > FORMAT:
+        raise InputError(f"{path}: written by a later version; update this software")
+    return record
+
+
+def read_json(path: Path, wanted: str) -> Any:
+    """The content of a JSON file.
+
+    :param wanted: what should be given, for the message.
+    :raises InputError: no such file, no permission, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the name") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give {wanted}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: is not JSON ({error}); give {wanted}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def suffix_for(volume: CTVolume, suffix: str | None = None) -> str:
+    """File name ending of the outputs: the CT's own kind of file; .nrrd for DICOM.
+
+    :raises InputError: unknown, or one that cannot keep a tilted gantry.
+    """
+    source = volume.source.format if volume.source else ""
+    chosen = suffix or _SUFFIX_OF.get(source, ".nrrd")
+    chosen = chosen if chosen.startswith(".") else f".{chosen}"
+    single = [ending for ending in FORMATS if ending not in (".nhdr", ".mhd")]
+    if chosen not in single:
+        raise InputError(f"format {chosen!r} is unknown; use one of {', '.join(single)}")
+    tilt = shear_deg(volume.ijk_to_ras)
+    if FORMATS[chosen] == "nifti" and tilt > _TILT_LIMIT_DEG:
+        if suffix is None:
+            return ".nrrd"
+        raise OutputError(
+            f"axes {tilt:.2f} deg from orthogonal (gantry tilt) cannot be kept in NIfTI; use "
+            "--format .nrrd"
+        )
+    return chosen
+
+
+def write_fractions(
+    fractions: Mapping[str, np.ndarray], grid: CTVolume, folder: Path, suffix: str
+) -> dict[str, str]:
+    """One file a material; returns their names."""
+    files = {}
+    for name, fraction in fractions.items():
+        files[name] = f"fraction-{name}{suffix}"
+        write_array_like(fraction.astype(np.float32, copy=False), grid, folder / files[name])
+    return files
+
+
+def write_labels(labels: np.ndarray, grid: CTVolume, path: Path) -> None:
+    """Labels in the narrowest type that holds them."""
+    write_array_like(_narrow(labels), grid, path)
+
+
+def _narrow(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.uint8 if int(labels.max()) < 256 else np.uint16)

@@ -1,0 +1,308 @@
+"""The panel's sections "Implants", "Add" and "Selected"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from . import tables
+from .choices import kinds, proposals, site_of
+from .sections import State
+from .tools import Tools
+from .work import Work
+
+
+class ImplantsSection:
+    """What is proposed, the list of implants, and what is done with the selected ones.
+
+    :param ui: the section's widgets.
+    :param onSelected: called when other implants are selected, or the selected ones changed.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools, onSelected: Callable[[], None]) -> None:
+        from MetalArtifactReductionPanel.parameters import RegistryChoice
+
+        self._ui, self._work, self._tools, self._onSelected = ui, work, tools, onSelected
+        self._parameters: Any = None
+        self.quality: dict[str, Any] = {}
+        self._proposals = RegistryChoice(ui.proposalComboBox, "proposal")
+        tables.set_up_implants_table(ui.implantsTable)
+        # While a screw is dragged its row changes many times a second.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(100)
+        self._timer.connect("timeout()", self.fill)
+        for button, job in (
+            (ui.proposeButton, self.propose),
+            (ui.duplicateButton, self.duplicate),
+            (ui.removeButton, self.remove),
+            (ui.rodButton, self.addRod),
+            (ui.crossLinkButton, self.addCrossLink),
+            (ui.measureButton, self.measure),
+        ):
+            work.connect(button, job)
+        ui.implantsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
+
+    def count(self) -> int:
+        """How many implants there are."""
+        return int(self._ui.implantsTable.rowCount)
+
+    def chosen(self) -> list[str]:
+        """Model node ids of the selected implants."""
+        return tables.selected_ids(self._ui.implantsTable)
+
+    def selected(self) -> list[Any]:
+        """The selected implants, ``SceneImplant``."""
+        chosen = self.chosen()
+        return self._tools.editing.withIds(chosen) if chosen else []
+
+    def select(self, *implants: Any) -> None:
+        """Select these rows."""
+        self.fill()
+        tables.select_ids(self._ui.implantsTable, [one.model.GetID() for one in implants])
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        self._parameters, ui = parameters, self._ui
+        if parameters:
+            self._proposals.show(parameters, proposals())
+        ui.proposeButton.enabled = state.bone
+        ui.measureButton.enabled = state.ready and state.implants > 0
+        for button in (ui.duplicateButton, ui.removeButton):
+            button.enabled = state.free and state.chosen > 0
+        ui.rodButton.enabled = state.free and state.chosen > 1
+        ui.crossLinkButton.enabled = state.free and state.chosen == 2
+        ui.implantsTable.enabled = not self._work.running
+
+    def clear(self) -> None:
+        """The scene is gone."""
+        self.quality = {}
+        self.say("")
+
+    def close(self) -> None:
+        """The panel goes."""
+        self._timer.stop()
+
+    def say(self, text: str) -> None:
+        """Show a text below the table."""
+        self._ui.implantsMessageLabel.text = text
+
+    def fill(self) -> None:
+        """The table anew."""
+        implants = self._tools.editing.every()
+        sizes = [self._tools.editing.sizeText(one) for one in implants]
+        tables.fill_implants_table(self._ui.implantsTable, implants, sizes, self.quality)
+        self._onSelected()
+
+    def changed(self, one: Any) -> None:
+        """The scene's implants changed, perhaps many times a second."""
+        if one is not None and self.quality.pop(one.model.GetID(), None) is not None:
+            self.say(
+                _("{name} was changed after it was measured: Measure again.").format(name=one.name)
+            )
+        self._timer.start()
+
+    def onSelectionChanged(self) -> None:
+        """Show handles and parameters of what is selected."""
+        with self._work.said(dialog=False):
+            self._tools.editing.showHandlesOf(self.selected())
+            self._onSelected()
+
+    def propose(self) -> None:
+        """Fit implants to the bone."""
+        p = self._parameters
+        proposed = self._tools.editing.propose(
+            p.inputVolume,
+            p.boneSegmentation,
+            p.proposal,
+            points=p.points,
+            sides=p.sides.names(),
+            levels=p.levels,
+            rods=p.rods,
+            rodDiameterMm=float(p.rodDiameter),
+            variant=p.variant,
+            **self._work.progress(),
+        )
+        self.say("\n".join(proposed.warnings))
+        fromBehind = site_of(p.proposal) == "spine"
+        self._tools.views.showPlaced(self._tools.editing.every(), p.boneSegmentation, fromBehind)
+
+    def duplicate(self) -> None:
+        """Copies beside the originals."""
+        self.select(*(self._tools.editing.duplicate(one) for one in self.selected()))
+
+    def remove(self) -> None:
+        """Take the selected implants out of the scene."""
+        for one in self.selected():
+            self._tools.editing.remove(one)
+
+    def addRod(self) -> None:
+        """A rod through the selected screws."""
+        p = self._parameters
+        self.select(
+            self._tools.editing.addRod(p.inputVolume, self.selected(), float(p.rodDiameter))
+        )
+
+    def addCrossLink(self) -> None:
+        """A cross-link between the two selected rods."""
+        link = self._tools.editing.addCrossLink(self._parameters.inputVolume, self.selected())
+        self.select(link)
+
+    def measure(self) -> None:
+        """How well the implants lie."""
+        p = self._parameters
+        rows = self._tools.editing.measure(
+            p.inputVolume, p.boneSegmentation, **self._work.progress()
+        )
+        self.quality = {row.implant.model.GetID(): row for row in rows}
+        self.say("")
+        table = self._tools.editing.qualityTable()
+        if table is not None:
+            self._tools.views.showTable(table)
+
+
+class AddSection:
+    """Single implants by hand.
+
+    :param ui: the section's widgets. :param implants: where what is added appears.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools, implants: ImplantsSection) -> None:
+        from MetalArtifactReductionPanel.parameters import RegistryChoice
+
+        self._ui, self._tools, self._implants = ui, tools, implants
+        self._parameters: Any = None
+        self._drawing = False
+        self._kinds = RegistryChoice(ui.kindComboBox, "kind")
+        self._presets = RegistryChoice(ui.presetComboBox, "preset")
+        work.connect(ui.addButton, self.add)
+        work.connect(ui.drawButton, self.draw)
+        work.connect(ui.addSurfaceButton, self.addSurface)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """Families and sizes, and what can be done."""
+        self._parameters, ui = parameters, self._ui
+        ui.addButton.enabled = ui.drawButton.enabled = state.ready
+        ui.addSurfaceButton.enabled = state.ready and bool(parameters.surface)
+        if not parameters:
+            return
+        families = kinds()
+        self._kinds.show(parameters, {kind: one.label for kind, one in families.items()})
+        sizes = families[parameters.kind].sizes if parameters.kind in families else ()
+        if sizes and parameters.preset not in sizes:
+            parameters.preset = sizes[0]
+        self._presets.show(parameters, {name: name for name in sizes})
+
+    def changed(self, one: Any) -> None:
+        """What was being drawn is there."""
+        if self._drawing and one is not None and one.line is not None:
+            self._drawing = False
+            self._implants.say("")
+
+    def add(self) -> None:
+        """One implant in the middle of the slice views."""
+        p = self._parameters
+        self._implants.select(self._tools.editing.add(p.inputVolume, p.kind, p.preset))
+
+    def draw(self) -> None:
+        """One implant by two clicks."""
+        p = self._parameters
+        self._tools.editing.drawLine(p.inputVolume, p.kind, p.preset)
+        self._drawing = True
+        self._implants.say(_("Click the entry point, then the target."))
+
+    def addSurface(self) -> None:
+        """A surface of the user's."""
+        p = self._parameters
+        self._implants.select(
+            self._tools.editing.addSurface(p.inputVolume, p.surface, p.surfaceMaterial)
+        )
+
+
+class SelectedSection:
+    """The parameters of the one selected implant.
+
+    :param ui: the section's widgets. :param implants: where they are selected.
+    :param onChanged: called with the implant that was changed.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        work: Work,
+        tools: Tools,
+        implants: ImplantsSection,
+        onChanged: Callable[[Any], None],
+    ) -> None:
+        self._ui, self._work, self._tools, self._implants = ui, work, tools, implants
+        self._onChanged = onChanged
+        self._parameters: Any = None
+        ui.parametersTable.setHorizontalHeaderLabels([_("Parameter"), _("Value")])
+        ui.parametersTable.verticalHeader().setDefaultSectionSize(22)
+        ui.parametersTable.connect("cellChanged(int,int)", self.onParameterEdited)
+        self._sliders = {
+            "diameter_mm": ui.diameterSlider,
+            "length_mm": ui.lengthSlider,
+            "head_angle_deg": ui.headAngleSlider,
+        }
+        for name, slider in self._sliders.items():
+            slider.connect(
+                "valueChanged(double)", lambda value, name=name: self._edit({name: value})
+            )
+        work.connect(ui.alignButton, self.align)
+        work.connect(ui.straightenButton, lambda: self._tools.views.straighten())
+        work.connect(ui.fitButton, self.fit)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        self._parameters, ui = parameters, self._ui
+        ui.alignButton.enabled = ui.parametersTable.enabled = state.free and state.chosen == 1
+        ui.fitButton.enabled = state.bone and state.chosen == 1
+        ui.straightenButton.enabled = state.free
+
+    def fill(self) -> None:
+        """Sliders and table of the one selected implant."""
+        chosen = self._implants.selected()
+        implant = self._tools.editing.described(chosen[0]) if len(chosen) == 1 else None
+        ranges = self._tools.editing.ranges(implant)
+        for name, slider in self._sliders.items():
+            fixed = name == "length_mm" and getattr(implant, "path_mm", None)
+            slider.enabled = name in ranges and not fixed
+            if slider.enabled:
+                blocked = slider.blockSignals(True)
+                slider.minimum, slider.maximum = ranges[name].minimum, ranges[name].maximum
+                slider.singleStep = ranges[name].step
+                slider.value = getattr(implant, name)
+                slider.blockSignals(blocked)
+        tables.fill_parameters_table(self._ui.parametersTable, implant, ranges)
+
+    def onParameterEdited(self, row: int, column: int) -> None:
+        """A value was typed into the table of parameters."""
+        name = self._ui.parametersTable.item(row, 0).data(qt.Qt.UserRole)
+        text = self._ui.parametersTable.item(row, 1).text()
+        chosen = self._implants.selected()
+        if column == 1 and len(chosen) == 1:
+            now = getattr(self._tools.editing.described(chosen[0]), name)
+            self._edit({name: tables.edited_value(text, now)})
+
+    def _edit(self, changes: dict[str, Any]) -> None:
+        chosen = self._implants.selected()
+        if len(chosen) == 1 and not self._work.running:
+            with self._work.said(dialog=False):
+                self._tools.editing.edit(chosen[0], **changes)
+            self._onChanged(chosen[0])
+
+    def align(self) -> None:
+        """Turn a slice view to the selected implant."""
+        p = self._parameters
+        self._tools.views.align(self._implants.selected()[0], p.alignedView, p.alignedPlane.value)
+
+    def fit(self) -> None:
+        """Largest size in the bone."""
+        p = self._parameters
+        one = self._implants.selected()[0]
+        warnings = self._tools.editing.fitToBone(p.inputVolume, p.boneSegmentation, one)
+        self._implants.say("\n".join(warnings))

@@ -1,0 +1,100 @@
+"""The panel's sections "CT" and "Bone"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .choices import PELVIS, SPINE
+from .sections import State
+from .tools import Tools
+from .work import Work
+
+
+class InputSection:
+    """Which CT, and phantoms to begin with.
+
+    :param ui: the section's widgets.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
+        self._ui, self._work, self._tools = ui, work, tools
+        self._parameters: Any = None
+        work.connect(ui.spinePhantomButton, lambda: self.addSample("spine", SPINE))
+        work.connect(ui.pelvisPhantomButton, lambda: self.addSample("pelvis", PELVIS))
+
+    def problem(self, parameters: Any) -> str:
+        """Why there is no usable CT, also beside the selector; "" if there is one."""
+        self._parameters = parameters
+        volume = parameters.inputVolume if parameters else None
+        problem = self._tools.inputProblem(volume)
+        self._ui.inputMessageLabel.text = problem if volume else ""
+        self._ui.inputMessageLabel.visible = bool(self._ui.inputMessageLabel.text)
+        return problem
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        for button in (self._ui.spinePhantomButton, self._ui.pelvisPhantomButton):
+            button.enabled = state.free
+        self._ui.inputSelector.enabled = not self._work.running
+
+    def addSample(self, which: str, proposal: str) -> None:
+        """A phantom, chosen at once with what can be proposed for it."""
+        nodes = self._tools.addSample(which, progress=self._work.progress()["progress"])
+        self._parameters.inputVolume = nodes.ct
+        self._parameters.boneSegmentation = nodes.bone
+        self._tools.views.lookAt([nodes.bone])
+        self._parameters.proposal = proposal
+
+
+class BoneSection:
+    """Bone by threshold, points in it, vertebrae from both.
+
+    :param ui: the section's widgets.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
+        self._ui, self._work, self._tools = ui, work, tools
+        self._parameters: Any = None
+        work.connect(ui.thresholdButton, self.segment)
+        work.connect(ui.placePointsButton, self.placePoints)
+        work.connect(ui.splitButton, self.split)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        self._parameters = parameters
+        self._ui.thresholdButton.enabled = state.ready
+        self._ui.placePointsButton.enabled = state.ready
+        self._ui.splitButton.enabled = state.bone and bool(parameters.points)
+        self._ui.boneSelector.enabled = not self._work.running
+
+    def clear(self) -> None:
+        """The scene is gone."""
+        self._ui.boneMessageLabel.text = ""
+
+    def segment(self) -> None:
+        """Find bone by threshold."""
+        p = self._parameters
+        p.boneSegmentation = self._tools.bone.segment(
+            p.inputVolume, p.boneThresholdHu, p.boneSegmentation
+        )
+        self._tools.views.lookAt([p.boneSegmentation])
+        self._ui.boneMessageLabel.text = _(
+            "Now place one point in the body of each vertebra, or in each femoral head."
+        )
+
+    def placePoints(self) -> None:
+        """Let the user click."""
+        self._parameters.points = self._tools.bone.placePoints(self._parameters.points)
+
+    def split(self) -> None:
+        """Part the vertebrae at the points."""
+        p = self._parameters
+        node, warnings = self._tools.bone.split(
+            p.inputVolume, p.boneSegmentation, p.points, p.lowestLevel, **self._work.progress()
+        )
+        p.boneSegmentation.GetDisplayNode().SetVisibility(False)  # the parts lie in it
+        p.boneSegmentation = node
+        self._tools.views.lookAt([node])
+        self._ui.boneMessageLabel.text = "\n".join(warnings)

@@ -1,0 +1,152 @@
+"""The panel's sections "Simulation", "Result" and "Samples"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .choices import Shown, scanner_options
+from .sections import State
+from .tools import Tools
+from .work import Work
+
+
+class ResultSection:
+    """What came out, and which volume the slice views show.
+
+    :param ui: the section's widgets.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
+        self._ui, self._work, self._tools = ui, work, tools
+        self._parameters: Any = None
+        ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
+        ui.shownComboBox.connect("activated(int)", self.onDisplayChanged)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """Remember what is chosen."""
+        self._parameters = parameters
+
+    def clear(self) -> None:
+        """The scene is gone."""
+        self.say("")
+
+    def say(self, *lines: str) -> None:
+        """Show rich text, a paragraph each."""
+        self._ui.resultLabel.text = "<br>".join(lines)
+
+    def onDisplayChanged(self, _index: Any = None) -> None:
+        """Window preset or the volume to show was changed."""
+        p = self._parameters
+        if p and p.inputVolume:
+            with self._work.said():
+                self._tools.views.setDisplay(p.inputVolume, p.shown.value, p.window.value)
+
+    def take(self, summary: str) -> None:
+        """A simulation has ended: say what it did, and show it."""
+        self.say(summary)
+        p = self._parameters
+        if p:
+            self._tools.views.hideTable()
+            self._tools.views.outlineOnly(p.boneSegmentation)
+            p.shown = Shown.CORRUPTED
+            self.onDisplayChanged()
+
+
+class SimulationSection:
+    """Scanner and model; starts a simulation.
+
+    :param ui: the section's widgets. :param result: says what came out.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools, result: ResultSection) -> None:
+        self._ui, self._work, self._tools, self._result = ui, work, tools, result
+        self._parameters: Any = None
+        work.connect(ui.voxelizeButton, self.voxelize)
+        work.connect(ui.simulateButton, self.simulate)
+        ui.acquisitionComboBox.connect("activated(int)", self.onAcquisitionChosen)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        self._parameters, ui = parameters, self._ui
+        ui.voxelizeButton.enabled = ui.simulateButton.enabled = state.ready and state.implants > 0
+        ui.photonsSlider.enabled = state.free and parameters.noise
+
+    def onAcquisitionChosen(self, _index: int) -> None:
+        """Take tube voltage and dose from the preset."""
+        p = self._parameters
+        with self._work.said():
+            p.kvp, photons = self._tools.simulations.preset(p.acquisition)
+            p.noise = photons is not None
+            p.photons = p.photons if photons is None else photons
+
+    def voxelize(self) -> None:
+        """The metal fraction over the CT."""
+        volume = self._parameters.inputVolume
+        millilitres, warnings = self._tools.simulations.voxelize(volume, **self._work.progress())
+        text = _("Metal fraction laid over the CT: {volume:.2f} cm³.").format(volume=millilitres)
+        self._result.say(text, *warnings)
+
+    def simulate(self) -> Any:
+        """Start a simulation."""
+        self._result.say("")
+        simulations = self._tools.simulations
+        return simulations.simulateAsync(
+            self._parameters.inputVolume,
+            **scanner_options(self._parameters),
+            **self._work.callbacks(lambda nodes: self._result.take(simulations.summary(nodes))),
+        )
+
+
+class SamplesSection:
+    """Sampled variants into a folder.
+
+    :param ui: the section's widgets. :param result: says what came out.
+    """
+
+    def __init__(self, ui: Any, work: Work, tools: Tools, result: ResultSection) -> None:
+        self._ui, self._work, self._tools, self._result = ui, work, tools, result
+        self._parameters: Any = None
+        work.connect(ui.samplesFolderButton, self.chooseFolder)
+        work.connect(ui.samplesButton, self.sample)
+
+    def show(self, parameters: Any, state: State) -> None:
+        """What can be done."""
+        self._parameters = parameters
+        folder = bool(parameters) and bool(parameters.samplesFolder.strip())
+        self._ui.samplesButton.enabled = state.ready and folder
+        self._ui.samplesFolderButton.enabled = state.free
+
+    def chooseFolder(self) -> None:
+        """Ask for a folder."""
+        folder = qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("Folder for the variants"), self._parameters.samplesFolder
+        )
+        if folder:
+            self._parameters.samplesFolder = folder
+
+    def sample(self) -> Any:
+        """Start to write variants."""
+        self._result.say("")
+        p = self._parameters
+        return self._tools.simulations.sampleAsync(
+            p.inputVolume,
+            p.boneSegmentation,
+            p.points,
+            p.proposal,
+            p.samplesFolder,
+            count=p.samples,
+            samplingSeed=p.samplesSeed,
+            randomShare=p.randomShare / 100,
+            sides=p.sides.names(),
+            lowest=p.lowestLevel,
+            **scanner_options(p),
+            **self._work.callbacks(self._sampled),
+        )
+
+    def _sampled(self, told: Any) -> None:
+        text = _("{made} cases are in the folder.").format(made=told["made"])
+        self._result.say(text, *told["reasons"])

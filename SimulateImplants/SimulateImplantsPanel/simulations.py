@@ -1,0 +1,152 @@
+"""Voxelises and simulates in Slicer's scene, here or in a process of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MetalArtifactReductionLib.mrml import show_in_slice_views
+from MetalArtifactReductionLib.physics import acquisition as scanners
+from SimulateImplantsLib import mrml
+from SimulateImplantsLib.dataset.variants import Variants
+
+from .bone import clicks
+
+
+class Simulations:
+    """What can be done once there are implants.
+
+    :param jobs: where what takes long runs: ``BackgroundJobs``.
+    """
+
+    def __init__(self, jobs: Any) -> None:
+        self._jobs = jobs
+
+    def voxelize(self, ct: Any, **progress: Any) -> tuple[float, tuple[str, ...]]:
+        """The implants' metal fraction as a volume node, shown over the CT.
+
+        :returns: the metal's volume in ml, and warnings.
+        """
+        node, warnings = mrml.add_fraction(slicer.mrmlScene, ct, **progress)
+        display = node.GetDisplayNode()
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
+        display.SetThreshold(0.02, 2.0)  # where there is no metal the CT stays as it is
+        display.ApplyThresholdOn()
+        show_in_slice_views(slicer.mrmlScene, ct, node, foreground_opacity=0.8)
+        fraction = slicer.util.arrayFromVolume(node)
+        voxel_mm3 = math.prod(node.GetSpacing())
+        return float(fraction.sum(dtype="float64")) * voxel_mm3 / 1000, warnings
+
+    def preset(self, name: str) -> tuple[float, float | None]:
+        """Tube voltage and log10 of the photons of a ray (None without noise) of a scanner."""
+        parameters = scanners.preset(name)
+        photons = parameters.photons_per_ray
+        return parameters.kvp, None if photons is None else math.log10(photons)
+
+    def simulate(
+        self, ct: Any, model: str = "physics", acquisition: str = "reference", **options: Any
+    ) -> Any:
+        """Simulate the artifacts of the scene's implants in a CT; waits until it is done.
+
+        :param model: "physics", "trace-maximum" or "missing-trace".
+        :param acquisition: name of a scanner's preset.
+        :param options: ``kvp``, ``photonsPerRay`` (None: no noise) instead of the preset's;
+            ``seed``, ``device``, ``progress``, ``cancel``: see the library's ``simulate_node``.
+        :returns: ``SimulatedNodes``: corrupted, ideal, reference, fraction, ...
+        """
+        scanner = _scanner(acquisition, options)
+        return mrml.simulate_node(
+            slicer.mrmlScene, ct, scanner, model=model, **{"device": "auto", **options}
+        )
+
+    def simulateAsync(
+        self,
+        ct: Any,
+        model: str = "physics",
+        acquisition: str = "reference",
+        *,
+        onProgress: Callable[[Any], None] | None = None,
+        onEnd: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> Any:
+        """As :meth:`simulate`, in a process of its own; returns at once.
+
+        :param onProgress, onEnd: called with the handle, in Slicer's own thread.
+        :returns: job handle: ``done``, ``nodes``, ``error``, ``cancel()``, ``wait()``,
+            ``result()``.
+        """
+        handle = mrml.simulate_in_background(
+            self._jobs.queue,
+            ct,
+            _scanner(acquisition, options),
+            model=model,
+            on_progress=onProgress,
+            on_end=onEnd,
+            **options,
+        )
+        return self._jobs.started(handle)
+
+    def sampleAsync(
+        self,
+        ct: Any,
+        bone: Any,
+        points: Any,
+        what: str,
+        folder: str,
+        *,
+        count: int = 10,
+        samplingSeed: int = 0,
+        randomShare: float = 0.0,
+        sides: Sequence[str] = ("left", "right"),
+        lowest: str = "L5",
+        model: str = "physics",
+        acquisition: str = "reference",
+        onProgress: Callable[[Any], None] | None = None,
+        onEnd: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Write sampled variants of a patient into a folder, in a process of its own.
+
+        :param what: a procedure of the library. :param points: for plain bone.
+        :param randomShare: of cases with random shapes, 0..1.
+        :returns: as :meth:`simulateAsync`; ``nodes`` says how many were made, and why not all.
+        """
+        handle = mrml.variants_in_background(
+            self._jobs.queue,
+            ct,
+            mrml.bone_labels(bone, ct) if bone is not None else {},
+            clicks(points, ct),
+            Variants(what, count, samplingSeed, randomShare, tuple(sides)),
+            _scanner(acquisition, options),
+            Path(folder).expanduser(),
+            lowest=lowest,
+            model=model,
+            on_progress=onProgress,
+            on_end=onEnd,
+            **options,
+        )
+        return self._jobs.started(handle)
+
+    def summary(self, nodes: Any) -> str:
+        """What a simulation did, as rich text."""
+        record = nodes.result.parameters
+        rows = [(_("Slices with implants"), str(len(record["slices"])))]
+        rows += [
+            (implant["material"], f"{implant['volume_mm3'] / 1000:.2f} cm³")
+            for implant in record["implants"]
+        ]
+        cells = "".join(f"<tr><td>{name}:&nbsp;</td><td>{value}</td></tr>" for name, value in rows)
+        warnings = "".join(f"<p>{warning}</p>" for warning in nodes.warnings)
+        return f"<table>{cells}</table>{warnings}"
+
+
+def _scanner(preset: str, options: dict[str, Any]) -> Any:
+    """``AcquisitionParameters``; takes what is about them out of the options."""
+    names = {"kvp": "kvp", "photonsPerRay": "photons_per_ray"}
+    changes = {new: options.pop(old) for old, new in names.items() if old in options}
+    return scanners.preset(preset, **changes)

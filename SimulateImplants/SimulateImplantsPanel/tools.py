@@ -1,0 +1,113 @@
+"""What the panel works with in Slicer's scene; imported when wanted, as packages may be missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+
+class Tools:
+    """Editing, bone, views and simulations, and what can be said before they can be imported."""
+
+    def __init__(self) -> None:
+        from MetalArtifactReductionPanel.background import BackgroundJobs
+
+        self.jobs = BackgroundJobs(forgetEnded=True)
+        self._link: Any = None
+
+    @property
+    def editing(self) -> Any:
+        """Implants of the scene: the module ``implants``."""
+        from . import implants
+
+        return implants
+
+    @property
+    def bone(self) -> Any:
+        """Finds and parts bone: the module ``bone``."""
+        from . import bone
+
+        return bone
+
+    @property
+    def views(self) -> Any:
+        """Turns and fills views: the module ``views``."""
+        from . import views
+
+        return views
+
+    @cached_property
+    def simulations(self) -> Any:
+        """Voxelises and simulates: ``Simulations``."""
+        from .simulations import Simulations
+
+        return Simulations(self.jobs)
+
+    def install(self) -> None:
+        """Install the Python packages that are missing, after asking; when work starts only."""
+        import MetalArtifactReductionPanel
+        from MetalArtifactReductionPanel.installation import ensure_dependencies
+
+        ensure_dependencies(Path(MetalArtifactReductionPanel.__file__).parents[1] / "Resources")
+
+    def ready(self) -> bool:
+        """Whether the packages are there that editing implants needs."""
+        try:
+            return bool(self.editing)
+        except ImportError as error:
+            logging.debug("Implants cannot be edited yet: %s", error)
+            return False
+
+    def follow(self, onChange: Callable[[Any], None] | None = None) -> bool:
+        """Keep implants, lines and rods of Slicer's scene together from now on.
+
+        :param onChange: see ``ImplantLink``.
+        :returns: False while packages are missing.
+        """
+        if not self.ready():
+            return False
+        if self._link is None:
+            from SimulateImplantsLib.mrml import ImplantLink
+
+            self._link = ImplantLink(slicer.mrmlScene, onChange)
+        return True
+
+    def close(self) -> None:
+        """Leave the scene alone, end every process, remove every temporary file."""
+        if self._link is not None:
+            self._link.stop()
+            self._link = None
+        self.jobs.close()
+
+    def addSample(self, which: str, progress: Any = None) -> Any:
+        """A procedural patient, ``SampleNodes``: ct and bone.
+
+        :param which: "spine" or "pelvis".
+        """
+        from SimulateImplantsLib.mrml import add_sample
+
+        nodes = add_sample(slicer.mrmlScene, which, progress=progress)
+        slicer.util.setSliceViewerLayers(background=nodes.ct, fit=True)
+        return nodes
+
+    def inputProblem(self, volumeNode: Any) -> str:
+        """Why a volume cannot be used, in one line; "" if nothing is known against it."""
+        from MetalArtifactReductionLib.errors import InputError
+        from MetalArtifactReductionLib.mrml import require_scalar_volume
+
+        try:
+            require_scalar_volume(volumeNode)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def hasResults(self, ct: Any) -> bool:
+        """Whether a simulation of a CT is in the scene."""
+        from MetalArtifactReductionLib.mrml import results_of
+
+        return ct is not None and bool(results_of(slicer.mrmlScene, ct, "corrupted"))

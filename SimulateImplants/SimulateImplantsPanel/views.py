@@ -1,0 +1,98 @@
+"""Turns, fills and arranges Slicer's views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import vtk
+
+from MetalArtifactReductionLib.mrml import apply_window, results_of, show_in_slice_views
+from MetalArtifactReductionLib.mrml.layout import fill_views, go_to
+from SimulateImplantsLib.mrml import show_aligned
+
+RESULTS = ("corrupted", "ideal", "reference")
+
+
+def align(one: Any, view: str = "Red", plane: str = "along") -> None:
+    """Turn a slice view to an implant."""
+    show_aligned(slicer.app.layoutManager().sliceWidget(view).mrmlSliceNode(), one, plane)
+
+
+def straighten() -> None:
+    """Slice views as Slicer has them at its start."""
+    for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        sliceNode = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        sliceNode.SetOrientationToDefault()
+
+
+def outlineOnly(segmentation: Any) -> None:
+    """Leave the slices uncovered: streaks are to be seen."""
+    if segmentation is not None and segmentation.GetDisplayNode() is not None:
+        segmentation.GetDisplayNode().SetVisibility2DFill(False)
+
+
+def showTable(table: Any) -> None:
+    """A table node below the views."""
+    layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+    slicer.app.layoutManager().setLayout(layout)
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+    slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def hideTable() -> None:
+    """Give the room of the table back to the views."""
+    layout = slicer.vtkMRMLLayoutNode
+    if slicer.app.layoutManager().layout == layout.SlicerLayoutFourUpTableView:
+        slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
+
+
+def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> None:
+    """Look at implants through the bone.
+
+    :param fromBehind: as a spine surgeon does.
+    """
+    if not implants:
+        return
+    if bone is not None and bone.GetDisplayNode() is not None:
+        bone.GetDisplayNode().SetOpacity3D(0.4)
+    go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
+    lookAt([one.model for one in implants], fromBehind)
+
+
+def lookAt(nodes: Sequence[Any], fromBehind: bool = False) -> None:
+    """Fill the 3-D view with nodes, seen from the front or from behind."""
+    box, bounds = vtk.vtkBoundingBox(), [0.0] * 6
+    for node in nodes:
+        node.GetRASBounds(bounds)
+        box.AddBounds(bounds)
+    box.GetBounds(bounds)
+    fill_views(slicer.mrmlScene, bounds, (0.0, -1.0 if fromBehind else 1.0, 0.0))
+
+
+def setDisplay(ct: Any, shown: str, window: str) -> None:
+    """Show the CT or the newest result of a role in the slice views, in one window."""
+    results = [node for role in RESULTS for node in results_of(slicer.mrmlScene, ct, role)]
+    for node in [ct, *results]:
+        apply_window(node, window)
+    found = results_of(slicer.mrmlScene, ct, shown) if shown in RESULTS else [ct]
+    if found:
+        show_in_slice_views(slicer.mrmlScene, found[-1])
+
+
+def centre() -> Any:
+    """RAS of the middle of the red slice view, mm."""
+    red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    matrix = red.GetSliceToRAS() if red else vtk.vtkMatrix4x4()
+    return slicer.util.arrayFromVTKMatrix(matrix)[:3, 3]
+
+
+def startPlacing(markups: Any, persistent: bool) -> None:
+    """Let the mouse place control points of a markups node."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    selection.SetReferenceActivePlaceNodeClassName(markups.GetClassName())
+    selection.SetActivePlaceNodeID(markups.GetID())
+    interaction.SetPlaceModePersistence(1 if persistent else 0)
+    interaction.SetCurrentInteractionMode(interaction.Place)

@@ -1,0 +1,122 @@
+"""A method in a package of its own is found by every command, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli_support import ct_hu, metal_truth, write_image
+from MetalArtifactReductionLib.files.volumes import read_volume
+from MetalArtifactReductionLib.methods import MethodEntry, methods, register
+from MetalArtifactReductionLib.methods.registry import create_method
+
+ENTRY = """
+from MetalArtifactReductionLib.methods import MethodEntry
+ENTRY = MethodEntry(
+    "toy", "Toy", "fills the trace with one value", "Nobody needs it.", "toy.work:Toy",
+    kind="toy", architecture="toy-net", network="toy.work:Net", task="toy.work:make_task",
+)
+"""
+WORK = """
+import torch
+from MetalArtifactReductionLib.methods import Method
+from MetalArtifactReductionLib.training.task import Task
+from MetalArtifactReductionLib.weights import WeightsFacts
+
+class Net(torch.nn.Module):
+    def __init__(self, start=0.0):
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.tensor([start]))
+
+class Toy(Method):
+    name = "toy"
+
+    def __init__(self, weights=None):
+        self.value = 0.0 if weights is None else float(weights.network.value)
+
+    def __call__(self, sinogram, trace, context):
+        return sinogram.masked_fill(trace, self.value)
+
+class ToyTask(Task):
+    name = "toy"
+
+    def networks(self):
+        return {"generator": Net(0.5)}
+
+    def optimizer(self, name, parameters):
+        return torch.optim.SGD(parameters, lr=0.4)
+
+    def batch(self, indices, device):
+        return {"wanted": torch.full((len(indices),), 2.0, device=device)}
+
+    def loss(self, part, networks, batch):
+        return ((networks[part].value - batch["wanted"]) ** 2).mean(), {}
+
+    def facts(self):
+        return WeightsFacts("toy-net", {}, {"inpainter": "toy"})
+
+def make_task(options, data, seed):
+    return ToyTask()
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder with the package, as ``pip install`` leaves one."""
+    folder = tmp_path / "packages"
+    (folder / "toy").mkdir(parents=True)
+    (folder / "toy" / "__init__.py").write_text(ENTRY)
+    (folder / "toy" / "work.py").write_text(WORK)
+    facts = folder / "toy-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[metal_artifact_reduction.methods]\ntoy = toy:ENTRY\n")
+    return folder
+
+
+def mar(packages: Path, *arguments: object) -> str:
+    path = os.pathsep.join([str(packages), *sys.path])
+    command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_command_has_it(packages: Path, tmp_path: Path) -> None:
+    assert "toy: fills the trace with one value" in " ".join(mar(packages, "correct", "-h").split())
+    ct = write_image(tmp_path / "ct.nii.gz", ct_hu())
+    out = tmp_path / "out.nii.gz"
+    mar(packages, "correct", ct, out, "--method", "toy", "--quiet")
+    filled_with_nothing = read_volume(out).hu
+    metal = metal_truth().any(axis=(1, 2))
+    assert not np.array_equal(filled_with_nothing[metal], read_volume(ct).hu[metal])
+
+    batch = tmp_path / "batch"
+    mar(packages, "correct", ct, batch, "--method", "toy", "--workers", "1", "--quiet")
+    assert np.array_equal(read_volume(batch / "ct" / "corrected.nii.gz").hu, filled_with_nothing)
+
+    config, run = tmp_path / "toy.toml", tmp_path / "run"
+    config.write_text('task = "toy"\n[training]\nsteps = 4\nbatch_size = 1\n')
+    mar(packages, "train", config, "--output", run, "--accelerator", "cpu", "--quiet")
+    trained = tmp_path / "trained.nii.gz"
+    mar(packages, "correct", ct, trained, "--method", run / "weights.safetensors", "--quiet")
+    assert not np.array_equal(read_volume(trained).hu, filled_with_nothing)
+
+
+def test_a_script_registers_its_own(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(packages))
+    monkeypatch.setattr("MetalArtifactReductionLib.methods.registry._ENTRIES", dict(methods()))
+    entry = MethodEntry("mine", "Mine", "of a script", inpainter="toy.work:Toy")
+    register(entry)
+    register(entry)
+    assert methods()["mine"] == entry
+    assert create_method("mine").name == "toy"
+    with pytest.raises(ValueError, match="a method 'li' already"):
+        register(MethodEntry("li", "Another", "of the same name", inpainter="toy.work:Toy"))

@@ -1,0 +1,374 @@
+"""The sections of the correction's panel, each alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib.methods import registry
+from panel_support import QTimer, widgets_of
+
+MODULE = "MetalArtifactReduction"
+
+
+def parameter_node(**values: Any) -> SimpleNamespace:
+    defaults = {
+        "inputVolume": None,
+        "metalSegmentation": None,
+        "metalMethod": SimpleNamespace(value="threshold"),
+        "automaticThreshold": True,
+        "thresholdHu": 2500.0,
+        "method": "nmar",
+        "weightsFile": "",
+        "slicesAbove": 11,
+        "slicesBelow": 7,
+        "device": "cpu",
+        "result": None,
+        "profileLine": None,
+        "views": SimpleNamespace(value="comparison"),
+        "window": SimpleNamespace(value="bone"),
+        "overlay": SimpleNamespace(value="change"),
+        "overlayOpacity": 0.5,
+    }
+    return SimpleNamespace(**{**defaults, **values})
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A method of somebody else's, registered for one test."""
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    entry = replace(
+        registry.methods()["li"],
+        name="toy",
+        label="Toy: does next to nothing",
+        explanation="For tests only.",
+    )
+    registry.register(entry)
+    return entry
+
+
+def method_section(texts: Any, **more: Any) -> tuple[Any, Any]:
+    from MetalArtifactReductionPanel import choices
+    from MetalArtifactReductionPanel.method_section import MethodSection
+
+    ui = widgets_of(MODULE, "methodCollapsibleButton")
+    needs = {
+        "methods": choices.methods,
+        "problem": choices.method_problem,
+        "estimate": lambda volume, options, slices: f"{options.method} for {slices} slices",
+        "trainingSlices": lambda metal, volume, above, below: f"{above} and {below}",
+    }
+    return MethodSection(ui, texts, **{**needs, **more}), ui
+
+
+def test_a_registered_method_appears_and_can_be_chosen(texts: Any, toy: Any) -> None:
+    section, ui = method_section(texts)
+    parameters = parameter_node()
+    assert section.show(parameters, True, 4) == ""
+    assert ui.methodComboBox.currentText == "NMAR"
+    ui.methodComboBox.setCurrentText(toy.label)
+    assert parameters.method == "toy"
+    assert section.show(parameters, True, 4) == ""
+    assert ui.methodLabel.text == toy.explanation
+    assert ui.estimateLabel.text == "toy for 4 slices"
+
+
+def test_only_methods_that_correct_are_offered(texts: Any) -> None:
+    section, ui = method_section(texts)
+    section.show(parameter_node(), True, None)
+    labels = [entry.label for entry in registry.methods().values()]
+    assert ui.methodComboBox.items == [*labels, "Trained model from a file"]
+
+
+def test_a_method_that_is_unknown_here_is_said(texts: Any) -> None:
+    section, ui = method_section(texts)
+    parameters = parameter_node(method="of-another-computer")
+    assert "of-another-computer" in section.show(parameters, True, 4)
+    assert "Not available" in ui.methodLabel.text
+    assert ui.methodComboBox.currentIndex == -1
+    assert parameters.method == "of-another-computer"  # showing it changes nothing
+
+
+def test_what_else_a_method_needs_is_asked_for(texts: Any) -> None:
+    section, ui = method_section(texts)
+    section.show(parameter_node(method="nmar"), True, 4)
+    assert not ui.weightsLineEdit.visible and not ui.slicesAboveSpinBox.visible
+    section.show(parameter_node(method="patient"), True, 4)
+    assert ui.slicesAboveSpinBox.visible and ui.slicesLabel.text == "11 and 7"
+    assert "training" in ui.estimateLabel.text
+    assert "no weights file" in section.show(parameter_node(method="file"), True, 4)
+    assert ui.weightsLineEdit.visible and ui.estimateLabel.text == "-"
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("NMAR", "nmar"),
+        ("PRIOR_STRICT", "prior-strict"),
+        ("LINEAR_INTERPOLATION", "li"),
+        ("TRACE_CNN", "trace-cnn"),
+        ("FILE", "file"),
+        ("unet", "unet"),
+        ("somebody's_own", "somebody's_own"),
+    ],
+)
+def test_scenes_of_the_first_release_keep_their_method(scene: Any, stored: str, name: str) -> None:
+    from MetalArtifactReductionPanel.choices import from_scene
+
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    node.SetParameter("method", stored)
+    assert from_scene(node).GetParameter("method") == name
+
+
+def test_input_is_read_once_and_its_problem_said(texts: Any, ct: Any) -> None:
+    import slicer
+
+    from MetalArtifactReductionLib.mrml.inputs import check_input
+    from MetalArtifactReductionPanel.input_section import InputSection
+
+    ui = widgets_of(MODULE, "inputCollapsibleButton")
+    read = []
+
+    def check(node: Any) -> Any:
+        read.append(node)
+        return check_input(slicer.mrmlScene, node)
+
+    section = InputSection(ui, texts, check)
+    assert section.show(None) and not ui.inputMessageLabel.visible  # nothing chosen is no mistake
+    for _ in range(2):
+        assert section.show(parameter_node(inputVolume=ct)) == ""
+    assert read == [None, ct]
+    assert "3071" in ui.inputNoteLabel.text
+    slicer.util.arrayFromVolume(ct)[...] = 100
+    slicer.util.arrayFromVolumeModified(ct)
+    assert "Hounsfield" in section.show(parameter_node(inputVolume=ct))
+    assert ui.inputMessageLabel.visible
+
+
+class Background:
+    """Jobs that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.list: list[Any] = []
+        self.queue = self
+
+    def handles(self) -> list[Any]:
+        return self.list
+
+    @property
+    def idle(self) -> bool:
+        return all(one.ended for one in self.list)
+
+    def forget(self, *handles: Any) -> None:
+        self.list = [one for one in self.list if one not in handles]
+
+    def start(self, title: str, on_end: Any) -> Any:
+        handle = SimpleNamespace(
+            title=title, state=SimpleNamespace(value="waiting"), ended=False, done=False,
+            fraction=0.0, remaining_s=None, seconds=3.0, error="", message="", nodes=None,
+        )  # fmt: skip
+
+        def end(state: str, nodes: Any = None, error: str = "") -> None:
+            handle.state.value, handle.ended, handle.done = state, True, state == "done"
+            handle.nodes, handle.error = nodes, error
+            on_end(handle)
+
+        handle.end = end
+        handle.cancel = lambda: end("cancelled", error="stopped")
+        self.list.append(handle)
+        return handle
+
+
+def metal_section(texts: Any, ct: Any, parameters: Any) -> tuple[Any, Any, Background]:
+    from MetalArtifactReductionPanel.metal import Metal
+    from MetalArtifactReductionPanel.metal_section import MetalSection
+
+    jobs = Background()
+    jobs.propose_metal = lambda node, *, on_end, **given: jobs.start("metal", on_end)  # type: ignore[attr-defined]
+    jobs.started = lambda handle: handle  # type: ignore[attr-defined]
+    ui = widgets_of(MODULE, "metalCollapsibleButton")
+    views = SimpleNamespace(goTo=lambda ras: None, goToMetal=lambda metal, volume: None)
+    metal = Metal(jobs, lambda: None)
+    section = MetalSection(
+        ui,
+        texts,
+        metal=metal,
+        views=views,
+        current=lambda: parameters,
+        onChange=lambda: section.show(parameters, True),
+    )
+    section.show(parameters, True)
+    return section, ui, jobs
+
+
+def test_a_proposal_is_selected_and_its_parts_are_listed(texts: Any, scene: Any, ct: Any) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, jobs = metal_section(texts, ct, parameters)
+    ui.proposeButton.click()
+    assert not ui.proposeButton.enabled and "Looking" in ui.metalMessageLabel.text
+    node, found = mrml.propose_metal(scene, ct)
+    jobs.list[0].end("done", (node, found))
+    assert parameters.metalSegmentation is node and jobs.list == []
+    rows = ui.partsTable.rows()
+    assert [row[0] for row in rows] == ["1", "2"]
+    # Four slices of 13 voxels of 2 x 2 x 3 mm each.
+    assert [row[1] for row in rows] == ["0.62", "0.62"]
+    assert {row[3] for row in rows} == {"1 ... 4"}
+    assert section.slicesWithMetal() == 4
+    assert "2 parts" in ui.metalMessageLabel.text and "Metal above" in ui.metalMessageLabel.text
+
+
+def test_a_users_own_segmentation_is_never_replaced(texts: Any, scene: Any, ct: Any) -> None:
+    own = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    section, ui, jobs = metal_section(texts, ct, parameter_node(inputVolume=ct))
+    given = {}
+    jobs.propose_metal = lambda node, *, on_end, **more: (  # type: ignore[attr-defined]
+        given.update(more) or jobs.start("metal", on_end)
+    )
+    section.show(parameter_node(inputVolume=ct, metalSegmentation=own), True)
+    ui.proposeButton.click()
+    assert given["into"] is None
+    jobs.list[0].end("failed", error="no metal was found")
+    assert ui.metalMessageLabel.text == "no metal was found"
+
+
+def test_own_threshold_or_the_cts(texts: Any, ct: Any) -> None:
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, _ = metal_section(texts, ct, parameters)
+    assert not ui.thresholdSlider.enabled and ui.metalMethodComboBox.enabled
+    parameters.automaticThreshold = False
+    section.show(parameters, True)
+    assert ui.thresholdSlider.enabled and not ui.metalMethodComboBox.enabled
+
+
+def run_section(texts: Any) -> tuple[Any, Any, Background, list[Any]]:
+    from MetalArtifactReductionPanel.run_section import RunSection
+
+    jobs, corrected = Background(), []
+    ui = widgets_of(MODULE, "runCollapsibleButton")
+    texts.status = ui.statusLabel
+    names = iter(("First", "Second", "Third"))
+    section = RunSection(
+        ui, texts, jobs, lambda on_end: jobs.start(next(names), on_end), corrected.append
+    )
+    section.show(parameter_node(), "")
+    return section, ui, jobs, corrected
+
+
+def test_queue_and_what_became_of_it(texts: Any) -> None:
+    section, ui, jobs, corrected = run_section(texts)
+    for _ in range(3):
+        ui.applyButton.click()
+    assert ui.jobsTable.rows() == [[name, "waiting"] for name in ("First", "Second", "Third")]
+    ui.jobsTable.selectRow(1)
+    ui.cancelButton.click()
+    assert [one.state.value for one in jobs.list] == ["waiting", "cancelled", "waiting"]
+    jobs.list[0].end("done", "nodes")
+    assert corrected == ["nodes"] and "done in 3 s" in ui.statusLabel.text
+    jobs.list[2].end("failed", error="out of memory")
+    assert ui.statusLabel.text == "Third: out of memory" and corrected == ["nodes"]
+    section.showJobs()
+    assert not ui.cancelButton.enabled and not ui.progressBar.visible
+    section.clear()
+    assert ui.jobsTable.rowCount == 0
+
+
+def test_apply_says_why_it_is_off(texts: Any) -> None:
+    section, ui, *_ = run_section(texts)
+    section.show(parameter_node(), "the weights are missing")
+    assert not ui.applyButton.enabled and ui.applyButton.toolTip == "the weights are missing"
+    section.show(None, "")
+    assert not ui.applyButton.enabled
+
+
+def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
+    import slicer
+
+    from MetalArtifactReductionLib import mrml
+    from MetalArtifactReductionPanel.figures_section import FiguresSection
+    from MetalArtifactReductionPanel.results import Results
+
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
+    results = Results(Background())
+    panel = slicer.util.VTKObservationMixin()
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = FiguresSection(ui, texts, results, panel)
+    section.show(parameter_node(), None)
+    assert not ui.measureButton.enabled and ui.exportButton.toolTip == "No result yet."
+    line = results.proposeLine(nodes.corrected)
+    parameters = parameter_node(inputVolume=ct, result=nodes.corrected, profileLine=line)
+    section.show(parameters, nodes.corrected)
+    assert ui.measureButton.enabled
+    assert not ui.exportButton.enabled and "DICOM" in ui.exportButton.toolTip
+    ui.lineButton.click()
+    ui.regionButton.click()
+    (row,) = ui.measuresTable.rows()
+    assert "Region" in row[0]
+
+    def curve() -> Any:
+        chart = mrml.results.plot_of(scene, nodes.corrected)
+        table = chart.GetNodeReference("MetalArtifactReduction.table")
+        return slicer.util.arrayFromTableColumn(table, "original").copy()
+
+    before = curve()
+    point = np.array(line.GetNthControlPointPositionWorld(0))
+    line.SetNthControlPointPositionWorld(0, *(point + np.array([0.0, 12.0, 0.0])))
+    np.testing.assert_array_equal(curve(), before)  # not with every move of the mouse
+    QTimer.turn()
+    assert len(curve()) != len(before) or not np.array_equal(curve(), before)
+    panel.removeObservers()
+
+
+def test_a_new_result_is_selected_unless_the_user_has_gone_on(
+    texts: Any, scene: Any, ct: Any
+) -> None:
+    from MetalArtifactReductionLib import mrml
+    from MetalArtifactReductionPanel.result_section import ResultSection
+    from MetalArtifactReductionPanel.results import Results
+
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
+    parameters = parameter_node(inputVolume=ct)
+    results = Results(Background())
+    shown = []
+    results.show = lambda *given: shown.append(given)  # type: ignore[method-assign]
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = ResultSection(ui, texts, results, lambda: parameters)
+    section.show(parameters)
+    assert not ui.showButton.enabled
+    assert section.take(nodes) is nodes.corrected
+    assert parameters.result is nodes.corrected and parameters.metalSegmentation is nodes.metal
+    assert [given[:2] for given in shown] == [(nodes.corrected, "comparison")]
+    assert section.show(parameters) is nodes.corrected and ui.showButton.enabled
+    assert "4 / 6" in ui.resultLabel.text
+    assert not ui.overlayComboBox.enabled and "does not know" in ui.overlayComboBox.toolTip
+    parameters.inputVolume, parameters.result = nodes.change_map, None
+    assert section.take(nodes) is None and parameters.result is None
+
+
+def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct: Any) -> None:
+    from MetalArtifactReductionLib import mrml
+    from MetalArtifactReductionPanel.result_section import ResultSection
+    from MetalArtifactReductionPanel.results import Results
+
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=True)
+    parameters = parameter_node(inputVolume=ct, result=nodes.corrected)
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = ResultSection(ui, texts, Results(Background()), lambda: parameters)
+    section.show(parameters)
+    composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    seen = []
+    ui.flickerButton.click()
+    for _ in range(2):
+        QTimer.turn()
+        seen.append((ui.flickerButton.text, composite.GetBackgroundVolumeID()))
+    assert seen == [("Original", ct.GetID()), ("Corrected", nodes.corrected.GetID())]
+    QTimer.turn()
+    ui.flickerButton.click()
+    assert composite.GetBackgroundVolumeID() == nodes.corrected.GetID()
+    assert ui.flickerButton.text == "Flicker" and section._timer not in QTimer.waiting
