@@ -61,7 +61,8 @@ class SecondOpinion:
     def on(cls, method: Method) -> SecondOpinion | None:
         """Of the shipped network, which may be the method's own; None without its weights."""
         from .methods.image_prior.inpainter import ImagePriorMethod
-        from .weights import load_weights, weights_path
+        from .methods.registry import create_method
+        from .weights import weights_path
 
         try:
             path = weights_path(WEIGHTS)
@@ -69,7 +70,8 @@ class SecondOpinion:
             return None
         if isinstance(method, ImagePriorMethod) and method.weights_path == path:
             return cls(method)
-        return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
+        made = create_method(WEIGHTS, refine_metal=False)
+        return cls(made) if isinstance(made, ImagePriorMethod) else None
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
