@@ -59,16 +59,19 @@ class SecondOpinion:
 
     @classmethod
     def on(cls, method: Method) -> SecondOpinion | None:
-        """With the method's own network if that proposes images; None without its weights."""
+        """Of the shipped network, which may be the method's own; None without its weights."""
         from .methods.image_prior.inpainter import ImagePriorMethod
-        from .weights import load_weights
+        from .methods.registry import create_method
+        from .weights import weights_path
 
-        if isinstance(method, ImagePriorMethod):
-            return cls(method)
         try:
-            return cls(ImagePriorMethod(load_weights(WEIGHTS), refine_metal=False))
+            path = weights_path(WEIGHTS)
         except InputError:
             return None
+        if isinstance(method, ImagePriorMethod) and method.weights_path == path:
+            return cls(method)
+        made = create_method(WEIGHTS, refine_metal=False)
+        return cls(made) if isinstance(made, ImagePriorMethod) else None
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext

@@ -52,6 +52,7 @@ from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth
 from MetalArtifactReductionLib.files.pictures import comparison_picture
 from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.methods.registry import methods as known_methods
 from MetalArtifactReductionLib.methods.registry import require_method
 from MetalArtifactReductionLib.recombination import put_metal_back
@@ -109,7 +110,8 @@ def measure_cases(
 
 def with_metal_back(case: ScanWithTruth, metal: np.ndarray) -> np.ndarray:
     """The truth with the metal that was found put back: no method that does so can be better."""
-    arrays = (case.reference_hu, case.corrupted.hu, metal)
+    certain = certain_metal(case.corrupted.hu, metal)
+    arrays = (case.reference_hu, case.corrupted.hu, metal, certain)
     return put_metal_back(*(torch.from_numpy(array) for array in arrays)).numpy()
 
 

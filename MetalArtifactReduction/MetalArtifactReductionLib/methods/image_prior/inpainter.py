@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -78,6 +79,11 @@ class ImagePriorMethod(Method):
         self._refine = MetalRefinement() if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
         self._last: tuple[InpaintingContext, PriorImage] | None = None
+
+    @property
+    def weights_path(self) -> Path:
+        """The file that the network was read from."""
+        return self._weights.path
 
     @property
     def parameters(self) -> Mapping[str, object]:

@@ -59,7 +59,7 @@ _FAT, _MUSCLE = 0.9, 1.05
 """Soft tissue relative to water: what deviates from both is a streak."""
 
 _RAMP_AIR, _RAMP_BONE = 0.6, 0.2
-_BRIGHTEST = 2.5
+_BRIGHTEST = 3.2
 _DARKEST_TISSUE = 0.95
 _NOISE_POWER = 3e-4
 _MILD, _SEVERE = 1.2e-3, 4.9e-3
