@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest

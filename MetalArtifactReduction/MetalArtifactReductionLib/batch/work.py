@@ -16,7 +16,7 @@ from ..errors import Cancelled, InputError, MARError
 from ..files.whole import new_folder
 from ..jobs.task import NO_MEMORY
 from ..progress import Cancel, Progress, check_cancelled
-from .cases import Case
+from .case import Case
 from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, half_prefix, write_json
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _correct(
 
     check_cancelled(cancel)
     kept = settings.kept_with(case)
-    volume = read_volume(case.input, series=case.series)
+    volume = read_volume(case.input, **case.reading())
     notes = list(volume.source.warnings if volume.source else ())
     write = _dicom_writer(volume, settings) if settings.dicom else _file_writer(volume, settings)
     fraction = None if case.mask is None else read_mask(case.mask, volume)

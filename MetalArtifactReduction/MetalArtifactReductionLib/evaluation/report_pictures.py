@@ -103,7 +103,7 @@ def error_picture(
 def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 320) -> np.ndarray:
     """Resampled so that pixels are square and the longer side has enough of them to be seen."""
     size = np.array(image.shape) * pixel_mm
-    pixel = min(min(pixel_mm), float(size.max()) / smallest)
+    pixel = min(*pixel_mm, float(size.max()) / smallest)
     zoom = np.array(pixel_mm) / pixel
     if np.allclose(zoom, 1.0, atol=1e-3):
         return image.astype(np.float32)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from ..errors import InputError, OutputError
 from ..files.whole import check_path_free, written_whole
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 
 _OLDEST_READER = "Slicer 5.8.0 0"
 """Written into saved scenes: the oldest Slicer meant to read them, so that none of them warns."""
