@@ -80,7 +80,7 @@ REAL: Mapping[str, Real] = {
 
 @dataclass(frozen=True)
 class Kept:
-    """Figures of one volume by one method; see the module. NaN where there is nothing to measure."""
+    """Figures of one volume by one method, see the module; NaN where nothing can be measured."""
 
     volume: str
     method: str
@@ -202,10 +202,8 @@ def run(options: argparse.Namespace) -> list[Kept]:
 
 def table(rows: Sequence[Kept]) -> list[list[str]]:
     """Head and lines; percent and HU."""
-    lines = [
-        ["volume", "method", "kept %", "worst %", "gone", "dense lost %", "ring HU", "dark %"]
-        + ["quiet HU", "soft HU", "left"]
-    ]
+    head = "volume,method,kept %,worst %,gone,dense lost %,ring HU,dark %,quiet HU,soft HU,left"
+    lines = [head.split(",")]
     for row in rows:
         lines.append(
             [
