@@ -43,6 +43,8 @@ class CorrectionResult:
     @property
     def left_alone(self) -> np.ndarray:
         """Slices with metal that need no correction, and got none: their indices."""
+        import numpy as np
+
         with_metal = self.metal_fraction.any(axis=(1, 2))
         if self.strength is None:
             return np.zeros(0, dtype=np.int64)
