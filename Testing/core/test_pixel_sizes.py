@@ -21,7 +21,7 @@ from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.working_grid import COARSEST_MM, FINEST_MM, WorkingGrid
 
-SCENE_MM, SCENE_PIXELS = 0.2, 450  # 90 mm
+SCENE_MM, SCENE_PIXELS = 0.2, 600  # 120 mm
 COMMON_MM = 3.0
 PIXELS_MM = (0.2, 0.3, 0.6, 1.0, 1.5)
 SPECTRUM = ((0.3, 1.15, 0.40), (0.4, 0.98, 0.20), (0.3, 0.86, 0.11))
@@ -30,15 +30,15 @@ SPECTRUM = ((0.3, 1.15, 0.40), (0.4, 0.98, 0.20), (0.3, 0.86, 0.11))
 
 @functools.cache
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """A limb with bones, and two pieces of steel: what a scanner shows, and without the steel."""
+    """A limb with bones, and a nail of steel: what a scanner shows, and without the steel."""
     y, x = (np.mgrid[:SCENE_PIXELS, :SCENE_PIXELS] - (SCENE_PIXELS - 1) / 2) * SCENE_MM
     hu = np.full(x.shape, -1000.0)
-    hu[(x / 41) ** 2 + (y / 36) ** 2 <= 1] = -90
-    hu[(x / 36) ** 2 + (y / 31) ** 2 <= 1] = 50
-    for column, radius in ((14, 10.5), (-16, 8)):
+    hu[(x / 55) ** 2 + (y / 48) ** 2 <= 1] = -90
+    hu[(x / 49) ** 2 + (y / 42) ** 2 <= 1] = 50
+    for column, radius in ((14, 13), (-26, 9)):
         hu[np.hypot(x - column, y - 3) <= radius] = 900
         hu[np.hypot(x - column, y - 3) <= radius - 3] = 90
-    steel = (np.hypot(x - 14, y - 3) <= 4) | ((abs(x + 16) <= 2) & (abs(y - 3) <= 4.5))
+    steel = np.hypot(x - 14, y - 3) <= 6.5
     grid = ImageGrid(*x.shape, (SCENE_MM, SCENE_MM))
     geometry = parallel_geometry_for(grid, views_per_pixel=1.2, fewest_views=540)
     projector = ParallelProjector(grid, geometry, torch.device("cpu"))

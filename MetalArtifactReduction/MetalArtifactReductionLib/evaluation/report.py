@@ -205,7 +205,7 @@ def _figure(
     picture: np.ndarray, caption: str, number: int, view: PatientView, width_mm: float
 ) -> str:
     """A picture with the patient's sides and a scale bar."""
-    name = caption.split(",")[0]
+    name = caption.partition(",")[0]
     bar = scale_bar_mm(width_mm)
     marks = "".join(
         f'<span class="{place}">{letter}</span>'

@@ -105,14 +105,7 @@ def comparison_picture(
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    shapes = {image.shape for image in images.values()}
-    if len(shapes) != 1:
-        raise InputError(f"pictures of different sizes {sorted(shapes)} cannot be compared")
-    for name in windows:
-        if name not in WINDOWS_HU:
-            raise InputError(f"unknown window {name!r}; use one of {', '.join(WINDOWS_HU)}")
-    if difference_to is not None and difference_to not in images:
-        raise InputError(f"no picture named {difference_to!r} among {', '.join(images)}")
+    _check(images, windows, difference_to)
     view = None if ijk_to_ras is None else PatientView.of(ijk_to_ras)
     if view is not None:
         images, pixel_mm = {title: view(image) for title, image in images.items()}, view.pixel_mm
@@ -147,16 +140,34 @@ def comparison_picture(
     for row, label in enumerate(labels):
         axes[row, 0].set_ylabel(label, **text)
     for one in axes.ravel():
-        one.set_xticks([])
-        one.set_yticks([])
-        one.spines[:].set_visible(False)
-        one.set_facecolor("black")
-    for one in axes.ravel():
-        if one.images:
-            _mark(one, (height, width), pixel_mm[1], view)
+        _finish(one, (height, width), pixel_mm[1], view)
     with written_whole(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=110, format="png", facecolor="black")
     return Path(path)
+
+
+def _check(
+    images: Mapping[str, np.ndarray], windows: Sequence[str], difference_to: str | None
+) -> None:
+    """See the errors of :func:`comparison_picture`."""
+    shapes = {image.shape for image in images.values()}
+    if len(shapes) != 1:
+        raise InputError(f"pictures of different sizes {sorted(shapes)} cannot be compared")
+    for name in windows:
+        if name not in WINDOWS_HU:
+            raise InputError(f"unknown window {name!r}; use one of {', '.join(WINDOWS_HU)}")
+    if difference_to is not None and difference_to not in images:
+        raise InputError(f"no picture named {difference_to!r} among {', '.join(images)}")
+
+
+def _finish(axes: Any, shape: tuple[int, int], col_mm: float, view: PatientView | None) -> None:
+    """No frame; marks where there is a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.set_facecolor("black")
+    if axes.images:
+        _mark(axes, shape, col_mm, view)
 
 
 def _mark(axes: Any, shape: tuple[int, int], col_mm: float, view: PatientView | None) -> None:

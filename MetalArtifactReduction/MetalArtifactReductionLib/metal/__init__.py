@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .body import body_mask as body_mask
-    from .clean_up import CleanUpParameters as CleanUpParameters
+    from .components import CleanUpParameters as CleanUpParameters
     from .components import MetalComponent as MetalComponent
     from .perturbation import PerturbationParameters as PerturbationParameters
     from .perturbation import perturb_mask as perturb_mask
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .trace import metal_trace as metal_trace
 
 _FILES = {
-    "CleanUpParameters": "clean_up",
+    "CleanUpParameters": "components",
     "MetalComponent": "components",
     "MetalSegmentation": "segmentation",
     "PerturbationParameters": "perturbation",

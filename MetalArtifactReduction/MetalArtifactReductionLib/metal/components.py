@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..correction_options import CleanUpParameters
 from ..errors import InputError
 from .body import body_mask
-from .clean_up import CleanUpParameters
 from .judgement import (
     BEYOND_TISSUE_HU,
     BLUR_SHARE,

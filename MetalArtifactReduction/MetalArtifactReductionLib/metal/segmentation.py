@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..correction_options import SEGMENTATIONS
+from ..correction_options import SEGMENTATIONS, CleanUpParameters
 from ..errors import InputError
 from ..volume import CTVolume, Orientation
 from .certain import certain_hu
-from .clean_up import CleanUpParameters
 from .components import (
     SURFACE,
     BrightPart,
