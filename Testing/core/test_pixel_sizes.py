@@ -24,6 +24,9 @@ from MetalArtifactReductionLib.working_grid import COARSEST_MM, FINEST_MM, Worki
 SCENE_MM, SCENE_PIXELS = 0.2, 600  # 120 mm
 COMMON_MM = 3.0
 PIXELS_MM = (0.2, 0.3, 0.6, 1.0, 1.5)
+HARDLY_AN_ERROR_HU = 1.5
+"""What is left where a method removes nearly everything is the pixels' own."""
+
 SPECTRUM = ((0.3, 1.15, 0.40), (0.4, 0.98, 0.20), (0.3, 0.86, 0.11))
 """Share, water relative to its mean, and steel in 1/mm, of three energies."""
 
@@ -86,7 +89,7 @@ def error_hu(method: str, pixel_mm: float) -> float:
 def test_every_method_is_as_good_at_every_pixel_size(method: str) -> None:
     errors = {pixel_mm: error_hu(method, pixel_mm) for pixel_mm in PIXELS_MM}
     print(method, {pixel_mm: round(error, 1) for pixel_mm, error in errors.items()})
-    assert max(errors.values()) <= 1.15 * min(errors.values())
+    assert max(errors.values()) <= 1.15 * min(errors.values()) + HARDLY_AN_ERROR_HU
 
 
 @pytest.mark.parametrize("spacing", [(2.0, 0.2, 0.2), (0.3, 0.15, 0.7), (8.0, 1.5, 1.4), (1, 1, 1)])

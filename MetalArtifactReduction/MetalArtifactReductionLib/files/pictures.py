@@ -172,15 +172,18 @@ def _finish(axes: Any, shape: tuple[int, int], col_mm: float, view: PatientView 
 
 def _mark(axes: Any, shape: tuple[int, int], col_mm: float, view: PatientView | None) -> None:
     """A scale bar, and the patient's sides where they are known."""
-    white = {"color": "white", "fontsize": 8, "ha": "center", "va": "center"}
+    from matplotlib.patheffects import withStroke
+
+    seen = {"path_effects": [withStroke(linewidth=3, foreground="black")], "color": "white"}
+    text = {**seen, "fontsize": 8, "ha": "center", "va": "center", "transform": axes.transAxes}
     length = scale_bar_mm(shape[1] * col_mm)
     share = length / (shape[1] * col_mm)
-    axes.plot([0.95 - share, 0.95], [0.03, 0.03], color="white", lw=2, transform=axes.transAxes)
-    axes.text(0.95 - share / 2, 0.07, f"{length:g} mm", transform=axes.transAxes, **white)
+    axes.plot([0.95 - share, 0.95], [0.03, 0.03], lw=2, transform=axes.transAxes, **seen)
+    axes.text(0.95 - share / 2, 0.07, f"{length:g} mm", **text)
     if view is not None:
         places = ((0.03, 0.5), (0.5, 0.97), (0.97, 0.5), (0.5, 0.03))
         for letter, (x, y) in zip(view.letters, places, strict=True):
-            axes.text(x, y, letter, transform=axes.transAxes, **white)
+            axes.text(x, y, letter, **text)
 
 
 def frame_around_body(image: np.ndarray, margin: int = 6) -> tuple[slice, slice]:
