@@ -88,7 +88,7 @@ def correct_volume(
         progress,
         cancel,
     )
-    strength = found.take(volume, with_metal, options.always)
+    strength = found.take(volume, metal, options.always)
     times.append(time.perf_counter())
     steps = ("segmentation", "preparation", "correction")
     result = CorrectionResult(
@@ -205,15 +205,15 @@ class _Found:
         if proposal.outside_trace is not None:
             self._outside[slices] = proposal.outside_trace.double().cpu().numpy()
 
-    def take(self, volume: CTVolume, slices: np.ndarray, always: bool) -> np.ndarray:
+    def take(self, volume: CTVolume, metal: np.ndarray, always: bool) -> np.ndarray:
         """Keep as much of each slice's change as it needs; of strength 0 nothing, bit by bit.
 
         :returns: the strengths, see :class:`.correction_result.CorrectionResult`.
         """
         if always:
             self._gains[:] = np.nan
-        strength = strength_along(self._gains, slices, volume.spacing_mm[0])
-        for k in slices[strength[slices] < 1]:
+        strength = strength_along(self._gains, metal, volume.spacing_mm)
+        for k in np.flatnonzero((strength > 0) & (strength < 1)):
             change = self.corrected_hu[k] - volume.hu[k]
             self.corrected_hu[k] = volume.hu[k] + strength[k] * change
         left = strength == 0

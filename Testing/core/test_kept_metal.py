@@ -155,14 +155,16 @@ def test_an_expected_error_is_told_of_corrected_slices_only(scan: SimulationResu
 
 def test_strength_is_continuous_and_neighbours_are_alike() -> None:
     gains = np.array([0.3, 0.3, 0.6, 0.6, np.nan, 0.45, 0.1])
-    slices = np.array([0, 1, 2, 3, 5])
-    thick = strength_along(gains, slices, slice_mm=5.0)
+    wire = np.array([1, 1, 1, 1, 0, 1, 0], np.float32)[:, None, None] * np.ones((3, 3))
+    thick = strength_along(gains, wire, (5.0, 1.0, 1.0))
     assert thick[4] == 0 and thick[6] == 0, "no metal"
     assert thick[0] == 0 and thick[3] == 1 and 0 < thick[5] < 1
-    thin = strength_along(gains, slices, slice_mm=0.5)
+    thin = strength_along(gains, wire, (0.5, 1.0, 1.0))
     assert np.abs(np.diff(thin[:4])).max() < np.abs(np.diff(thick[:4])).max()
-    unknown = strength_along(np.full(3, np.nan), np.arange(3), 1.0)
-    assert (unknown == 1).all(), "what nobody can judge is corrected"
+    unknown = strength_along(np.full(7, np.nan), wire, (1.0, 1.0, 1.0))
+    assert np.array_equal(unknown, wire[:, 0, 0]), "what nobody can judge is corrected"
+    screw = strength_along(gains, wire, (5.0, 5.0, 5.0))
+    assert (screw >= thick).all() and screw[0] == 1, "of much metal, a small gain is believed"
 
 
 def test_gain_sees_streaks_and_nothing_in_texture() -> None:
