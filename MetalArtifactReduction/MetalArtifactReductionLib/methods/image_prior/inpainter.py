@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from ...errors import InputError
 from ...metal.neighbourhood import metal_window
@@ -42,6 +43,10 @@ BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 
 SEEN_PIXELS = 48
 """Around what is wanted, for the network to see; it looks farther, but hardly."""
+
+TAPER_MM = 20.0
+"""Beside the trace the bound begins to hold by and by: metal blurs its data, too, and a step from
+free to bound shows as a line across the whole slice."""
 
 BOUND_TURNS = 4
 """Reconstructing what lies beyond takes most of it away, not all at once."""
@@ -164,11 +169,13 @@ class ImagePriorMethod(Method):
         found = self.prior(sinogram, trace, context)
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
         image, passed = found.proposed, torch.zeros_like(trace)
+        clear = _away_from(trace, TAPER_MM / context.projector.geometry.bin_mm)
         for turn in range(BOUND_TURNS + 1):
             change = (context.projector(_mu(image)) - sinogram).masked_fill(trace, 0.0)
             beyond = change - change.clamp(-bound, bound)
             # Each slice by itself: what the others need must not change it.
             passed |= beyond != 0
+            beyond *= clear
             late = beyond.flatten(1).any(dim=1)
             if turn == BOUND_TURNS or not bool(late.any()):
                 break
@@ -188,6 +195,14 @@ class ImagePriorMethod(Method):
         if self._reconstruct is None or self._reconstruct.projector is not projector:
             self._reconstruct = FilteredBackProjection(projector)
         return self._reconstruct
+
+
+def _away_from(trace: torch.Tensor, bins: float) -> torch.Tensor:
+    """0 in the trace, rising to 1 within so many bins on either side."""
+    half = max(1, round(bins / 2))
+    wider = F.max_pool1d(trace.float(), 2 * half + 1, stride=1, padding=half)
+    near = F.avg_pool1d(wider, 2 * half + 1, 1, half, count_include_pad=False)
+    return 1.0 - near
 
 
 def _mu(relative: torch.Tensor) -> torch.Tensor:
