@@ -314,11 +314,11 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """The module's parameter node in the current scene."""
         return MetalArtifactReductionParameterNode(from_scene(super().getParameterNode()))
 
-    def ensureDependencies(self) -> None:
-        """Install the Python packages that are missing, after asking; when work starts only."""
+    def ensureDependencies(self, method: str = "") -> None:
+        """Install the Python packages that ``method`` misses, after asking; when work starts."""
         from MetalArtifactReductionPanel.installation import ensure_dependencies
 
-        ensure_dependencies(_RESOURCES)
+        ensure_dependencies(_RESOURCES, method)
 
     def close(self) -> None:
         """End every process, remove every temporary file."""
@@ -361,7 +361,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
             what else ``MetalArtifactReductionLib.mrml.correct_node`` takes.
         :returns: ``CorrectedNodes``: corrected, change_map, metal, ...
         """
-        self.ensureDependencies()
+        self.ensureDependencies(method or getattr(options, "method", ""))
         from MetalArtifactReductionLib.mrml import correct_node
 
         return correct_node(
@@ -385,7 +385,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         :returns: job handle: ``done``, ``nodes``, ``error``, ``cancel()``, ``wait()``,
             ``result()``.
         """
-        self.ensureDependencies()
+        self.ensureDependencies(method or getattr(options, "method", ""))
         self.estimates.cancel()
         handle = self.jobs.queue.correct(
             volumeNode,

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib.cli import main
 from MetalArtifactReductionLib.files.itk import image_from_array
+from support import HANG_S
 
 SHAPE = (6, 96, 96)
 SPACING_MM = (1.9, 2.0, 3.0)  # column, row, slice
@@ -136,12 +137,33 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: object, more: Any = ()) -
 def run_process(*arguments: object) -> Outcome:
     """``mar ARGUMENTS`` in a process of its own."""
     command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def hear_interrupts() -> None:
-    """For ``preexec_fn``: a shell starts what runs in its background deaf to Ctrl-C."""
+def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
+    """``mar ARGUMENTS`` in a process of its own, signalled where ``held.py WHEN`` holds it.
+
+    When this returns none of its processes runs any more: each holds the standard output open.
+    """
+    script = Path(__file__).with_name("held.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), str(when), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no threads here
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.send_signal(number)
+        told, errors = process.communicate(timeout=HANG_S)
+    assert said == "held\n", errors
+    return Outcome(process.returncode, told, errors)
+
+
+def _hear_interrupts() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -42,10 +43,10 @@ def count(request: TaskRequest) -> TaskResult:
 
 def deaf(request: TaskRequest) -> TaskResult:
     """Never asks, and has a child of its own; both pids come as a message."""
-    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     request.progress(0.1, f"{os.getpid()} {child.pid}")
-    time.sleep(600)
+    threading.Event().wait()
     return TaskResult()
 
 
@@ -69,8 +70,7 @@ def hungry(request: TaskRequest) -> TaskResult:
     return TaskResult({}, {"large": np.ones(2**31)})
 
 
-def nap(request: TaskRequest) -> TaskResult:
+def times(request: TaskRequest) -> TaskResult:
     """Says when it ran."""
     began = time.time()
-    time.sleep(request.arguments["seconds"])
     return TaskResult({"began": began, "ended": time.time()})

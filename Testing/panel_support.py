@@ -50,7 +50,7 @@ class Widget:
         raise AttributeError(f"{type(self).__name__} {self.__dict__.get('name')}: no {name}")
 
     def connect(self, signal: str, slot: Callable[..., None]) -> None:
-        self._slots.setdefault(signal.split("(")[0], []).append(slot)
+        self._slots.setdefault(signal.split("(", maxsplit=1)[0], []).append(slot)
 
     def emit(self, signal: str, *given: Any) -> None:
         if not self.blocked:

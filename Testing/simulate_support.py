@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cli_support import write_image
+from support import until
 
 SHAPE = (12, 96, 96)
 SPACING_MM = (2.0, 2.0, 3.0)  # column, row, slice
@@ -51,20 +52,20 @@ def at(slice_: float, row: float, col: float) -> str:
 
 
 def die_at_two(folder: Path, job: int) -> int:
-    """Work that kills its process at job 2 and otherwise squares."""
+    """Work that kills its process at job 2, while job 3 runs, and otherwise squares."""
+    started = folder / "3"
     if job == 2:
+        until(started.exists)
         os._exit(9)
-    (folder / f"{job}").touch()
-    time.sleep(0.2)  # so that another job is running when one dies
+    if job == 3 and not started.exists():
+        started.touch()
+        threading.Event().wait()  # for its end, as job 2 takes it along
     return job * job
 
 
 def wait_for_stop(stop: Path, job: int) -> int:
     """Work that ends only when it is told to."""
     (stop.parent / f"started-{job}").touch()
-    for _ in range(600):
-        if stop.exists():
-            (stop.parent / f"told-{job}").touch()
-            return -1
-        time.sleep(0.05)
-    return job
+    until(stop.exists)
+    (stop.parent / f"told-{job}").touch()
+    return -1

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+HANG_S = 600.0
+"""After so long something is taken to hang; no test expects anything to be quicker."""
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Look until it has happened."""
+    end = time.monotonic() + HANG_S
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def running(pid: int) -> bool:
+    """Alive, and not only waiting for somebody to ask how it ended."""
+    from MetalArtifactReductionLib.jobs.child_process import process_alive
+
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return sys.platform != "linux" and process_alive(pid)
 
 
 def shared_data(name: str) -> Path:

@@ -1,8 +1,8 @@
 """The command line ``mar``: parses, calls the library, tells the user.
 
-Exit codes: 0 done; 1 a fault of the program (with its traceback); 2 unusable input, output or
-option, one line says which and what to do; 130 stopped by the user, nothing written; 141 the reader
-of the output has gone.
+Exit codes: 0 done; 1 some of many cases failed, or a fault of the program (with its traceback); 2
+unusable input, output or option, one line says which and what to do; 130 stopped by the user,
+nothing written; 141 the reader of the output has gone.
 
 Other packages add commands through the entry-point group ``metal_artifact_reduction.commands``:
 each entry is a function that takes the sub-parsers and adds its own.
@@ -11,6 +11,8 @@ each entry is a function that takes the sub-parsers and adds its own.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from typing import Any, NoReturn
 from . import commands as commands_package
 from .commands import COMMANDS
 from .commands.options import add_command, add_compute_options, add_quiet, progress_bar
-from .errors import Cancelled, MARError
+from .errors import Cancelled, MARError, printable
 
 __all__ = [
     "COMMANDS_GROUP",
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 COMMANDS_GROUP = "metal_artifact_reduction.commands"
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 
 DESCRIPTION = """\
 Metal artifact reduction for CT that exists only as images: DICOM, NIfTI, NRRD or MetaImage in,
@@ -78,6 +82,7 @@ def build_parser(more: Sequence[Callable[[Any], None]] = ()) -> argparse.Argumen
 def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], None]] = ()) -> int:
     """Run one command, ``more`` as of :func:`build_parser`; returns the exit code."""
     debug = False
+    _say_whatever_it_is()
     try:
         options = build_parser(more).parse_args(arguments)
         debug = options.debug
@@ -93,14 +98,33 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
     except KeyboardInterrupt:
         print("mar: stopped; nothing was written", file=sys.stderr)
         return 130
-    except (MARError, MemoryError) as error:
-        if debug:
+    except (MARError, MemoryError, OSError) as error:
+        if debug or (isinstance(error, OSError) and not _of_the_disk(error)):
             raise
-        remedy = "not enough memory; give fewer --batch-slices or crop the volume"
-        message = remedy if isinstance(error, MemoryError) else " ".join(str(error).split())
-        print(f"mar: {message}", file=sys.stderr)
+        print(f"mar: {_one_line(error)}", file=sys.stderr)
         return 2
     return int(code)
+
+
+def _say_whatever_it_is() -> None:
+    """Names of files that are no text, or a terminal that knows ASCII only, end nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _of_the_disk(error: OSError) -> bool:
+    """What a user can mend: a full or read-only disk, no permission, no such place."""
+    return isinstance(error, MARError) or error.errno in _OF_THE_DISK
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory; give fewer --batch-slices or crop the volume"
+    if isinstance(error, OSError) and not isinstance(error, MARError):
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror}; free space or choose another place")
+    return printable(" ".join(str(error).split()))
 
 
 if __name__ == "__main__":

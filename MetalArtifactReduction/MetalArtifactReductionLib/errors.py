@@ -19,3 +19,18 @@ class DeviceError(MARError, RuntimeError):
 
 class Cancelled(MARError):
     """The user asked to stop; nothing was written."""
+
+
+def printable(text: str) -> str:
+    """Text from a file for a terminal or a table: what moves the cursor is shown, not done."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """A value from a file for a message: quoted, and cut where it is long."""
+    text = printable(repr(value))
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -26,7 +26,8 @@ def missing_requirements(
         if not line:
             continue
         requirement = Requirement(line)
-        if requirement.name.lower() in taken_care_of:
+        elsewhere = requirement.marker is not None and not requirement.marker.evaluate()
+        if elsewhere or requirement.name.lower() in taken_care_of:
             continue
         try:
             version = importlib.metadata.version(requirement.name)

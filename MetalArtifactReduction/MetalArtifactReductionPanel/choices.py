@@ -56,61 +56,50 @@ def correction_options(parameters: Any) -> Any:
     return CorrectionOptions(method, own, device=p.device)
 
 
-class MetalMethod(enum.Enum):
+class Choice(enum.Enum):
+    """One of a fixed list; its value is the library's name.
+
+    :ivar text: what the panel shows.
+    """
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> Choice:
+        """A member with a label."""
+        member = object.__new__(cls)
+        member._value_, member.text = value, text
+        return member
+
+    def label(self) -> str:
+        """What the panel shows; ``parameterNodeWrapper`` asks for it."""
+        return self.text
+
+
+class MetalMethod(Choice):
     """How a proposal finds the metal, by the library's names."""
 
-    THRESHOLD = "threshold"
-    KMEANS = "kmeans"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            MetalMethod.THRESHOLD: _("Threshold above bone"),
-            MetalMethod.KMEANS: _("K-means: three classes of brightness"),
-        }[self]
+    THRESHOLD = "threshold", _("Threshold above bone")
+    KMEANS = "kmeans", _("K-means: three classes of brightness")
 
 
-class WindowPreset(enum.Enum):
+class WindowPreset(Choice):
     """Window presets of the library, by their names there."""
 
-    BONE = "bone"
-    SOFT_TISSUE = "soft-tissue"
-    METAL = "metal"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            WindowPreset.BONE: _("Bone"),
-            WindowPreset.SOFT_TISSUE: _("Soft tissue"),
-            WindowPreset.METAL: _("Metal and streaks"),
-        }[self]
+    BONE = "bone", _("Bone")
+    SOFT_TISSUE = "soft-tissue", _("Soft tissue")
+    METAL = "metal", _("Metal and streaks")
 
 
-class Views(enum.Enum):
+class Views(Choice):
     """Layouts of the library, by their names there."""
 
-    COMPARISON = "comparison"
-    FIGURES = "figures"
-    FOUR_UP = "four-up"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Views.COMPARISON: _("Original | corrected | change"),
-            Views.FIGURES: _("Original | corrected | change, table and plot"),
-            Views.FOUR_UP: _("Corrected in three planes, metal in 3D"),
-        }[self]
+    COMPARISON = "comparison", _("Original | corrected | change")
+    FIGURES = "figures", _("Original | corrected | change, table and plot")
+    FOUR_UP = "four-up", _("Corrected in three planes, metal in 3D")
 
 
-class Overlay(enum.Enum):
+class Overlay(Choice):
     """Maps over the result, by the library's names."""
 
-    CHANGE = "change"
-    EXPECTED_ERROR = "expected-error"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Overlay.CHANGE: _("Changes"),
-            Overlay.EXPECTED_ERROR: _("Expected error"),
-        }[self]
+    CHANGE = "change", _("Changes")
+    EXPECTED_ERROR = "expected-error", _("Expected error")

@@ -81,7 +81,7 @@ class Estimates:
 def _device(name: str) -> str:
     """A device's name for people."""
     names = {"cpu": _("processor (CPU)"), "cuda": _("graphics card (CUDA)"), "mps": _("GPU (MPS)")}
-    return names.get(name.split(":")[0], name)
+    return names.get(name.split(":", maxsplit=1)[0], name)
 
 
 def _duration(seconds: float) -> str:

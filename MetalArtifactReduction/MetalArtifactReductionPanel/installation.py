@@ -30,14 +30,23 @@ def nothing_missing(resources: Path) -> bool:
     )
 
 
-def ensure_dependencies(resources: Path) -> None:
+def ensure_dependencies(resources: Path, method: str = "") -> None:
     """Make the library's packages importable; returns at once when they are.
 
     :param resources: folder of the requirements files.
+    :param method: what will be done; one that trains first needs the packages of training too.
     :raises MissingPackages: names what is missing when it was not installed.
     """
     _ensure_torch(resources / "requirements-torch.txt")
-    path = resources / "requirements.txt"
+    _ensure(resources / "requirements.txt")
+    from MetalArtifactReductionLib.methods.registry import methods
+
+    if method in methods() and methods()[method].trains_first:
+        _ensure(resources / "requirements-train.txt")
+
+
+def _ensure(path: Path) -> None:
+    """The packages of one file."""
     missing = missing_requirements(path, provided=SLICER_BRINGS)
     if not missing:
         return

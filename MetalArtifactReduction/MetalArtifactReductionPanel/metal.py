@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MetalArtifactReductionLib.errors import MARError
-from MetalArtifactReductionLib.mrml import propose_metal, results_of
+from MetalArtifactReductionLib.mrml import results_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.training_slices import describe_training_slices
 
@@ -27,25 +27,6 @@ class Metal:
         self.forget = jobs.forget
         self._trained: tuple[Any, str] = (None, "")
 
-    def propose(
-        self,
-        volumeNode: Any,
-        thresholdHu: float | None = None,
-        into: Any = None,
-        method: str = "threshold",
-    ) -> tuple[Any, Any]:
-        """Find the metal in a CT; waits until it is done.
-
-        :param thresholdHu: where metal begins; from the CT by ``method`` if None.
-        :param into: an earlier proposal to replace.
-        :param method: "threshold" or "kmeans".
-        :returns: segmentation node, and what was found (``MetalSegmentation``).
-        """
-        self._ensure()
-        return propose_metal(
-            slicer.mrmlScene, volumeNode, threshold_hu=thresholdHu, into=into, method=method
-        )
-
     def proposeAsync(
         self,
         volumeNode: Any,
@@ -55,7 +36,12 @@ class Metal:
         *,
         onEnd: Callable[[Any], None] | None = None,
     ) -> Any:
-        """As :meth:`propose`, in a process of its own; returns a job handle at once."""
+        """Find the metal in a CT in a process of its own; returns a job handle at once.
+
+        :param thresholdHu: where metal begins; from the CT by ``method`` if None.
+        :param into: an earlier proposal to replace. :param method: "threshold" or "kmeans".
+        :returns: its ``nodes``: segmentation node, and what was found (``MetalSegmentation``).
+        """
         self._ensure()
         handle = self._jobs.queue.propose_metal(
             volumeNode, threshold_hu=thresholdHu, into=into, method=method, on_end=onEnd

@@ -18,6 +18,7 @@ from MetalArtifactReductionLib.evaluation.report import figure_text
 from MetalArtifactReductionLib.jobs.queue import Job
 from MetalArtifactReductionLib.mrml import (
     apply_window,
+    kept,
     layout,
     results,
     results_of,
@@ -60,7 +61,7 @@ class Results:
         :param overlay: the map over it, one of ``layout.OVERLAYS``.
         """
         scene = slicer.mrmlScene
-        original = layout.original_of(corrected)
+        original = kept.original_of(corrected)
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
         nodes = layout.show_result(
             scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
@@ -75,7 +76,7 @@ class Results:
                 slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
             if views != layout.FOUR_UP:
                 layout.same_scale(nodes)
-            metal = layout.metal_of(corrected)
+            metal = kept.metal_of(corrected)
             if metal is not None:
                 self.goToMetal(metal, original)
             for line in results_of(scene, original, "line"):
@@ -117,7 +118,7 @@ class Results:
 
     def knowsExpectedError(self, corrected: Any) -> bool:
         """Whether there is a map of the expected error of a result."""
-        return layout.expected_error_of(slicer.mrmlScene, corrected) is not None
+        return kept.expected_error_of(slicer.mrmlScene, corrected) is not None
 
     def overlayScale(self, corrected: Any, overlay: str) -> str:
         """What the colours of the map over a result mean, in a line; "" without a map."""
@@ -126,7 +127,7 @@ class Results:
         if display is None:
             return ""
         text = _("Changes: blue is {hu:.0f} HU darker than before, red as much brighter.")
-        if node is layout.expected_error_of(slicer.mrmlScene, corrected):
+        if node is kept.expected_error_of(slicer.mrmlScene, corrected):
             text = _("Expected error: blue is small, red is {hu:.0f} HU or more.")
         return str(text.format(hu=display.GetLevel() + display.GetWindow() / 2))
 
@@ -136,12 +137,12 @@ class Results:
 
     def originalOf(self, corrected: Any) -> Any:
         """The CT that a result was made from."""
-        return layout.original_of(corrected)
+        return kept.original_of(corrected)
 
     def problem(self, corrected: Any) -> str:
         """Why nothing can be shown of a result, in one line; "" if it can."""
         try:
-            layout.original_of(corrected)
+            kept.original_of(corrected)
         except InputError as error:
             return str(error)
         return ""
@@ -231,7 +232,7 @@ class Results:
 
     def addRegion(self, corrected: Any) -> Any:
         """A box to measure in, beside the largest part of the metal."""
-        metal, original = layout.metal_of(corrected), layout.original_of(corrected)
+        metal, original = kept.metal_of(corrected), kept.original_of(corrected)
         right, front, top = metal_parts(metal, original)[0].centre_ras
         return results.add_region(slicer.mrmlScene, corrected, (right, front - 40.0, top))
 
@@ -241,7 +242,7 @@ class Results:
 
     def regions(self, corrected: Any) -> list[Any]:
         """The user's boxes."""
-        return list(results_of(slicer.mrmlScene, layout.original_of(corrected), "region"))
+        return list(results_of(slicer.mrmlScene, kept.original_of(corrected), "region"))
 
     #
     # Files

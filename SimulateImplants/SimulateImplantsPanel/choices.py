@@ -71,87 +71,65 @@ def scanner_options(parameters: Any) -> dict[str, Any]:
     }
 
 
-class Sides(enum.Enum):
-    """Sides of a proposal."""
+class Choice(enum.Enum):
+    """One of a fixed list; its value is the library's name.
 
-    BOTH = "both"
-    LEFT = "left"
-    RIGHT = "right"
+    :ivar text: what the panel shows.
+    """
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> Choice:
+        """A member with a label."""
+        member = object.__new__(cls)
+        member._value_, member.text = value, text
+        return member
 
     def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Sides.BOTH: _("Left and right"),
-            Sides.LEFT: _("Left"),
-            Sides.RIGHT: _("Right"),
-        }[self]
+        """What the panel shows; ``parameterNodeWrapper`` asks for it."""
+        return self.text
+
+
+class Sides(Choice):
+    """Sides of a proposal."""
+
+    BOTH = "both", _("Left and right")
+    LEFT = "left", _("Left")
+    RIGHT = "right", _("Right")
 
     def names(self) -> tuple[str, ...]:
         """As the library wants them."""
         return ("left", "right") if self is Sides.BOTH else (self.value,)
 
 
-class Plane(enum.Enum):
+class Plane(Choice):
     """Slice planes of an implant."""
 
-    ALONG = "along"
-    ALONG_VERTICAL = "along-vertical"
-    ACROSS = "across"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Plane.ALONG: _("Along, flat"),
-            Plane.ALONG_VERTICAL: _("Along, upright"),
-            Plane.ACROSS: _("Across"),
-        }[self]
+    ALONG = "along", _("Along, flat")
+    ALONG_VERTICAL = "along-vertical", _("Along, upright")
+    ACROSS = "across", _("Across")
 
 
-class Model(enum.Enum):
+class Model(Choice):
     """Models of the artifacts."""
 
-    PHYSICS = "physics"
-    TRACE_MAXIMUM = "trace-maximum"
-    MISSING_TRACE = "missing-trace"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Model.PHYSICS: _("Physics: spectrum, noise, scatter"),
-            Model.TRACE_MAXIMUM: _("Metal trace filled with the maximum"),
-            Model.MISSING_TRACE: _("Metal trace missing"),
-        }[self]
+    PHYSICS = "physics", _("Physics: spectrum, noise, scatter")
+    TRACE_MAXIMUM = "trace-maximum", _("Metal trace filled with the maximum")
+    MISSING_TRACE = "missing-trace", _("Metal trace missing")
 
 
-class WindowPreset(enum.Enum):
+class WindowPreset(Choice):
     """Window presets of the library, by their names there."""
 
-    METAL = "metal"
-    BONE = "bone"
-    SOFT_TISSUE = "soft-tissue"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            WindowPreset.METAL: _("Metal, bone and streaks"),
-            WindowPreset.BONE: _("Bone"),
-            WindowPreset.SOFT_TISSUE: _("Soft tissue"),
-        }[self]
+    METAL = "metal", _("Metal, bone and streaks")
+    BONE = "bone", _("Bone")
+    SOFT_TISSUE = "soft-tissue", _("Soft tissue")
 
 
-class Shown(enum.Enum):
+class Shown(Choice):
     """Which volume the slice views show."""
 
-    CORRUPTED = "corrupted"
-    IDEAL = "ideal"
-    REFERENCE = "reference"
-    CT = "ct"
-
-    def label(self) -> str:
-        """What the panel shows."""
-        return {
-            Shown.CORRUPTED: _("Implants with artifacts"),
-            Shown.IDEAL: _("Implants without artifacts"),
-            Shown.REFERENCE: _("Same scan without implants"),
-            Shown.CT: _("The CT itself"),
-        }[self]
+    CORRUPTED = "corrupted", _("Implants with artifacts")
+    IDEAL = "ideal", _("Implants without artifacts")
+    REFERENCE = "reference", _("Same scan without implants")
+    CT = "ct", _("The CT itself")

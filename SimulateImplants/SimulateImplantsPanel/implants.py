@@ -8,7 +8,6 @@ from typing import Any
 
 import slicer
 import vtk
-from SimulateImplantsLib.placement.procedures import ProposalOptions
 
 from MetalArtifactReductionLib.errors import InputError
 from SimulateImplantsLib import mrml
@@ -16,6 +15,7 @@ from SimulateImplantsLib.implants import implant_from_dict, parameter_ranges
 from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.mrml.lines import can_have_line
 from SimulateImplantsLib.mrml.quality import TABLE_ATTRIBUTE
+from SimulateImplantsLib.placement.procedures import ProposalOptions
 from SimulateImplantsLib.placement.spine.levels import parse_levels
 
 from . import views

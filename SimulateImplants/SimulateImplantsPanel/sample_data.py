@@ -30,7 +30,7 @@ def register_sample_data(make: Callable[[str, Any], list[Any]]) -> None:
             uris=[],
             fileNames=[],
             thumbnailFileName=str(icon),
-            customDownloader=lambda source, which=which: make(which, _show),
+            customDownloader=lambda _source, which=which: make(which, _show),
         )
 
 

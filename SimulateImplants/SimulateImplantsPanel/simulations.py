@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from MetalArtifactReductionLib.mrml import show_in_slice_views
 from MetalArtifactReductionLib.physics import acquisition as scanners
 from SimulateImplantsLib import mrml
+from SimulateImplantsLib.cases.options import SimulationOptions
 from SimulateImplantsLib.dataset.variants import Variants
 
 from .bone import clicks
@@ -49,20 +50,25 @@ class Simulations:
         return parameters.kvp, None if photons is None else math.log10(photons)
 
     def simulate(
-        self, ct: Any, model: str = "physics", acquisition: str = "reference", **options: Any
+        self,
+        ct: Any,
+        model: str = "physics",
+        acquisition: str = "reference",
+        *,
+        progress: Any = None,
+        cancel: Any = None,
+        **choices: Any,
     ) -> Any:
         """Simulate the artifacts of the scene's implants in a CT; waits until it is done.
 
         :param model: "physics", "trace-maximum" or "missing-trace".
         :param acquisition: name of a scanner's preset.
-        :param options: ``kvp``, ``photonsPerRay`` (None: no noise) instead of the preset's;
-            ``seed``, ``device``, ``progress``, ``cancel``: see the library's ``simulate_node``.
+        :param choices: ``kvp``, ``photonsPerRay`` (None: no noise) instead of the preset's; or of
+            the library's ``SimulationOptions``.
         :returns: ``SimulatedNodes``: corrupted, ideal, reference, fraction, ...
         """
-        scanner = _scanner(acquisition, options)
-        return mrml.simulate_node(
-            slicer.mrmlScene, ct, scanner, model=model, **{"device": "auto", **options}
-        )
+        options = _options(model, acquisition, choices)
+        return mrml.simulate_node(slicer.mrmlScene, ct, options, progress=progress, cancel=cancel)
 
     def simulateAsync(
         self,
@@ -72,7 +78,7 @@ class Simulations:
         *,
         onProgress: Callable[[Any], None] | None = None,
         onEnd: Callable[[Any], None] | None = None,
-        **options: Any,
+        **choices: Any,
     ) -> Any:
         """As :meth:`simulate`, in a process of its own; returns at once.
 
@@ -83,11 +89,9 @@ class Simulations:
         handle = mrml.simulate_in_background(
             self._jobs.queue,
             ct,
-            _scanner(acquisition, options),
-            model=model,
+            _options(model, acquisition, choices),
             on_progress=onProgress,
             on_end=onEnd,
-            **options,
         )
         return self._jobs.started(handle)
 
@@ -108,7 +112,7 @@ class Simulations:
         acquisition: str = "reference",
         onProgress: Callable[[Any], None] | None = None,
         onEnd: Callable[[Any], None] | None = None,
-        **options: Any,
+        **choices: Any,
     ) -> Any:
         """Write sampled variants of a patient into a folder, in a process of its own.
 
@@ -122,13 +126,11 @@ class Simulations:
             mrml.bone_labels(bone, ct) if bone is not None else {},
             clicks(points, ct),
             Variants(what, count, samplingSeed, randomShare, tuple(sides)),
-            _scanner(acquisition, options),
+            _options(model, acquisition, choices),
             Path(folder).expanduser(),
             lowest=lowest,
-            model=model,
             on_progress=onProgress,
             on_end=onEnd,
-            **options,
         )
         return self._jobs.started(handle)
 
@@ -145,8 +147,9 @@ class Simulations:
         return f"<table>{cells}</table>{warnings}"
 
 
-def _scanner(preset: str, options: dict[str, Any]) -> Any:
-    """``AcquisitionParameters``; takes what is about them out of the options."""
+def _options(model: Any, preset: str, choices: dict[str, Any]) -> SimulationOptions:
+    """All that was chosen; few slices at once, so that a cancelled job ends soon."""
     names = {"kvp": "kvp", "photonsPerRay": "photons_per_ray"}
-    changes = {new: options.pop(old) for old, new in names.items() if old in options}
-    return scanners.preset(preset, **changes)
+    changes = {new: choices.pop(old) for old, new in names.items() if old in choices}
+    scanner = scanners.preset(preset, **changes)
+    return SimulationOptions(scanner, model, **{"device": "auto", "batch_slices": 2, **choices})

@@ -11,7 +11,6 @@ Needs a screen; a virtual one will do. Ends with exit code 0 when every check he
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -21,10 +20,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 import slicer
-import vtk
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from driving import SHARED_DATA, Driver, check, rows_of, run
+from driving import (
+    SHARED_DATA,
+    Driver,
+    Files,
+    check,
+    erode,
+    ijk_to_ras,
+    processes,
+    rows_of,
+    run,
+    segmentation,
+)
 
 INPUT = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
 
@@ -40,35 +49,52 @@ def arguments() -> argparse.Namespace:
 
 
 def drive(driver: Driver, options: argparse.Namespace) -> None:
-    ui, widget = driver.ui, driver.widget
     slicer.mrmlScene.Clear()
     if options.dicom is not None:
         drive_dicom(driver, options.dicom)
         return
+    drive_input(driver, options.input)
+    drive_metal(driver)
+    drive_method(driver, options.method)
+    drive_result(driver)
+    for name in options.also:
+        drive_another(driver, name)
+    drive_saved_scene(driver)
+    bad_input(driver, driver.widget._parameterNode.inputVolume)
+    drive_cancel(driver)
+    drive_queue(driver)
+    drive_reload(driver)
+
+
+def drive_input(driver: Driver, file: Path) -> None:
+    """An empty panel, what is not CT, then a CT."""
+    ui, widget = driver.ui, driver.widget
     driver.picture("empty", "inputCollapsibleButton")
     check(not ui.applyButton.enabled, "Apply is on without a CT")
     check_tab_order(widget)
 
-    # What is not CT is refused in words.
     photo = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
     ui.inputSelector.setCurrentNode(photo)
     check("not a CT" in ui.inputMessageLabel.text, "a colour volume is not refused")
     driver.picture("not-a-ct", "inputCollapsibleButton")
     slicer.mrmlScene.RemoveNode(photo)
 
-    volume = slicer.util.loadVolume(str(options.input))
+    volume = slicer.util.loadVolume(str(file))
     ui.inputSelector.setCurrentNode(volume)
-    widget.logic.setDisplay(volume, "bone", 0.5)
+    widget.logic.results.setDisplay(volume, "bone", 0.5)
     driver.picture("ct", "inputCollapsibleButton")
     check(ui.proposeButton.enabled, ui.inputMessageLabel.text)
 
-    # Metal: by K-means, then by a threshold of the user's, then by that of the CT.
+
+def drive_metal(driver: Driver) -> None:
+    """By K-means, then by a threshold of the user's, then by that of the CT; edited."""
+    ui, widget = driver.ui, driver.widget
     parameters = widget._parameterNode
     choices = sys.modules["MetalArtifactReductionPanel.choices"]
 
     def propose(name: str) -> None:
         ui.proposeButton.click()
-        driver.wait(lambda: widget._proposal is None)
+        driver.wait(lambda: widget.metal.proposal is None)
         check(ui.metalSelector.currentNode() is not None, ui.metalMessageLabel.text)
         check(ui.partsTable.rowCount > 0, "no parts are listed")
         print(f"{name}: {ui.metalMessageLabel.text}", flush=True)
@@ -85,40 +111,56 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     ui.partsTable.selectRow(0)
     ui.editButton.click()
     driver.picture("metal-edited", "metalCollapsibleButton")
-    voxels = widget._parts[0].volume_mm3
-    erode(widget._editor)
+    voxels = widget.metal.parts[0].volume_mm3
+    erode(widget.metal.editor)
     ui.editButton.click()
-    check(not ui.partsTable.rowCount or widget._parts[0].volume_mm3 < voxels, "edited in vain")
+    check(not ui.partsTable.rowCount or widget.metal.parts[0].volume_mm3 < voxels, "edited in vain")
     propose("metal-again")
     check(not ui.editorFrame.visible, "the editor is still there")
 
-    method = type(widget._parameterNode.method)
-    for one in method:
-        widget._parameterNode.method = one
-        driver.picture(f"method-{one.value}", "methodCollapsibleButton")
-    widget._parameterNode.method = method(options.method)
+
+def drive_method(driver: Driver, method: str) -> None:
+    """Every method's explanation, then a correction with one."""
+    ui, widget = driver.ui, driver.widget
+    for name in sys.modules["MetalArtifactReductionPanel.choices"].methods():
+        widget._parameterNode.method = name
+        driver.picture(f"method-{name}", "methodCollapsibleButton")
+    widget._parameterNode.method = method
     driver.wait(lambda: widget.logic.jobs.idle)
     driver.picture("estimate", "methodCollapsibleButton")
     print("estimated:", ui.estimateLabel.text, flush=True)
 
-    began = time.monotonic()
-    ui.applyButton.click()
-    handle = widget.logic.jobHandles()[-1]
-    driver.wait(lambda: handle.ended or handle.fraction > 0.3)
-    driver.picture("running", "runCollapsibleButton")
-    driver.wait(lambda: handle.ended)
-    check(handle.done, handle.error)
-    print(f"corrected in {time.monotonic() - began:.1f} s", flush=True)
-    driver.wait(lambda: ui.measuresTable.rowCount > 5)
+    correct(driver, "running")
     driver.picture("result", "resultCollapsibleButton")
 
+
+def correct(driver: Driver, name: str) -> None:
+    """With the method that is chosen; a picture on the way."""
+    ui, widget = driver.ui, driver.widget
+    check(ui.applyButton.enabled, ui.methodLabel.text)
+    began = time.monotonic()
+    ui.applyButton.click()
+    handle = widget.logic.jobs.handles()[-1]
+    driver.wait(lambda: handle.ended or handle.fraction > 0.3)
+    driver.picture(name, "runCollapsibleButton")
+    driver.wait(lambda: handle.ended)
+    check(handle.done, handle.error)
+    print(f"{name}: corrected in {time.monotonic() - began:.1f} s", flush=True)
+    driver.wait(lambda: ui.measuresTable.rowCount > 5 and widget.logic.jobs.idle)
+
+
+def drive_result(driver: Driver) -> None:
+    """Windows, maps, boxes, layouts, flicker, report."""
+    ui, widget = driver.ui, driver.widget
+    parameters = widget._parameterNode
+    choices = sys.modules["MetalArtifactReductionPanel.choices"]
     parameters.window = choices.WindowPreset.SOFT_TISSUE
-    widget.onDisplayChanged()
+    widget.result.onDisplayChanged()
     driver.picture("result-soft-tissue", "resultCollapsibleButton")
     expected_error(driver, "result")
     ui.regionButton.click()
     parameters.views = choices.Views.FIGURES
-    widget.onShowButton()
+    widget.result.showResult()
     driver.picture("figures", "measuresTable")
     ui.flickerButton.click()
     seen = set()
@@ -131,42 +173,40 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     driver.picture("flicker", "resultCollapsibleButton")
     ui.flickerButton.click()
     parameters.views = choices.Views.FOUR_UP
-    widget.onShowButton()
+    widget.result.showResult()
     driver.picture("four-up", "resultCollapsibleButton")
     report = driver.folder / "report.html"
-    widget.saveReport(str(report))
+    widget.figures.saveReport(str(report))
     check(report.stat().st_size > 100_000, "the report is too small to hold pictures")
     driver.picture("report-written", "exportLabel")
 
     check(ui.exportButton.toolTip, "nobody says why there is no DICOM")
     print("DICOM:", ui.exportButton.toolTip, flush=True)
 
-    for name in options.also:
-        parameters.method = method(name)
-        check(ui.applyButton.enabled, f"{name}: {ui.methodLabel.text}")
-        began = time.monotonic()
-        ui.applyButton.click()
-        handle = widget.logic.jobHandles()[-1]
-        driver.wait(lambda handle=handle: handle.ended or handle.fraction > 0.3)
-        driver.picture(f"{name}-running", "runCollapsibleButton")
-        driver.wait(lambda handle=handle: handle.ended)
-        check(handle.done, f"{name}: {handle.error}")
-        print(f"{name}: corrected in {time.monotonic() - began:.1f} s", flush=True)
-        driver.wait(lambda: ui.measuresTable.rowCount > 5 and widget.logic.jobs.idle)
-        print(rows_of(ui.measuresTable), flush=True)
-        parameters.views = choices.Views.COMPARISON
-        widget.onShowButton()
-        driver.picture(f"{name}-result", "resultCollapsibleButton")
-        print(ui.resultLabel.text, flush=True)
-        expected_error(driver, name)
-        parameters.views = choices.Views.FOUR_UP
 
-    # Where the results are in the scene.
+def drive_another(driver: Driver, name: str) -> None:
+    """Correct again with another method."""
+    ui, widget = driver.ui, driver.widget
+    parameters = widget._parameterNode
+    choices = sys.modules["MetalArtifactReductionPanel.choices"]
+    parameters.method = name
+    correct(driver, f"{name}-running")
+    print(rows_of(ui.measuresTable), flush=True)
+    parameters.views = choices.Views.COMPARISON
+    widget.result.showResult()
+    driver.picture(f"{name}-result", "resultCollapsibleButton")
+    print(ui.resultLabel.text, flush=True)
+    expected_error(driver, name)
+    parameters.views = choices.Views.FOUR_UP
+
+
+def drive_saved_scene(driver: Driver) -> None:
+    """Where the results are in the scene, and that the panel comes back with it."""
+    ui, widget = driver.ui, driver.widget
     slicer.util.selectModule("Data")
     driver.window_picture("data")
     slicer.util.selectModule("MetalArtifactReduction")
 
-    # The panel comes back with the scene.
     texts = rows_of(ui.measuresTable)
     with tempfile.TemporaryDirectory() as folder:
         scene = str(Path(folder) / "scene.mrb")
@@ -177,14 +217,15 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     slicer.util.selectModule("MetalArtifactReduction")
     check(rows_of(ui.measuresTable) == texts, "the figures did not come back")
     check(widget._parameterNode.views.value == "four-up", "the choices did not come back")
-    widget.onShowButton()
+    widget.result.showResult()
     driver.picture("scene-loaded", "resultCollapsibleButton")
 
-    bad_input(driver, widget._parameterNode.inputVolume)
 
-    # Cancelled in the middle.
+def drive_cancel(driver: Driver) -> None:
+    """Cancelled in the middle."""
+    ui, widget = driver.ui, driver.widget
     ui.applyButton.click()
-    handle = widget.logic.jobHandles()[-1]
+    handle = widget.logic.jobs.handles()[-1]
     driver.wait(lambda: handle.fraction > 0.2)
     volumes = len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
     ui.cancelButton.click()
@@ -194,10 +235,13 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     check(processes() == [], f"processes are left: {processes()}")
     driver.picture("cancelled", "runCollapsibleButton")
 
-    # Several in the queue; one is cancelled, the scene is closed under the rest.
+
+def drive_queue(driver: Driver) -> None:
+    """Several in the queue; one is cancelled, the scene is closed under the rest."""
+    ui, widget = driver.ui, driver.widget
     for _ in range(3):
         ui.applyButton.click()
-    handles = widget.logic.jobHandles()[-3:]
+    handles = widget.logic.jobs.handles()[-3:]
     driver.wait(lambda: handles[0].state.value == "running")
     ui.jobsTable.selectRow(ui.jobsTable.rowCount - 1)
     ui.cancelButton.click()
@@ -211,9 +255,11 @@ def drive(driver: Driver, options: argparse.Namespace) -> None:
     check(not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"), "something was added")
     check(processes() == [], f"processes are left: {processes()}")
 
-    # Reload: module, panel and library.
+
+def drive_reload(driver: Driver) -> None:
+    """Module, panel and library."""
     before = id(sys.modules["MetalArtifactReductionLib"])
-    widget.onReload()
+    driver.widget.onReload()
     driver.widget = slicer.util.getModuleWidget("MetalArtifactReduction")
     check(id(sys.modules["MetalArtifactReductionLib"]) != before, "the library was not reloaded")
     driver.picture("reloaded", "inputCollapsibleButton")
@@ -224,7 +270,7 @@ def expected_error(driver: Driver, name: str) -> None:
     ui, widget = driver.ui, driver.widget
     parameters = widget._parameterNode
     overlays = type(parameters.overlay)
-    known = widget.logic.knowsExpectedError(parameters.result)
+    known = widget.logic.results.knowsExpectedError(parameters.result)
     print(f"{name}: expected error known: {known}; {ui.overlayLabel.text}", flush=True)
     check(ui.overlayComboBox.enabled == known, "the choice of the map does not fit the result")
     rows = [row for row in rows_of(ui.measuresTable) if "xpected error" in row[0]]
@@ -234,11 +280,11 @@ def expected_error(driver: Driver, name: str) -> None:
         return
     check(all(row[1] == "-" and float(row[2]) > 0 for row in rows), str(rows))
     parameters.overlay = overlays.EXPECTED_ERROR
-    widget.onShowButton()
+    widget.result.showResult()
     driver.picture(f"{name}-expected-error", "resultCollapsibleButton")
     check("Expected error" in ui.overlayLabel.text, "the colours are not explained")
     parameters.overlay = overlays.CHANGE
-    widget.onShowButton()
+    widget.result.showResult()
 
 
 def drive_dicom(driver: Driver, folder: Path) -> None:
@@ -263,30 +309,22 @@ def drive_dicom(driver: Driver, folder: Path) -> None:
     study = hierarchy.CreateStudyItem(patient, "CT of the hips")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
     ui.inputSelector.setCurrentNode(volume)
-    widget._parameterNode.method = type(widget._parameterNode.method)("li")
+    widget._parameterNode.method = "li"
     ui.applyButton.click()
-    handle = widget.logic.jobHandles()[-1]
+    handle = widget.logic.jobs.handles()[-1]
     driver.wait(lambda: handle.ended)
     check(handle.done, handle.error)
     driver.wait(lambda: widget.logic.jobs.idle and ui.measuresTable.rowCount > 5)
     check(hierarchy.GetItemParent(handle.nodes.folder) == study, "the folder is not in the study")
     check(ui.exportButton.enabled, ui.exportButton.toolTip)
     with tempfile.TemporaryDirectory() as out:
-        widget.exportDicom(out)
+        widget.figures.exportDicom(out)
         written = sorted(Path(out).rglob("*.dcm"))
         print(f"{len(written)} DICOM files: {ui.exportLabel.text}", flush=True)
         check(len(written) == 2 * len(files) + 1, "files are missing")
         driver.picture("dicom-written", "exportLabel")
     slicer.util.selectModule("Data")
     driver.window_picture("dicom-data")
-
-
-class Files:
-    """Stands in for Slicer's DICOM database."""
-
-    def __init__(self, files: dict[str, str]) -> None:
-        self.isOpen = False  # for the annotations in the views
-        self.fileForInstance = lambda uid: files.get(uid, "")
 
 
 def check_tab_order(widget: Any) -> None:
@@ -304,14 +342,6 @@ def check_tab_order(widget: Any) -> None:
     check(seen == wanted, f"the Tab key goes {seen}")
 
 
-def erode(editor: Any) -> None:
-    """Make the metal a voxel thinner, with the Segment Editor's own tool."""
-    editor._widget.setActiveEffectByName("Margin")
-    effect = editor._widget.activeEffect()
-    effect.setParameter("MarginSizeMm", "-3.2")
-    effect.self().onApply()
-
-
 def bad_input(driver: Driver, volume: Any) -> None:
     """What cannot be corrected is said in words, and nothing is added."""
     ui, widget = driver.ui, driver.widget
@@ -319,9 +349,9 @@ def bad_input(driver: Driver, volume: Any) -> None:
 
     def refused(name: str, metal: Any, words: str) -> None:
         ui.metalSelector.setCurrentNode(metal)
-        jobs = len(widget.logic.jobHandles())
+        jobs = len(widget.logic.jobs.handles())
         ui.applyButton.click()
-        for handle in widget.logic.jobHandles()[jobs:]:
+        for handle in widget.logic.jobs.handles()[jobs:]:
             driver.wait(lambda handle=handle: handle.ended)
             check(not handle.done, f"{name}: was corrected")
         check(words in ui.statusLabel.text, f"{name}: {ui.statusLabel.text!r}")
@@ -329,7 +359,7 @@ def bad_input(driver: Driver, volume: Any) -> None:
         driver.picture(name, "runCollapsibleButton")
         slicer.mrmlScene.RemoveNode(metal)
 
-    refused("empty-metal", widget.logic.newSegmentation(volume), "empty")
+    refused("empty-metal", widget.logic.metal.newSegmentation(volume), "empty")
     refused("metal-everywhere", segmentation(volume, -400.0), "body")
     elsewhere = segmentation(volume, 1500.0)
     away = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Away")
@@ -363,39 +393,6 @@ def bad_input(driver: Driver, volume: Any) -> None:
         slicer.mrmlScene.RemoveNode(one)
     ui.inputSelector.setCurrentNode(volume)
     ui.metalSelector.setCurrentNode(good)
-
-
-def ijk_to_ras(volume: Any) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return matrix
-
-
-def segmentation(volume: Any, threshold_hu: float) -> Any:
-    """What is brighter, as a user's own segmentation."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    mask = (slicer.util.arrayFromVolume(volume) > threshold_hu).astype(np.uint8)
-    name = node.GetSegmentation().AddEmptySegment("", "Drawn")
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, name, volume)
-    return node
-
-
-def processes() -> list[str]:
-    """Command lines of this Slicer's workers that still run (on Linux)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (
-                (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            )
-            status = (folder / "status").read_text()
-        except OSError:
-            continue
-        mine = f"PPid:\t{os.getpid()}\n" in status
-        if mine and "MetalArtifactReductionLib.jobs.worker" in command:
-            found.append(command)
-    return found
 
 
 options = arguments()

@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
 
 def choose(driver: Driver, name: str, value: str) -> None:
     """Set a choice of the parameter node by its value."""
-    kind = type(getattr(driver.widget._parameterNode, name))
+    kind = type(getattr(driver.widget._parameterNode, name))  # an enumeration, or str
     setattr(driver.widget._parameterNode, name, kind(value))
 
 
@@ -82,7 +82,7 @@ def click(driver: Driver, volume: Any, clicks: dict[str, tuple[int, int, int]]) 
 def background(driver: Driver, button: Any) -> None:
     """Start a job and wait for it; Slicer goes on meanwhile."""
     button.click()
-    check(driver.widget._running, driver.ui.statusLabel.text)
+    check(driver.widget.work.running, driver.ui.statusLabel.text)
     check(driver.ui.cancelButton.enabled, "a job cannot be cancelled")
     slowest, last = 0.0, time.monotonic()
 
@@ -90,7 +90,7 @@ def background(driver: Driver, button: Any) -> None:
         nonlocal slowest, last
         now = time.monotonic()
         slowest, last = max(slowest, now - last), now
-        return not driver.widget._running
+        return not driver.widget.work.running
 
     driver.wait(ended, 1500.0)
     print(f"   longest that Slicer did not answer: {slowest:.1f} s", flush=True)
@@ -108,7 +108,7 @@ def simulate(driver: Driver) -> None:
     driver.picture("simulated", "resultCollapsibleButton")
     for shown in ("ideal", "reference", "corrupted"):
         choose(driver, "shown", shown)
-        widget.onDisplayChanged()
+        widget.result.onDisplayChanged()
         driver.picture(f"shown-{shown}", "resultCollapsibleButton")
 
 
@@ -118,7 +118,7 @@ def cancel(driver: Driver) -> None:
     driver.ui.simulateButton.click()
     driver.wait(lambda: driver.ui.progressBar.value > 0, 120.0)
     driver.ui.cancelButton.click()
-    driver.wait(lambda: not driver.widget._running, 60.0)
+    driver.wait(lambda: not driver.widget.work.running, 60.0)
     check("Cancelled" in driver.ui.statusLabel.text, driver.ui.statusLabel.text)
     check(slicer.mrmlScene.GetNumberOfNodes() == before, "a cancelled job left nodes behind")
 
@@ -155,14 +155,28 @@ def drive_phantom(driver: Driver) -> None:
     grades = quality(driver)
     check(any(row[4] == "A" for row in grades), "no grade is shown")
     driver.picture("measured", "implantsCollapsibleButton")
+    edit_screw(driver)
+    draw_copy_remove(driver, proposed)
+    cancel(driver)
+    widget.logic.tools.views.hideTable()
+    bone = ui.boneSelector.currentNode()
+    widget.logic.tools.views.showPlaced(widget.logic.implants(), bone, fromBehind=True)
+    zoom(300.0)
+    simulate(driver)
+    samples(driver)
+    saved_scene(driver)
+    bad_input(driver)
 
-    # A screw by its sliders and by its line; the rod follows.
+
+def edit_screw(driver: Driver) -> None:
+    """A screw by its sliders and by its line; the rod follows."""
+    ui, widget = driver.ui, driver.widget
     ui.implantsTable.selectRow(0)
     ui.alignButton.click()
     driver.picture("aligned", "selectedCollapsibleButton")
     before = ui.lengthSlider.value
     ui.lengthSlider.value = before - 5
-    chosen = widget._selected()[0]
+    chosen = widget.implants.selected()[0]
     check(chosen.implant.length_mm == before - 5, "the slider does not change the length")
     rod = next(one for one in widget.logic.implants() if one.implant.kind == "rod")
     path = np.array(rod.implant.path_mm)
@@ -175,7 +189,11 @@ def drive_phantom(driver: Driver) -> None:
     driver.picture("fitted", "selectedCollapsibleButton")
     ui.straightenButton.click()
 
-    # One by hand, a copy, and one less.
+
+def draw_copy_remove(driver: Driver, proposed: int) -> None:
+    """One by hand, a copy, and one less."""
+    ui, widget = driver.ui, driver.widget
+    entry = np.array(widget.logic.implants()[0].line.GetNthControlPointPositionWorld(0))
     ui.drawButton.click()
     line = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")[-1]
     for shift in (0.0, -40.0):
@@ -183,24 +201,20 @@ def drive_phantom(driver: Driver) -> None:
     driver.wait(lambda: ui.implantsTable.rowCount == proposed + 1, 10.0)
     driver.picture("drawn", "addCollapsibleButton")
     drawn = next(one for one in widget.logic.implants() if one.line is line)
-    widget._select(drawn)
+    widget.implants.select(drawn)
     ui.duplicateButton.click()
     check(ui.implantsTable.rowCount == proposed + 2, "no copy was made")
     ui.removeButton.click()
-    widget._select(drawn)
+    widget.implants.select(drawn)
     ui.removeButton.click()
     check(ui.implantsTable.rowCount == proposed, "the copies are still there")
     kinds = [one.implant.kind for one in widget.logic.implants()]
     check(kinds.count("rod") == 2, "a rod is gone")
 
-    cancel(driver)
-    widget.logic.hideQuality()
-    widget.logic.showPlaced(ui.boneSelector.currentNode(), fromBehind=True)
-    zoom(300.0)
-    simulate(driver)
-    samples(driver)
 
-    # Everything stays editable after saving and loading.
+def saved_scene(driver: Driver) -> None:
+    """Everything stays editable after saving and loading."""
+    ui, widget = driver.ui, driver.widget
     names = [row[0] for row in rows_of(ui.implantsTable)]
     before = widget.logic.implants()[0].implant.length_mm
     with tempfile.TemporaryDirectory() as folder:
@@ -212,9 +226,8 @@ def drive_phantom(driver: Driver) -> None:
     check(widget._parameterNode.levels == "L3 L4 L5", "the choices did not come back")
     ui.implantsTable.selectRow(0)
     ui.lengthSlider.value = before - 5
-    check(widget._selected()[0].implant.length_mm == before - 5, "a loaded screw is fixed")
+    check(widget.implants.selected()[0].implant.length_mm == before - 5, "a loaded screw is fixed")
     driver.picture("scene-loaded", "selectedCollapsibleButton")
-    bad_input(driver)
 
 
 def bad_input(driver: Driver) -> None:
@@ -223,7 +236,7 @@ def bad_input(driver: Driver) -> None:
     volume = widget._parameterNode.inputVolume
     count = ui.implantsTable.rowCount
     ui.implantsTable.selectRow(0)
-    one = widget._selected()[0]
+    one = widget.implants.selected()[0]
     from SimulateImplantsLib.mrml import set_matrix
 
     matrix = one.matrix()
@@ -252,7 +265,7 @@ def bad_input(driver: Driver) -> None:
     check("L9" in ui.statusLabel.text, f"a level L9: {ui.statusLabel.text!r}")
     driver.picture("unknown-level", "implantsCollapsibleButton")
     widget._parameterNode.levels = levels
-    widget._select(one)
+    widget.implants.select(one)
     thick = one.implant.diameter_mm
     for typed, words in (("900", "outside"), ("thick", "thick")):
         ui.parametersTable.item(0, 1).setText(typed)
@@ -282,7 +295,8 @@ def drive_patient(driver: Driver, file: Path, clicks: Any, spine: bool) -> None:
     driver.picture("clicked", "boneCollapsibleButton")
     if spine:
         ui.splitButton.click()
-        check(len(widget.logic.boneNames(ui.boneSelector.currentNode())) == len(clicks), "parting")
+        segments = ui.boneSelector.currentNode().GetSegmentation()
+        check(segments.GetNumberOfSegments() == len(clicks), "parting")
         driver.picture("vertebrae", "boneCollapsibleButton")
     choose(driver, "proposal", "spine" if spine else "total-hip")
     ui.proposeButton.click()
@@ -295,8 +309,10 @@ def drive_patient(driver: Driver, file: Path, clicks: Any, spine: bool) -> None:
     driver.picture("aligned", "selectedCollapsibleButton")
     ui.straightenButton.click()
     ui.implantsTable.clearSelection()
-    widget.logic.hideQuality()
-    widget.logic.showPlaced(ui.boneSelector.currentNode(), fromBehind=spine)
+    widget.logic.tools.views.hideTable()
+    widget.logic.tools.views.showPlaced(
+        widget.logic.implants(), ui.boneSelector.currentNode(), fromBehind=spine
+    )
     zoom(250.0 if spine else 400.0)
     simulate(driver)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
+import vtk
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LONGEST_S = 600.0
@@ -88,6 +91,55 @@ def rows_of(table: Any) -> list[list[str]]:
         [table.item(row, column).text() for column in range(table.columnCount)]
         for row in range(table.rowCount)
     ]
+
+
+class Files:
+    """Stands in for Slicer's DICOM database."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.isOpen = False  # for the annotations in the views
+        self.fileForInstance = lambda uid: files.get(uid, "")
+
+
+def erode(editor: Any) -> None:
+    """Make the metal a voxel thinner, with the Segment Editor's own tool."""
+    editor._widget.setActiveEffectByName("Margin")
+    effect = editor._widget.activeEffect()
+    effect.setParameter("MarginSizeMm", "-3.2")
+    effect.self().onApply()
+
+
+def ijk_to_ras(volume: Any) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def segmentation(volume: Any, threshold_hu: float) -> Any:
+    """What is brighter, as a user's own segmentation."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    mask = (slicer.util.arrayFromVolume(volume) > threshold_hu).astype(np.uint8)
+    name = node.GetSegmentation().AddEmptySegment("", "Drawn")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, name, volume)
+    return node
+
+
+def processes() -> list[str]:
+    """Command lines of this Slicer's workers that still run (on Linux)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (
+                (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+            status = (folder / "status").read_text()
+        except OSError:
+            continue
+        mine = f"PPid:\t{os.getpid()}\n" in status
+        if mine and "MetalArtifactReductionLib.jobs.worker" in command:
+            found.append(command)
+    return found
 
 
 def run(module: str, folder: Path, steps: Callable[[Driver], None]) -> None:

@@ -7,16 +7,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cli_support import assert_refused, hear_interrupts, run, snapshot, stored
+from cli_support import assert_refused, run, run_and_signal, snapshot, stored
 from MetalArtifactReductionLib.errors import Cancelled
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from simulate_support import QUICK, SHAPE, clean_ct, clean_hu, die_at_two, wait_for_stop
@@ -106,6 +103,7 @@ def test_realistic_cases_come_from_cts_with_bones_only() -> None:
     assert {d.source for d in draws if d.kind == "random"} == {0, 1}
 
 
+@pytest.mark.usefixtures("own_processes")
 def test_two_workers_give_the_same(made: Path, tmp_path: Path, capfd: Capture) -> None:
     outcome = run(capfd, *command(made, tmp_path / "set", "--workers", 2))
     assert outcome.code == 0, outcome
@@ -192,46 +190,21 @@ def test_nothing_but_bad_cases_is_an_error(tmp_path: Path, capfd: Capture) -> No
 # -- stopped and killed -------------------------------------------------------------------------
 
 
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
-
-
-def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and ") Z" not in stat.read_text()
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at processes as Linux does")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_goes_on_later(
     made: Path, tmp_path: Path, capfd: Capture, how: signal.Signals
 ) -> None:
     folder = tmp_path / "set"
-    line = [str(part) for part in command(made, folder)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "MetalArtifactReductionLib.cli", *line],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_interrupts,
-    )
-    deadline = time.monotonic() + 90
-    while not list(folder.glob("case-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    workers = children(process.pid)
-    process.send_signal(how)
-    _, told = process.communicate(timeout=60)
+    stopped = run_and_signal(folder, how, *command(made, folder))
     finished = len(list(folder.glob("case-*/case.json")))
-    assert finished >= 1
-    if how == signal.SIGINT and finished < 5:
-        assert process.returncode == 130
-        assert f"mar: stopped; {finished} of 5 cases are finished" in told
-        assert not list(folder.glob(".case-*")) and not (folder / ".stop").exists()
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, workers))
+    assert 1 <= finished < 5
     if how == signal.SIGINT:
+        assert stopped.code == 130
+        assert f"mar: stopped; {finished} of 5 cases are finished" in stopped.err
+        assert not list(folder.glob(".case-*")) and not (folder / ".stop").exists()
         return
+    assert list(folder.glob(".case-*"))
     assert run(capfd, *command(made, folder)).code == 0
     assert cases_of(folder) == cases_of(made / "set")
     assert {row["status"] for row in rows(folder)} == {"done"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -129,7 +130,6 @@ UNUSABLE: dict[str, tuple[Make, tuple[str, ...]]] = {
     "truncated .mha": (truncated(".mha"), ("truncated", "copy or download it again")),
     "corrupted .nii.gz": (corrupted(".nii.gz"), ("corrupted", "copy or download it again")),
     "corrupted .nrrd": (corrupted(".nrrd"), ("corrupted", "copy or download it again")),
-    "several series": (two_series, ("2 CT series", "native", "bone", "--series")),
     "missing slices": (
         lambda folder: write_dicom(folder / "scan", ct_hu(), leave_out=3),
         ("1 of 6 slices are missing", "export the complete series"),
@@ -186,6 +186,16 @@ Refused = Callable[..., Outcome]
 # -- no metal, other masks ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_several_series_are_listed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    outcome = run(capfd, *COMMANDS[command](two_series(tmp_path), tmp_path))
+    table = outcome.out.splitlines()
+    assert_refused(dataclasses.replace(outcome, out=""), "2 CT series", "native", "--series")
+    assert (len(table) == 3 and table[0].startswith("number")) == (command == "info")
+
+
 @pytest.mark.parametrize("command", ["segment", "correct"])
 def test_no_metal_says_the_highest_hu_and_the_threshold(
     tmp_path: Path, refused: Refused, command: str
@@ -204,7 +214,8 @@ def test_no_metal_says_the_highest_hu_and_the_threshold(
 
 
 def mask_of_other_size(folder: Path) -> Path:
-    return write_image(folder / "mask.nii.gz", metal_truth()[:5].astype(np.uint8))
+    longer = np.concatenate([metal_truth(), metal_truth()[2:3]]).astype(np.uint8)
+    return write_image(folder / "mask.nii.gz", longer)
 
 
 def mask_elsewhere(folder: Path) -> Path:
@@ -219,7 +230,7 @@ def mask_of_other_spacing(folder: Path) -> Path:
 
 
 MASKS: dict[str, tuple[Make, tuple[str, ...]]] = {
-    "size": (mask_of_other_size, ("size 96 x 96 x 5 instead of 96 x 96 x 6", "resample")),
+    "size": (mask_of_other_size, ("size 96 x 96 x 7 instead of 96 x 96 x 6", "resample")),
     "origin": (mask_elsewhere, ("geometry is not the volume's", "origin", "436.125", "resample")),
     "spacing": (mask_of_other_spacing, ("spacing 2.85 x 2 x 3 instead of 1.9 x 2 x 3 mm",)),
     "empty": (

@@ -6,8 +6,6 @@ import argparse
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +21,9 @@ from cli_support import (
     SHAPE,
     SPACING_MM,
     ct_hu,
-    hear_interrupts,
     metal_truth,
     run,
+    run_and_signal,
     run_process,
     same_grid,
     snapshot,
@@ -314,25 +312,11 @@ def test_stopped_while_writing_the_last_of_three_files(
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
 def test_ctrl_c(tmp_path: Path) -> None:
     """A real signal in the middle of a real correction."""
-    hu = np.tile(ct_hu(), (10, 1, 1)).repeat(3, axis=1).repeat(3, axis=2)
-    ct = write_image(tmp_path / "ct.nrrd", hu)
+    ct = write_image(tmp_path / "ct.nrrd", ct_hu())
     before = snapshot(tmp_path)
-    command = ["-m", "MetalArtifactReductionLib.cli", "correct", ct, tmp_path / "out.nrrd"]
-    with subprocess.Popen(
-        [sys.executable, *map(str, command), "--batch-slices", "1", "--device", "cpu"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",  # the bar; the locale may be C
-        preexec_fn=hear_interrupts,
-    ) as process:
-        assert process.stderr is not None
-        told = ""
-        while "corrected 1 of" not in told:
-            character = process.stderr.read(1)
-            assert character, told
-            told += character
-        process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
-    assert process.returncode == 130, told
-    assert told.endswith("mar: stopped; nothing was written\n") and "Traceback" not in told
+    options = ("--batch-slices", 1, "--device", "cpu")
+    stopped = run_and_signal(2, signal.SIGINT, "correct", ct, tmp_path / "out.nrrd", *options)
+    assert stopped.code == 130, stopped
+    assert stopped.err.endswith("mar: stopped; nothing was written\n")
+    assert "corrected 1 of" in stopped.err and "Traceback" not in stopped.err
     assert snapshot(tmp_path) == before

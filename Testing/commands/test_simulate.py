@@ -13,7 +13,7 @@ from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, preset
 from MetalArtifactReductionLib.physics.simulation import MODELS, simulate_volume
 from simulate_support import FAST, GEOMETRY, QUICK, SHAPE, SPACING_MM, at, clean_ct, clean_hu, ras
-from SimulateImplantsLib.commands import options
+from SimulateImplantsLib.cases import options
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
 

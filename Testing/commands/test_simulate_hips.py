@@ -12,7 +12,7 @@ from cli_support import run, snapshot, stored
 from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
 from simulate_support import QUICK
-from SimulateImplantsLib.cases.case import Scan
+from SimulateImplantsLib.cases.options import SimulationOptions
 from SimulateImplantsLib.cases.plan_files import read_plan
 from SimulateImplantsLib.dataset.variants import Variants, variant, write_variants
 from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
@@ -130,7 +130,7 @@ def test_variants_mix_anatomy_with_chance(phantom: Phantom, patient: Patient) ->
 def test_variants_in_a_folder_are_resumed(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
     volume = read_volume(folder / "ct.nii.gz")
     labels = {name: phantom.labels[name] for name in BONES}
-    scan = Scan(preset("parallel", views=45), "missing-trace", with_reference=False)
+    scan = SimulationOptions(preset("parallel", views=45), "missing-trace", with_reference=False)
     wanted = Variants("total-hip", 2, 5, 1.0)
     seen: list[float] = []
     made = write_variants(

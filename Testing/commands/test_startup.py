@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from support import HANG_S
+
 HEAVY = ("torch", "scipy", "numpy", "SimpleITK", "vtk", "pydicom", "skimage")
 PROBE = """
 import sys
@@ -32,6 +34,6 @@ finally:
 )
 def test_help_and_option_errors_load_nothing_heavy(arguments: list[str]) -> None:
     command = [sys.executable, "-c", PROBE.format(heavy=HEAVY), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == (0 if "--help" in arguments else 2), done.stderr
     assert done.stderr.splitlines()[-1] == "LOADED"

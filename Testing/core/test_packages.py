@@ -18,6 +18,7 @@ def test_missing_wrong_and_satisfied_requirements(tmp_path: Path) -> None:
         "numpy>=1.0  # satisfied\n"
         f"NumPy<{np.__version__}\n"
         "no-such-package-at-all==1.2\n"
+        "nor-this-one; python_version < '3'\n"
         "pytest\n"
     )
     wrong = f"NumPy<{np.__version__}"
@@ -26,7 +27,9 @@ def test_missing_wrong_and_satisfied_requirements(tmp_path: Path) -> None:
     assert missing_requirements(path, provided=["numpy"]) == ["no-such-package-at-all==1.2"]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-torch.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-torch.txt", "requirements-train.txt"]
+)
 def test_the_projects_own_files_can_be_read(name: str) -> None:
     """Every line is a requirement; here, where the tests run, all of them are met."""
     path = REPOSITORY / "MetalArtifactReduction" / "Resources" / name

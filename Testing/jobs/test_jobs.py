@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError, OutputError
 from MetalArtifactReductionLib.jobs.child_process import process_alive, python_executable
 from MetalArtifactReductionLib.jobs.queue import Job, JobFailed, JobQueue, JobState
+from support import HANG_S, running, until
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
@@ -37,13 +37,6 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     assert list(folder.iterdir()) == []
 
 
-def until(happened: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
 def told(job: Job) -> str:
     """The first message of a job that was started."""
     job.start()
@@ -62,7 +55,7 @@ def test_success(make: Callable[..., Job]) -> None:
         on_end=lambda job: ended.append(job.state),
     )
     assert job.state is JobState.WAITING
-    assert job.wait(60) is JobState.DONE, job.log
+    assert job.wait(HANG_S) is JobState.DONE, job.log
     np.testing.assert_array_equal(job.array("twice"), 2 * np.arange(5.0))
     assert job.values["name"] == "Größe"
     assert job.values["pid"] != os.getpid()
@@ -76,7 +69,7 @@ def test_success(make: Callable[..., Job]) -> None:
 
 def test_an_error_of_the_task(make: Callable[..., Job]) -> None:
     job = make("refuse")
-    assert job.wait(60) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert job.error == "the ring of the Nibelung: is not a CT"
     assert "Traceback" in job.log and "in refuse" in job.log
     with pytest.raises(InputError, match="Nibelung"):
@@ -85,7 +78,7 @@ def test_an_error_of_the_task(make: Callable[..., Job]) -> None:
 
 def test_a_fault_of_the_program(make: Callable[..., Job]) -> None:
     job = make("divide", {"by": 0})
-    assert job.wait(60) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert job.error == "ZeroDivisionError: division by zero"
     assert "in divide" in job.log
     with pytest.raises(JobFailed):
@@ -95,20 +88,18 @@ def test_a_fault_of_the_program(make: Callable[..., Job]) -> None:
 @pytest.mark.parametrize("task", ["job_tasks:missing", "no_such_package.module:function"])
 def test_a_task_that_cannot_be_imported(task: str) -> None:
     job = Job(task)
-    assert job.wait(60) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert "missing" in job.error or "no_such_package" in job.error
     job.close()
     assert not job.folder.exists()
 
 
 def test_cancel(make: Callable[..., Job]) -> None:
-    job = make("count", grace_s=30.0)  # it listens: no need to end it
+    job = make("count", grace_s=10 * HANG_S)  # it listens: it is not ended
     pid = int(told(job))
     job.cancel()
     assert job.state is JobState.RUNNING
-    began = time.monotonic()
-    assert job.wait(20) is JobState.CANCELLED
-    assert time.monotonic() - began < 15
+    assert job.wait(HANG_S) is JobState.CANCELLED
     assert not process_alive(pid)
     with pytest.raises(Cancelled):
         job.raise_for_error()
@@ -120,16 +111,8 @@ def test_what_does_not_listen_is_ended_with_its_children(make: Callable[..., Job
     pids = [int(word) for word in told(job).split()]
     assert len(pids) == 2 and all(map(process_alive, pids))
     job.cancel()
-    assert job.wait(20) is JobState.CANCELLED
+    assert job.wait(HANG_S) is JobState.CANCELLED
     until(lambda: not any(map(running, pids)))
-
-
-def running(pid: int) -> bool:
-    """Alive, and not only waiting for somebody to ask how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return sys.platform != "linux" and process_alive(pid)
 
 
 def test_closing_ends_it(make: Callable[..., Job]) -> None:
@@ -154,19 +137,19 @@ def test_a_forgotten_job_leaves_nothing(make: Callable[..., Job]) -> None:
 def test_a_killed_process(make: Callable[..., Job], number: int, words: str) -> None:
     job = make("count")
     os.kill(int(told(job)), number)
-    assert job.wait(20) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert f"signal {number}" in job.error.replace("SIG", "") and words in job.error
 
 
 def test_a_process_that_leaves_without_a_word(make: Callable[..., Job]) -> None:
     for code in (0, 7):
         job = make("leave", {"code": code})
-        assert job.wait(60) is JobState.FAILED
+        assert job.wait(HANG_S) is JobState.FAILED
         assert f"code {code}" in job.error
 
 
 PARENT = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from MetalArtifactReductionLib.jobs.queue import Job
 
@@ -183,8 +166,8 @@ print(job.message, flush=True)
 @pytest.mark.parametrize(
     ("task", "then"),
     [
-        ("count", "time.sleep(600)"),  # is killed
-        ("deaf", "time.sleep(600)"),
+        ("count", "threading.Event().wait()"),  # is killed
+        ("deaf", "threading.Event().wait()"),
         ("count", ""),  # comes to its end with a job running
         ("count", "raise RuntimeError('fault')"),
     ],
@@ -201,17 +184,17 @@ def test_nothing_outlives_the_parent(tmp_path: Path, task: str, then: str) -> No
     ) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
-        if "sleep" in then:
+        if "wait" in then:
             assert all(map(process_alive, pids))
             parent.kill()
-        parent.wait(30)
+        parent.wait(HANG_S)
     until(lambda: not any(map(running, pids)) and not any(tmp_path.iterdir()))
 
 
 @posix
 def test_no_room_for_the_results(make: Callable[..., Job]) -> None:
     job = make("large")
-    assert job.wait(60) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert "full" in job.error and "TMPDIR" in job.error and str(job.folder.parent) in job.error
     assert not (job.folder / "results").exists()
     with pytest.raises(OutputError):
@@ -242,7 +225,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 @posix
 def test_too_little_memory(make: Callable[..., Job]) -> None:
     job = make("hungry")
-    assert job.wait(60) is JobState.FAILED
+    assert job.wait(HANG_S) is JobState.FAILED
     assert job.error.startswith("not enough memory")
     assert "Traceback" in job.log
 
@@ -262,11 +245,11 @@ def test_inside_an_application_the_launcher_on_the_path_runs_it(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
     assert python_executable() == str(launcher)
-    job = make("count", grace_s=30.0)
+    job = make("count", grace_s=10 * HANG_S)
     pid = int(told(job))
     assert process_alive(pid), job.log
     job.cancel()
-    assert job.wait(20) is JobState.CANCELLED
+    assert job.wait(HANG_S) is JobState.CANCELLED
     until(lambda: not process_alive(pid))
 
 
@@ -288,7 +271,7 @@ def test_an_application_without_python(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_queue_runs_some_at_a_time_in_order(make: Callable[..., Job]) -> None:
     queue = JobQueue(at_once=2)
     ended: list[Job] = []
-    jobs = [make("nap", {"seconds": 0.3}, on_end=ended.append) for _ in range(3)]
+    jobs = [make("times", on_end=ended.append) for _ in range(3)]
     jobs.append(make("divide", {"by": 0}, on_end=ended.append))
     for job in jobs:
         queue.add(job)
@@ -296,7 +279,6 @@ def test_a_queue_runs_some_at_a_time_in_order(make: Callable[..., Job]) -> None:
     while not queue.idle:
         queue.poll()
         most = max(most, sum(job.state is JobState.RUNNING for job in jobs))
-        time.sleep(0.02)
     assert most == 2
     assert [job.state for job in jobs] == [JobState.DONE] * 3 + [JobState.FAILED]
     assert sorted(map(id, ended)) == sorted(map(id, jobs))
@@ -317,7 +299,7 @@ def test_cancel_one_and_all_of_a_queue(make: Callable[..., Job]) -> None:
     until(lambda: queue.poll() or jobs[2].message)
     assert jobs[0].state is JobState.CANCELLED and jobs[2].state is JobState.RUNNING
     queue.cancel_all()
-    assert queue.wait(20)
+    assert queue.wait(HANG_S)
     assert {job.state for job in jobs} == {JobState.CANCELLED}
 
 

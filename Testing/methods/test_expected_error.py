@@ -56,7 +56,7 @@ def test_a_job_gives_the_expected_error_back() -> None:
     expected = correct_volume(volume, metal, "prior")
     job = correction_job(volume, metal, "prior")
     try:
-        job.wait(120)
+        job.wait()
         job.raise_for_error()
         result = correction_result(job, volume)
     finally:

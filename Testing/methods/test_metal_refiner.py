@@ -54,11 +54,11 @@ def discs(count: int, seed: int, metal_hu: float = 9000.0) -> tuple[torch.Tensor
     rng = np.random.default_rng(seed)
     grid = ImageGrid(SIDE, SIDE, (1.0, 1.0))
     truth = np.zeros((count, SIDE, SIDE), np.float32)
-    for share in truth:
+    for index in range(count):
         for _ in range(int(rng.integers(1, 3))):
             a, b = rng.uniform(2.0, 5.0, 2)
             x, y = rng.uniform(-12, 12, 2)
-            share += rasterize([Ellipse(1.0, a, b, x, y, rng.uniform(0, 180))], grid)
+            truth[index] += rasterize([Ellipse(1.0, a, b, x, y, rng.uniform(0, 180))], grid)
     shares = torch.from_numpy(truth).clamp(0.0, 1.0)
     blurred = gaussian_smooth(shares, [1.1, 1.1])
     hu = (40 + blurred * metal_hu + 15 * torch.from_numpy(rng.standard_normal(truth.shape))).float()

@@ -41,3 +41,21 @@ def add_transform(scene: Any) -> Any:
         return node
 
     return add
+
+
+@pytest.fixture
+def warp(scene: Any) -> Any:
+    """A transform node that is not linear."""
+    import vtk
+
+    spline = vtk.vtkThinPlateSplineTransform()
+    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    for point in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (30, 30, 30)):
+        points.InsertNextPoint(point)
+        moved.InsertNextPoint([value * 1.1 + (value > 40) for value in point])
+    spline.SetSourceLandmarks(points)
+    spline.SetTargetLandmarks(moved)
+    spline.SetBasisToR()
+    warp = scene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
+    warp.SetAndObserveTransformToParent(spline)
+    return warp

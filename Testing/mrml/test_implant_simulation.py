@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from MetalArtifactReductionLib.physics.acquisition import preset
 from mrml_support import affine, rotation
+from SimulateImplantsLib.cases.options import SimulationOptions
 from SimulateImplantsLib.implants import implant_from_dict
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.user_mesh import UserMesh
@@ -40,6 +42,7 @@ from SimulateImplantsLib.placement.plan import PlacementPlan
 SHAPE = (8, 64, 64)
 SPACING_MM = (1.5, 1.5, 2.5)
 SCANNER = preset("parallel", views=90)
+QUICK = SimulationOptions(SCANNER, "missing-trace")
 RESULTS = ("corrupted", "ideal", "reference")
 
 
@@ -127,7 +130,7 @@ def test_fraction_moves_with_the_implant_and_not_with_a_registration(
 def test_simulation_adds_its_results(scene: Any, ct: Any, model: Any) -> None:
     add_rod_at(scene, (0.0, 6.0, 0.0))
     before = values(ct).copy()
-    nodes = simulate_node(scene, ct, SCANNER, model=model, seed=3)
+    nodes = simulate_node(scene, ct, SimulationOptions(SCANNER, model, 3))
     np.testing.assert_array_equal(values(ct), before)
     found = {role: mrml.results_of(scene, ct, role) for role in RESULTS}
     assert found == {
@@ -162,7 +165,7 @@ def test_parameters_make_it_again(scene: Any, ct: Any, tmp_path: Path) -> None:
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
 
     add_rod_at(scene, (0.0, 6.0, 0.0))
-    nodes = simulate_node(scene, ct, SCANNER, seed=5)
+    nodes = simulate_node(scene, ct, SimulationOptions(SCANNER, seed=5))
     mrml.save_scene(scene, tmp_path / "case.mrb")
     loaded = mrml.load_scene(tmp_path / "case.mrb")
     text = loaded.GetFirstNodeByClass("vtkMRMLTextNode").GetText()
@@ -177,9 +180,9 @@ def test_parameters_make_it_again(scene: Any, ct: Any, tmp_path: Path) -> None:
     again = simulate_node(
         scene,
         ct,
-        AcquisitionParameters.from_dict(record["acquisition"]),
-        model=record["model"],
-        seed=record["seed"],
+        SimulationOptions(
+            AcquisitionParameters.from_dict(record["acquisition"]), record["model"], record["seed"]
+        ),
     )
     np.testing.assert_array_equal(values(again.corrupted), values(nodes.corrupted))
 
@@ -189,11 +192,15 @@ def test_the_same_in_a_process_of_its_own(scene: Any, ct: Any) -> None:
     add_rod_at(scene, (0.0, 6.0, 0.0))
     ball = UserMesh.from_polydata(sphere((0.0, -14.0, 0.0), 4.0), "316L")
     add_implant(scene, ball, like=ct)
-    expected = simulate_node(scene, ct, SCANNER, seed=3, device="cpu")
+    options = SimulationOptions(SCANNER, seed=3)
+    expected = simulate_node(scene, ct, options)
     jobs = SceneJobs(scene)
     seen: list[float] = []
     handle = simulate_in_background(
-        jobs, ct, SCANNER, seed=3, device="cpu", on_progress=lambda one: seen.append(one.fraction)
+        jobs,
+        ct,
+        SimulationOptions(SCANNER, seed=3),
+        on_progress=lambda one: seen.append(one.fraction),
     )
     for one in implants_of(scene):
         set_matrix(one, np.eye(4))  # too late to count
@@ -210,10 +217,10 @@ def test_the_same_in_a_process_of_its_own(scene: Any, ct: Any) -> None:
 def test_background_simulations_that_cannot_be(scene: Any, ct: Any) -> None:
     jobs = SceneJobs(scene)
     with pytest.raises(InputError, match="no implant in the scene"):
-        simulate_in_background(jobs, ct, SCANNER)
+        simulate_in_background(jobs, ct, SimulationOptions(SCANNER))
     add_rod_at(scene, (900.0, 6.0, 0.0))
     before = ids(scene)
-    handle = simulate_in_background(jobs, ct, SCANNER, device="cpu")
+    handle = simulate_in_background(jobs, ct, SimulationOptions(SCANNER))
     with pytest.raises(InputError, match="outside"):
         handle.result()
     assert ids(scene) == before
@@ -222,7 +229,7 @@ def test_background_simulations_that_cannot_be(scene: Any, ct: Any) -> None:
 
 def test_simulation_without_reference(scene: Any, ct: Any) -> None:
     add_rod_at(scene, (0.0, 6.0, 0.0))
-    nodes = simulate_node(scene, ct, SCANNER, model="missing-trace", with_reference=False)
+    nodes = simulate_node(scene, ct, replace(QUICK, with_reference=False))
     assert nodes.reference is None
     assert mrml.results_of(scene, ct, "reference") == []
 
@@ -230,9 +237,7 @@ def test_simulation_without_reference(scene: Any, ct: Any) -> None:
 def test_progress_rises_to_the_end(scene: Any, ct: Any) -> None:
     add_rod_at(scene, (0.0, 6.0, 0.0))
     seen: list[float] = []
-    simulate_node(
-        scene, ct, SCANNER, model="missing-trace", progress=lambda done, _: seen.append(done)
-    )
+    simulate_node(scene, ct, QUICK, progress=lambda done, _: seen.append(done))
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
 
@@ -246,7 +251,7 @@ def test_implant_half_outside_warns_and_outside_is_refused(scene: Any, ct: Any) 
     set_matrix(one, far)
     before = ids(scene)
     with pytest.raises(InputError, match="outside"):
-        simulate_node(scene, ct, SCANNER)
+        simulate_node(scene, ct, QUICK)
     with pytest.raises(InputError, match="outside"):
         add_fraction(scene, ct)
     assert ids(scene) == before
@@ -254,16 +259,16 @@ def test_implant_half_outside_warns_and_outside_is_refused(scene: Any, ct: Any) 
 
 def test_nothing_is_added_on_error_or_cancel(scene: Any, ct: Any) -> None:
     with pytest.raises(InputError, match="no implant in the scene: add or propose one first"):
-        simulate_node(scene, ct, SCANNER)
+        simulate_node(scene, ct, QUICK)
     with pytest.raises(InputError, match="choose a CT volume"):
-        simulate_node(scene, None, SCANNER)
+        simulate_node(scene, None, QUICK)
     add_rod_at(scene, (0.0, 6.0, 0.0))
     before = ids(scene)
     with pytest.raises(InputError, match="unknown simulation model"):
-        simulate_node(scene, ct, SCANNER, model="magic")  # type: ignore[arg-type]
+        SimulationOptions(SCANNER, "magic")  # type: ignore[arg-type]
     calls = iter([False, False, True])  # the third question comes from the simulation
     with pytest.raises(Cancelled):
-        simulate_node(scene, ct, SCANNER, model="missing-trace", cancel=lambda: next(calls))
+        simulate_node(scene, ct, QUICK, cancel=lambda: next(calls))
     assert ids(scene) == before
 
     def closes_the_scene(done: float, _message: str) -> None:
@@ -271,7 +276,7 @@ def test_nothing_is_added_on_error_or_cancel(scene: Any, ct: Any) -> None:
             scene.RemoveNode(ct)
 
     with pytest.raises(Cancelled, match="removed from the scene"):
-        simulate_node(scene, ct, SCANNER, model="missing-trace", progress=closes_the_scene)
+        simulate_node(scene, ct, QUICK, progress=closes_the_scene)
     assert set(ids(scene)) < set(before)
 
 
@@ -289,7 +294,7 @@ def test_ct_in_wrong_units_is_refused(scene: Any, add_volume: Any) -> None:
     wrong = add_volume(cylinder_of_water() * 1000.0, affine(np.eye(3), SPACING_MM), name="Milli")
     add_rod_at(scene, (0.0, 6.0, 0.0))
     with pytest.raises(InputError, match="Milli"):
-        simulate_node(scene, wrong, SCANNER)
+        simulate_node(scene, wrong, QUICK)
 
 
 def test_own_surface_is_simulated(scene: Any, ct: Any) -> None:
@@ -302,7 +307,7 @@ def test_own_surface_is_simulated(scene: Any, ct: Any) -> None:
     cube.Update()
     implant = UserMesh.from_polydata(cube.GetOutput(), "CoCrMo")
     add_implant(scene, implant, name="Block")
-    nodes = simulate_node(scene, ct, SCANNER, model="missing-trace")
+    nodes = simulate_node(scene, ct, QUICK)
     voxel = np.prod(SPACING_MM)
     assert values(nodes.fraction).sum() * voxel == pytest.approx(9 * 6 * 5, rel=0.01)
     record = json.loads(nodes.parameters.GetText())

@@ -16,6 +16,7 @@ from MetalArtifactReductionLib.jobs.queue import JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
+from support import HANG_S
 
 SPACING_MM = (2.0, 2.0, 3.0)
 
@@ -92,7 +93,7 @@ def test_same_nodes_as_without_a_process(
 def test_metal_of_the_user_is_used(scene: Any, ct: Any, jobs: SceneJobs) -> None:
     metal, _ = mrml.propose_metal(scene, ct, threshold_hu=2000.0)
     handle = jobs.correct(ct, metal, "li", device="cpu", keep_fraction=True)
-    nodes = handle.wait(60).nodes
+    nodes = handle.wait(HANG_S).nodes
     assert nodes.metal is metal
     np.testing.assert_array_equal(
         nodes.result.metal_fraction, mrml.fraction_from_segmentation(metal, ct)
@@ -124,7 +125,7 @@ def test_what_is_wrong_is_said_and_adds_nothing(
         jobs.correct(mask)
     with pytest.raises(InputError, match="no metal"):
         jobs.correct(clean, device="cpu").result()
-    handle = jobs.correct(ct, method="magic", device="cpu").wait(60)
+    handle = jobs.correct(ct, method="magic", device="cpu").wait(HANG_S)
     assert handle.state is JobState.FAILED and "unknown method 'magic'" in handle.error
     assert "Traceback" in handle.log
     with pytest.raises(InputError, match="no metal"):
@@ -146,7 +147,7 @@ def test_a_volume_that_leaves_the_scene_takes_its_job_along(
     handle = jobs.correct(ct, device="cpu")
     jobs.poll()
     scene.RemoveNode(ct)
-    assert handle.wait(60).state is JobState.CANCELLED
+    assert handle.wait(HANG_S).state is JobState.CANCELLED
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -155,7 +156,7 @@ def test_closing_the_scene_cancels_its_jobs(scene: Any, ct: Any, jobs: SceneJobs
     jobs.poll()
     scene.Clear(False)
     for handle in handles:
-        assert handle.wait(60).state is JobState.CANCELLED
+        assert handle.wait(HANG_S).state is JobState.CANCELLED
     assert jobs.idle
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
@@ -180,6 +181,6 @@ def test_reading_and_adding_need_no_torch(scene: Any) -> None:
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr

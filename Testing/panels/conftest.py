@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,3 @@ def ct(scene: Any) -> Any:
     slicer.util.updateVolumeFromArray(node, hu.astype(np.int16))
     node.SetSpacing(2.0, 2.0, 3.0)
     return node
-
-
-def parameters(**values: Any) -> SimpleNamespace:
-    """A parameter node's values."""
-    return SimpleNamespace(**values)

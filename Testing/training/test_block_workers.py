@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,10 +84,8 @@ def test_a_process_that_dies_does_not_leave_the_training_waiting(
 ) -> None:
     monkeypatch.setattr(block_workers, "PATIENCE_S", 0.2)
     workers = made(1, vanishing_maker)
-    started = time.monotonic()
     with pytest.raises(TrainingError, match="died; is memory short"):
         workers.get(0)
-    assert time.monotonic() - started < 60
 
 
 def test_nothing_is_started_before_it_is_needed(made: Made, tmp_path: Path) -> None:

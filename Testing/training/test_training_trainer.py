@@ -87,8 +87,8 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
     assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from ..errors import DeviceError, InputError
 from ..progress import Cancel, check_cancelled
 
 if TYPE_CHECKING:
-    from .cases import Case
+    from .case import Case
     from .record import CaseRecord
     from .run import Done, Executor
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import OutputError
 from ..files.whole import written_whole
 from ..jobs.child_process import process_alive
-from .cases import Case
+from .case import Case
 
 MARKER = "case.json"
 """In the folder of a finished case: settings and figures. The folder appears whole."""
@@ -104,7 +104,7 @@ def fail(
         log_file = failed_file(case, settings, ".txt")
         log_file.unlink(missing_ok=True)
         if log:
-            log_file.write_text(log, encoding="utf-8")
+            log_file.write_text(log, encoding="utf-8", errors="backslashreplace")
     return record
 
 
@@ -162,6 +162,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Whole or not at all; NaN is no JSON and an error."""
     with written_whole(path, overwrite=True) as temporary:
         text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # the name of a file that is no text
+            text = json.dumps(values, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from pathlib import Path
 from ..errors import Cancelled, InputError, OutputError
 from ..jobs.isolated import run_isolated
 from ..progress import Cancel, Progress, report
-from .cases import Case
+from .case import Case
 from .record import BatchSettings, CaseRecord, clear_halves, fail, record_of
 from .summary import counted, write_summary
 from .work import run_case
@@ -45,7 +46,7 @@ class BatchSummary:
 
     def __str__(self) -> str:
         """How many cases ended how."""
-        return counted(self.records)
+        return counted(Counter(record.status for record in self.records))
 
 
 def open_batch(cases: Sequence[Case], settings: BatchSettings) -> list[CaseRecord]:
@@ -92,22 +93,24 @@ def run_batch(
     :raises InputError, OutputError: see :func:`open_batch`.
     :raises Cancelled: on request or interrupt; finished cases stay.
     """
-    records = dict(zip(cases, open_batch(cases, settings), strict=True))
+    records = {record.case: record for record in open_batch(cases, settings)}
     clear_halves(settings.folder)
-    waiting = [case for case in cases if records[case].status != "done"]
+    waiting = [case for case in cases if records[case.output].status != "done"]
     for case in waiting:
-        records[case] = CaseRecord(case.output, case.given, "waiting", case.options.method)
+        records[case.output] = CaseRecord(case.output, case.given, "waiting", case.options.method)
     earlier = len(cases) - len(waiting)
 
     def done(case: Case, record: CaseRecord | None) -> None:
         if record is None:
             reason = "its process died; probably out of memory: use fewer workers or crop it"
             record = fail(case, settings, reason)
-        records[case] = record
-        finished = sum(one.status in ("done", "failed") for one in records.values())
-        report(progress, finished / len(cases), counted(list(records.values())))
+        count[records[case.output].status] -= 1
+        count[record.status] += 1
+        records[case.output] = record
+        report(progress, (count["done"] + count["failed"]) / len(cases), counted(count))
 
-    report(progress, earlier / len(cases), counted(list(records.values())))
+    count = Counter(record.status for record in records.values())
+    report(progress, earlier / len(cases), counted(count))
     stop = settings.folder / f".stop-{os.getpid()}"
     try:
         execute(partial(_work, settings, stop), waiting, done, stop, cancel)
@@ -116,7 +119,7 @@ def run_batch(
         for case in waiting:
             found = record_of(case, settings)
             if found.status == "done":
-                records[case] = found
+                records[case.output] = found
         number = sum(record.status == "done" for record in records.values())
         raise Cancelled(
             f"stopped; {number} of {len(cases)} cases are finished in {settings.folder}; the same "

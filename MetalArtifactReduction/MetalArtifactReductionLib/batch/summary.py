@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import html
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from ..errors import printable
+from ..files.tables import cell
 from ..files.whole import written_together
 from .record import CaseRecord
 
@@ -51,7 +54,7 @@ def write_summary(records: Sequence[CaseRecord], folder: Path) -> tuple[Path, Pa
         with places[paths[0]].open("w", newline="", encoding="utf-8-sig") as file:
             writer = csv.writer(file)
             writer.writerow([entry.name for entry in fields(CaseRecord)])
-            writer.writerows([_plain(value) for value in asdict(one).values()] for one in records)
+            writer.writerows([cell(value) for value in asdict(one).values()] for one in records)
         places[paths[1]].write_text(page(records), encoding="utf-8")
     return paths
 
@@ -60,17 +63,18 @@ def page(records: Sequence[CaseRecord]) -> str:
     """The table as HTML, with nothing to load."""
     head = "".join(f"<th>{html.escape(text)}</th>" for text in _HEADINGS.values())
     rows = "\n".join(_row(record) for record in records)
+    told = html.escape(counted(Counter(record.status for record in records)))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Metal artifact reduction: {html.escape(counted(records))}</title>
+<title>Metal artifact reduction: {told}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <h1>Metal artifact reduction</h1>
-<p>{html.escape(counted(records))}. Streaks: mean of the highest 5 % minus mean of the lowest 5 % of
+<p>{told}. Streaks: mean of the highest 5 % minus mean of the lowest 5 % of
 the soft tissue within 30 mm of metal, in the same voxels before and after; anatomy has a share in
 it. Not a medical device: compare every corrected volume with its original.</p>
 <div class="scroll"><table>
@@ -84,13 +88,13 @@ it. Not a medical device: compare every corrected volume with its original.</p>
 """
 
 
-def counted(records: Sequence[CaseRecord]) -> str:
-    """How many cases ended how, in words."""
-    parts = [f"{sum(r.status == 'done' for r in records)} of {len(records)} cases done"]
-    for status in ("failed", "stopped", "waiting"):
-        number = sum(record.status == status for record in records)
-        if number:
-            parts.append(f"{number} {status}")
+def counted(count: Mapping[str, int]) -> str:
+    """How many cases ended how, in words.
+
+    :param count: cases of each status.
+    """
+    parts = [f"{count.get('done', 0)} of {sum(count.values())} cases done"]
+    parts += [f"{count[s]} {s}" for s in ("failed", "stopped", "waiting") if count.get(s)]
     return ", ".join(parts)
 
 
@@ -107,11 +111,4 @@ def _row(record: CaseRecord) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
-    return "" if value is None else str(value)
-
-
-def _plain(value: object) -> object:
-    """A cell that a spreadsheet takes as what it is: text is never a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return "" if value is None else value
+    return "" if value is None else printable(str(value))

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +16,14 @@ from ..errors import Cancelled, InputError, MARError
 from ..files.whole import new_folder
 from ..jobs.task import NO_MEMORY
 from ..progress import Cancel, Progress, check_cancelled
-from .cases import Case
+from .case import Case
 from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, half_prefix, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..correction_result import CorrectionResult
+    from ..evaluation.before_after import Measure
     from ..volume import CTVolume
 
 Writer = Callable[["CorrectionResult", Path], None]
@@ -64,8 +65,6 @@ def _correct(
     cancel: Cancel | None,
     started: float,
 ) -> CaseRecord:
-    import numpy as np
-
     from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
@@ -75,7 +74,7 @@ def _correct(
 
     check_cancelled(cancel)
     kept = settings.kept_with(case)
-    volume = read_volume(case.input, series=case.series)
+    volume = read_volume(case.input, **case.reading())
     notes = list(volume.source.warnings if volume.source else ())
     write = _dicom_writer(volume, settings) if settings.dicom else _file_writer(volume, settings)
     fraction = None if case.mask is None else read_mask(case.mask, volume)
@@ -92,27 +91,12 @@ def _correct(
             expected_error_hu=result.expected_error_hu,
         )
     }
-    streaks = measures["streak_amplitude_hu"]
-    fraction = result.metal_fraction
     if len(result.left_alone):
         notes.append(result.told)
     outside = changed_outside(result.parameters)
     if outside:
         notes.append(f"changed outside the metal's rays: {outside}")
-    metal_mm3 = float(fraction.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
-    record = CaseRecord(
-        case.output,
-        case.given,
-        "done",
-        result.method,
-        seconds=round(time.monotonic() - started, 2),
-        slices=len(fraction),
-        slices_with_metal=int(fraction.reshape(len(fraction), -1).any(axis=1).sum()),
-        metal_cm3=_rounded(metal_mm3 / 1000),
-        streaks_before_hu=_rounded(streaks.before),
-        streaks_after_hu=_rounded(streaks.after),
-        notes="; ".join(notes),
-    )
+    record = _record(case, volume, result, measures["streak_amplitude_hu"], notes, started)
     target = settings.folder / case.output
     target.parent.mkdir(parents=True, exist_ok=True)
     with _earlier_aside(target, settings), new_folder(target, half_prefix()) as folder:
@@ -126,6 +110,31 @@ def _correct(
         }
         write_json(folder / MARKER, facts)
     return record
+
+
+def _record(
+    case: Case,
+    volume: CTVolume,
+    result: CorrectionResult,
+    streaks: Measure,
+    notes: Sequence[str],
+    started: float,
+) -> CaseRecord:
+    fraction = result.metal_fraction
+    metal_mm3 = float(fraction.sum(dtype="float64")) * math.prod(volume.spacing_mm)
+    return CaseRecord(
+        case.output,
+        case.given,
+        "done",
+        result.method,
+        seconds=round(time.monotonic() - started, 2),
+        slices=len(fraction),
+        slices_with_metal=int(fraction.reshape(len(fraction), -1).any(axis=1).sum()),
+        metal_cm3=_rounded(metal_mm3 / 1000),
+        streaks_before_hu=_rounded(streaks.before),
+        streaks_after_hu=_rounded(streaks.after),
+        notes="; ".join(notes),
+    )
 
 
 def _file_writer(volume: CTVolume, settings: BatchSettings) -> Writer:

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from .options import chosen_options, count, progress_bar
 
 if TYPE_CHECKING:
-    from ..batch.cases import Case
+    from ..batch.case import Case
     from ..batch.record import BatchSettings
     from ..batch.run import BatchSummary
 
-SOME_FAILED = 3
+EVERY_SERIES = "all"
+"""For ``--series``: a case for each CT series of a folder."""
+
+SOME_FAILED = 1
 """Exit code where at least one case failed."""
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -24,11 +28,11 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
     """What only makes sense for many volumes."""
     group = parser.add_argument_group(
         "many volumes",
-        "Several INPUTs, a folder of volumes or of folders, or a CSV file of cases (columns input, "
-        "output, mask, series, method, threshold, segmentation, reconstruction; all but the first "
-        "can be left out) go into the folder OUTPUT: a folder a case, and summary.csv and "
-        "summary.html with a line a case. The same command goes on after a stop. Exit code 3: some "
-        "cases failed, see the summary.",
+        "Several INPUTs, a folder of volumes or of folders (every CT series in it is a case), or a "
+        "CSV file of cases (columns input, output, mask, series, acquisition, hu_offset, method, "
+        "threshold, segmentation, reconstruction; all but the first can be left out) go into the "
+        "folder OUTPUT: a folder a case, and summary.csv and summary.html with a line a case. The "
+        "same command goes on after a stop. Exit code 1: some cases failed, see the summary.",
     )
     group.add_argument(
         "--workers", type=count, metavar="N", help="cases at a time, in processes (default: 1)"
@@ -62,16 +66,22 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
 
 def is_batch(options: argparse.Namespace) -> bool:
     """Whether the arguments name many volumes rather than one."""
-    from ..batch.cases import SUFFIXES, volumes_in
+    from ..batch.cases import volumes_in
+    from ..batch.lists import WORKBOOKS
+    from ..batch.names import SUFFIXES
 
-    if len(options.inputs) > 1 or options.inputs[0].lower().endswith(".csv"):
+    lists = (".csv", *WORKBOOKS)
+    if len(options.inputs) > 1 or options.inputs[0].lower().endswith(lists):
         return True
-    if asked_for(options):
+    if asked_for(options) or options.series == EVERY_SERIES:
         return True
     folder = Path(options.inputs[0])
     if options.output.lower().endswith(SUFFIXES) or not folder.is_dir():
         return False
-    return volumes_in(folder, Path(options.output)) != [folder]
+    found = volumes_in(folder, Path(options.output))
+    if len(found) == 1 and any(entry.is_file() for entry in folder.iterdir()):
+        return found[0].is_file()  # one DICOM series below a folder with a stray file is one volume
+    return found != [folder]
 
 
 def asked_for(options: argparse.Namespace) -> list[str]:
@@ -94,7 +104,9 @@ def asked_for(options: argparse.Namespace) -> list[str]:
 
 def correct_many(options: argparse.Namespace) -> int:
     """Run the batch; returns the exit code."""
-    from ..batch.cases import SUFFIXES, Case, cases_from
+    from ..batch.case import Case
+    from ..batch.cases import cases_from
+    from ..batch.names import SUFFIXES
     from ..batch.run import in_processes, run_batch, summarize
     from ..errors import InputError, OutputError
     from ..methods.registry import require_expected_error
@@ -105,8 +117,9 @@ def correct_many(options: argparse.Namespace) -> int:
         ("metal", "every case's metal is written anyway"),
         ("mask", "give the masks in a CSV of cases, column mask"),
         ("series", "give the series in a CSV of cases, column series"),
+        ("acquisition", "give the acquisition in a CSV of cases, column acquisition"),
     ):
-        if getattr(options, name) is not None:
+        if getattr(options, name) not in (None, EVERY_SERIES):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} {getattr(options, name)}: is for one volume; {remedy}")
     if options.output.lower().endswith(SUFFIXES):
@@ -119,6 +132,9 @@ def correct_many(options: argparse.Namespace) -> int:
     defaults = Case(
         "",
         Path(),
+        acquisition=options.acquisition,
+        hu_offset=options.hu_offset,
+        assume_ct=options.assume_ct,
         options=chosen_options(options, settled=not options.dask).anywhere(),
     )
     passed_by: list[Path] = []
@@ -183,7 +199,7 @@ def _tell(summary: BatchSummary, settings: BatchSettings) -> int:
     from ..batch.summary import HTML_NAME
 
     for record in summary.failed:
-        print(f"mar: {record.case}: {record.reason}", file=sys.stderr)
+        print(printable(f"mar: {record.case}: {record.reason}"), file=sys.stderr)
     before = f", {summary.earlier} of them from before" if summary.earlier else ""
     print(f"{summary}{before}: {settings.folder / HTML_NAME}")
     return SOME_FAILED if summary.failed else 0

@@ -14,6 +14,7 @@ from .options import (
     add_command,
     add_compute_options,
     add_metal_options,
+    add_read_options,
     chosen_options,
     metal_of,
     progress_bar,
@@ -48,9 +49,7 @@ def add_correct(commands: Any) -> None:
         metavar="OUTPUT",
         help="corrected volume to write; a name that ends in / is a folder for a DICOM series",
     )
-    parser.add_argument(
-        "--series", help="of a folder with several series: UID, number or description"
-    )
+    add_read_options(parser)
     parser.add_argument(
         "--method", default="nmar", help=f"{_methods_help()} (default: %(default)s)"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import printable
 from .options import add_command, add_input, read_input
 
 
@@ -23,12 +25,28 @@ def add_info(commands: Any) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     from ..files.checks import describe
+    from ..files.dicom_series import SeveralSeries
 
-    facts = {name: _fact(value) for name, value in describe(read_input(options)).items()}
+    try:
+        volume = read_input(options)
+    except SeveralSeries as several:
+        _print_table(several.rows)
+        raise
+    facts = {name: _fact(value) for name, value in describe(volume).items()}
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         if value:
             print(f"{name.replace('_', ' '):<{width}}  {value}")
+    for path, why in volume.source.left_aside if volume.source is not None else ():
+        print(printable(f"left aside: {path} ({why})"))
+
+
+def _print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """A line a series, columns aligned."""
+    lines = [list(rows[0]), *([printable(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)).rstrip())
 
 
 def _fact(value: Any) -> str:
@@ -36,4 +54,6 @@ def _fact(value: Any) -> str:
         return ", ".join(f"{name}: {_fact(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_fact(one) for one in value)
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..correction_options import SEGMENTATIONS, CorrectionOptions
+from ..errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +40,26 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", type=Path, metavar="INPUT", help="CT file, or a folder with a DICOM series"
     )
+    add_read_options(parser)
+
+
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """How an input is read: ``--series``, ``--acquisition``, ``--hu-offset``, ``--assume-ct``."""
     parser.add_argument(
         "--series", help="of a folder with several series: UID, number or description"
+    )
+    parser.add_argument(
+        "--acquisition", help="of a series with several acquisitions or phases; 'all' stacks them"
+    )
+    parser.add_argument(
+        "--hu-offset",
+        type=float,
+        default=0.0,
+        metavar="HU",
+        help="add this to the values of a file that does not hold HU, for example -1024",
+    )
+    parser.add_argument(
+        "--assume-ct", action="store_true", help="take another modality (C-arm: XA) as CT"
     )
 
 
@@ -48,9 +67,15 @@ def read_input(options: argparse.Namespace) -> CTVolume:
     """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
     from ..files.volumes import read_volume
 
-    volume = read_volume(options.input, series=getattr(options, "series", None))
+    volume = read_volume(
+        options.input,
+        series=options.series,
+        acquisition=options.acquisition,
+        hu_offset=options.hu_offset,
+        assume_ct=options.assume_ct,
+    )
     for warning in volume.source.warnings if volume.source else ():
-        print(f"mar: note: {warning}", file=sys.stderr)
+        print(printable(f"mar: note: {warning}"), file=sys.stderr)
     return volume
 
 
@@ -154,7 +179,7 @@ def stopped_by_ctrl_c() -> Iterator[Cancel]:
     """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
     asked = False
 
-    def ask(number: int, frame: object) -> None:
+    def ask(_number: int, _frame: object) -> None:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, before)

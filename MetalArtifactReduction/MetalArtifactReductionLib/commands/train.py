@@ -19,9 +19,10 @@ def add_train(commands: Any) -> None:
         "train",
         _train,
         "train a network of one configuration file",
-        "The configurations of the shipped weights lie in MetalArtifactReduction/Resources/"
-        "Training. RUN gets checkpoint, weights, best weights, curves (CSV, PNG) and validation "
-        "pictures. Ctrl-C stops after the running step and keeps the checkpoint; --resume goes on "
+        "The configurations of the shipped weights lie in the repository under "
+        "Testing/Experiments/configurations. RUN gets checkpoint, weights, best weights, curves "
+        "(CSV, PNG) and validation pictures. Ctrl-C stops after the running step and keeps the "
+        "checkpoint; --resume goes on "
         "from it, with the same result as without the interruption. On several machines start "
         "the same command with torchrun.",
     )

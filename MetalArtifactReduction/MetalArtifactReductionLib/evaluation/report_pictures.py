@@ -97,13 +97,14 @@ def error_picture(
     """
     amount = np.clip(_square(error_hu, pixel_mm) / limit_hu, 0.0, 1.0)[..., None]
     mixed = amount * np.array([255.0, 170.0, 0.0]) + (1.0 - amount) * (0.6 * below)[..., None]
-    return mixed.astype(np.uint8)
+    result: np.ndarray = mixed.astype(np.uint8)
+    return result
 
 
 def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 320) -> np.ndarray:
     """Resampled so that pixels are square and the longer side has enough of them to be seen."""
     size = np.array(image.shape) * pixel_mm
-    pixel = min(min(pixel_mm), float(size.max()) / smallest)
+    pixel = min(*pixel_mm, float(size.max()) / smallest)
     zoom = np.array(pixel_mm) / pixel
     if np.allclose(zoom, 1.0, atol=1e-3):
         return image.astype(np.float32)

@@ -98,7 +98,7 @@ def read_dicom_files(
         with quiet_pydicom():
             found, aside = ct_images(files, path, assume_ct=assume_ct)
             slices = chosen_series(path, found, series)
-            check_none_damaged(path, slices, found, aside)
+            check_none_damaged(slices, found, aside)
             slices = of_one_plane(slices, aside)
             check_uniform(path, slices)
             notes += [f"{len(aside)} files left aside: {counted(aside)}"] if aside else []

@@ -6,6 +6,7 @@ absent; a file that is no DICOM image is told apart from one that is damaged.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
 from ..errors import InputError
+from .inputs import looks_like_dicom
 
 TAGS = [
     "SOPClassUID",
@@ -61,10 +63,6 @@ TAGS = [
     "LossyImageCompression",
 ]
 _DAMAGED = "damaged"
-_FIRST_GROUPS = (
-    b"\x02\x00",
-    b"\x08\x00",
-)  # little endian: what a file without preamble begins with
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,9 @@ def read_header(file: Path) -> Any:
     :raises InputError: no permission.
     """
     try:
-        if not _looks_like_dicom(file):
+        if not looks_like_dicom(file):
+            if not os.access(file, os.R_OK):
+                raise PermissionError
             return LeftAside(file, "not DICOM")
         # Old files lack the preamble; those that begin like one are read like the others.
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS, force=True)
@@ -112,18 +112,6 @@ def read_header(file: Path) -> Any:
 def _truncated(header: Any) -> bool:
     """An image by its class whose description of the pixels is not there."""
     return header.SOPClassUID == CTImageStorage or "BitsAllocated" in header
-
-
-def _looks_like_dicom(file: Path) -> bool:
-    with file.open("rb") as opened:
-        start = opened.read(132)
-    if start[128:] == b"DICM":
-        return True
-    # An element number below 0x100 follows, then a VR of two capitals or a length below 64 KiB.
-    if start[:2] not in _FIRST_GROUPS or start[3:4] != b"\0" or len(start) < 8:
-        return False
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
-    return explicit or start[6:8] == b"\0\0"
 
 
 def value_of(header: Any, keyword: str) -> Any:

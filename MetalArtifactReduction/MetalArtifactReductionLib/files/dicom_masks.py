@@ -41,8 +41,8 @@ def read_dicom_mask(path: Path, like: CTVolume) -> np.ndarray:
         text = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: truncated or corrupted ({text}); export it again") from None
     raise InputError(
-        f"{path}: a DICOM image, no mask; give a DICOM segmentation, a structure set, or the mask as"
-        " .nii.gz or .nrrd"
+        f"{path}: a DICOM image, no mask; give a DICOM segmentation, a structure set, or the mask"
+        " as .nii.gz or .nrrd"
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from .dicom_enhanced import classic_frame_count, frame_count, single_frame
 from .dicom_headers import LeftAside, number_of, read_header, text_of, value_of
+from .dicom_quiet import quiet_pydicom
 
 MOST_LISTED = 12
 _UNITS = ("HU", "HU_MOD", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS", "US", "")
@@ -137,6 +138,19 @@ def series_of(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
     return groups
 
 
+def ct_series_in(folder: Path, *, assume_ct: bool = False) -> dict[str, str]:
+    """SeriesInstanceUID and number (or nothing) of every CT series below a folder.
+
+    :raises InputError: none.
+    """
+    files = sorted(one for one in folder.rglob("*") if one.is_file())
+    with quiet_pydicom():
+        groups = series_of(ct_images(files, folder, assume_ct=assume_ct)[0])
+        numbers = {uid: _number(group[0].header) for uid, group in groups.items()}
+    unique = len(set(numbers.values())) == len(numbers)
+    return {uid: number if unique else "" for uid, number in numbers.items()}
+
+
 def chosen_series(path: Path, slices: list[Slice], wanted: str | int | None) -> list[Slice]:
     """The slices of the one series there is, or of the one that was asked for.
 
@@ -215,7 +229,7 @@ def series_description(group: Sequence[Slice]) -> str:
 
 
 def check_none_damaged(
-    path: Path, chosen: Sequence[Slice], found: Sequence[Slice], aside: Sequence[LeftAside]
+    chosen: Sequence[Slice], found: Sequence[Slice], aside: Sequence[LeftAside]
 ) -> None:
     """Refuse a damaged file that may be a slice of the chosen series.
 

@@ -45,3 +45,27 @@ def check_readable(path: Path, *, folder: bool = False) -> None:
         raise InputError(f"{path}: no permission to read it; change its permissions or copy it")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; also of a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a NUL byte
+        return False
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins like DICOM, with or without the preamble of today's files."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    if start[128:] == b"DICM":
+        return True
+    # An element of the first groups, numbered below 0x100; then a VR of two capitals, or a length
+    # below 64 KiB. Little endian: where no preamble is, nothing else was in use.
+    if start[:2] not in (b"\x02\0", b"\x08\0") or start[3:4] != b"\0" or len(start) < 8:
+        return False
+    return (start[4:6].isalpha() and start[4:6].isupper()) or start[6:8] == b"\0\0"

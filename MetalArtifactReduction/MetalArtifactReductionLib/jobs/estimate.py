@@ -133,7 +133,7 @@ def measure(
 
     times: list[float] = []
 
-    def progress(fraction: float, message: str) -> None:
+    def progress(_fraction: float, _message: str) -> None:
         times.append(clock())
 
     began = clock()

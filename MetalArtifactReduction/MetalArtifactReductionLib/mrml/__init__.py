@@ -4,7 +4,6 @@ Works inside Slicer and, without Slicer, on the ``slicer-core`` package. The sce
 argument. Importing this package imports no MRML; the first call does.
 """
 
-from ._slicer import SceneUnavailable
 from .correct import CorrectedNodes, add_results, correct_node, propose_metal
 from .display import (
     WINDOWS,
@@ -16,6 +15,7 @@ from .display import (
     show_in_slice_views,
 )
 from .hierarchy import place_results, results_of
+from .namespace import SceneUnavailable
 from .scene import headless_scene, load_scene, save_scene
 from .segmentations import (
     fraction_from_node,

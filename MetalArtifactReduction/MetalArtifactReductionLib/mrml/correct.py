@@ -187,64 +187,42 @@ def add_results(
         "parameters": json.dumps(dict(result.parameters), default=str, sort_keys=True),
     }
     with all_or_none(scene) as added:
+
+        def add(hu: np.ndarray, role: str, references: Mapping[str, Any]) -> Any:
+            title = f"{name} {role.replace('-', ' ')} ({method})"
+            volume = result.corrected.with_hu(hu)
+            node = added(node_from_volume(scene, volume, title, like=volume_node))
+            mark_result(node, role, volume_node, references=references, attributes=attributes)
+            return node
+
         if metal is None:
+            fraction, volume = result.metal_fraction, result.corrected
             metal = added(
-                segmentation_from_fraction(
-                    scene, result.metal_fraction, result.corrected, volume_node, f"{name} metal"
-                )
+                segmentation_from_fraction(scene, fraction, volume, volume_node, f"{name} metal")
             )
             mark_result(metal, "metal", volume_node, attributes=attributes)
-        corrected = added(
-            node_from_volume(
-                scene, result.corrected, f"{name} corrected ({method})", like=volume_node
-            )
-        )
-        change = added(
-            node_from_volume(
-                scene,
-                result.corrected.with_hu(result.change_hu),
-                f"{name} change ({method})",
-                like=volume_node,
-            )
-        )
         references = {METAL_REFERENCE: metal}
-        mark_result(
-            corrected, "corrected", volume_node, references=references, attributes=attributes
-        )
+        corrected = add(result.corrected.hu, "corrected", references)
         references[CORRECTED_REFERENCE] = corrected
-        mark_result(change, "change", volume_node, references=references, attributes=attributes)
-        error = None
+        change = add(result.change_hu, "change", references)
+        error = share = None
         if result.expected_error_hu is not None:
-            error = added(
-                node_from_volume(
-                    scene,
-                    result.corrected.with_hu(result.expected_error_hu),
-                    f"{name} expected error ({method})",
-                    like=volume_node,
-                )
-            )
-            mark_result(
-                error, "expected-error", volume_node, references=references, attributes=attributes
-            )
+            error = add(result.expected_error_hu, "expected-error", references)
             show_expected_error(error)
-        fraction = None
         if keep_fraction:
-            fraction = added(
+            title = f"{name} metal fraction"
+            share = added(
                 node_from_fraction(
-                    scene,
-                    result.metal_fraction,
-                    result.corrected,
-                    f"{name} metal fraction",
-                    like=volume_node,
+                    scene, result.metal_fraction, result.corrected, title, like=volume_node
                 )
             )
-            mark_result(fraction, "fraction", volume_node, attributes=attributes)
+            mark_result(share, "fraction", volume_node, attributes=attributes)
         apply_window(corrected, "bone")
         show_change(change)
         if show:
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
-    return CorrectedNodes(corrected, change, metal, fraction, folder, result, error)
+    return CorrectedNodes(corrected, change, metal, share, folder, result, error)
 
 
 def chosen_options(

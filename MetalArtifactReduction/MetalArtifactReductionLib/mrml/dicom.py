@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from ..correction_result import CorrectionResult
 from ..errors import InputError, OutputError
 from ..progress import Cancel, Progress
 from .hierarchy import PREFIX
-from .layout import original_of
+from .kept import original_of, parameters_of
 from .results import corrected_volumes
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -87,7 +86,7 @@ def export_corrected_node(
         metal_fraction=placed(fraction),
         change_hu=hu - placed(before.hu),
         method=corrected_node.GetAttribute(PREFIX + "method") or "unknown",
-        parameters=_parameters(corrected_node),
+        parameters=parameters_of(corrected_node),
     )
     written = write_dicom_outputs(
         result, template, outputs, overwrite=overwrite, progress=progress, cancel=cancel
@@ -116,11 +115,3 @@ def _files(original: Any, file_of_instance: Callable[[str], str]) -> list[Path]:
             " database any more: import the series again, load it and correct it"
         )
     return [Path(file) for file in dict.fromkeys(found)]
-
-
-def _parameters(node: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(node.GetAttribute(PREFIX + "parameters") or "{}")
-    except ValueError:  # an attribute that somebody edited
-        return {}
-    return found if isinstance(found, dict) else {}

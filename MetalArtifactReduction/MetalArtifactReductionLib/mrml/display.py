@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation.report_pictures import LEAST_CHANGE_HU, LEAST_ERROR_HU, colour_limit_hu
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 from .volumes import voxel_array
 
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
@@ -69,26 +69,16 @@ def change_color_node(scene: Any) -> Any:
     Blue is darker than before, red is brighter. Changes below 10 % of the window's limit are
     transparent, so that an overlay leaves the CT uncovered where nothing was changed.
     """
-    node = scene.GetSingletonNode(_CHANGE_COLORS_TAG, "vtkMRMLColorTableNode")
-    if node is not None:
-        return node
-    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
-    table.UnRegister(None)
-    table.SetName("Change (blue: lower, red: higher HU)")
-    table.SetSingletonTag(_CHANGE_COLORS_TAG)
-    table.SetTypeToUser()
-    table.SetNumberOfColors(_CHANGE_COLORS)
     half = _CHANGE_COLORS // 2
+    colours = []
     for index in range(_CHANGE_COLORS):
         amount = (index - half) / half
-        strength = abs(amount)
-        pale = 0.8 * (1.0 - strength)
+        pale = 0.8 * (1.0 - abs(amount))
         red = 0.95 if amount > 0 else pale
         blue = 0.95 if amount < 0 else pale
-        # The slice views know only transparent and not: any opacity above 0 counts as full.
-        opacity = float(strength >= _TRANSPARENT_BELOW)
-        table.SetColor(index, f"{amount:+.3f}", red, pale, blue, opacity)
-    return _added_color_node(scene, table)
+        shown = abs(amount) >= _TRANSPARENT_BELOW
+        colours.append((f"{amount:+.3f}", (red, pale, blue), shown))
+    return _color_node(scene, _CHANGE_COLORS_TAG, "Change (blue: lower, red: higher HU)", colours)
 
 
 def expected_error_color_node(scene: Any) -> Any:
@@ -96,24 +86,32 @@ def expected_error_color_node(scene: Any) -> Any:
 
     From blue (small) over green and yellow to red; below 20 % of the window's limit transparent.
     """
-    node = scene.GetSingletonNode(_ERROR_COLORS_TAG, "vtkMRMLColorTableNode")
+    stops = [amount for amount, _ in _ERROR_STOPS]
+    colours = []
+    for amount in np.linspace(0.0, 1.0, _ERROR_COLORS):
+        rgb = tuple(np.interp(amount, stops, [rgb[c] for _, rgb in _ERROR_STOPS]) for c in range(3))
+        colours.append((f"{amount:.3f}", rgb, amount >= _ERROR_TRANSPARENT_BELOW))
+    return _color_node(
+        scene, _ERROR_COLORS_TAG, "Expected error (blue: small, red: large)", colours
+    )
+
+
+def _color_node(
+    scene: Any, tag: str, name: str, colours: Sequence[tuple[str, tuple[float, ...], bool]]
+) -> Any:
+    """The scene's table of that tag; made of (name, red green blue, shown) if there is none."""
+    node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is not None:
         return node
     table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
     table.UnRegister(None)
-    table.SetName("Expected error (blue: small, red: large)")
-    table.SetSingletonTag(_ERROR_COLORS_TAG)
+    table.SetName(name)
+    table.SetSingletonTag(tag)
     table.SetTypeToUser()
-    table.SetNumberOfColors(_ERROR_COLORS)
-    stops = [amount for amount, _ in _ERROR_STOPS]
-    for index in range(_ERROR_COLORS):
-        amount = index / (_ERROR_COLORS - 1)
-        colour = (np.interp(amount, stops, [rgb[c] for _, rgb in _ERROR_STOPS]) for c in range(3))
-        table.SetColor(index, f"{amount:.3f}", *colour, float(amount >= _ERROR_TRANSPARENT_BELOW))
-    return _added_color_node(scene, table)
-
-
-def _added_color_node(scene: Any, table: Any) -> Any:
+    table.SetNumberOfColors(len(colours))
+    for index, (text, rgb, shown) in enumerate(colours):
+        # The slice views know only transparent and not: any opacity above 0 counts as full.
+        table.SetColor(index, text, *rgb, float(shown))
     table.SetAttribute("Category", "MetalArtifactReduction")
     table = scene.AddNode(table)
     table.AddDefaultStorageNode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 
 PREFIX = "MetalArtifactReduction."
 INPUT_REFERENCE = PREFIX + "input"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files.checks import check_is_ct, clipped_at, shear_deg
-from ..volume import CTVolume, VolumeSource
-from ._slicer import slicer_classes
+from ..files.checks import check_is_ct, clipped_at
+from ..volume import CTVolume, VolumeSource, shear_deg
 from .hierarchy import ROLE_ATTRIBUTE
+from .namespace import slicer_classes
 from .volumes import require_scalar_volume, volume_from_node
 
 TILT_TOLERANCE_DEG = 2.0

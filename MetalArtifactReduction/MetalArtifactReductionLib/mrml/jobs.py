@@ -24,8 +24,8 @@ from ..jobs.correction import (
     segmentation_result,
 )
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
-from ._slicer import slicer_classes
 from .correct import add_proposal, add_results, chosen_options, ct_from_node
+from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 
 if TYPE_CHECKING:

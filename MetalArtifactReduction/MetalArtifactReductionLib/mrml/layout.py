@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
-from ._slicer import slicer_classes
 from .display import show_in_slice_views
-from .hierarchy import (
-    CORRECTED_REFERENCE,
-    INPUT_REFERENCE,
-    METAL_REFERENCE,
-    ROLE_ATTRIBUTE,
-    results_of,
-)
+from .hierarchy import ROLE_ATTRIBUTE
+from .kept import expected_error_of, original_of, result_of
+from .namespace import slicer_classes
 
 FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
 LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
@@ -157,36 +152,6 @@ def show_figures(scene: Any, table: Any, chart: Any) -> None:
         plot_view.SetPlotChartNodeID(chart.GetID() if chart is not None else None)
 
 
-def original_of(corrected: Any) -> Any:
-    """The volume node that a result was made from.
-
-    :raises InputError: not a result, or its original is gone.
-    """
-    if corrected is None:
-        raise InputError("no result chosen: correct a CT first")
-    original = corrected.GetNodeReference(INPUT_REFERENCE)
-    if original is None:
-        raise InputError(
-            f"'{corrected.GetName()}' has lost its original: choose a result whose CT is here"
-        )
-    return original
-
-
-def metal_of(corrected: Any) -> Any:
-    """The metal segmentation that a result was corrected for, or None where it was removed."""
-    return corrected.GetNodeReference(METAL_REFERENCE)
-
-
-def change_of(scene: Any, corrected: Any) -> Any:
-    """The change map of a corrected volume, or None where the user removed it."""
-    return _map_of(scene, corrected, CHANGE)
-
-
-def expected_error_of(scene: Any, corrected: Any) -> Any:
-    """The map of a corrected volume's expected error, or None where its method knows none."""
-    return _map_of(scene, corrected, EXPECTED_ERROR)
-
-
 def overlay_of(scene: Any, corrected: Any, overlay: str) -> Any:
     """The map to lay over a result, or None where the user removed it.
 
@@ -196,13 +161,7 @@ def overlay_of(scene: Any, corrected: Any, overlay: str) -> Any:
     if overlay not in OVERLAYS:
         raise InputError(f"no map '{overlay}': choose one of {', '.join(OVERLAYS)}")
     error = expected_error_of(scene, corrected) if overlay == EXPECTED_ERROR else None
-    return error if error is not None else change_of(scene, corrected)
-
-
-def _map_of(scene: Any, corrected: Any, role: str) -> Any:
-    maps = results_of(scene, original_of(corrected), role)
-    matching = (one for one in maps if one.GetNodeReference(CORRECTED_REFERENCE) is corrected)
-    return next(matching, None)
+    return error if error is not None else result_of(scene, corrected, CHANGE)
 
 
 def same_scale(nodes: list[Any]) -> None:

@@ -12,7 +12,6 @@ from ..errors import InputError
 from ..evaluation.before_after import Measure
 from ..evaluation.line_profile import Line, line_across_metal, profile_along
 from ..volume import CTVolume
-from ._slicer import slicer_classes
 from .hierarchy import (
     CORRECTED_REFERENCE,
     METAL_REFERENCE,
@@ -21,7 +20,8 @@ from .hierarchy import (
     place_results,
     results_of,
 )
-from .layout import original_of
+from .kept import kept, original_of, result_of
+from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 from .transaction import all_or_none
 from .volumes import ijk_to_ras, require_scalar_volume, volume_from_node, voxel_array
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _COLUMNS = ("Measure", "Unit", "Before", "After", "Key")
 _CURVES = (("original", (0.29, 0.47, 0.66)), ("corrected", (0.84, 0.38, 0.30)))
 _SERIES_REFERENCE = "MetalArtifactReduction.series"
-_FACTS_ATTRIBUTE = PREFIX + "facts"
 _TABLE_REFERENCE = "MetalArtifactReduction.table"
 
 
@@ -60,26 +59,22 @@ def corrected_volumes(corrected: Any) -> tuple[CTVolume, CTVolume, np.ndarray]:
 
 def keep_facts(nodes: CorrectedNodes) -> None:
     """Keep what a correction did as an attribute of its result, for the panel after reloading."""
-    nodes.corrected.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(nodes.facts(), sort_keys=True))
+    nodes.corrected.SetAttribute(PREFIX + "facts", json.dumps(nodes.facts(), sort_keys=True))
 
 
 def facts_of(corrected: Any) -> dict[str, float]:
     """What :func:`keep_facts` kept; empty if nothing."""
-    try:
-        kept = json.loads(corrected.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
-    except ValueError:  # an attribute that somebody edited
-        return {}
-    return kept if isinstance(kept, dict) else {}
+    return kept(corrected, "facts")
 
 
 def table_of(scene: Any, corrected: Any) -> Any:
     """The table node with the figures of a result, or None."""
-    return _result(scene, corrected, "table")
+    return result_of(scene, corrected, "table")
 
 
 def plot_of(scene: Any, corrected: Any) -> Any:
     """The plot chart node of a result, or None."""
-    return _result(scene, corrected, "plot")
+    return result_of(scene, corrected, "plot")
 
 
 def put_measures(scene: Any, corrected: Any, measures: Sequence[Measure]) -> Any:
@@ -326,12 +321,6 @@ def _fill(node: Any, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
             column.InsertNextValue(value if text else float(value))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
-
-
-def _result(scene: Any, corrected: Any, role: str) -> Any:
-    nodes = results_of(scene, original_of(corrected), role)
-    matching = (node for node in nodes if node.GetNodeReference(CORRECTED_REFERENCE) is corrected)
-    return next(matching, None)
 
 
 def _place(scene: Any, node: Any, role: str, corrected: Any) -> None:

@@ -15,8 +15,7 @@ from ..evaluation.report import ReportCase, write_report
 from ..files.whole import check_path_free
 from ..methods.registry import methods
 from .hierarchy import METAL_REFERENCE, PREFIX
-from .kept import expected_error_hu, parameters_of
-from .layout import original_of
+from .kept import expected_error_hu, original_of, parameters_of
 from .parts import metal_parts
 from .results import (
     corrected_volumes,

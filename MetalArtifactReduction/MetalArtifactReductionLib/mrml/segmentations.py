@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import CTVolume, to_storage
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 from .volumes import (
     fill_image,
     ijk_to_ras,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import CTVolume, VolumeSource, acquisition_axes, to_storage, volume_from_storage
-from ._slicer import slicer_classes
+from .namespace import slicer_classes
 
 
 def volume_from_node(node: Any, *, world: bool = False) -> CTVolume:
@@ -103,7 +103,8 @@ def voxel_array_of(image: Any) -> np.ndarray:
     from vtk.util.numpy_support import vtk_to_numpy
 
     shape = tuple(reversed(image.GetDimensions()))
-    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
+    voxels: np.ndarray = vtk_to_numpy(image.GetPointData().GetScalars())
+    return voxels.reshape(shape)
 
 
 def ijk_to_ras(node: Any, *, world: bool = False) -> np.ndarray:

@@ -142,12 +142,7 @@ def simulate_volume(
     chosen = _chosen_slices(volume, implants, slices, every_slice)
     if slices is not None:
         implants = {name: _only(fraction, chosen) for name, fraction in implants.items()}
-    if scanner is None:
-        scanner = Scanner(_grid(volume), parameters, device)
-    elif scanner.parameters != parameters or scanner.grid != _grid(volume):
-        raise InputError("the scanner given was made for other parameters or another image grid")
-    elif _place(scanner.device) != _place(as_device(device)):
-        raise InputError(f"the scanner given computes on {scanner.device}, not on {device}")
+    scanner = _scanner(scanner, _grid(volume), parameters, device)
     for name, fraction in implants.items():
         scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
 
@@ -176,6 +171,19 @@ def simulate_volume(
         sinograms=_sinograms(kept, chosen) if keep_sinograms else None,
         parameters=_record(volume, implants, materials, parameters, model, int(seed), chosen),
     )
+
+
+def _scanner(
+    given: Scanner | None, grid: ImageGrid, parameters: AcquisitionParameters, device: str
+) -> Scanner:
+    """A new scanner, or the one given if it fits."""
+    if given is None:
+        return Scanner(grid, parameters, device)
+    if given.parameters != parameters or given.grid != grid:
+        raise InputError("the scanner given was made for other parameters or another image grid")
+    if _place(given.device) != _place(as_device(device)):
+        raise InputError(f"the scanner given computes on {given.device}, not on {device}")
+    return given
 
 
 def _place(device: torch.device) -> tuple[str, int]:

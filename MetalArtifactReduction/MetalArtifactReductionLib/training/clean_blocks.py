@@ -115,10 +115,10 @@ def _placed(
     low, high = max(first, start), min(first + count, start + length)
     other = rng.random() < 0.4
     stacks: dict[str, np.ndarray] = {}
-    for name, shares in zip(fitted.materials, fitted.shares, strict=True):
-        if not material(name).is_metal or high <= low:
+    for fitted_name, shares in zip(fitted.materials, fitted.shares, strict=True):
+        if not material(fitted_name).is_metal or high <= low:
             continue
-        name = str(rng.choice(METALS)) if other else name
+        name = str(rng.choice(METALS)) if other else fitted_name
         out = stacks.setdefault(name, np.zeros((count, rows, cols), np.float32))
         out[low - first : high - first, top : top + height, left : left + width] += (
             shares[low - start : high - start].astype(np.float32) / 255.0

@@ -12,8 +12,13 @@ import numpy as np
 import torch
 
 from ..physics.acquisition import AcquisitionParameters, preset
+from ..physics.materials import material
 from ..physics.scanner import Scanner
+from ..physics.slice_models import physics_slice
 from ..tomography import ImageGrid, Reprojection
+from .clean_blocks import CleanBlock
+
+CLIP_HU = (-1024.0, 3071.0)
 
 PIXEL_MM = (0.6, 1.0)
 FAN_MM = ((500.0, 900.0), (570.0, 1040.0), (595.0, 1085.6), (625.0, 1095.0))
@@ -99,3 +104,20 @@ class Gantries:
         if index not in self._corrections:
             self._corrections[index] = Reprojection(self._drawn[index][0], device)
         return self._corrections[index]
+
+
+def scanned(
+    scanner: Scanner, clean: CleanBlock, seed: int, with_reference: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """HU with and without metal, ``(slices, rows, cols)``; twice the same without reference."""
+    device = clean.hu.device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    materials = [material(name) for name in clean.metals]
+    scans = []
+    for k, hu in enumerate(clean.hu):
+        normals = torch.randn(2, *scanner.cells.sinogram_shape, generator=generator, device=device)
+        scan = physics_slice(scanner, hu, clean.fractions[:, k], materials, normals, with_reference)
+        scans.append(scan.sinograms)
+    images = scanner.reconstruct(torch.cat(scans)).unflatten(0, (len(scans), -1))
+    images = torch.where(scanner.seen, images, clean.hu[:, None])
+    return images[:, 0], images[:, -1]

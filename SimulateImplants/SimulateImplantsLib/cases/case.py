@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,35 +18,21 @@ from MetalArtifactReductionLib.files.volumes import write_array_like, write_volu
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
 from MetalArtifactReductionLib.physics.materials import material
 from MetalArtifactReductionLib.physics.simulation import (
-    Model,
     SimulationResult,
     Sinograms,
     simulate_volume,
 )
-from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants import implant_from_dict
 from ..voxels.metal import Metal, slices_of, voxelize_metal
-from ..voxels.voxelize import PlacedImplant
+from ..voxels.voxelize import PlacedImplant, voxelize
+from .options import SimulationOptions
 from .records import FORMAT, RECORD, read_record, write_fractions, write_labels
 
-_VOXELIZATION_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Scan:
-    """How the artifacts are simulated; see :func:`simulate_volume` for the meaning.
-
-    :param every_slice: also scan slices without implants.
-    :param with_reference: also scan without implants.
-    """
-
-    acquisition: AcquisitionParameters
-    model: Model = "physics"
-    seed: int = 0
-    every_slice: bool = False
-    with_reference: bool = True
+SHARE = 0.2
+"""Of the progress: voxelising."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +58,8 @@ class SimulatedCase:
 def simulate_metal(
     volume: CTVolume,
     metal: Metal,
-    scan: Scan,
+    options: SimulationOptions,
     *,
-    device: str = "cpu",
-    batch_slices: int = 8,
-    keep_sinograms: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SimulatedCase:
@@ -87,20 +70,15 @@ def simulate_metal(
     voxels = voxelize_metal(
         metal,
         volume,
-        progress=lambda f, text: report(progress, _VOXELIZATION_SHARE * f, text),
+        progress=part(progress, 0, SHARE),
         cancel=cancel,
     )
     check_cancelled(cancel)
     case = simulate_fractions(
         volume,
         voxels.fractions,
-        scan,
-        device=device,
-        batch_slices=batch_slices,
-        keep_sinograms=keep_sinograms,
-        progress=lambda f, text: report(
-            progress, _VOXELIZATION_SHARE + (1 - _VOXELIZATION_SHARE) * f, text
-        ),
+        options,
+        progress=part(progress, SHARE, 1),
         cancel=cancel,
     )
     names = tuple(voxels.volumes_mm3)
@@ -125,11 +103,8 @@ def simulate_metal(
 def simulate_fractions(
     volume: CTVolume,
     fractions: Mapping[str, np.ndarray],
-    scan: Scan,
+    options: SimulationOptions,
     *,
-    device: str = "cpu",
-    batch_slices: int = 8,
-    keep_sinograms: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SimulatedCase:
@@ -142,34 +117,51 @@ def simulate_fractions(
     simulation = simulate_volume(
         volume,
         fractions,
-        scan.acquisition,
-        model=scan.model,
-        seed=scan.seed,
-        device=device,
-        batch_slices=batch_slices,
-        every_slice=scan.every_slice,
-        with_reference=scan.with_reference,
-        keep_sinograms=keep_sinograms,
+        options.acquisition,
+        **options.work(),
         progress=progress,
         cancel=cancel,
     )
     record = simulation.parameters | {
         "case_format": FORMAT,
-        "every_slice": scan.every_slice,
-        "with_reference": scan.with_reference,
+        "every_slice": options.every_slice,
+        "with_reference": options.with_reference,
         "ct": _identity(volume),
         "labels": list(fractions),
     }
     return SimulatedCase(simulation, fractions, simulation.labels, tuple(fractions), record)
 
 
+def simulate_implants(
+    implants: Sequence[PlacedImplant],
+    volume: CTVolume,
+    options: SimulationOptions,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[SimulationResult, tuple[str, ...]]:
+    """The same without a record, for implants that a scene keeps: the result, and warnings.
+
+    :raises InputError: see :func:`voxelize` and :func:`simulate_volume`.
+    """
+    voxels = voxelize(implants, volume, progress=part(progress, 0, SHARE), cancel=cancel)
+    check_cancelled(cancel)
+    result = simulate_volume(
+        volume,
+        voxels.fractions,
+        options.acquisition,
+        **options.work(),
+        progress=part(progress, SHARE, 1),
+        cancel=cancel,
+    )
+    return result, voxels.warnings
+
+
 def simulate_again(
     volume: CTVolume,
     record_file: Path,
+    options: SimulationOptions,
     *,
-    device: str = "cpu",
-    batch_slices: int = 8,
-    keep_sinograms: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SimulatedCase:
@@ -177,16 +169,16 @@ def simulate_again(
 
     :param volume: the same clean CT, whole.
     :param record_file: ``simulation.json``; where masks were simulated, in its folder.
+    :param options: only device, batches and whether sinograms are kept; the record says the rest.
     :raises InputError: not such a file, or another CT.
     """
     record = read_record(record_file)
     try:
-        scan = Scan(
-            AcquisitionParameters.from_dict(record["acquisition"]),
-            record["model"],
-            record["seed"],
-            record["every_slice"],
-            record["with_reference"],
+        recorded = ("model", "seed", "every_slice", "with_reference")
+        options = replace(
+            options,
+            acquisition=AcquisitionParameters.from_dict(record["acquisition"]),
+            **{name: record[name] for name in recorded},
         )
         cut, expected = record.get("cut"), record["ct"]
         if cut is not None:
@@ -202,18 +194,11 @@ def simulate_again(
         files = record.get("files", {}).get("fractions", {})
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{record_file}: is not complete ({error}); use the original") from None
-    work: dict[str, Any] = {
-        "device": device,
-        "batch_slices": batch_slices,
-        "keep_sinograms": keep_sinograms,
-        "progress": progress,
-        "cancel": cancel,
-    }
     if metal.implants or metal.shapes:
-        case = simulate_metal(volume, metal, scan, **work)
+        case = simulate_metal(volume, metal, options, progress=progress, cancel=cancel)
     else:
         masks = {name: read_mask(record_file.parent / file, volume) for name, file in files.items()}
-        case = simulate_fractions(volume, masks, scan, **work)
+        case = simulate_fractions(volume, masks, options, progress=progress, cancel=cancel)
     kept: dict[str, Any] = {key: record[key] for key in ("cut", "source") if key in record}
     return replace(case, record={**case.record, **kept})
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from MetalArtifactReductionLib.correction import CorrectionResult, correct_volume
+from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction_result import CorrectionResult
 from MetalArtifactReductionLib.errors import OutputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
@@ -21,8 +22,8 @@ from MetalArtifactReductionLib.files.volumes import write_array_like, write_volu
 from MetalArtifactReductionLib.files.whole import written_whole
 from MetalArtifactReductionLib.metal import MetalSegmentation, segment_metal
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
-from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
-from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.physics.simulation import SimulationResult
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part, report
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.acetabular_cup import AcetabularCup
@@ -30,7 +31,9 @@ from ..implants.femoral_head import FemoralHead
 from ..implants.hip_stem import HipStem
 from ..implants.total_hip import TotalHip
 from ..phantoms import HipTruth, pelvis_phantom
-from ..voxels.voxelize import PlacedImplant, voxelize
+from ..voxels.voxelize import PlacedImplant
+from .case import simulate_implants
+from .options import SimulationOptions
 from .rods_in_bone import rods_in_bone
 
 METHODS = ("li", "nmar")
@@ -54,11 +57,6 @@ class DemoResult:
     corrections: Mapping[str, CorrectionResult]
     table: str
     picture: Path
-
-
-def part_of(done: Progress | None, start: float, end: float) -> Progress:
-    """Progress of a step that takes the share from ``start`` to ``end`` of the whole."""
-    return lambda fraction, message: report(done, start + (end - start) * fraction, message)
 
 
 def run_demo(
@@ -97,15 +95,9 @@ def run_demo(
         implants = rods_in_bone(volume)
         volume = cropped_around(volume, implants, MOST_SLICES)
     check_cancelled(cancel)
-    voxels = voxelize(implants, volume, progress=part_of(progress, 0.05, 0.1), cancel=cancel)
-    simulation = simulate_volume(
-        volume,
-        voxels.fractions,
-        acquisition,
-        seed=seed,
-        device=device,
-        progress=part_of(progress, 0.1, 0.5),
-        cancel=cancel,
+    options = SimulationOptions(acquisition, seed=seed, device=device)
+    simulation, _ = simulate_implants(
+        implants, volume, options, progress=part(progress, 0.05, 0.5), cancel=cancel
     )
     metal = segment_metal(simulation.corrupted)
     corrections: dict[str, CorrectionResult] = {}
@@ -116,7 +108,7 @@ def run_demo(
             metal.fraction,
             method,
             device=device,
-            progress=part_of(progress, start, start + 0.3 / len(methods)),
+            progress=part(progress, start, start + 0.3 / len(methods)),
             cancel=cancel,
         )
     report(progress, 0.8, "measuring")

@@ -12,34 +12,26 @@ import numpy as np
 
 from MetalArtifactReductionLib.jobs.job import Job
 from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
-from MetalArtifactReductionLib.progress import check_cancelled
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants import implant_from_dict
 from ..implants.mesh import Mesh
 from ..implants.user_mesh import UserMesh
-from ..voxels.voxelize import PlacedImplant, voxelize
+from ..voxels.voxelize import PlacedImplant
+from .options import SimulationOptions
 
 if TYPE_CHECKING:
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
     from MetalArtifactReductionLib.physics.simulation import SimulationResult
-
-VOXELIZATION_SHARE = 0.2
-"""Of the progress."""
 
 
 def simulation_job(
     volume: CTVolume,
     implants: Sequence[PlacedImplant],
-    acquisition: AcquisitionParameters,
+    options: SimulationOptions,
     *,
-    model: str = "physics",
-    seed: int = 0,
-    device: str = "auto",
-    with_reference: bool = True,
     title: str = "simulation",
 ) -> Job:
-    """:func:`..voxels.voxelize.voxelize` and ``simulate_volume`` as a job.
+    """``simulate_implants`` as a job.
 
     :raises OutputError: no room for the inputs.
     """
@@ -61,11 +53,7 @@ def simulation_job(
     arguments = {
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "implants": described,
-        "acquisition": acquisition.to_dict(),
-        "model": model,
-        "seed": seed,
-        "device": device,
-        "with_reference": with_reference,
+        "options": options.to_dict(),
     }
     return Job(f"{__name__}:simulate", arguments, arrays, title=title)
 
@@ -93,35 +81,17 @@ def simulation_result(job: Job, volume: CTVolume) -> tuple[SimulationResult, tup
 
 def simulate(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`simulation_job`."""
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-    from MetalArtifactReductionLib.physics.simulation import simulate_volume
-    from MetalArtifactReductionLib.tomography import as_device
+    from .case import simulate_implants
 
     given = request.arguments
     volume = CTVolume(
         np.array(request.arrays["hu"], dtype=np.float32), np.array(given["ijk_to_ras"])
     )
-    acquisition = AcquisitionParameters.from_dict(given["acquisition"])
-    device = str(as_device(given["device"]))
-    voxels = voxelize(
+    result, warnings = simulate_implants(
         [_placed(item, request) for item in given["implants"]],
         volume,
-        progress=lambda done, text: request.progress(VOXELIZATION_SHARE * done, text),
-        cancel=request.cancel,
-    )
-    check_cancelled(request.cancel)
-    result = simulate_volume(
-        volume,
-        voxels.fractions,
-        acquisition,
-        model=given["model"],
-        seed=given["seed"],
-        device=device,
-        batch_slices=2,
-        with_reference=given["with_reference"],
-        progress=lambda done, text: request.progress(
-            VOXELIZATION_SHARE + (1 - VOXELIZATION_SHARE) * done, text
-        ),
+        SimulationOptions.from_dict(given["options"]),
+        progress=request.progress,
         cancel=request.cancel,
     )
     arrays = {
@@ -134,7 +104,7 @@ def simulate(request: TaskRequest) -> TaskResult:
         arrays["reference"] = result.reference.hu
     values = {
         "parameters": result.parameters,
-        "warnings": list(voxels.warnings),
+        "warnings": list(warnings),
         "with_reference": result.reference is not None,
     }
     return TaskResult(values, arrays)

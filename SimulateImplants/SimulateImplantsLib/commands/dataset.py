@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
 from MetalArtifactReductionLib.errors import InputError
 
-from .options import MODELS, acquisition_of, add_acquisition, add_format, count, note, whole_number
+from ..cases.options import MODELS, SimulationOptions
+from .options import acquisition_of, add_acquisition, add_format, count, note, whole_number
 
 if TYPE_CHECKING:
     from ..dataset.plan import DatasetPlan
@@ -85,13 +86,10 @@ def mix(text: str) -> dict[str, float]:
     return found
 
 
-def _dataset(options: argparse.Namespace) -> None:
-    from MetalArtifactReductionLib.tomography import as_device
-
+def _dataset(options: argparse.Namespace) -> int:
     from ..dataset.run import LOG, open_dataset, run_dataset
 
     plan, cases, workers = dataset_of(options)
-    device = str(as_device(options.device))
     open_dataset(plan, options.output)
     without = sum(not source.has_bones for source in plan.sources)
     if without and plan.mix.get("realistic", 0) > 0:
@@ -99,9 +97,7 @@ def _dataset(options: argparse.Namespace) -> None:
     elif without and options.mix is None:
         note(["no CT has labelled bones: only rods in bone and random shapes are possible"])
     with progress_bar("dataset", options.quiet) as progress:
-        summary = run_dataset(
-            plan, options.output, cases, workers=workers, device=device, progress=progress
-        )
+        summary = run_dataset(plan, options.output, cases, workers=workers, progress=progress)
     note(f"case {r.index} ({r.kind} in {r.ct}) failed: {r.reason}" for r in summary.failed)
     total = summary.made + summary.there
     print(f"{options.output}: {total} of {cases} cases, {summary.there} of them from before")
@@ -109,6 +105,7 @@ def _dataset(options: argparse.Namespace) -> None:
         print(f"{len(summary.failed)} failed, see {options.output / LOG}")
     if not total:
         raise InputError(f"no case could be made: {summary.failed[0].reason}")
+    return 1 if summary.failed else 0
 
 
 def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
@@ -116,6 +113,8 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
 
     What the command line says goes before the configuration.
     """
+    from MetalArtifactReductionLib.tomography import as_device
+
     from ..dataset.config import DatasetConfig, read_config
     from ..dataset.plan import CTSource, DatasetPlan
 
@@ -133,9 +132,6 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
         given_nothing = given is None or given is False
         return values.get(key or name, default) if given_nothing else given
 
-    model = chosen("model", MODELS[0])
-    if model not in MODELS:
-        raise InputError(f"model {model!r} is unknown; use one of {', '.join(MODELS)}")
     labelled = any(source.has_bones for source in config.sources)
     usual = {"realistic" if labelled else "rods": 0.5, "random": 0.5}
     changes = [f"{name}={_json(value)}" for name, value in values.get("acquisition", {}).items()]
@@ -147,12 +143,15 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
             acquisition_of(name, options.kvp, options.photons, [*changes, *options.set])
             for name in chosen("preset", ["reference"], "presets")
         ),
-        model=model,
+        simulation=SimulationOptions(
+            model=chosen("model", MODELS[0]),
+            with_reference=not options.no_reference and values.get("reference", True),
+            device=str(as_device(options.device)),
+        ),
         margin_slices=chosen("margin", 2),
         outlines=chosen("metal_shapes", None),
         suffix=_suffix(chosen("format", None)),
         clean=chosen("clean", False),
-        with_reference=not options.no_reference and values.get("reference", True),
     )
     if plan.outlines is not None:
         from ..placement.random_shapes import load_masks

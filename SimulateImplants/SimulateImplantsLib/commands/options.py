@@ -11,26 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.errors import InputError
 
+from ..cases.options import MODELS, PRESETS
+
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
     from MetalArtifactReductionLib.volume import CTVolume
-
-MODELS = ("physics", "trace-maximum", "missing-trace")
-"""As in ``physics.simulation``, which would load torch before ``--help``."""
-
-PRESETS = (
-    "reference",
-    "low-dose",
-    "high-dose",
-    "80-kvp",
-    "140-kvp",
-    "extended-scale",
-    "beam-hardening-only",
-    "monoenergetic",
-    "parallel",
-    "wide-field",
-)
-"""As in ``physics.acquisition``."""
 
 _POINT = re.compile(r"^-[\d.][\d.eE+\-]*(,[\d.eE+\-]+)*$")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
 from MetalArtifactReductionLib.errors import InputError
 
+from ..cases.options import MODELS, SimulationOptions
 from .options import (
     acquisition_of,
     add_acquisition,
@@ -22,9 +23,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from MetalArtifactReductionLib.progress import Progress
     from MetalArtifactReductionLib.volume import CTVolume
 
-    from ..cases.case import Scan, SimulatedCase
+    from ..cases.case import SimulatedCase
     from ..cases.shape_text import ShapeText
     from ..voxels.metal import Metal
 
@@ -111,20 +113,14 @@ def _simulate(options: argparse.Namespace) -> None:
     if options.again is not None:
         _check_only_again(options)
     shapes = _shapes(options)
-    scan = None if options.again is not None else _scan(options)
+    chosen = _chosen(options)
     plan = _plan(options)
     check_new_folder(options.output)
-    device = str(as_device(options.device))
+    as_device(options.device)
     volume = read_ct(options.ct, options.series)
     suffix = suffix_for(volume, options.format)
     with progress_bar("simulating", options.quiet) as progress:
-        work = {
-            "device": device,
-            "batch_slices": options.batch_slices,
-            "keep_sinograms": options.sinograms,
-            "progress": progress,
-        }
-        case = _case(options, volume, plan or shapes, scan, work)
+        case = _case(options, volume, plan or shapes, chosen, progress)
     with new_folder(options.output) as folder:
         files = write_case(case, folder, suffix)
     note(case.warnings)
@@ -136,8 +132,8 @@ def _case(
     options: argparse.Namespace,
     volume: CTVolume,
     metal: Metal | None,
-    scan: Scan | None,
-    work: dict[str, Any],
+    chosen: SimulationOptions,
+    progress: Progress,
 ) -> SimulatedCase:
     """Run the simulation that the options ask for."""
     from MetalArtifactReductionLib.files.masks import read_mask
@@ -146,8 +142,8 @@ def _case(
     from ..cases.rods_in_bone import rods_in_bone
     from ..voxels.metal import Metal
 
-    if scan is None:
-        return simulate_again(volume, options.again, **work)
+    if options.again is not None:
+        return simulate_again(volume, options.again, chosen, progress=progress)
     if options.metal:
         names = _materials(options, len(options.metal), "--metal")
         fractions: dict[str, Any] = {}
@@ -155,12 +151,12 @@ def _case(
             if name in fractions:
                 raise InputError(f"material {name} is given to two masks; join them into one")
             fractions[name] = read_mask(path, volume)
-        return simulate_fractions(volume, fractions, scan, **work)
+        return simulate_fractions(volume, fractions, chosen, progress=progress)
     if options.rods is not None:
         material = _materials(options, 1, "--rods")[0] if options.material else "CoCrMo"
         metal = Metal(rods_in_bone(volume, options.rods, material))
     assert metal is not None  # one of the sources is required
-    return simulate_metal(volume, metal, scan, **work)
+    return simulate_metal(volume, metal, chosen, progress=progress)
 
 
 def _plan(options: argparse.Namespace) -> Metal | None:
@@ -214,15 +210,17 @@ def _materials(options: argparse.Namespace, wanted: int, what: str) -> list[str]
     return given
 
 
-def _scan(options: argparse.Namespace) -> Scan:
-    from ..cases.case import Scan
+def _chosen(options: argparse.Namespace) -> SimulationOptions:
 
-    return Scan(
+    return SimulationOptions(
         acquisition_of(options.preset, options.kvp, options.photons, options.set),
-        options.model or "physics",
+        options.model or MODELS[0],
         options.seed or 0,
         options.every_slice,
         not options.no_reference,
+        options.sinograms,
+        options.device,
+        options.batch_slices,
     )
 
 

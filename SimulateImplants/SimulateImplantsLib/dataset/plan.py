@@ -17,12 +17,12 @@ from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
-from MetalArtifactReductionLib.physics.simulation import MODELS, Model
 from MetalArtifactReductionLib.progress import Cancel
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..cases.case import Scan, simulate_metal, write_case
+from ..cases.case import simulate_metal, write_case
 from ..cases.label_files import read_bones
+from ..cases.options import SimulationOptions
 from ..cases.plan_files import metal_of
 from ..cases.records import suffix_for
 from ..cases.rods_in_bone import rods_in_bone
@@ -82,24 +82,23 @@ class DatasetPlan:
     :param sources: clean CTs.
     :param seed: case ``i`` depends on ``(seed, i)`` and on nothing that another case does.
     :param mix: weight of each of :data:`KINDS`.
-    :param acquisitions: one of them is drawn for each case.
+    :param simulation: of every case, but for its seed and its scanner.
+    :param acquisitions: one of these scanners is drawn for each case.
     :param margin_slices: slices kept on either side of the metal; they stay as in the CT.
     :param outlines: ``.npz`` of 2-D metal shapes for the random kind; made up when None.
     :param suffix: of the volumes; None: as the CT.
     :param clean: also write the CT's own slices.
-    :param with_reference: also simulate the scan without metal.
     """
 
     sources: tuple[CTSource, ...]
     seed: int = 0
     mix: Mapping[str, float] = field(default_factory=lambda: {"rods": 0.5, "random": 0.5})
+    simulation: SimulationOptions = field(default_factory=SimulationOptions)
     acquisitions: tuple[AcquisitionParameters, ...] = (PRESETS["reference"],)
-    model: Model = "physics"
     margin_slices: int = 2
     outlines: Path | None = None
     suffix: str | None = None
     clean: bool = False
-    with_reference: bool = True
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -116,8 +115,6 @@ class DatasetPlan:
                 "no CT has labelled bones, so only the kinds rods and random are possible; give a "
                 "segmentation or clicks in a configuration file, or --mix rods=0.5,random=0.5"
             )
-        if self.model not in MODELS:
-            raise InputError(f"unknown model {self.model!r}; use one of {', '.join(MODELS)}")
         if self.margin_slices < 0:
             raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")
 
@@ -138,12 +135,12 @@ class DatasetPlan:
                 for source in self.sources
             ],
             "acquisitions": [one.to_dict() for one in self.acquisitions],
-            "model": self.model,
+            "model": self.simulation.model,
             "margin_slices": self.margin_slices,
             "outlines": self.outlines and self.outlines.name,
             "suffix": self.suffix,
             "clean": self.clean,
-            "with_reference": self.with_reference,
+            "with_reference": self.simulation.with_reference,
         }
 
 
@@ -200,7 +197,7 @@ def case_folder(folder: Path, index: int) -> Path:
     return folder / f"case-{index:05d}"
 
 
-def make_case(plan: DatasetPlan, folder: Path, stop: Path, device: str, index: int) -> CaseResult:
+def make_case(plan: DatasetPlan, folder: Path, stop: Path, index: int) -> CaseResult:
     """Make one case; whatever goes wrong is told in the result and never raised.
 
     :param stop: gives up once this file exists.
@@ -213,7 +210,7 @@ def make_case(plan: DatasetPlan, folder: Path, stop: Path, device: str, index: i
     if (target / MARKER).exists():
         return CaseResult(index, "there", **facts)
     try:
-        facts |= _make(plan, draw, target, stop, device)
+        facts |= _make(plan, draw, target, stop)
         return CaseResult(index, "done", **facts, seconds=round(time.monotonic() - start, 1))
     except Cancelled:
         return CaseResult(index, "stopped", **facts)
@@ -264,18 +261,12 @@ def _procedure_at(site: str, rng: np.random.Generator) -> str:
     return usual[int(np.searchsorted(shares / shares[-1], rng.random(), side="right"))][0]
 
 
-def _make(
-    plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path, device: str
-) -> dict[str, Any]:
+def _make(plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path) -> dict[str, Any]:
     """Place, simulate and write one case; returns facts for the log."""
     source = plan.sources[draw.source]
     whole = _read(source.path, source.series)
-    scan = Scan(
-        plan.acquisitions[draw.acquisition],
-        plan.model,
-        draw.noise_seed,
-        with_reference=plan.with_reference,
-    )
+    scanner = plan.acquisitions[draw.acquisition]
+    options = replace(plan.simulation, acquisition=scanner, seed=draw.noise_seed)
     marker = {
         "case": draw.index,
         "kind": draw.kind,
@@ -287,13 +278,12 @@ def _make(
     return write_placed(
         metal_for(plan, draw, whole),
         whole,
-        scan,
+        options,
         target,
         marker,
         margin_slices=plan.margin_slices,
         suffix=plan.suffix,
         clean=plan.clean,
-        device=device,
         cancel=stop.exists,
     )
 
@@ -301,14 +291,13 @@ def _make(
 def write_placed(
     placement: PlacementPlan,
     whole: CTVolume,
-    scan: Scan,
+    options: SimulationOptions,
     target: Path,
     marker: Mapping[str, Any],
     *,
     margin_slices: int = 2,
     suffix: str | None = None,
     clean: bool = False,
-    device: str = "cpu",
     cancel: Cancel | None = None,
 ) -> dict[str, Any]:
     """Simulate a placement in the slices of a CT that it reaches, and write the case.
@@ -321,7 +310,7 @@ def write_placed(
     metal = metal_of(placement)
     first, count = slices_with(metal, whole, margin_slices)
     volume = slices_of(whole, first, count)
-    case = simulate_metal(volume, metal, scan, device=device, cancel=cancel)
+    case = simulate_metal(volume, metal, options, cancel=cancel)
     cut = {"first_slice": first, "of_slices": len(whole.hu)}
     case = replace(case, record={**case.record, "cut": cut})
     with new_folder(target, prefix=f".{target.name}-") as made:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
+from MetalArtifactReductionLib.files.tables import cell
 from MetalArtifactReductionLib.files.whole import check_new_folder, written_whole
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
@@ -53,7 +54,6 @@ def run_dataset(
     cases: int,
     *,
     workers: int = 1,
-    device: str = "cpu",
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> DatasetSummary:
@@ -64,7 +64,6 @@ def run_dataset(
 
     :param folder: new, empty, or an earlier run's with the same settings.
     :param workers: processes at a time; the cases do not depend on it.
-    :param device: torch device of every process.
     :raises InputError, OutputError: see :func:`open_dataset`.
     :raises Cancelled: on request; finished cases stay.
     """
@@ -101,7 +100,7 @@ def run_dataset(
     report(progress, there / cases, f"{there} of {cases} cases")
     try:
         run_isolated(
-            partial(make_case, plan, folder, folder / _STOP, device),
+            partial(make_case, plan, folder, folder / _STOP),
             order_by_ct(plan, waiting),
             workers,
             done,
@@ -165,7 +164,8 @@ class _Log:
     def add(self, result: CaseResult) -> None:
         """Append one case."""
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, _COLUMNS).writerow(asdict(result))
+            row = {key: cell(value) for key, value in asdict(result).items()}
+            csv.DictWriter(file, _COLUMNS).writerow(row)
 
     def tidy(self) -> None:
         """One line a case, in order."""

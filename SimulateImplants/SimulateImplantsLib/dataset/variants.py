@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,16 @@ import numpy as np
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
 from MetalArtifactReductionLib.jobs.job import Job
 from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
-from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part, report
 from MetalArtifactReductionLib.volume import CTVolume
 
+from ..cases.options import SimulationOptions
 from ..implants.registry import procedure_of
-from ..placement.geometry import Vector
 from ..placement.patient import Bones, Patient, measure_patient
 from ..placement.procedures import sampled_plan
 from ..placement.random_shapes import sample_random_plan
 
 if TYPE_CHECKING:
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-
-    from ..cases.case import Scan
     from ..placement.plan import PlacementPlan
 
 _MEASURING = 0.05
@@ -73,11 +70,10 @@ def write_variants(
     volume: CTVolume,
     bones: Bones,
     wanted: Variants,
-    scan: Scan,
+    options: SimulationOptions,
     folder: Path,
     *,
     suffix: str = ".nrrd",
-    device: str = "cpu",
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> tuple[int, tuple[str, ...]]:
@@ -89,7 +85,6 @@ def write_variants(
     :raises InputError: no bone to place implants on.
     :raises OutputError: the folder cannot be made.
     """
-    from ..cases.case import Scan
     from .plan import MARKER, case_folder, write_placed
 
     patient = None
@@ -99,7 +94,7 @@ def write_variants(
             bones,
             procedure_of(wanted.kind).site,
             sides=wanted.sides,
-            progress=lambda done, text: report(progress, _MEASURING * done, text),
+            progress=part(progress, 0, _MEASURING),
             cancel=cancel,
         )
     made, reasons = 0, []
@@ -115,12 +110,10 @@ def write_variants(
             made += 1
             continue
         marker = {"case": index, "kind": wanted.kind, "seed": wanted.seed}
-        own = Scan(scan.acquisition, scan.model, scan.seed + index, scan.every_slice)
+        own = replace(options, seed=options.seed + index)
         try:
             placement = variant(volume, patient, wanted, index)
-            write_placed(
-                placement, volume, own, target, marker, suffix=suffix, device=device, cancel=cancel
-            )
+            write_placed(placement, volume, own, target, marker, suffix=suffix, cancel=cancel)
             made += 1
         except Cancelled:
             raise
@@ -132,20 +125,15 @@ def write_variants(
 
 def variants_job(
     volume: CTVolume,
-    labels: Mapping[str, np.ndarray],
-    clicks: Mapping[str, Vector],
+    bones: Bones,
     wanted: Variants,
-    acquisition: AcquisitionParameters,
+    options: SimulationOptions,
     folder: Path,
     *,
-    model: str = "physics",
-    seed: int = 0,
-    device: str = "auto",
     title: str = "variants",
 ) -> Job:
     """:func:`write_variants` as a job; its values are ``made`` and ``reasons``.
 
-    :param labels, clicks: see ``placement.patient.Bones``.
     :raises OutputError: no room for the inputs, or the folder cannot be made.
     """
     from MetalArtifactReductionLib.errors import OutputError
@@ -156,33 +144,21 @@ def variants_job(
         raise OutputError(
             f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
         ) from None
-    names = list(labels)
-    arrays = {f"label{number}": labels[name] > 0 for number, name in enumerate(names)}
+    names = list(bones.labels)
+    arrays = {f"label{number}": bones.labels[name] > 0 for number, name in enumerate(names)}
     arguments = {
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "labels": names,
-        "clicks": {name: [float(v) for v in place] for name, place in clicks.items()},
-        "kind": wanted.kind,
-        "count": wanted.count,
-        "sampling_seed": wanted.seed,
-        "random_share": wanted.random_share,
-        "sides": list(wanted.sides),
-        "acquisition": acquisition.to_dict(),
+        "clicks": {name: [float(v) for v in place] for name, place in bones.clicks.items()},
+        "wanted": asdict(wanted),
+        "options": options.to_dict(),
         "folder": str(folder.absolute()),
-        "model": model,
-        "seed": seed,
-        "device": device,
     }
     return Job(f"{__name__}:sample", arguments, {"hu": volume.hu, **arrays}, title=title)
 
 
 def sample(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`variants_job`."""
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-    from MetalArtifactReductionLib.tomography import as_device
-
-    from ..cases.case import Scan
-
     given: Mapping[str, Any] = request.arguments
     volume = CTVolume(
         np.array(request.arrays["hu"], dtype=np.float32), np.array(given["ijk_to_ras"])
@@ -192,21 +168,13 @@ def sample(request: TaskRequest) -> TaskResult:
         for number, name in enumerate(given["labels"])
     }
     clicks = {name: np.array(place) for name, place in given["clicks"].items()}
-    wanted = Variants(
-        given["kind"],
-        given["count"],
-        given["sampling_seed"],
-        given["random_share"],
-        tuple(given["sides"]),
-    )
-    acquisition = AcquisitionParameters.from_dict(given["acquisition"])
+    wanted = given["wanted"]
     made, reasons = write_variants(
         volume,
         Bones(labels, clicks),
-        wanted,
-        Scan(acquisition, given["model"], given["seed"]),
+        Variants(**{**wanted, "sides": tuple(wanted["sides"])}),
+        SimulationOptions.from_dict(given["options"]),
         Path(given["folder"]),
-        device=str(as_device(given["device"])),
         progress=request.progress,
         cancel=request.cancel,
     )

@@ -91,7 +91,7 @@ def segmentation_from_labels(
 
     :param labels: bool masks ``(slices, rows, cols)`` on the CT's grid.
     """
-    from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+    from MetalArtifactReductionLib.mrml.namespace import slicer_classes
     from MetalArtifactReductionLib.mrml.volumes import fill_image, vtk_matrix
     from MetalArtifactReductionLib.volume import to_storage
 

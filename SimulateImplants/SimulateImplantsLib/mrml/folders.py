@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from MetalArtifactReductionLib.mrml._slicer import slicer_classes
 from MetalArtifactReductionLib.mrml.hierarchy import item_of
+from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 
 FOLDER_ATTRIBUTE = "SimulateImplants.folder"
 """Item attribute: "construct 2 spine left", or "implants" for those of no construct."""

@@ -10,7 +10,7 @@ from typing import Any
 import vtk
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 
 from ..implants import implant_from_dict
 from ..implants.base import Implant

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, require_linear_parent
 
 from ..implants import implant_from_dict
@@ -182,7 +182,7 @@ def implants_of(scene: Any, kind: str | None = None) -> list[SceneImplant]:
 
 def construct_number(construct: str) -> int:
     """The number that a construct's label begins with; 0 for implants of no construct."""
-    first = construct.split(" ")[0]
+    first = construct.split(" ", maxsplit=1)[0]
     return int(first) if first.isdigit() else 0
 
 

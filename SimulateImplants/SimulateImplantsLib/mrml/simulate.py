@@ -19,17 +19,17 @@ from MetalArtifactReductionLib.mrml import (
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
-from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.progress import Cancel, Progress
 
-from ..cases.job import VOXELIZATION_SHARE, simulation_job, simulation_result
+from ..cases.job import simulation_job, simulation_result
+from ..cases.options import SimulationOptions
 from ..voxels.voxelize import PlacedImplant, Voxelization, voxelize
 from .scene_implant import SceneImplant, placed_implants
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.jobs.job import Job
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-    from MetalArtifactReductionLib.physics.simulation import Model, SimulationResult
+    from MetalArtifactReductionLib.physics.simulation import SimulationResult
 
 PARAMETERS_REFERENCE = "SimulateImplants.parameters"
 """Reference from every result to the text node with all that makes it again, as JSON."""
@@ -116,17 +116,12 @@ def add_fraction(
 def simulate_node(
     scene: Any,
     ct_node: Any,
-    acquisition: AcquisitionParameters | None = None,
+    options: SimulationOptions,
     *,
-    model: Model = "physics",
-    seed: int = 0,
-    device: str = "cpu",
-    with_reference: bool = True,
     only: Iterable[SceneImplant] | None = None,
     show: bool = True,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-    **options: Any,
 ) -> SimulatedNodes:
     """Voxelise the scene's implants into a CT and simulate their artifacts.
 
@@ -134,57 +129,29 @@ def simulate_node(
     together or, on an error or cancel, not at all.
 
     :param ct_node: the clean CT, ``vtkMRMLScalarVolumeNode``.
-    :param acquisition: the simulated scanner; the ``reference`` preset if None.
-    :param model: "physics", "trace-maximum" or "missing-trace".
-    :param with_reference: also simulate the scan without implants.
     :param only: these implants instead of all.
     :param show: show the corrupted volume in the slice views.
-    :param options: passed on to
-        :func:`MetalArtifactReductionLib.physics.simulation.simulate_volume`.
-    :raises InputError: see :func:`voxelize_implants`; or a parameter out of range.
+    :raises InputError: see :func:`voxelize_implants`.
     :raises Cancelled: ``cancel`` said so, or the CT left the scene in the meantime.
     """
-    from MetalArtifactReductionLib.physics.acquisition import PRESETS
-    from MetalArtifactReductionLib.physics.simulation import simulate_volume
+    from ..cases.case import simulate_implants
 
     volume = ct_from_node(scene, ct_node)
-    voxels, implants = voxelize_implants(
-        scene,
-        ct_node,
-        only=only,
-        progress=lambda done, text: report(progress, VOXELIZATION_SHARE * done, text),
-        cancel=cancel,
-    )
-    check_cancelled(cancel)
-    result = simulate_volume(
-        volume,
-        voxels.fractions,
-        acquisition or PRESETS["reference"],
-        model=model,
-        seed=seed,
-        device=device,
-        with_reference=with_reference,
-        progress=lambda done, text: report(
-            progress, VOXELIZATION_SHARE + (1 - VOXELIZATION_SHARE) * done, text
-        ),
-        cancel=cancel,
-        **options,
+    implants = placed_implants(scene, ct_node, only=only)
+    result, warnings = simulate_implants(
+        implants, volume, options, progress=progress, cancel=cancel
     )
     # A callback may have let the user delete nodes or close the scene while this was computing.
     if ct_node.GetScene() is not scene:
         raise Cancelled("the CT was removed from the scene; nothing was added")
-    return add_simulation(scene, ct_node, result, implants, warnings=voxels.warnings, show=show)
+    return add_simulation(scene, ct_node, result, implants, warnings=warnings, show=show)
 
 
 def simulate_in_background(
     jobs: SceneJobs,
     ct_node: Any,
-    acquisition: AcquisitionParameters | None = None,
+    options: SimulationOptions,
     *,
-    model: Model = "physics",
-    seed: int = 0,
-    device: str = "auto",
-    with_reference: bool = True,
     only: Iterable[SceneImplant] | None = None,
     show: bool = True,
     on_progress: HandleCallback | None = None,
@@ -199,20 +166,10 @@ def simulate_in_background(
     :raises InputError: no CT, no implant, a placement that scales.
     :raises OutputError: no room on the disk.
     """
-    from MetalArtifactReductionLib.physics.acquisition import PRESETS
-
     volume = ct_from_node(jobs.scene, ct_node)
     implants = placed_implants(jobs.scene, ct_node, only=only)
-    job = simulation_job(
-        volume,
-        implants,
-        acquisition or PRESETS["reference"],
-        model=model,
-        seed=seed,
-        device=device,
-        with_reference=with_reference,
-        title=f"{ct_node.GetName()}: {model}",
-    )
+    title = f"{ct_node.GetName()}: {options.model}"
+    job = simulation_job(volume, implants, options, title=title)
 
     def add_nodes(job: Job) -> SimulatedNodes:
         # The grid again, rather than kept: a waiting job holds no volume in memory.

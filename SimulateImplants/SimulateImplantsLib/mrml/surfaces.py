@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from MetalArtifactReductionLib.mrml._slicer import slicer_classes
+from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 
 from ..implants.base import Implant
 from ..implants.mesh import Mesh, join

@@ -10,14 +10,14 @@ import numpy as np
 
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
+from ..cases.options import SimulationOptions
 from ..dataset.variants import Variants, variants_job
+from ..placement.patient import Bones
 from ..placement.spine.levels import hip_masks, vertebra_masks
 from .propose import named_levels
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
-    from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-    from MetalArtifactReductionLib.physics.simulation import Model
 
 
 def variants_in_background(
@@ -26,13 +26,10 @@ def variants_in_background(
     labels: Mapping[str, np.ndarray],
     clicks: Mapping[str, np.ndarray],
     wanted: Variants,
-    acquisition: AcquisitionParameters,
+    options: SimulationOptions,
     folder: Path,
     *,
     lowest: str = "L5",
-    model: Model = "physics",
-    seed: int = 0,
-    device: str = "auto",
     on_progress: HandleCallback | None = None,
     on_end: HandleCallback | None = None,
 ) -> SceneJob:
@@ -55,14 +52,10 @@ def variants_in_background(
         used = named_levels(clicks, lowest) if wanted.kind == "spine" else clicks
     job = variants_job(
         volume,
-        labels,
-        used,
+        Bones(labels, used),
         wanted,
-        acquisition,
+        options,
         folder,
-        model=model,
-        seed=seed,
-        device=device,
         title=f"{ct_node.GetName()}: {wanted.count} variants",
     )
     return jobs.add(job, (ct_node,), lambda job: dict(job.values), on_progress, on_end)

@@ -1,4 +1,4 @@
-"""Methods ``"prior"`` and ``"prior-strict"``: a learned prior image, held to the measured data.
+"""Methods ``"prior"`` and ``"prior-strict"``: a learned image, held to the measured data.
 
 A network looks at the slice, its neighbours, two classical corrections and the places where
 streaks must be (see :mod:`.channels`), and proposes the slice free of artifacts. What is done
@@ -53,7 +53,7 @@ BOUND_TURNS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class PriorImage:
+class NetworkProposal:
     """What the network says, with what it was told.
 
     :param inputs: see :class:`.channels.ImageInputs`.
@@ -83,7 +83,7 @@ class ImagePriorMethod(Method):
         self.name = "prior" if mode == "best" else "prior-strict"
         self._refine = MetalRefinement() if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
-        self._last: tuple[InpaintingContext, PriorImage] | None = None
+        self._last: tuple[InpaintingContext, NetworkProposal] | None = None
 
     @property
     def weights_path(self) -> Path:
@@ -101,12 +101,12 @@ class ImagePriorMethod(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
         """The trace filled with the projected proposal; shapes as in :class:`..base.Method`."""
-        found = self.prior(sinogram, trace, context)
+        found = self.network_proposal(sinogram, trace, context)
         return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
-    def prior(
+    def network_proposal(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
-    ) -> PriorImage:
+    ) -> NetworkProposal:
         """The network's proposal for one batch; the last one is kept, for it is asked twice."""
         if self._last is not None and self._last[0] is context:
             return self._last[1]
@@ -114,7 +114,7 @@ class ImagePriorMethod(Method):
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
             proposed[k], scale[k] = self._network_at(inputs, (slice(k, k + 1),))
-        found = PriorImage(inputs, proposed + inputs.dense, scale)
+        found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
         return found
 
@@ -166,7 +166,7 @@ class ImagePriorMethod(Method):
         """The image itself; None in strict mode, where the trace is filled instead."""
         if self.mode == "strict":
             return None
-        found = self.prior(sinogram, trace, context)
+        found = self.network_proposal(sinogram, trace, context)
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
         image, passed = found.proposed, torch.zeros_like(trace)
         clear = _away_from(trace, TAPER_MM / context.projector.geometry.bin_mm)
@@ -211,17 +211,17 @@ def _mu(relative: torch.Tensor) -> torch.Tensor:
 
 
 def matched_to_edges(
-    sinogram: torch.Tensor, trace: torch.Tensor, prior_sinogram: torch.Tensor
+    sinogram: torch.Tensor, trace: torch.Tensor, proposed_sinogram: torch.Tensor
 ) -> torch.Tensor:
-    """The prior's sinogram in the trace, shifted by what it misses at the trace's edges.
+    """The proposal's sinogram in the trace, shifted by what it misses at the trace's edges.
 
     The difference to the measured values is interpolated across the trace, so that no step is left
     whose reconstruction would be a streak.
 
     :param sinogram: measured line integrals ``(slices, views, bins)``.
     :param trace: bool, same shape.
-    :param prior_sinogram: of the prior image, same shape.
+    :param proposed_sinogram: of the proposed image, same shape.
     :returns: bit-equal to ``sinogram`` outside the trace.
     """
-    difference = interpolate_trace(sinogram - prior_sinogram, trace)
-    return torch.where(trace, prior_sinogram + difference, sinogram)
+    difference = interpolate_trace(sinogram - proposed_sinogram, trace)
+    return torch.where(trace, proposed_sinogram + difference, sinogram)

@@ -16,20 +16,16 @@ import torch
 
 from ...metal.neighbourhood import widened
 from ...metal.trace import metal_trace
-from ...physics.materials import material
-from ...physics.scanner import Scanner
-from ...physics.slice_models import physics_slice
 from ...tomography import Reprojection
 from ...tomography.attenuation import hu_to_mu
 from ...training.block_workers import Arrays, BlockWorkers
 from ...training.blocks_in_turn import BlocksInTurn
-from ...training.clean_blocks import CleanBlock, draw_block
-from ...training.gantries import Gantries, draw_beam
+from ...training.clean_blocks import draw_block
+from ...training.gantries import CLIP_HU, Gantries, draw_beam, scanned
 from ...training.slice_bank import SliceBank, read_bank
 from ..base import InpaintingContext
 from .channels import image_inputs
 
-CLIP_HU = (-1024.0, 3071.0)
 NEAR_METAL_PIXELS = 20
 METAL_WEIGHT, AIR_WEIGHT, NEAR_WEIGHT = 0.05, 0.1, 3.0
 
@@ -148,23 +144,6 @@ def block_maker(
         return arrays | {"pixel_mm": np.array(block.pixel_mm)}
 
     return make
-
-
-def scanned(
-    scanner: Scanner, clean: CleanBlock, seed: int, with_reference: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """HU with and without metal, ``(slices, rows, cols)``; twice the same without reference."""
-    device = clean.hu.device
-    generator = torch.Generator(device=device).manual_seed(seed)
-    materials = [material(name) for name in clean.metals]
-    scans = []
-    for k, hu in enumerate(clean.hu):
-        normals = torch.randn(2, *scanner.cells.sinogram_shape, generator=generator, device=device)
-        scan = physics_slice(scanner, hu, clean.fractions[:, k], materials, normals, with_reference)
-        scans.append(scan.sinograms)
-    images = scanner.reconstruct(torch.cat(scans)).unflatten(0, (len(scans), -1))
-    images = torch.where(scanner.seen, images, clean.hu[:, None])
-    return images[:, 0], images[:, -1]
 
 
 def _found_metal(

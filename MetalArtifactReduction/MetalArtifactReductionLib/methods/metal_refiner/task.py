@@ -23,12 +23,11 @@ from ...training.block_workers import Arrays, BlockWorkers
 from ...training.blocks_in_turn import BlocksInTurn
 from ...training.clean_blocks import draw_block
 from ...training.config import from_options, require_whole
-from ...training.gantries import Gantries, draw_beam
+from ...training.gantries import CLIP_HU, Gantries, draw_beam, scanned
 from ...training.slice_bank import SliceBank, read_bank
 from ...training.task import Batch, Task, Validation
 from ...volume import CTVolume
 from ...weights import WeightsFacts
-from ..image_prior.samples import CLIP_HU, scanned
 from .network import DILATIONS, FEATURES, MetalRefiner, refiner_channels
 
 SEGMENTED_SHARE = 0.7

@@ -85,14 +85,12 @@ def train_on_patient(
     trainer = TrainerParameters(
         steps=p.steps, batch_size=BATCH_SIZE, seed=p.seed, ema=0.99, precision=p.precision
     )
-    trainer = with_device(trainer, torch.device(device).type)
     near = near_metal_slices(metal_fraction, volume.hu, p.near)
     check_cancelled(cancel)
     with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     row_mm, col_mm = volume.spacing_mm[1:]
-    patient = HipPatient(
-        "this patient", volume.hu[near], metal_fraction[with_metal], (row_mm, col_mm)
-    )
+    hu, metal = volume.hu[near], metal_fraction[with_metal]
+    patient = HipPatient("this patient", hu, metal, (row_mm, col_mm))
     samples = HipSamples(
         [patient],
         p.samples,
@@ -104,7 +102,7 @@ def train_on_patient(
     task = TraceCNNTask(samples, p.network, None, record)
     result = train(
         task,
-        trainer,
+        with_device(trainer, torch.device(device).type),
         folder,
         resume=resume,
         progress=part(progress, PREPARATION, 1.0),

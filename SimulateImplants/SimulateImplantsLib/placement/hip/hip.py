@@ -267,7 +267,7 @@ def measure_hip(
     if socket is None:
         warnings.append(f"{name}: the acetabulum is not seen apart from the head; 3 mm assumed")
         socket = (head, radius + 3.0)
-    shaft = find_shaft(volume, source, head, radius, unit(down), lateral, name)
+    shaft = find_shaft(volume, source, head, unit(down), lateral, name)
     warnings.extend(shaft.warnings)
     neck, clearance = _neck(source, ijk_to_ras, head, radius, shaft, lateral)
     return HipModel(

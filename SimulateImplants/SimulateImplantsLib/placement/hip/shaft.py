@@ -203,7 +203,6 @@ def find_shaft(
     volume: CTVolume,
     mask: np.ndarray,
     head: np.ndarray,
-    head_radius: float,
     down: np.ndarray,
     lateral: np.ndarray,
     name: str,

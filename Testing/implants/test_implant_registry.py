@@ -1,0 +1,171 @@
+"""One entry an implant: a toy of another package is everywhere where implants are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from SimulateImplantsLib.implants.registry import (
+    ImplantEntry,
+    Procedure,
+    entries,
+    procedure_of,
+    procedures,
+    register,
+    resolve,
+)
+from SimulateImplantsLib.phantoms import pelvis_phantom
+
+TOY = """
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from SimulateImplantsLib.implants import ImplantEntry, ParameterRange, Preset, Procedure
+from SimulateImplantsLib.implants.base import Implant, ImplantPart
+from SimulateImplantsLib.implants.simple_shapes import Sphere
+from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
+
+@dataclass(frozen=True)
+class Bead(Implant):
+    kind: ClassVar[str] = "bead"
+    ranges: ClassVar = {"diameter_mm": ParameterRange(2.0, 20.0, 1.0, "mm", "made up")}
+    diameter_mm: float = 6.0
+    material: str = "tantalum"
+    def parts(self) -> list[ImplantPart]:
+        return Sphere(self.diameter_mm, self.material).parts()
+
+def propose(patient, options):
+    return beads(patient, [Bead(material=options.material)] * len(patient.hips))
+
+def sample(patient, seed, index):
+    rng = np.random.default_rng([seed, index])
+    return beads(patient, [Bead(float(rng.uniform(4, 9))) for _ in patient.hips], seed)
+
+def beads(patient, made, seed=None):
+    items = []
+    for hip, bead in zip(patient.hips, made):
+        place = np.eye(4)
+        place[:3, 3] = hip.head_centre
+        items.append(PlannedImplant(bead.to_dict(), place, {"side": hip.side}))
+    return PlacementPlan(tuple(items), seed, "beads")
+
+ENTRY = ImplantEntry(
+    "bead", "Bead", Bead,
+    sizes=(Preset("bead", "8 mm", {"diameter_mm": 8.0}, "made up"),),
+    procedures=(Procedure("beads", "Beads in the heads", "hip", propose, sample, weight=1e9),),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the toy's one file and, as ``pip`` would write it, its entry point."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "toy_bead.py").write_text(TOY)
+    about = folder / "toy_bead-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-bead\nVersion: 1.0\n")
+    points = "[metal_artifact_reduction.implants]\nbead = toy_bead:ENTRY\n"
+    (about / "entry_points.txt").write_text(points)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pelvis and its femora, read only."""
+    folder = tmp_path_factory.mktemp("pelvis")
+    phantom = pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
+    write_volume(phantom.volume, folder / "ct.nii.gz", dtype="int16")
+    (folder / "masks").mkdir()
+    for name in ("femur_left", "femur_right", "hip_left", "hip_right"):
+        mask = phantom.labels[name].astype(np.uint8)
+        write_array_like(mask, phantom.volume, folder / "masks" / f"{name}.nii.gz")
+    centres = {hip.side: list(hip.head_centre_ras) for hip in phantom.truth.hips}
+    (folder / "truth.json").write_text(json.dumps(centres))
+    return folder
+
+
+def python(site: Path, *arguments: object) -> str:
+    path = os.pathsep.join([str(site), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mar(site: Path, *arguments: object) -> str:
+    return python(site, "-m", "MetalArtifactReductionLib.cli", *arguments)
+
+
+def test_the_toy_is_in_help_and_lists(site: Path) -> None:
+    assert "beads" in mar(site, "place", "--help")
+    listed = python(
+        site,
+        "-c",
+        "from SimulateImplantsLib.implants import *\n"
+        "print([e.label for e in entries()][-1], [p.name for p in presets('bead')])\n"
+        "print(implant_from_preset('bead', '8 mm').parts()[0].mesh.volume_mm3)\n"
+        "try: implant_from_dict({'kind': 'bead', 'diameter_mm': 30})\n"
+        "except ValueError as error: print(error)",
+    ).splitlines()
+    assert listed[0] == "Bead ['8 mm']"
+    assert float(listed[1]) == pytest.approx(np.pi / 6 * 8**3, rel=0.01)
+    assert "30 mm is outside 2 to 20 mm" in listed[2]
+
+
+def test_the_toy_is_placed_and_sampled(site: Path, patient: Path, tmp_path: Path) -> None:
+    command = ("place", patient / "ct.nii.gz")
+    bones = ("--kind", "beads", "--segmentation", patient / "masks", "--quiet")
+    mar(site, *command, tmp_path / "best.json", *bones, "--material", "CoCrMo")
+    mar(site, *command, tmp_path / "drawn.json", *bones, "--sample", "--seed", 4)
+    truth = json.loads((patient / "truth.json").read_text())
+    for name, material in (("best", "CoCrMo"), ("drawn", "tantalum")):
+        items = json.loads((tmp_path / f"{name}.json").read_text())["implants"]
+        assert {item["attributes"]["side"] for item in items} == {"left", "right"}
+        for item in items:
+            centre = np.array(item["matrix"])[:3, 3]
+            assert np.linalg.norm(centre - truth[item["attributes"]["side"]]) < 3
+            assert (item["implant"]["kind"], item["implant"]["material"]) == ("bead", material)
+
+
+def test_the_toy_is_drawn_for_datasets_in_their_own_processes(
+    site: Path, patient: Path, tmp_path: Path
+) -> None:
+    config = {"cts": [{"ct": str(patient / "ct.nii.gz"), "segmentation": str(patient / "masks")}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    quick = ["--model", "missing-trace", "--no-reference", "--set", "views=90", "--quiet"]
+    options = [*quick, "--cases", 1, "--mix", "realistic=1"]
+    mar(site, "dataset", tmp_path / "config.json", tmp_path / "set", *options)
+    plan = json.loads((tmp_path / "set" / "case-00000" / "plan.json").read_text())
+    assert {item["implant"]["kind"] for item in plan["implants"]} == {"bead"}
+
+
+def test_every_family_is_what_its_entry_says() -> None:
+    for entry in entries():
+        assert entry.load().kind == entry.kind
+        assert {size.kind for size in entry.sizes} <= {entry.kind}
+    for procedure in procedures().values():
+        assert procedure.site in ("spine", "hip")
+        assert callable(resolve(procedure.propose)) and callable(resolve(procedure.sample))
+
+
+def test_names_are_unique_and_unknown_ones_refused() -> None:
+    spine = Procedure("spine", "Another", "spine", "a:b", "a:b")
+    with pytest.raises(InputError, match="'spine' of toy is one of pedicle-screw"):
+        register(ImplantEntry("toy", "Toy", "a:B", procedures=(spine,)))
+    assert "toy" not in {entry.kind for entry in entries()}
+    with pytest.raises(InputError, match="'knee'; use one of spine, total-hip"):
+        procedure_of("knee")

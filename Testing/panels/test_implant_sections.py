@@ -1,0 +1,274 @@
+"""The sections of the implants' panel, each alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.errors import Cancelled, InputError
+from panel_support import QTimer, widgets_of
+from SimulateImplantsLib.implants import registry
+from SimulateImplantsLib.implants.presets import Preset
+
+MODULE = "SimulateImplants"
+
+
+def parameter_node(**values: Any) -> SimpleNamespace:
+    defaults = {
+        "inputVolume": None,
+        "boneSegmentation": None,
+        "points": None,
+        "proposal": "spine",
+        "sides": SimpleNamespace(names=lambda: ("left", "right")),
+        "levels": "",
+        "rods": True,
+        "rodDiameter": "5.5",
+        "variant": 0,
+        "kind": "pedicle-screw",
+        "preset": "6.5 x 45 mm",
+        "surface": None,
+        "surfaceMaterial": "Ti6Al4V",
+    }
+    return SimpleNamespace(**{**defaults, **values})
+
+
+def state(**values: Any) -> Any:
+    from SimulateImplantsPanel.sections import State
+
+    return State(
+        **{"free": True, "ready": True, "bone": False, "implants": 0, "chosen": 0, **values}
+    )
+
+
+@pytest.fixture
+def tools(scene: Any) -> Any:
+    from SimulateImplantsPanel.tools import Tools
+
+    tools = Tools()
+    yield tools
+    tools.close()
+
+
+@pytest.fixture
+def work(scene: Any) -> Any:
+    from SimulateImplantsPanel.work import Work
+
+    ui = widgets_of(MODULE, "simulationCollapsibleButton")
+    return Work(ui, lambda: None, lambda: None)
+
+
+@pytest.fixture
+def sections(tools: Any, work: Any) -> Any:
+    """List of implants, "Add" and "Selected" on the scene, wired as the panel does it."""
+    from SimulateImplantsPanel.implant_sections import AddSection, ImplantsSection, SelectedSection
+
+    uis = {
+        name: widgets_of(MODULE, f"{name}CollapsibleButton")
+        for name in ("implants", "add", "selected")
+    }
+    implants = ImplantsSection(uis["implants"], work, tools, lambda: selected.fill())
+    add = AddSection(uis["add"], work, tools, implants)
+    selected = SelectedSection(uis["selected"], work, tools, implants, implants.changed)
+    assert tools.follow(implants.changed)
+    return SimpleNamespace(implants=implants, add=add, selected=selected, **{
+        f"{name}_ui": ui for name, ui in uis.items()
+    })  # fmt: skip
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> registry.ImplantEntry:
+    """A family of somebody else's, with a way of placing it, registered for one test."""
+    known = dict(registry._registered())
+    monkeypatch.setattr(registry, "_registered", lambda: known)
+    screw = registry.procedure_of("spine")
+    entry = registry.ImplantEntry(
+        "toy-peg",
+        "Toy peg",
+        registry.entry_of("bone-screw").family,
+        sizes=(Preset("toy-peg", "small", {}, ""), Preset("toy-peg", "large", {}, "")),
+        procedures=(
+            registry.Procedure("toy-pegs", "Toy pegs", "spine", screw.propose, screw.sample),
+        ),
+    )
+    registry.register(entry)
+    return entry
+
+
+def test_a_registered_family_appears_with_its_sizes(sections: Any, toy: Any) -> None:
+    parameters = parameter_node()
+    sections.add.show(parameters, state())
+    assert sections.add_ui.kindComboBox.currentText == "Pedicle screw"
+    assert sections.add_ui.presetComboBox.currentText == "6.5 x 45 mm"
+    sections.add_ui.kindComboBox.setCurrentText("Toy peg")
+    assert parameters.kind == "toy-peg"
+    sections.add.show(parameters, state())
+    assert sections.add_ui.presetComboBox.items == ["small", "large"]
+    assert parameters.preset == "small"
+    sections.add_ui.presetComboBox.setCurrentText("large")
+    assert parameters.preset == "large"
+
+
+def test_a_registered_way_of_placing_can_be_proposed(sections: Any, toy: Any) -> None:
+    parameters = parameter_node()
+    sections.implants.show(parameters, state())
+    sections.implants_ui.proposalComboBox.setCurrentText("Toy pegs")
+    assert parameters.proposal == "toy-pegs"
+
+
+def test_what_is_not_for_hands_is_not_offered(sections: Any) -> None:
+    sections.add.show(parameter_node(), state())
+    wanted = [entry.label for entry in registry.entries() if entry.label]
+    assert sections.add_ui.kindComboBox.items == wanted and "" not in wanted
+
+
+def test_scenes_of_the_first_release_keep_their_choices(scene: Any) -> None:
+    from SimulateImplantsPanel.choices import from_scene, kinds, proposals
+
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    for proposal in ("SPINE", "TOTAL_HIP", "SHORT_NAIL", "LONG_NAIL"):
+        node.SetParameter("proposal", proposal)
+        assert from_scene(node).GetParameter("proposal") in proposals()
+    for kind in ("PEDICLE_SCREW", "ACETABULAR_CUP", "CEPHALOMEDULLARY_NAIL", "ROD"):
+        node.SetParameter("kind", kind)
+        assert from_scene(node).GetParameter("kind") in kinds()
+
+
+def test_added_selected_changed_removed(sections: Any, ct: Any) -> None:
+    parameters = parameter_node(inputVolume=ct)
+    for section in (sections.implants, sections.add, sections.selected):
+        section.show(parameters, state(chosen=1, implants=1))
+    sections.add_ui.addButton.click()
+    (row,) = sections.implants_ui.implantsTable.rows()
+    assert "6.5" in row[1] and "45" in row[1]
+    (one,) = sections.implants.selected()
+    sections.selected.fill()
+    assert sections.selected_ui.lengthSlider.value == 45
+    sections.selected_ui.lengthSlider.value = 30
+    assert one.implant.length_mm == 30
+    sections.implants.quality = {one.model.GetID(): object()}
+    sections.selected_ui.diameterSlider.value = 5.5
+    assert "Measure again" in sections.implants_ui.implantsMessageLabel.text
+    QTimer.turn()
+    assert "30" in sections.implants_ui.implantsTable.rows()[0][1]
+    sections.implants_ui.removeButton.click()
+    QTimer.turn()
+    assert sections.implants.count() == 0
+
+
+def test_a_wrong_size_is_said_and_not_taken(sections: Any, work: Any, ct: Any) -> None:
+    parameters = parameter_node(inputVolume=ct)
+    for section in (sections.implants, sections.add, sections.selected):
+        section.show(parameters, state(chosen=1, implants=1))
+    sections.add_ui.addButton.click()
+    (one,) = sections.implants.selected()
+    sections.selected.fill()
+    table = sections.selected_ui.parametersTable
+    names = [table.item(row, 0).data(32) for row in range(table.rowCount)]
+    row = names.index("diameter_mm")
+    for typed in ("900", "thick"):
+        table.item(row, 1).setText(typed)
+        table.emit("cellChanged", row, 1)
+        assert typed in work._ui.statusLabel.text
+    assert one.implant.diameter_mm == 6.5
+
+
+@pytest.mark.parametrize(
+    ("now", "enabled"),
+    [
+        ({}, set()),
+        ({"bone": True}, {"propose"}),
+        ({"implants": 2}, {"measure"}),
+        ({"implants": 2, "chosen": 1}, {"measure", "duplicate", "remove"}),
+        ({"implants": 2, "chosen": 2}, {"measure", "duplicate", "remove", "rod", "crossLink"}),
+        ({"free": False, "ready": False, "implants": 2, "chosen": 2}, set()),
+    ],
+)
+def test_buttons_are_on_when_they_can_work(
+    sections: Any, now: dict[str, Any], enabled: set[str]
+) -> None:
+    sections.implants.show(parameter_node(), state(**now))
+    names = ("propose", "measure", "duplicate", "remove", "rod", "crossLink")
+    on = {name for name in names if getattr(sections.implants_ui, f"{name}Button").enabled}
+    assert on == enabled
+
+
+def test_work_is_told_from_its_beginning_to_its_end(work: Any) -> None:
+    button = work._ui.simulateButton
+    seen: list[Any] = []
+    fails: dict[str, Exception | None] = {"with": None}
+
+    def steps() -> None:
+        seen.append(work.running)
+        progress = work.progress()
+        progress["progress"](0.5, "half way")
+        seen.append((work._ui.progressBar.value, work._ui.statusLabel.text))
+        work.onCancelButton()
+        seen.append(progress["cancel"]())
+        if fails["with"] is not None:
+            raise fails["with"]
+
+    work.connect(button, steps)
+    button.click()
+    assert seen == [True, (50, "half way"), True] and not work.running
+    for error, words in (
+        (Cancelled("stopped"), "Cancelled; nothing was added."),
+        (InputError("no bone: segment it"), "no bone: segment it"),
+        (RuntimeError("a fault"), "a fault"),
+    ):
+        fails["with"] = error
+        button.click()
+        assert work._ui.statusLabel.text == words and not work.running
+
+
+def test_a_job_in_the_background_keeps_the_panel_busy(work: Any) -> None:
+    gives: list[Any] = []
+    handle = SimpleNamespace(
+        cancel=lambda: gives.append("asked to stop"), result=lambda: "nodes",
+        fraction=0.25, message="simulating", remaining_s=5.0,
+    )  # fmt: skip
+    callbacks = work.callbacks(gives.append)
+    work.connect(work._ui.simulateButton, lambda: handle)
+    work._ui.simulateButton.click()
+    assert work.running
+    callbacks["onProgress"](handle)
+    assert work._ui.statusLabel.text == "simulating (about 5 s left)"
+    work.onCancelButton()
+    callbacks["onEnd"](handle)
+    assert gives == ["asked to stop", "nodes"] and not work.running
+
+
+def test_an_empty_volume_is_refused_beside_the_selector(tools: Any, work: Any, scene: Any) -> None:
+    from SimulateImplantsPanel.patient_sections import InputSection
+
+    ui = widgets_of(MODULE, "inputCollapsibleButton")
+    section = InputSection(ui, work, tools)
+    assert section.problem(parameter_node()) and not ui.inputMessageLabel.visible
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    assert "no voxels" in section.problem(parameter_node(inputVolume=empty))
+    assert "no voxels" in ui.inputMessageLabel.text and ui.inputMessageLabel.visible
+
+
+def test_bone_is_found_and_never_replaces_what_the_user_brought(
+    tools: Any, work: Any, scene: Any, ct: Any
+) -> None:
+    import slicer
+
+    from SimulateImplantsPanel.patient_sections import BoneSection
+
+    slicer.util.arrayFromVolume(ct)[1:5, 16:32, 16:32] = 600
+    mine = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    parameters = parameter_node(inputVolume=ct, boneSegmentation=mine, boneThresholdHu=250.0)
+    ui = widgets_of(MODULE, "boneCollapsibleButton")
+    section = BoneSection(ui, work, tools)
+    section.show(parameters, state(bone=True))
+    assert not ui.splitButton.enabled  # there are no points
+    ui.thresholdButton.click()
+    found = parameters.boneSegmentation
+    assert found is not mine and mine.GetSegmentation().GetNumberOfSegments() == 0
+    ui.thresholdButton.click()
+    assert parameters.boneSegmentation is found  # its own proposal it does replace
+    ((_, mask),) = mrml.segment_masks(found, ct)
+    assert mask[1:5, 16:32, 16:32].all()
