@@ -8,7 +8,6 @@ processes import this file too, as those started by ``spawn`` import the main on
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from MetalArtifactReductionLib import progress
 from MetalArtifactReductionLib.progress import Cancel, check_cancelled
 
 WHEN, CHECKS = sys.argv[1], count()
-WORKER = multiprocessing.parent_process() is not None
+WORKER = __name__ != "__main__"
 
 
 def held(cancel: Cancel | None) -> None:

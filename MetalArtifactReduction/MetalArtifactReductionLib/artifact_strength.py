@@ -37,8 +37,10 @@ FLOOR_HU = 5.0
 LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
-NOTHING, ALL = 0.37, 0.5
-"""Gains below which a slice is left as it is, and from which on it is corrected in full."""
+LITTLE_METAL, MUCH_METAL = (75.0, 0.37, 0.50), (150.0, 0.15, 0.30)
+"""Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on it
+is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever: of
+those a smaller gain, in the little soft tissue between bone and metal, is believed."""
 
 SMOOTHING_MM = 0.5
 """Standard deviation over neighbouring slices."""
@@ -80,23 +82,25 @@ class SecondOpinion:
         return self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
 
 
-def strength_along(gains: np.ndarray, slices: np.ndarray, slice_mm: float) -> np.ndarray:
+def strength_along(
+    gains: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
     """How much of the correction each slice gets; neighbouring slices alike, so that none jumps.
 
-    :param gains: of :func:`gain`, ``(all slices,)``; NaN where unknown, which is corrected.
-    :param slices: indices of those with metal; the others get 0.
-    :param slice_mm: distance of the slices.
-    :returns: float32 0..1, ``(all slices,)``.
+    :param gains: of :func:`gain`, ``(slices,)``; NaN where unknown, which is corrected.
+    :param metal: fraction ``(slices, rows, cols)``; slices without any get 0.
+    :param spacing_mm: ``(slice, row, col)``.
+    :returns: float32 0..1, ``(slices,)``.
     """
-    known = np.zeros(len(gains))
-    known[slices] = 1.0
-    value = np.zeros(len(gains))
-    value[slices] = np.nan_to_num(gains[slices], nan=1.0)
-    sigma = SMOOTHING_MM / slice_mm
+    area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
+    areas, *ends = zip(LITTLE_METAL, MUCH_METAL, strict=True)
+    low, high = (np.interp(area, areas, end) for end in ends)
+    known = (area > 0).astype(np.float64)
+    needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0) * known
+    sigma = SMOOTHING_MM / spacing_mm[0]
     total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
-    smooth = ndimage.gaussian_filter1d(value, sigma, mode="constant") / np.maximum(total, 1e-6)
-    strength = np.clip((smooth - NOTHING) / (ALL - NOTHING), 0.0, 1.0) * known
-    return strength.astype(np.float32)
+    smooth = ndimage.gaussian_filter1d(needed, sigma, mode="constant") / np.maximum(total, 1e-6)
+    return (smooth.clip(0.0, 1.0) * known).astype(np.float32)
 
 
 def gain(

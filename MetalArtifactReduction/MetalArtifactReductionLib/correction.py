@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,12 @@ def correct_volume(
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
     given_metal = _metal_of(volume, metal_fraction, options)
-    work = WorkingGrid(volume)
-    volume, metal = work.volume, work.there(given_metal)
+    common = WorkingGrid(volume)
+    volume, metal = common.volume, common.there(given_metal)
     with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
     times.append(time.perf_counter())
 
-    stored = work.as_given(volume.hu), work.as_given(metal).hu
+    stored = common.as_given(volume.hu), common.as_given(metal).hu
     made.prepare(*stored, device, part(progress, 0.0, made.preparation), cancel)
     progress = part(progress, made.preparation, 1.0)
     times.append(time.perf_counter())
@@ -85,127 +85,90 @@ def correct_volume(
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scan = Reprojection(grid, device, options.window)
-    shown = _Shown(metal, certain_metal(volume.hu, metal), SecondOpinion.on(made))
-    found = _Found(volume)
-    _in_batches(
-        lambda slices: found.add(slices, *_correct(volume, shown, slices, made, scan, options)),
-        with_metal,
-        options.batch_slices,
-        device,
-        progress,
-        cancel,
-    )
-    strength = found.take(volume, with_metal, options.always)
+    work = _Work(volume, metal, made, scan, options)
+    _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
+    work.take_what_is_needed()
     times.append(time.perf_counter())
     steps = ("segmentation", "preparation", "correction")
     result = CorrectionResult(
-        corrected=volume.with_hu(found.corrected_hu),
+        corrected=volume.with_hu(work.corrected_hu),
         metal_fraction=metal,
-        change_hu=found.corrected_hu - volume.hu,
-        expected_error_hu=found.expected_error_hu,
+        change_hu=work.corrected_hu - volume.hu,
+        expected_error_hu=work.expected_error_hu,
         method=made.name,
-        parameters={
-            "method": made.name,
-            "method_parameters": dict(made.parameters),
-            "reconstruction": options.reconstruction,
-            "trace": asdict(options.trace),
-            "window": options.window,
-            "geometry": asdict(scan.projector.geometry),
-            "always": options.always,
-            "strength": {work.number(int(k)): round(float(strength[k]), 3) for k in with_metal},
-            "outside_trace": found.outside_trace(),
-        },
+        parameters=work.record(),
         timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
-        strength=strength,
+        strength=work.strength,
     )
-    result = work.back(result, given_metal)
+    result = common.back(result, given_metal)
     report(progress, 1.0, result.told)
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """Where the metal is, and who is asked what is beside it.
+class _Work:
+    """What is done to each batch of slices, and what the batches gave, put together."""
 
-    :param fraction: which rays met metal, ``(slices, rows, cols)``.
-    :param certain: what is shown as it was, bool, same shape.
-    """
-
-    fraction: np.ndarray
-    certain: np.ndarray
-    opinion: SecondOpinion | None
-
-
-def _correct(
-    volume: CTVolume,
-    shown: _Shown,
-    slices: np.ndarray,
-    method: Method,
-    scan: Reprojection,
-    options: CorrectionOptions,
-) -> tuple[np.ndarray, np.ndarray, Proposal | None]:
-    """One batch: corrected HU ``(slices, rows, cols)``, gains of the slices, what is proposed."""
-    given_hu = volume.hu[slices]
-    original_hu, fraction, certain = (
-        torch.from_numpy(x).to(scan.device)
-        for x in (given_hu, shown.fraction[slices], shown.certain[slices])
-    )
-    image_mu = hu_to_mu(original_hu)
-
-    sinogram = scan.projector(image_mu)
-    trace = metal_trace(scan.projector, fraction, options.trace)
-    context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=volume.hu)
-    spacing_mm = scan.projector.grid.spacing_mm
-    proposal = method.propose(sinogram, trace, context)
-    if proposal is not None:
-        free_of_metal_hu = proposal.hu
-    else:
-        inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
-        free_of_metal_hu = recombine(
-            options.reconstruction,
-            original_hu,
-            fraction,
-            sinogram,
-            inpainted,
-            scan.reconstruct,
-            spacing_mm,
-        )
-    gains = np.full(len(slices), np.nan)
-    if shown.opinion is not None:  # only now: the method may have asked the same network
-        proposed_hu = shown.opinion(sinogram, trace, context)
-        free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
-        proposed = proposed_hu.cpu().numpy()
-        gains = np.array(
-            [
-                gain(*images, spacing_mm)
-                for images in zip(given_hu, proposed, shown.fraction[slices], strict=True)
-            ]
-        )
-    metal = method.shown_metal(context)
-    corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
-    return restore_padding(corrected_hu.cpu().numpy(), given_hu), gains, proposal
-
-
-class _Found:
-    """What the batches gave, put together."""
-
-    def __init__(self, volume: CTVolume) -> None:
+    def __init__(
+        self,
+        volume: CTVolume,
+        metal_fraction: np.ndarray,
+        method: Method,
+        scan: Reprojection,
+        options: CorrectionOptions,
+    ) -> None:
+        self._hu, self._spacing_mm = volume.hu, volume.spacing_mm
+        self._metal_fraction = metal_fraction
+        self._certain = certain_metal(volume.hu, metal_fraction)
+        self._method, self._scan, self._options = method, scan, options
+        self._opinion = SecondOpinion.on(method)
+        self._gains = np.full(len(volume.hu), np.nan)
+        self.strength = np.ones(len(volume.hu), np.float32)
         self.corrected_hu = volume.hu.copy()
         self.expected_error_hu: np.ndarray | None = None
         self._outside = np.zeros((len(volume.hu), 4))
-        self._gains = np.full(len(volume.hu), np.nan)
 
-    def add(
-        self,
-        slices: np.ndarray,
-        corrected_hu: np.ndarray,
-        gains: np.ndarray,
-        proposal: Proposal | None,
-    ) -> None:
-        """One batch, as :func:`_correct` gives it."""
-        self.corrected_hu[slices], self._gains[slices] = corrected_hu, gains
-        if proposal is None:
-            return
+    def correct(self, slices: np.ndarray) -> None:
+        """One batch, by its indices."""
+        method, scan, options = self._method, self._scan, self._options
+        given_hu = self._hu[slices]
+        original_hu = torch.from_numpy(given_hu).to(scan.device)
+        fraction = torch.from_numpy(self._metal_fraction[slices]).to(scan.device)
+        image_mu = hu_to_mu(original_hu)
+
+        sinogram = scan.projector(image_mu)
+        trace = metal_trace(scan.projector, fraction, options.trace)
+        context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
+        proposal = method.propose(sinogram, trace, context)
+        if proposal is not None:
+            free_of_metal_hu = proposal.hu
+        else:
+            inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
+            free_of_metal_hu = recombine(
+                options.reconstruction,
+                original_hu,
+                fraction,
+                sinogram,
+                inpainted,
+                scan.reconstruct,
+                scan.projector.grid.spacing_mm,
+            )
+        if self._opinion is not None:  # only now: the method may have asked the same network
+            proposed_hu = self._opinion(sinogram, trace, context)
+            free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
+            self._gains[slices] = [
+                gain(*images, self._spacing_mm[1:])
+                for images in zip(
+                    given_hu, proposed_hu.cpu().numpy(), self._metal_fraction[slices], strict=True
+                )
+            ]
+        metal = method.shown_metal(context)
+        certain = torch.from_numpy(self._certain[slices]).to(scan.device)
+        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
+        self.corrected_hu[slices] = restore_padding(corrected_hu.cpu().numpy(), given_hu)
+        if proposal is not None:
+            self._keep(slices, proposal)
+
+    def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
             if self.expected_error_hu is None:
                 self.expected_error_hu = np.zeros_like(self.corrected_hu)
@@ -213,35 +176,45 @@ class _Found:
         if proposal.outside_trace is not None:
             self._outside[slices] = proposal.outside_trace.double().cpu().numpy()
 
-    def take(self, volume: CTVolume, slices: np.ndarray, always: bool) -> np.ndarray:
-        """Keep as much of each slice's change as it needs; of strength 0 nothing, bit by bit.
-
-        :returns: the strengths, see :class:`.correction_result.CorrectionResult`.
-        """
-        if always:
+    def take_what_is_needed(self) -> None:
+        """Keep as much of each slice's change as it needs; where it needs none, nothing at all."""
+        if self._options.always:
             self._gains[:] = np.nan
-        strength = strength_along(self._gains, slices, volume.spacing_mm[0])
-        for k in slices[strength[slices] < 1]:
-            change = self.corrected_hu[k] - volume.hu[k]
-            self.corrected_hu[k] = volume.hu[k] + strength[k] * change
-        left = strength == 0
-        self.corrected_hu[left] = volume.hu[left]
+        self.strength = strength_along(self._gains, self._metal_fraction, self._spacing_mm)
+        for k in np.flatnonzero((self.strength > 0) & (self.strength < 1)):
+            change = self.corrected_hu[k] - self._hu[k]
+            self.corrected_hu[k] = self._hu[k] + self.strength[k] * change
+        left = self.strength == 0
+        self.corrected_hu[left] = self._hu[left]
         self._outside[left] = 0.0
-        self._outside[:, 0] *= strength**2
+        self._outside[:, 0] *= self.strength**2
         if self.expected_error_hu is not None:
             self.expected_error_hu[left] = 0.0
-        return strength
 
-    def outside_trace(self) -> dict[str, float]:
-        """How much the data of rays that met no metal were changed; 0 by methods that change none.
+    def record(self) -> dict[str, object]:
+        """Everything needed to repeat the correction, and how much it changed outside the trace.
 
-        See :class:`.methods.base.Proposal`.
+        The latter as line integrals of rays that met no metal, 0 by methods that change none, see
+        :class:`.methods.base.Proposal`.
         """
         change, value, rays, bounded = (float(x) for x in self._outside.sum(axis=0))
         return {
-            "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
-            "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
-            "bounded_share_of_rays": bounded / rays if rays else 0.0,
+            "method": self._method.name,
+            "method_parameters": dict(self._method.parameters),
+            "reconstruction": self._options.reconstruction,
+            "trace": asdict(self._options.trace),
+            "window": self._options.window,
+            "geometry": asdict(self._scan.projector.geometry),
+            "always": self._options.always,
+            "strength": {
+                int(k): round(float(self.strength[k]), 3)
+                for k in np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
+            },
+            "outside_trace": {
+                "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
+                "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
+                "bounded_share_of_rays": bounded / rays if rays else 0.0,
+            },
         }
 
 

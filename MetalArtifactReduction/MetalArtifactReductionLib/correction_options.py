@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, shown
+from .files.inputs import is_file
 from .tomography.trace import TraceParameters
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
@@ -101,7 +102,7 @@ class CorrectionOptions:
         for name, known in (("reconstruction", RECONSTRUCTIONS), ("segmentation", SEGMENTATIONS)):
             if getattr(self, name) not in known:
                 raise InputError(
-                    f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(known)}"
+                    f"unknown {name} {shown(getattr(self, name))}; choose one of {', '.join(known)}"
                 )
         if self.batch_slices < 1:
             raise InputError(f"batch_slices is {self.batch_slices}; give 1 or more")
@@ -129,7 +130,7 @@ class CorrectionOptions:
     def anywhere(self) -> CorrectionOptions:
         """The same for a process that stands in another folder: weights by their full path."""
         weights = Path(self.method)
-        return replace(self, method=str(weights.absolute())) if weights.is_file() else self
+        return replace(self, method=str(weights.absolute())) if is_file(weights) else self
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -28,3 +28,9 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """A value from a file for a message: quoted, and cut where it is long."""
+    text = printable(repr(value))
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -220,7 +220,7 @@ def acquisition_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
 def permuted_affine(ijk_to_ras: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
     """The affine of ``array.transpose(axes)``, given that of ``array`` (indexed (k, j, i))."""
     ijk_to_ras = np.asarray(ijk_to_ras, dtype=np.float64)
-    permuted = ijk_to_ras.copy()
+    permuted: np.ndarray = ijk_to_ras.copy()
     for new, old in enumerate(axes):
         permuted[:, 2 - new] = ijk_to_ras[:, 2 - old]
     return permuted

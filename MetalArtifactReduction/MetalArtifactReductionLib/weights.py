@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .files.inputs import is_file
+from .files.schema import check_values, json_of
 from .files.whole import written_whole
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ class WeightsFacts:
             },
             sort_keys=True,
         )
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The description as it stands in the file."""
+
+    format: int
+    architecture: str
+    arguments: dict[str, Any]
+    method: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +145,7 @@ def weights_path(name_or_path: str | PathLike[str]) -> Path:
     """
     text = str(name_or_path)
     path = Path(text) if text.endswith(SUFFIX) else SHIPPED / f"{text}{SUFFIX}"
-    if path.is_file():
+    if is_file(path):
         return path
     if text.endswith(SUFFIX):
         raise InputError(f"{text}: no such file of weights; check the name")
@@ -153,20 +165,20 @@ def read_facts(path: str | PathLike[str]) -> WeightsFacts:
         header = _header(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is corrupted or not a file of weights ({error})") from None
-    text = header.get("__metadata__", {}).get(KEY)
-    if text is None:
+    metadata = header.get("__metadata__")
+    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
         raise InputError(
             f"{path}: does not say which network it belongs to; give weights that 'mar train' wrote"
         )
     try:
-        record = json.loads(text)
-        version = int(record["format"])
-        facts = WeightsFacts(record["architecture"], record["arguments"], record["method"])
-    except (ValueError, KeyError, TypeError) as error:
+        record = json_of(text)
+    except ValueError as error:
         raise InputError(f"{path}: its description cannot be read ({error!r})") from None
-    if version > FORMAT:
+    check_values(_Record, record, f"{path}: its description cannot be read")
+    if record["format"] > FORMAT:
         raise InputError(f"{path}: written by a later version; update this software")
-    return facts
+    return WeightsFacts(record["architecture"], record["arguments"], record["method"])
 
 
 def load_weights(
@@ -244,7 +256,7 @@ def _header(path: Path) -> dict[str, Any]:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(LARGEST_HEADER, path.stat().st_size - 8):
             raise ValueError("its header is cut off")
-        header = json.loads(file.read(length).decode("utf-8"))
+        header = json_of(file.read(length).decode("utf-8"))
     if not isinstance(header, dict):
         raise ValueError("its header is no description of tensors")
     return header

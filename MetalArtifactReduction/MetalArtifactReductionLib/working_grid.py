@@ -77,6 +77,7 @@ class WorkingGrid:
             error = None if error is None else np.maximum(self._back(error), 0.0)
         same_slices = self._turn.axes[0] == 0
         strength = result.strength if same_slices else None
+        numbered = {self.number(k): v for k, v in dict(result.parameters["strength"]).items()  # type: ignore[call-overload]}
         change = corrected - self._anatomical.hu
         undo = self._turn.inverse
         return replace(
@@ -85,6 +86,7 @@ class WorkingGrid:
             metal_fraction=fraction,
             change_hu=undo(change),
             expected_error_hu=None if error is None else undo(error),
+            parameters={**result.parameters, "strength": numbered},
             strength=None if strength is None else strength[:: self._turn.steps[0]],
         )
 

@@ -59,7 +59,7 @@ def variants(
     sinogram, trace = scanner.projector(image_mu), metal_trace(scanner.projector, fraction)
     index = np.array([k])
     context = InpaintingContext(image_mu, fraction, scanner.projector, index, volume_hu=volume.hu)
-    prior = method.prior(sinogram, trace, context)
+    prior = method.network_proposal(sinogram, trace, context)
     inputs, proposed = prior.inputs, prior.proposed
     network = method._weights.network
 

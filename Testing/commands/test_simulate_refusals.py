@@ -121,7 +121,10 @@ def block(value: float = 1.0, dtype: type = np.uint8) -> np.ndarray:
 
 
 MASKS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
-    "other size": (mask(block()[:9]), ("size 96 x 96 x 9 instead of 96 x 96 x 12", "resample")),
+    "other size": (
+        mask(np.concatenate([block(), block()[3:4]])),
+        ("size 96 x 96 x 13 instead of 96 x 96 x 12", "resample"),
+    ),
     "elsewhere": (
         mask(block(), GEOMETRY + np.outer([0, 0, 7, 0], [0, 0, 0, 1])),
         ("the mask's geometry is not the volume's", "origin"),
@@ -171,7 +174,7 @@ PLANS: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         json.dumps({"format": 99, "implants": []}),
         ("placement plan of format 99", "update"),
     ),
-    "no matrix": (plan_of({"implant": {"kind": "rod"}}), ("an implant is incomplete ('matrix')",)),
+    "no matrix": (plan_of({"implant": {"kind": "rod"}}), ("implants.0.matrix is missing",)),
     "scaled": (
         plan_of(rod() | {"matrix": np.diag([10, 10, 10, 1.0]).tolist()}),
         ("is not rigid", "remove scale"),

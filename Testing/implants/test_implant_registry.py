@@ -36,6 +36,7 @@ from SimulateImplantsLib.placement.plan import PlacementPlan, PlannedImplant
 @dataclass(frozen=True)
 class Bead(Implant):
     kind: ClassVar[str] = "bead"
+    ranges: ClassVar = {"diameter_mm": ParameterRange(2.0, 20.0, 1.0, "mm", "made up")}
     diameter_mm: float = 6.0
     material: str = "tantalum"
     def parts(self) -> list[ImplantPart]:
@@ -59,7 +60,6 @@ def beads(patient, made, seed=None):
 ENTRY = ImplantEntry(
     "bead", "Bead", Bead,
     sizes=(Preset("bead", "8 mm", {"diameter_mm": 8.0}, "made up"),),
-    ranges={"diameter_mm": ParameterRange(2.0, 20.0, 1.0, "mm", "made up")},
     procedures=(Procedure("beads", "Beads in the heads", "hip", propose, sample, weight=1e9),),
 )
 """

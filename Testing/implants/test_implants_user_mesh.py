@@ -163,9 +163,19 @@ def test_scale_is_applied() -> None:
 
 
 def test_broken_files(tmp_path: Path) -> None:
-    for name, content in (("a.stl", b""), ("b.ply", b"ply nonsense"), ("c.vtp", b"<VTK")):
+    beyond = (
+        b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty"
+    )
+    beyond += b" float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    beyond += b"0 0 0\n9 0 0\n0 9 0\n3 0 1 70000000\n"
+    for name, content, why in (
+        ("a.stl", b"", "the file is empty"),
+        ("b.ply", b"ply nonsense", "no readable surface"),
+        ("c.vtp", b"<VTK", "no triangles"),
+        ("e.ply", beyond, "70000000"),
+    ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=rf"{name}: no triangles"):
+        with pytest.raises(InputError, match=rf"{name}: .*{why}"):
             UserMesh(str(tmp_path / name))
     (tmp_path / "d.step").write_text("x")
     with pytest.raises(InputError, match=r"\.step extension"):

@@ -153,7 +153,7 @@ def proposal_of(path: Path) -> tuple[np.ndarray, np.ndarray, Proposal, Correctio
 
         def propose(self, sinogram, trace, context):  # type: ignore[no-untyped-def]
             proposal = method.propose(sinogram, trace, context)  # type: ignore[attr-defined]
-            image = method.prior(sinogram, trace, context).proposed  # type: ignore[attr-defined]
+            image = method.network_proposal(sinogram, trace, context).proposed  # type: ignore[attr-defined]
             seen.append((sinogram, trace, context, proposal, 1000 * image))
             return proposal
 

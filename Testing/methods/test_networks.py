@@ -223,7 +223,7 @@ def _described(**changes: object) -> Callable[[Path], None]:
         (_described(architecture="mystery-net"), "mystery-net.*masked-unet"),
         (_described(arguments={"depth": 3}), "depth"),
         (_described(format=99), "later version"),
-        (_described(architecture=None), "holds weights of a None"),
+        (_described(architecture=None), "architecture is None"),
         (Path.unlink, "no such file"),
     ],
 )

@@ -244,7 +244,7 @@ def test_files_that_are_no_scene(tmp_path: Path) -> None:
     for name, message in (
         ("none.mrb", "no such scene file"),
         ("a.nrrd", "not a scene"),
-        ("cut.mrb", "not a whole .mrb"),
+        ("cut.mrb", "damaged"),
         ("empty.mrb", "no scene inside"),
         ("text.mrml", "could not be read"),
     ):

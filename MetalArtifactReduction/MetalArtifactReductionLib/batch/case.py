@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..correction_options import CorrectionOptions
+from ..files.inputs import is_file
 
 _RARE = ("method_options", "window", "trace")
 """Options that no command line and no CSV offers so far."""
@@ -52,7 +53,7 @@ class Case:
             "input": stamp(self.input),
             "mask": stamp(self.mask) if self.mask else "",
             "series": self.series,
-            "method": stamp(weights) if weights.is_file() else self.options.method,
+            "method": stamp(weights) if is_file(weights) else self.options.method,
             "threshold": self.options.threshold_hu,
             "segmentation": self.options.segmentation,
             "reconstruction": self.options.reconstruction,

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files.inputs import check_readable
+from ..errors import InputError, shown
+from ..files.inputs import check_readable, is_file
 from .case import Case
 from .names import checked_output
 
@@ -88,11 +88,11 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in COLUMNS and not name.startswith("#"):
             raise InputError(
-                f"{path}: unknown column {name!r}; known are {', '.join(COLUMNS)}, and names that "
+                f"{path}: unknown column {shown(name)}; known are {', '.join(COLUMNS)}, and names that "
                 "begin with # are not looked at"
             )
         if columns.count(name) > 1:
-            raise InputError(f"{path}: two columns {name!r}; leave one")
+            raise InputError(f"{path}: two columns {shown(name)}; leave one")
 
 
 def _case_of(path: Path, line: int, row: Mapping[str, Any], defaults: Case) -> Case:
@@ -108,7 +108,7 @@ def _case_of(path: Path, line: int, row: Mapping[str, Any], defaults: Case) -> C
     }
     if "threshold" in given:
         chosen["threshold_hu"] = _hu(given, "threshold", where)
-    if (folder / chosen.get("method", "")).is_file():
+    if is_file(folder / chosen.get("method", "")):
         chosen["method"] = str(folder / chosen["method"])
     try:
         options = defaults.options.changed(**chosen)
@@ -133,5 +133,5 @@ def _hu(given: Mapping[str, str], name: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{where}: {name} {given[name]!r} is not a number of HU")
+        raise InputError(f"{where}: {name} {shown(given[name])} is not a number of HU")
     return value

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """As in ``files.volumes``, which would load numpy; ``.nii.gz`` before its part."""
@@ -28,10 +28,12 @@ def checked_output(text: str, where: str) -> str:
     parts = text.replace("\\", "/").strip("/").split("/")
     if text.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", text) or ".." in parts:
         raise InputError(
-            f"{where}: output {text!r} leaves the folder of results; give a name below it"
+            f"{where}: output {shown(text)} leaves the folder of results; give a name below it"
         )
     if any(_safe(part) != part for part in parts):
-        raise InputError(f"{where}: output {text!r} cannot be a folder everywhere; use letters")
+        raise InputError(
+            f"{where}: output {shown(text)} cannot be a folder everywhere; use letters"
+        )
     return "/".join(parts)
 
 
@@ -77,11 +79,11 @@ def _claim(name: str, taken: dict[str, str], folders: dict[str, str]) -> None:
     other = taken.get(key, folders.get(key)) or next((taken[a] for a in above if a in taken), None)
     if other is not None:
         raise InputError(
-            f"output {name!r} is named twice, or lies in that of another case "
-            f"({other!r}); give each case its own"
+            f"output {shown(name)} is named twice, or lies in that of another case "
+            f"({shown(other)}); give each case its own"
         )
     if parts[0] in RESERVED:
-        raise InputError(f"output {name!r} is a name that the batch needs; give another")
+        raise InputError(f"output {shown(name)} is a name that the batch needs; give another")
     taken[key] = name
     folders.update(dict.fromkeys(above, name))
 

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..correction_result import CorrectionResult
+    from ..evaluation.before_after import Measure
     from ..volume import CTVolume
 
 Writer = Callable[["CorrectionResult", Path], None]
@@ -64,14 +65,12 @@ def _correct(
     cancel: Cancel | None,
     started: float,
 ) -> CaseRecord:
-
     from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
     from ..files.masks import read_mask
     from ..files.volumes import read_volume
     from ..jobs.correction import plain
-    from ..metal.segmentation import metal_volume_mm3
 
     check_cancelled(cancel)
     kept = settings.kept_with(case)
@@ -92,27 +91,12 @@ def _correct(
             expected_error_hu=result.expected_error_hu,
         )
     }
-    streaks = measures["streak_amplitude_hu"]
-    fraction = result.metal_fraction
     if len(result.left_alone):
         notes.append(result.told)
     outside = changed_outside(result.parameters)
     if outside:
         notes.append(f"changed outside the metal's rays: {outside}")
-    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
-    record = CaseRecord(
-        case.output,
-        case.given,
-        "done",
-        result.method,
-        seconds=round(time.monotonic() - started, 2),
-        slices=len(fraction),
-        slices_with_metal=int(fraction.reshape(len(fraction), -1).any(axis=1).sum()),
-        metal_cm3=_rounded(metal_mm3 / 1000),
-        streaks_before_hu=_rounded(streaks.before),
-        streaks_after_hu=_rounded(streaks.after),
-        notes="; ".join(notes),
-    )
+    record = _record(case, volume, result, measures["streak_amplitude_hu"], notes, started)
     target = settings.folder / case.output
     target.parent.mkdir(parents=True, exist_ok=True)
     with _earlier_aside(target, settings), new_folder(target, half_prefix()) as folder:
@@ -126,6 +110,33 @@ def _correct(
         }
         write_json(folder / MARKER, facts)
     return record
+
+
+def _record(
+    case: Case,
+    volume: CTVolume,
+    result: CorrectionResult,
+    streaks: Measure,
+    notes: Sequence[str],
+    started: float,
+) -> CaseRecord:
+    from ..metal.segmentation import metal_volume_mm3
+
+    fraction = result.metal_fraction
+    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
+    return CaseRecord(
+        case.output,
+        case.given,
+        "done",
+        result.method,
+        seconds=round(time.monotonic() - started, 2),
+        slices=len(fraction),
+        slices_with_metal=int(fraction.reshape(len(fraction), -1).any(axis=1).sum()),
+        metal_cm3=_rounded(metal_mm3 / 1000),
+        streaks_before_hu=_rounded(streaks.before),
+        streaks_after_hu=_rounded(streaks.after),
+        notes="; ".join(notes),
+    )
 
 
 def _file_writer(volume: CTVolume, settings: BatchSettings) -> Writer:

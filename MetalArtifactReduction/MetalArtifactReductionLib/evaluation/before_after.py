@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..metal.threshold import propose_threshold
 from ..volume import CTVolume
 from .metrics import BONE_HU, flat_region
 from .streaks import streak_amplitudes
-from .without_reference import SHELLS_MM, evaluate_without_reference
+from .without_reference import SHELLS_MM, ReferenceFreeMetrics, evaluate_without_reference
 
 REGION_PREFIX = "region_"
 """Keys of the user's own regions begin so."""
@@ -64,15 +64,7 @@ def compare_before_after(
         and metal, the expected error near metal (only "after"), then the regions.
     :raises ValueError: arrays of different shapes; no metal.
     """
-    shapes = {original.hu.shape, corrected_hu.shape, metal_fraction.shape}
-    if expected_error_hu is not None:
-        shapes.add(expected_error_hu.shape)
-    if len(shapes) > 1:
-        raise ValueError(
-            f"shapes differ: original {original.hu.shape}, corrected {corrected_hu.shape}, "
-            f"metal {metal_fraction.shape}, expected error "
-            f"{None if expected_error_hu is None else expected_error_hu.shape}"
-        )
+    _check_shapes(original.hu, corrected_hu, metal_fraction, expected_error_hu)
     streaks = streak_amplitudes(original, [original.hu, corrected_hu], metal_fraction)
     further = measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction)
     original, turn = original.anatomical()
@@ -87,12 +79,7 @@ def compare_before_after(
     quiet = flat_region(images[1], body & ~near & ~(fraction > 0))
     figures = [
         evaluate_without_reference(
-            image,
-            fraction,
-            spacing_mm=spacing,
-            soft_tissue=quiet,  # streaks are measured apart
-            noise_region=quiet,
-            body=body,
+            image, fraction, spacing_mm=spacing, soft_tissue=quiet, noise_region=quiet, body=body
         )
         for image in images
     ]
@@ -102,27 +89,7 @@ def compare_before_after(
     around = near | (fraction > 0)
 
     rows = [
-        Measure(
-            "streak_amplitude_hu",
-            "Streak amplitude within 30 mm of metal",
-            "HU",
-            *streaks,
-        ),
-        Measure(
-            "noise_hu",
-            "Noise in flat soft tissue far from metal",
-            "HU",
-            *(one.noise_hu for one in figures),
-        ),
-        *(
-            Measure(
-                f"mean_hu_{low:g}_{high:g}_mm",
-                f"Mean HU {low:g} to {high:g} mm from metal",
-                "HU",
-                *(one.shell_mean_hu[low, high] for one in figures),
-            )
-            for low, high in SHELLS_MM
-        ),
+        *_without_truth(figures, streaks),
         Measure(
             "mean_hu_far",
             "Mean HU in flat soft tissue far from metal",
@@ -184,6 +151,41 @@ def measure_task(request: TaskRequest) -> TaskResult:
         expected_error_hu=None if error is None else np.asarray(error),
     )
     return TaskResult(values={"measures": [asdict(one) for one in measures]})
+
+
+def _check_shapes(
+    original: np.ndarray,
+    corrected: np.ndarray,
+    fraction: np.ndarray,
+    expected_error: np.ndarray | None,
+) -> None:
+    arrays = {"original": original, "corrected": corrected, "metal": fraction}
+    if expected_error is not None:
+        arrays["expected error"] = expected_error
+    if len({array.shape for array in arrays.values()}) > 1:
+        told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"shapes differ: {told}")
+
+
+def _without_truth(
+    figures: Sequence[ReferenceFreeMetrics], streaks: Sequence[float]
+) -> list[Measure]:
+    """Streaks, noise and mean HU around the metal."""
+    noise = (one.noise_hu for one in figures)
+    shells = [
+        Measure(
+            f"mean_hu_{low:g}_{high:g}_mm",
+            f"Mean HU {low:g} to {high:g} mm from metal",
+            "HU",
+            *(one.shell_mean_hu[low, high] for one in figures),
+        )
+        for low, high in SHELLS_MM
+    ]
+    return [
+        Measure("streak_amplitude_hu", "Streak amplitude within 30 mm of metal", "HU", *streaks),
+        Measure("noise_hu", "Noise in flat soft tissue far from metal", "HU", *noise),
+        *shells,
+    ]
 
 
 def _expected_error(values: np.ndarray) -> list[Measure]:

@@ -200,11 +200,12 @@ def sobel_magnitude(image: np.ndarray) -> np.ndarray:
 def flat_region(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The tenth of the soft tissue (0 to 120 HU) in which the smoothed image varies least."""
     smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 2, 2))
-    candidates = where & (smooth > 0) & (smooth < 120)
+    candidates: np.ndarray = where & (smooth > 0) & (smooth < 120)
     if not candidates.any():
         return candidates
     slope = ndimage.gaussian_filter(sobel_magnitude(smooth), (0, 4, 4))
-    return candidates & (slope <= np.percentile(slope[candidates], 10))
+    result: np.ndarray = candidates & (slope <= np.percentile(slope[candidates], 10))
+    return result
 
 
 def edges(
@@ -218,7 +219,8 @@ def edges(
     limits = (ndimage.minimum_filter(smooth, size) > lowest) & (
         ndimage.maximum_filter(smooth, size) < highest
     )
-    return where & border & limits
+    result: np.ndarray = where & border & limits
+    return result
 
 
 def _edges_near(

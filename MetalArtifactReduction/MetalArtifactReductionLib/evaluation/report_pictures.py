@@ -97,7 +97,8 @@ def error_picture(
     """
     amount = np.clip(_square(error_hu, pixel_mm) / limit_hu, 0.0, 1.0)[..., None]
     mixed = amount * np.array([255.0, 170.0, 0.0]) + (1.0 - amount) * (0.6 * below)[..., None]
-    return mixed.astype(np.uint8)
+    result: np.ndarray = mixed.astype(np.uint8)
+    return result
 
 
 def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 320) -> np.ndarray:

@@ -28,13 +28,22 @@ def unpacked(path: Path) -> Path:
 
 
 @lru_cache(maxsize=8)
-def _unpacked(path: Path, _when: int, size: int) -> Path:
+def _unpacked(path: Path, _when: int, _size: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="mar-unpacked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    unpack(path, folder)
+    return folder
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a .zip below a folder.
+
+    :raises InputError: as :func:`unpacked`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [one for one in archive.infolist() if not _is_left_out(one)]
-            _check_bounds(path, entries, size)
-            folder = Path(tempfile.mkdtemp(prefix="mar-unpacked-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _check_bounds(path, entries, path.stat().st_size)
             for entry in entries:
                 _extract(archive, entry, folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -45,7 +54,6 @@ def _unpacked(path: Path, _when: int, size: int) -> Path:
         raise InputError(
             f"{path}: cannot be unpacked ({reason}); unpack it yourself and give the folder"
         ) from None
-    return folder
 
 
 def _is_left_out(entry: zipfile.ZipInfo) -> bool:

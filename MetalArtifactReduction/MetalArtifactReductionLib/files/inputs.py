@@ -47,6 +47,14 @@ def check_readable(path: Path, *, folder: bool = False) -> None:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; also of a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a NUL byte
+        return False
+
+
 def looks_like_dicom(path: Path) -> bool:
     """Whether a file begins like DICOM, with or without the preamble of today's files."""
     try:

@@ -104,7 +104,7 @@ def read_itk_file(
     files = (path,) if payload is None or payload.path == path else (path, payload.path)
     array = sitk.GetArrayFromImage(image)
     if layers and image.GetNumberOfComponentsPerPixel() > 1:
-        array = array.any(axis=-1).astype(np.uint8)
+        array = np.asarray(array.any(axis=-1), np.uint8)
     return array.reshape(array.shape[:3]), affine_of(image), files
 
 
@@ -129,7 +129,8 @@ def _bytes_of(reader: Any) -> int:
     """What the voxels of a scalar image occupy, says its header."""
     components = reader.GetNumberOfComponents()
     voxel = sitk.Image([1, 1], reader.GetPixelID(), components)
-    return math.prod(reader.GetSize()) * components * int(voxel.GetSizeOfPixelComponent())
+    result: int = math.prod(reader.GetSize()) * components * int(voxel.GetSizeOfPixelComponent())
+    return result
 
 
 def write_itk_file(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:

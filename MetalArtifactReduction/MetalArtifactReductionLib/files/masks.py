@@ -11,10 +11,8 @@ from ..errors import InputError
 from ..volume import CTVolume
 from .grids import on_grid
 from .inputs import check_readable
+from .surfaces import SURFACE_SUFFIXES, read_surface, voxelised
 from .volumes import is_dicom, read_array
-
-SURFACE_SUFFIXES = (".stl", ".obj", ".ply")
-"""Of triangle meshes that are read here."""
 
 _INVERTED_ABOVE = 0.5  # no implant fills half a CT
 
@@ -35,8 +33,6 @@ def read_mask(path: str | PathLike[str], like: CTVolume) -> np.ndarray:
     path = Path(path)
     check_readable(path)
     if path.suffix.lower() in SURFACE_SUFFIXES:
-        from .surfaces import read_surface, voxelised
-
         return _fraction(voxelised(*read_surface(path), path, like), path)
     if is_dicom(path):
         from .dicom_masks import read_dicom_mask

@@ -10,6 +10,9 @@ from ..errors import InputError
 from ..volume import CTVolume
 from .inputs import check_readable
 
+SURFACE_SUFFIXES = (".stl", ".obj", ".ply")
+"""Of triangle meshes that are read here."""
+
 _SAMPLES = 3  # rays across a voxel in each direction of the slice: fractions in ninths
 
 

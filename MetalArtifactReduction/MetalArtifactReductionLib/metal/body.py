@@ -42,7 +42,7 @@ def body_mask(
         return np.zeros(hu.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    body = (sizes >= 0.1 * sizes.max())[labels]
+    body: np.ndarray = (sizes >= 0.1 * sizes.max())[labels]
     body |= _closed(body, 8.0, spacing)
     for index in range(len(body)):
         body[index] = ndimage.binary_fill_holes(body[index])
@@ -82,4 +82,5 @@ def within_pixels(mask: np.ndarray, pixels: float) -> np.ndarray:
     out = np.zeros(mask.shape, dtype=bool)
     for index in np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)):
         out[index] = ndimage.distance_transform_edt(~mask[index]) <= pixels
-    return out & ~mask
+    result: np.ndarray = out & ~mask
+    return result

@@ -37,7 +37,7 @@ def part_fraction(
     streaks that hang on unclipped metal (they pass the threshold, but not half of 8000 HU) do not
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
-    is certain metal by itself is core with a fraction of 1 beside whatever brighter; what passes
+    is certain metal by itself is core with a fraction of 1, whatever brighter is near; what passes
     the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes
     up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
     every ray to them meets metal, so nothing better than the original is to be had there.
@@ -70,16 +70,20 @@ def part_fraction(
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
-    certain = inside & (values > certain_from_hu)
-    if certain.any():
-        inside &= ndimage.maximum_filter(certain, size)
-    core = inside & ((share >= 0.5) | certain)
+    bright = inside & (values > certain_from_hu)
+    if bright.any():
+        inside &= ndimage.maximum_filter(bright, size)
+    core = inside & (share >= 0.5)
+    # Where nothing is clipped it may be the border of what is brighter, whose share is known.
+    is_border = clipped_from_hu is None and ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
+    certain = bright & ~np.asarray(is_border)
+    core |= certain
     # A little below half: clipped values scatter, and a ring with a gap holds nothing.
     ring = inside & (share >= 0.42)
     core |= _small_holes(ring, largest_hole_mm2 / (spacing_mm[1] * spacing_mm[2]))
     border = ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
     deep = ndimage.binary_erosion(core, _PLANE_NEIGHBOURS, border_value=1)
-    fraction = np.where(border & (share >= _SMALLEST_FRACTION), np.clip(share, 0, 1), 0)
+    fraction = np.where(border & (bright | (share >= _SMALLEST_FRACTION)), np.clip(share, 0, 1), 0)
     fraction = np.where(deep | certain, 1, fraction)
     # A filled hole may be dark at its rim.
     fraction = np.where(core, np.maximum(fraction, 0.5), fraction)

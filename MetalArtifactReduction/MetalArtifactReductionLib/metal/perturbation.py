@@ -56,7 +56,8 @@ def perturb_mask(
     mask = np.asarray(mask, dtype=np.float32)
     total = float(mask.sum())
     if total == 0:
-        return mask.copy()
+        result: np.ndarray = mask.copy()
+        return result
     centre = np.asarray(ndimage.center_of_mass(mask))
     spacing = np.asarray(spacing_mm, dtype=float)
     for _ in range(attempts):
@@ -68,7 +69,8 @@ def perturb_mask(
         # Area grows with the square of the scale; much less means that metal left the image.
         if border == 0 and moved.sum() > 0.8 * scale**2 * total:
             return moved
-    return mask.copy()
+    result = mask.copy()
+    return result
 
 
 def perturbed_masks(
@@ -108,4 +110,5 @@ def _moved(
     pull = np.diag(1 / spacing) @ turn.T @ np.diag(spacing) / scale
     offset = centre - pull @ (centre + shift)
     moved = ndimage.affine_transform(mask, pull, offset, order=1, mode="constant")
-    return np.clip(moved, 0, 1).astype(np.float32)
+    result: np.ndarray = np.clip(moved, 0, 1).astype(np.float32)
+    return result

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from ..errors import InputError, OutputError
+from ..files.archives import unpack
 from ..files.whole import check_path_free, written_whole
 from .namespace import slicer_classes
 
@@ -220,11 +221,7 @@ def _replace_folder(folder: Path, destination: Path, previous: Path) -> None:
 
 def _unzip_bundle(source: Path, folder: Path) -> Path:
     """Unpack a .mrb and return the path of the scene file inside."""
-    try:
-        with zipfile.ZipFile(source) as file:
-            file.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise InputError(f"{source}: not a whole .mrb ({error}); save it again") from None
+    unpack(source, folder)
     scenes = sorted(folder.glob("*/*.mrml")) or sorted(folder.glob("*.mrml"))
     if not scenes:
         raise InputError(f"{source}: no scene inside; choose a .mrb that Slicer saved")

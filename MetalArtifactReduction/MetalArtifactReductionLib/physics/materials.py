@@ -44,7 +44,8 @@ class Material:
     def mass_attenuation_cm2_g(self, energy_kev: float | np.ndarray) -> np.ndarray:
         """Total mass attenuation in cm2/g by the mixture rule; shape of ``energy_kev``."""
         parts = [w * element_mass_attenuation(e, energy_kev) for e, w in self.composition]
-        return np.sum(parts, axis=0)
+        result: np.ndarray = np.sum(parts, axis=0)
+        return result
 
     def mu_per_mm(self, energy_kev: float | np.ndarray) -> np.ndarray:
         """Linear attenuation in 1/mm; shape of ``energy_kev``.
@@ -118,7 +119,8 @@ def element_mass_attenuation(symbol: str, energy_kev: float | np.ndarray) -> np.
             f"photon energy {energy[outside].flat[0]:g} keV is outside the attenuation table; "
             f"use {low:.0f} to {high:.0f} keV"
         )
-    return np.exp(np.interp(np.log(energy), log_energy, log_value))
+    result: np.ndarray = np.exp(np.interp(np.log(energy), log_energy, log_value))
+    return result
 
 
 @cache

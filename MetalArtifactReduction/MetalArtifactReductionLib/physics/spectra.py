@@ -62,7 +62,8 @@ class Spectrum:
         path = np.asarray(path_mm, dtype=np.float64)[..., None]
         exponent = -absorber.mu_per_mm(self.energies_kev) * path
         peak = exponent.max(axis=-1, keepdims=True)  # thick metal: exp alone would underflow
-        return -np.log((weights * np.exp(exponent - peak)).sum(-1)) - peak[..., 0]
+        result: np.ndarray = -np.log((weights * np.exp(exponent - peak)).sum(-1)) - peak[..., 0]
+        return result
 
     def effective_energy_kev(
         self, water_mm: float = 200.0, detector: str = "energy-integrating"

@@ -88,7 +88,8 @@ class FanGeometry:
         u = (np.arange(self.bins) - (self.bins - 1) / 2 - self.offset_bins) * self.bin_mm
         if self.curved:
             return u / self.source_detector_mm
-        return np.arctan(u / self.source_detector_mm)
+        result: np.ndarray = np.arctan(u / self.source_detector_mm)
+        return result
 
 
 def parallel_geometry_for(

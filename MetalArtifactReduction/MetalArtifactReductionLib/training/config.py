@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
+from ..files.schema import check_values, text_of_file
 from .parameters import TrainerParameters, whole_number
 
 TABLES = ("task", "training", "options")
@@ -43,11 +44,8 @@ def read_config(path: Path, tasks: Sequence[str], **changes: Any) -> TrainingCon
         import tomli as tomllib
 
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the name") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(text_of_file(path, "TOML", "the configuration of a training"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as TOML: {error}") from None
     unknown = [name for name in content if name not in TABLES]
     if unknown:
@@ -75,11 +73,14 @@ def from_options(kind: type[Options], values: Mapping[str, Any], where: str) -> 
             raise InputError(f"{where}: unknown option {name!r}; there are: {', '.join(known)}")
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     try:
-        return kind(**plain)
+        made = kind(**plain)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        check_values(kind, values, where)
         raise InputError(f"{where}: {error}") from None
+    check_values(kind, values, where)
+    return made
 
 
 def require_whole(options: object, *names: str, least: int = 1) -> None:

@@ -69,7 +69,8 @@ class SliceBank:
 def to_steps(hu: np.ndarray) -> np.ndarray:
     """HU -> uint16 steps."""
     steps = np.rint((np.clip(hu, LOWEST_HU, HIGHEST_HU) - LOWEST_HU) / STEP_HU)
-    return steps.astype(np.uint16)
+    result: np.ndarray = steps.astype(np.uint16)
+    return result
 
 
 def write_bank(

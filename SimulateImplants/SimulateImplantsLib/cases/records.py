@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.files.schema import json_of, text_of_file
 from MetalArtifactReductionLib.files.volumes import FORMATS, write_array_like
 from MetalArtifactReductionLib.volume import CTVolume, shear_deg
 
@@ -38,16 +38,11 @@ def read_json(path: Path, wanted: str) -> Any:
     :param wanted: what should be given, for the message.
     :raises InputError: no such file, no permission, or not JSON.
     """
+    text = text_of_file(path, "JSON", wanted)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the name") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give {wanted}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json_of(text)
+    except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); give {wanted}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def suffix_for(volume: CTVolume, suffix: str | None = None) -> str:

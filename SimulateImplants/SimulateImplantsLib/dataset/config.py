@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.inputs import is_file
+from MetalArtifactReductionLib.files.schema import check_values
 
 from ..cases.records import read_json
 from .plan import CTSource
 
-_KEYS = {
-    "cts": list,
-    "cases": int,
-    "seed": int,
-    "workers": int,
-    "mix": dict,
-    "presets": list,
-    "acquisition": dict,
-    "model": str,
-    "margin": int,
-    "metal_shapes": str,
-    "format": str,
-    "clean": bool,
-    "reference": bool,
-}
-_CT_KEYS = ("ct", "series", "segmentation", "labels", "clicks")
 _EXAMPLE = '{"cts": [{"ct": "a.nii.gz", "segmentation": "a-masks"}, "b.nii.gz"], "cases": 100}'
+
+
+@dataclass(frozen=True)
+class _CT:
+    """One CT of the file."""
+
+    ct: str
+    series: str | int | None = None
+    segmentation: str | None = None
+    labels: str | None = None
+    clicks: dict[str, tuple[float, float, float]] | None = None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The file, and what each of its keys may be."""
+
+    cts: list[str | _CT]
+    cases: Annotated[int, Field(gt=0)] = 10
+    seed: int = 0
+    workers: Annotated[int, Field(gt=0)] = 1
+    mix: dict[str, float] = field(default_factory=dict)
+    presets: list[str] = field(default_factory=list)
+    acquisition: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    margin: int = 0
+    metal_shapes: str = ""
+    format: str = ""
+    clean: bool = False
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,11 +69,11 @@ def read_config(path: Path) -> DatasetConfig:
     data = read_json(path, f"a configuration such as {_EXAMPLE}")
     if not isinstance(data, Mapping) or not data.get("cts"):
         raise InputError(f"{path}: names no CTs; write {_EXAMPLE}")
-    for key, value in data.items():
-        if key not in _KEYS:
-            raise InputError(f"{path}: unknown key {key!r}; there are {', '.join(_KEYS)}")
-        if not isinstance(value, _KEYS[key]) or (isinstance(value, bool) != (_KEYS[key] is bool)):
-            raise InputError(f"{path}: {key} {value!r} is no {_KEYS[key].__name__}")
+    _check_known(data, _Record, f"{path}: unknown key {{!r}}")
+    for item in data["cts"] if isinstance(data["cts"], list) else ():
+        if isinstance(item, Mapping):
+            _check_known(item, _CT, f"{path}: unknown key {{!r}} of a CT")
+    check_values(_Record, dict(data), str(path))
     sources = tuple(_source(item, path) for item in data["cts"])
     values = {key: value for key, value in data.items() if key != "cts"}
     if "metal_shapes" in values:
@@ -63,33 +81,24 @@ def read_config(path: Path) -> DatasetConfig:
     return DatasetConfig(sources, values)
 
 
-def _source(item: Any, path: Path) -> CTSource:
+def _check_known(given: Mapping[str, Any], kind: type, told: str) -> None:
+    known = [entry.name for entry in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise InputError(f"{told.format(key)}; there are {', '.join(known)}")
+
+
+def _source(item: str | Mapping[str, Any], path: Path) -> CTSource:
     if isinstance(item, str):
         return CTSource(path.parent / item)
-    if not isinstance(item, Mapping) or not isinstance(item.get("ct"), str):
-        raise InputError(f'{path}: {item!r} is no CT; write "ct.nii.gz" or {{"ct": "ct.nii.gz"}}')
-    for key in item:
-        if key not in _CT_KEYS:
-            raise InputError(
-                f"{path}: unknown key {key!r} of a CT; there are {', '.join(_CT_KEYS)}"
-            )
     segmentation, names = item.get("segmentation"), item.get("labels")
-    if names is not None and (path.parent / str(names)).exists():
-        names = str(path.parent / str(names))
+    if names is not None and is_file(path.parent / names):
+        names = str(path.parent / names)
     clicks = item.get("clicks") or {}
-    try:
-        points = tuple(
-            (str(name), (float(place[0]), float(place[1]), float(place[2])))
-            for name, place in clicks.items()
-        )
-    except (AttributeError, TypeError, ValueError, IndexError, KeyError):
-        raise InputError(
-            f'{path}: clicks {clicks!r} are not points; write {{"L3": [2.5, -31, 840]}}'
-        ) from None
     return CTSource(
         path.parent / item["ct"],
         item.get("series"),
-        None if segmentation is None else path.parent / str(segmentation),
+        None if segmentation is None else path.parent / segmentation,
         names,
-        points,
+        tuple((name, (float(x), float(y), float(z))) for name, (x, y, z) in clicks.items()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.physics.materials import material as find_material
 
 from .mesh import Mesh, join
-from .registry import parameter_ranges
+from .presets import ParameterRange, ranges_table
 
 if TYPE_CHECKING:
     import vtk
@@ -41,14 +42,19 @@ class ImplantPart:
 class Implant(ABC):
     """Base of the families: a frozen dataclass whose numbers are checked when it is made.
 
-    Limits of the numeric parameters are the rows of ``ranges.csv`` for the family's ``kind``.
+    Limits of the numeric parameters are the rows of ``ranges.csv`` for the family's ``kind``; a
+    family of another package says them as its ``ranges``.
     """
 
     kind: ClassVar[str]
+    ranges: ClassVar[Mapping[str, ParameterRange]] = {}
     material: str
 
+    def __init_subclass__(cls) -> None:
+        if not cls.ranges:
+            cls.ranges = ranges_table().get(getattr(cls, "kind", ""), {})
+
     def __post_init__(self) -> None:
-        ranges = parameter_ranges(self.kind)
         for item in fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             declared = str(item.type)
@@ -69,8 +75,8 @@ class Implant(ABC):
             elif declared.startswith("str") and not isinstance(value, str):
                 raise InputError(f"{label} of {value!r} is not text")
             object.__setattr__(self, item.name, value)
-            if item.name in ranges:
-                ranges[item.name].check(label, value)
+            if item.name in self.ranges:
+                self.ranges[item.name].check(label, value)
         for item in fields(self):  # type: ignore[arg-type]
             if item.name.endswith("material"):
                 known = find_material(getattr(self, item.name))

@@ -91,7 +91,8 @@ def signed_volumes(mesh: Mesh) -> np.ndarray:
     """Signed volume of the tetrahedron of each triangle with the mesh's centre, ``(m,)`` mm3."""
     centred = mesh.points - mesh.points.mean(axis=0)
     a, b, c = (centred[mesh.triangles[:, k]] for k in range(3))
-    return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0
+    result: np.ndarray = np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0
+    return result
 
 
 def join(*meshes: Mesh) -> Mesh:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +48,7 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@lru_cache(maxsize=1)
 def ranges_table() -> dict[str, dict[str, ParameterRange]]:
     """The rows of ``ranges.csv`` by family and parameter."""
     table: dict[str, dict[str, ParameterRange]] = {}

@@ -185,4 +185,5 @@ def enclosed_volumes(mesh: Mesh, rays: int = 256) -> tuple[float, float, float]:
 def staggered(first: int, count: int) -> np.ndarray:
     """Shift of the samples of each line, -0.5..0.5: golden-ratio steps spread them evenly."""
     golden = 0.5 * (np.sqrt(5.0) - 1.0)
-    return np.mod((np.arange(first, first + count) + 0.5) * golden, 1.0) - 0.5
+    result: np.ndarray = np.mod((np.arange(first, first + count) + 0.5) * golden, 1.0) - 0.5
+    return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.errors import InputError
 
-from .presets import ParameterRange, Preset, ranges_table, sizes_table
+from .presets import ParameterRange, Preset, sizes_table
 
 if TYPE_CHECKING:
-    from ..placement.patient import Patient
-    from ..placement.plan import PlacementPlan
-    from ..placement.procedures import ProposalOptions
     from .base import Implant
 
 GROUP = "metal_artifact_reduction.implants"
@@ -37,16 +34,17 @@ class Procedure:
 
     :param name: for ``mar place --kind``. :param label: for the panel, in English.
     :param site: the bones to be measured for it: "spine" or "hip".
-    :param propose: what fits best, or "module:name" of it.
-    :param sample: variant ``index`` of a seed, by chance but plausible, or "module:name" of it.
+    :param propose: what fits best: ``(Patient, ProposalOptions) -> PlacementPlan`` of
+        ``placement``, or "module:name" of it.
+    :param sample: a plausible variant: ``(Patient, seed, index) -> PlacementPlan``, likewise.
     :param weight: of being drawn among the procedures of its site for a dataset.
     """
 
     name: str
     label: str
     site: str
-    propose: str | Callable[[Patient, ProposalOptions], PlacementPlan]
-    sample: str | Callable[[Patient, int, int], PlacementPlan]
+    propose: str | Callable[..., Any]
+    sample: str | Callable[..., Any]
     weight: float = 1.0
 
 
@@ -57,8 +55,7 @@ class ImplantEntry:
     :param kind: its name in files; the ``kind`` of the family.
     :param label: in the panel's list, in English; "" leaves it out.
     :param family: its shape, a frozen dataclass, or "module:name" of it.
-    :param sizes, ranges: named sizes, and limits of its parameters; of the families here they are
-        rows of ``presets.csv`` and ``ranges.csv``.
+    :param sizes: named ones; of the families here they are rows of ``presets.csv``.
     :param forwards: placed by hand it points to the patient's front, as screws do, else upwards.
     :param along_line: it runs from its origin along +z for ``length_mm``: entry and target of a
         line say where it is.
@@ -69,7 +66,6 @@ class ImplantEntry:
     label: str
     family: str | type[Implant]
     sizes: tuple[Preset, ...] = ()
-    ranges: Mapping[str, ParameterRange] = field(default_factory=dict)
     forwards: bool = False
     along_line: bool = False
     procedures: tuple[Procedure, ...] = ()
@@ -86,7 +82,6 @@ def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
         label,
         f"{_IMPLANTS}.{family}",
         sizes_table().get(kind, ()),
-        ranges_table().get(kind, {}),
         **more,
     )
 
@@ -207,7 +202,7 @@ def find_preset(kind: str, name: str) -> Preset:
 def parameter_ranges(kind: str) -> dict[str, ParameterRange]:
     """Ranges of a family's parameters by name (empty for a family without limits)."""
     entry = _registered().get(kind)
-    return dict(entry.ranges) if entry else {}
+    return dict(entry.load().ranges) if entry else {}
 
 
 def implant_from_dict(description: Mapping[str, Any]) -> Implant:

@@ -106,12 +106,14 @@ def rim(triangles: np.ndarray) -> np.ndarray:
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     keys = _edge_keys(edges, int(triangles.max(initial=0)) + 1)
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return edges[counts[inverse] == 1]
+    result: np.ndarray = edges[counts[inverse] == 1]
+    return result
 
 
 def _edge_keys(edges: np.ndarray, count: int) -> np.ndarray:
     """One number for an edge ``(n, 2)`` whatever its direction."""
-    return edges.min(axis=1) * count + edges.max(axis=1)
+    result: np.ndarray = edges.min(axis=1) * count + edges.max(axis=1)
+    return result
 
 
 def thicken(points: np.ndarray, triangles: np.ndarray, front: Map, back: Map) -> Mesh:
@@ -161,4 +163,5 @@ def rounded_rectangle(
         pieces.append(middle + radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1))
     loop = np.concatenate(pieces) + np.asarray(centre)
     distinct = np.linalg.norm(loop - np.roll(loop, 1, axis=0), axis=1) > 1e-9
-    return loop[distinct]
+    result: np.ndarray = loop[distinct]
+    return result

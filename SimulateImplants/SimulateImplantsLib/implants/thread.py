@@ -22,7 +22,10 @@ _HEIGHT = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
 
 def thread_height(phase: np.ndarray) -> np.ndarray:
     """Height of the thread (0 root .. 1 crest) at a phase within the period (any real number)."""
-    return np.interp(np.mod(phase, 1.0), np.append(_PHASE, 1.0), np.append(_HEIGHT, 0.0))
+    result: np.ndarray = np.interp(
+        np.mod(phase, 1.0), np.append(_PHASE, 1.0), np.append(_HEIGHT, 0.0)
+    )
+    return result
 
 
 def mean_thread_height() -> tuple[float, float]:

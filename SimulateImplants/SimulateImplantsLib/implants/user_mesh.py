@@ -11,6 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.inputs import check_readable
+from MetalArtifactReductionLib.files.surfaces import SURFACE_SUFFIXES, read_surface
 
 from .base import Implant, ImplantPart
 from .mesh import Mesh, edge_counts, signed_volumes, weld
@@ -27,9 +29,6 @@ OVERLAP_TOLERANCE = 1e-4
 
 _UNITS = ((1000.0, "m"), (25.4, "inches"), (10.0, "cm"), (0.1, "1/10 mm"), (0.001, "um"))
 _READERS = {
-    ".stl": "vtkSTLReader",
-    ".obj": "vtkOBJReader",
-    ".ply": "vtkPLYReader",
     ".vtk": "vtkPolyDataReader",
     ".vtp": "vtkXMLPolyDataReader",
 }
@@ -64,7 +63,7 @@ class UserMesh(Implant):
         if (self.mesh_mm is None) == (not self.path):
             raise InputError("user-mesh: give the path of an STL, OBJ, PLY, VTK or VTP file")
         if self.mesh_mm is None:
-            raw = Mesh.from_polydata(read_surface(Path(self.path)))
+            raw = read_mesh(Path(self.path))
             name = Path(self.path).name
         else:
             raw, name = self.mesh_mm, "the model"
@@ -119,15 +118,17 @@ class UserMesh(Implant):
         return hash((self.path, self.material, self.scale, self.allow_self_intersection))
 
 
-def read_surface(path: Path) -> vtk.vtkPolyData:
+def read_mesh(path: Path) -> Mesh:
     """Read a surface file; InputError for a wrong name, type or content."""
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    reader_name = _READERS.get(path.suffix.lower())
+    check_readable(path)
+    suffix = path.suffix.lower()
+    if suffix in SURFACE_SUFFIXES:
+        return Mesh(*read_surface(path))
+    reader_name = _READERS.get(suffix)
     if reader_name is None:
         raise InputError(
             f"{path.name}: {path.suffix or 'no'} extension is no surface format; "
-            f"take one of {', '.join(_READERS)}"
+            f"take one of {', '.join((*SURFACE_SUFFIXES, *_READERS))}"
         )
     import vtk
 
@@ -143,7 +144,7 @@ def read_surface(path: Path) -> vtk.vtkPolyData:
     polydata = reader.GetOutput()
     if polydata is None or polydata.GetNumberOfPolys() + polydata.GetNumberOfStrips() == 0:
         raise InputError(f"{path.name}: no triangles in this file; it is damaged or no surface")
-    return polydata
+    return Mesh.from_polydata(polydata)
 
 
 def checked_surface(mesh: Mesh, name: str, *, allow_self_intersection: bool = False) -> Mesh:

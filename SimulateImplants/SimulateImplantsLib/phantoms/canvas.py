@@ -22,7 +22,8 @@ class Grid:
     @property
     def spacing_mm(self) -> np.ndarray:
         """Voxel size (slice, row, col)."""
-        return np.linalg.norm(self.index_to_patient[:3, :3], axis=0)
+        result: np.ndarray = np.linalg.norm(self.index_to_patient[:3, :3], axis=0)
+        return result
 
     def points(self, box: Box | None = None) -> Points:
         """Patient coordinates of the voxel centres of ``box``, float32, full arrays."""
@@ -59,7 +60,7 @@ def coverage(distance: np.ndarray, grid: Grid, offset: float = 0.0) -> np.ndarra
     """
     d = distance + np.float32(offset)
     near = np.abs(d) < np.float32(grid.spacing_mm.sum())
-    out = (d < 0).astype(np.float32)
+    out: np.ndarray = (d < 0).astype(np.float32)
     if not near.any():
         return out
     width = np.zeros_like(d)
@@ -110,7 +111,8 @@ class Waves:
         out = np.zeros((), np.float32)
         for v, phase in zip(self.vectors, self.phases, strict=True):
             out = out + np.sin(v[0] * p[0] + v[1] * p[1] + v[2] * p[2] + phase)
-        return out * np.float32(np.sqrt(2 / len(self.phases)))
+        result: np.ndarray = out * np.float32(np.sqrt(2 / len(self.phases)))
+        return result
 
 
 def grain(
@@ -144,4 +146,5 @@ def scanner(
         fine = ndimage.gaussian_filter(white, (0, 0.6, 0.6), truncate=3.0)
         fine -= 0.8 * ndimage.gaussian_filter(fine, (0, 1.6, 1.6), truncate=2.5)
         out += fine * np.float32(noise_hu / max(float(fine.std()), 1e-6))
-    return np.clip(np.rint(out), -1024, 3071).astype(np.float32)
+    result: np.ndarray = np.clip(np.rint(out), -1024, 3071).astype(np.float32)
+    return result

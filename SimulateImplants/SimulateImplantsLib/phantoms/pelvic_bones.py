@@ -97,7 +97,8 @@ def femur_cortex_mm(femur: FemurShape, p: Points) -> np.ndarray:
     along = sum((p[i] - np.float32(femur.neck_base[i])) * np.float32(d[i]) for i in range(3))
     t = np.clip((along - 18) / 50, 0, 1)
     full = np.float32(femur.shaft_radius - femur.canal_radius)
-    return 1.4 + (full - 1.4) * t * t * (3 - 2 * t)
+    result: np.ndarray = 1.4 + (full - 1.4) * t * t * (3 - 2 * t)
+    return result
 
 
 def femur_marrow_distance(femur: FemurShape, p: Points) -> np.ndarray:
@@ -116,7 +117,8 @@ def acetabulum_axis(sign: float) -> np.ndarray:
             -np.cos(inclination) * np.cos(version),
         ]
     )
-    return axis / np.linalg.norm(axis)
+    result: np.ndarray = axis / np.linalg.norm(axis)
+    return result
 
 
 def hip_bone_distance(

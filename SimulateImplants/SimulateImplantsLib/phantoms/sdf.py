@@ -22,7 +22,8 @@ def rotation_xyz(x_rad: float = 0.0, y_rad: float = 0.0, z_rad: float = 0.0) -> 
     rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return rz @ ry @ rx
+    result: np.ndarray = rz @ ry @ rx
+    return result
 
 
 def to_local(p: Points, origin: Vector, axes: np.ndarray) -> Points:
@@ -50,7 +51,8 @@ def frame_along(direction: Vector, hint: Vector = (0.0, 0.0, 1.0)) -> np.ndarray
 def sphere(p: Points, centre: Vector, radius: float) -> np.ndarray:
     """Exact distance of a sphere."""
     squared = sum((p[i] - np.float32(centre[i])) ** 2 for i in range(3))
-    return np.sqrt(squared) - np.float32(radius)
+    result: np.ndarray = np.sqrt(squared) - np.float32(radius)
+    return result
 
 
 def ellipsoid(p: Points, centre: Vector, radii: Vector) -> np.ndarray:
@@ -58,7 +60,8 @@ def ellipsoid(p: Points, centre: Vector, radii: Vector) -> np.ndarray:
     q = [(p[i] - np.float32(centre[i])) / np.float32(radii[i]) for i in range(3)]
     k1 = np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2)
     k2 = np.sqrt(sum((q[i] / np.float32(radii[i])) ** 2 for i in range(3))) + np.float32(1e-9)
-    return k1 * (k1 - 1.0) / k2
+    result: np.ndarray = k1 * (k1 - 1.0) / k2
+    return result
 
 
 def ellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float = 2.0) -> np.ndarray:
@@ -77,7 +80,8 @@ def ellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float = 2.0
             np.exp((n - 1) * (log_u - log_k)) / np.float32(a),
             np.exp((n - 1) * (log_v - log_k)) / np.float32(b),
         )
-    return (k1 - 1.0) / np.maximum(slope, np.float32(0.5 / max(a, b)))
+    result: np.ndarray = (k1 - 1.0) / np.maximum(slope, np.float32(0.5 / max(a, b)))
+    return result
 
 
 def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float | None = None) -> np.ndarray:
@@ -88,7 +92,8 @@ def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float | None = None)
     d = [p[i] - np.float32(a[i]) for i in range(3)]
     h = np.clip(sum(d[i] * np.float32(ba[i]) for i in range(3)) / np.float32(length2), 0, 1)
     squared = sum((d[i] - h * np.float32(ba[i])) ** 2 for i in range(3))
-    return np.sqrt(squared) - (np.float32(ra) + h * np.float32(rb - ra))
+    result: np.ndarray = np.sqrt(squared) - (np.float32(ra) + h * np.float32(rb - ra))
+    return result
 
 
 def polyline(p: Points, points: Sequence[Vector], radii: Sequence[float]) -> np.ndarray:
@@ -108,7 +113,8 @@ def rounded_box(
     e = [np.abs(q[i]) - np.float32(half[i] - rounding) for i in range(3)]
     outside = np.sqrt(sum(np.maximum(v, 0) ** 2 for v in e))
     inside = np.minimum(np.maximum(e[0], np.maximum(e[1], e[2])), 0)
-    return outside + inside - np.float32(rounding)
+    result: np.ndarray = outside + inside - np.float32(rounding)
+    return result
 
 
 def elliptic_rod(
@@ -122,7 +128,8 @@ def elliptic_rod(
 def smooth_min(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
     """Union of two shapes, blended over ``k`` mm (polynomial smooth minimum)."""
     h = np.maximum(np.float32(k) - np.abs(a - b), 0) / np.float32(k)
-    return np.minimum(a, b) - h * h * np.float32(0.25 * k)
+    result: np.ndarray = np.minimum(a, b) - h * h * np.float32(0.25 * k)
+    return result
 
 
 def smooth_max(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:

@@ -24,11 +24,13 @@ class Pose:
 
     def to_patient(self, point: np.ndarray) -> np.ndarray:
         """A point of this frame (or an array of them, last axis 3) in patient coordinates."""
-        return self.origin + np.asarray(point, float) @ self.axes.T
+        result: np.ndarray = self.origin + np.asarray(point, float) @ self.axes.T
+        return result
 
     def from_patient(self, point: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`to_patient`."""
-        return (np.asarray(point, float) - self.origin) @ self.axes
+        result: np.ndarray = (np.asarray(point, float) - self.origin) @ self.axes
+        return result
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def muscle_value(rng: np.random.Generator, hu: float) -> Tint:
 
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         fat = np.clip(streaks(p) - (2.0 - 0.6 * amount), 0, 1)
-        return np.float32(hu) + 5 * grain - 95 * fat
+        result: np.ndarray = np.float32(hu) + 5 * grain - 95 * fat
+        return result
 
     return value
 
@@ -61,7 +62,8 @@ def noisy(hu: float, spread: float) -> Tint:
     """A tissue with a fine texture."""
 
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        return np.float32(hu) + np.float32(spread) * grain
+        result: np.ndarray = np.float32(hu) + np.float32(spread) * grain
+        return result
 
     return value
 
@@ -72,7 +74,8 @@ def fat_value(rng: np.random.Generator, hu: float) -> Tint:
 
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         strand = np.clip(1 - np.abs(sheets(p)) / 0.06, 0, 1)
-        return np.float32(hu) + 6 * grain + 70 * strand
+        result: np.ndarray = np.float32(hu) + 6 * grain + 70 * strand
+        return result
 
     return value
 
@@ -88,7 +91,8 @@ def _outline(rng: np.random.Generator) -> Callable[[Points], np.ndarray]:
         flat = np.where(y < 0, y * np.float32(1.04), y)
         d = ellipse(p[0], flat, half_width, half_depth, 2.35) + 3.0 * wobble(p)
         furrow = np.exp(-((p[0] / 22) ** 2)) * np.clip((p[1] - back - 40) / -40, 0, 1)
-        return d + np.float32(7.0) * furrow
+        result: np.ndarray = d + np.float32(7.0) * furrow
+        return result
 
     return distance
 
@@ -182,7 +186,10 @@ def _colon(rng: np.random.Generator, sign: float, low_z: float, high_z: float) -
         mixed = 20 + 60 * lumps(p) + 45 * mottle(p)
         gas = np.clip((mottle(p) + lumps(p)) - 1.5, 0, 1)
         front = np.clip((p[1] - np.float32(points[1][1] + 4)) / 3, 0, 1)
-        return mixed * (1 - gas) - 850 * gas - front * (mixed + 900) * (lumps(p) > -0.3)
+        result: np.ndarray = (
+            mixed * (1 - gas) - 850 * gas - front * (mixed + 900) * (lumps(p) > -0.3)
+        )
+        return result
 
     return [part(wall, ((0.0, noisy(45, 6)), (2.0, value)), low, high)]
 
@@ -214,7 +221,8 @@ def _kidney(rng: np.random.Generator, sign: float, tissue: Tissue) -> list[Part]
 
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         medulla = np.clip(pyramid(p), 0, 1) * np.clip((depth - 6) / 3, 0, 1)
-        return tissue.kidney * (1 - 0.25 * medulla) + 5 * grain
+        result: np.ndarray = tissue.kidney * (1 - 0.25 * medulla) + 5 * grain
+        return result
 
     return [
         part(outer, ((-9.0, noisy(tissue.fat, 4)), (0.0, value)), *box),
@@ -265,18 +273,24 @@ def torso_parts(rng: np.random.Generator, spine: Spine) -> list[Part]:
     wall_layers = Waves.sample(rng, 12.0, 4)
 
     def wall(p: Points) -> np.ndarray:
-        return outline(p) + np.float32(fat_mm) + 2.5 * wall_wobble(p)
+        result: np.ndarray = outline(p) + np.float32(fat_mm) + 2.5 * wall_wobble(p)
+        return result
 
     def layered(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         sheet = np.clip(1 - np.abs(depth - wall_mm * 0.45) / 0.8, 0, 1)
-        return np.float32(tissue.muscle) + 6 * grain - 70 * sheet * (wall_layers(p) > -0.4)
+        result: np.ndarray = (
+            np.float32(tissue.muscle) + 6 * grain - 70 * sheet * (wall_layers(p) > -0.4)
+        )
+        return result
 
     def cavity(p: Points) -> np.ndarray:
-        return wall(p) + np.float32(wall_mm)
+        result: np.ndarray = wall(p) + np.float32(wall_mm)
+        return result
 
     def table(p: Points) -> np.ndarray:
         top = p[1] - (np.float32(-98.0) + (p[0] / 210) ** 2 * 26)
-        return np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 205)
+        result: np.ndarray = np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 205)
+        return result
 
     parts = [
         part(table, ((-1.3, -180.0), (1.3, noisy(-880, 8))), (-210, -125, -FAR), (210, -60, FAR)),
@@ -309,7 +323,8 @@ def torso_parts(rng: np.random.Generator, spine: Spine) -> list[Part]:
 
     def liver_value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         vein = np.clip(1 - np.abs(veins(p)) / 0.12, 0, 1) * np.clip(veins(p[::-1]), 0, 1)
-        return tissue.liver + 5 * grain + 0.35 * (tissue.vein - tissue.liver) * vein
+        result: np.ndarray = tissue.liver + 5 * grain + 0.35 * (tissue.vein - tissue.liver) * vein
+        return result
 
     parts.append(part(liver, liver_value, (-20, -40, 30), (160, 130, FAR)))
     spleen = part(

@@ -83,10 +83,12 @@ class PhantomTruth:
         """The same after ``p -> rotation p + shift`` (points) and ``rotation v`` (directions)."""
 
         def point(v: np.ndarray) -> np.ndarray:
-            return rotation @ np.asarray(v, float) + shift
+            result: np.ndarray = rotation @ np.asarray(v, float) + shift
+            return result
 
         def vector(v: np.ndarray) -> np.ndarray:
-            return rotation @ np.asarray(v, float)
+            result: np.ndarray = rotation @ np.asarray(v, float)
+            return result
 
         return PhantomTruth(
             pedicles=tuple(

@@ -207,4 +207,5 @@ def pedicle_entry(
     line = pedicle.isthmus - steps[:, None] * pedicle.direction
     p = tuple(line[:, i].astype(np.float32) for i in range(3))
     outside = vertebra_distance(shape, (p[0], p[1], p[2]), joints) > 0
-    return line[int(np.argmax(outside))]
+    result: np.ndarray = line[int(np.argmax(outside))]
+    return result

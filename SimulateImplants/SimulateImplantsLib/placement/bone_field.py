@@ -55,20 +55,23 @@ class LocalGrid:
         """RAS of all grid points, ``(3, *shape)`` float32."""
         m = (self.axes * self.spacing_mm).astype(np.float32)
         a, b, c = (np.arange(n, dtype=np.float32) for n in self.shape)
-        return (
+        result: np.ndarray = (
             self.origin.astype(np.float32)[:, None, None, None]
             + m[:, 0, None, None, None] * a[None, :, None, None]
             + m[:, 1, None, None, None] * b[None, None, :, None]
             + m[:, 2, None, None, None] * c[None, None, None, :]
         )
+        return result
 
     def to_index(self, ras: np.ndarray) -> np.ndarray:
         """Fractional indices of RAS points ``(..., 3)``."""
-        return (np.asarray(ras, float) - self.origin) @ self.axes / self.spacing_mm
+        result: np.ndarray = (np.asarray(ras, float) - self.origin) @ self.axes / self.spacing_mm
+        return result
 
     def to_ras(self, index: np.ndarray) -> np.ndarray:
         """RAS of (fractional) indices ``(..., 3)``."""
-        return self.origin + np.asarray(index, float) @ self.axes.T * self.spacing_mm
+        result: np.ndarray = self.origin + np.asarray(index, float) @ self.axes.T * self.spacing_mm
+        return result
 
 
 def voxel_box(mask: np.ndarray, margin: int = 2) -> tuple[slice, slice, slice]:
@@ -93,7 +96,8 @@ def touches_border(mask: np.ndarray) -> bool:
 def mask_points(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     """RAS of the mask's voxel centres, ``(n, 3)``."""
     kji = np.argwhere(mask)
-    return kji[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    result: np.ndarray = kji[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return result
 
 
 def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
@@ -112,7 +116,8 @@ def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> 
     out = ndimage.affine_transform(
         signed, linear, offset, output_shape=grid.shape, order=1, mode="constant", cval=-99.0
     )
-    return out > 0
+    result: np.ndarray = out > 0
+    return result
 
 
 def local_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
@@ -168,4 +173,5 @@ class BoneField:
         points = np.asarray(ras, float)
         index = self.grid.to_index(points.reshape(-1, 3)).T
         value = ndimage.map_coordinates(self.depth, index, order=1, mode="constant", cval=-99.0)
-        return value.reshape(points.shape[:-1])
+        result: np.ndarray = value.reshape(points.shape[:-1])
+        return result

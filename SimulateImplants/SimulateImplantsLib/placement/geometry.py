@@ -27,7 +27,8 @@ def across(vector: Vector, axis: np.ndarray) -> np.ndarray:
     if np.linalg.norm(rest) < 1e-6:
         helper = np.eye(3)[int(np.argmin(np.abs(axis)))]
         rest = helper - axis * float(helper @ axis)
-    return rest / np.linalg.norm(rest)
+    result: np.ndarray = rest / np.linalg.norm(rest)
+    return result
 
 
 def angle_deg(a: Vector, b: Vector) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.schema import check_values, json_of
 
 from ..implants import implant_from_dict
 from ..implants.base import Implant
+from .plan_schema import PlanRecord
 
 FORMAT = 1
 
@@ -100,25 +102,20 @@ class PlacementPlan:
         """
         if not isinstance(data, Mapping) or "implants" not in data:
             raise InputError("not a placement plan: it has no list of implants")
-        if int(data.get("format", 0)) > FORMAT:
+        check_values(PlanRecord, dict(data), "placement plan")
+        if data.get("format", 0) > FORMAT:
             raise InputError(f"placement plan of format {data['format']}: update the extension")
-        try:
-            items = tuple(
+        return cls(
+            implants=tuple(
                 PlannedImplant(
                     dict(item["implant"]),
                     np.array(item["matrix"], float),
                     dict(item.get("attributes", {})),
                 )
                 for item in data["implants"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"placement plan: an implant is incomplete ({error})") from None
-        return cls(
-            implants=items,
+            ),
             seed=data.get("seed"),
-            description=str(data.get("description", "")),
+            description=data.get("description", ""),
             parameters=dict(data.get("parameters", {})),
             warnings=tuple(data.get("warnings", ())),
             shapes=tuple(dict(shape) for shape in data.get("shapes", ())),
@@ -128,8 +125,8 @@ class PlacementPlan:
     def from_json(cls, text: str) -> PlacementPlan:
         """The inverse of :meth:`to_json`."""
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = json_of(text)
+        except ValueError as error:
             raise InputError(f"placement plan is not JSON: {error}") from None
         return cls.from_dict(data)
 

@@ -1,4 +1,4 @@
-"""Methods ``"prior"`` and ``"prior-strict"``: a learned prior image, held to the measured data.
+"""Methods ``"prior"`` and ``"prior-strict"``: a learned image, held to the measured data.
 
 A network looks at the slice, its neighbours, two classical corrections and the places where
 streaks must be (see :mod:`.channels`), and proposes the slice free of artifacts. What is done
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from ...errors import InputError
 from ...metal.neighbourhood import metal_window
@@ -43,12 +44,16 @@ BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 SEEN_PIXELS = 48
 """Around what is wanted, for the network to see; it looks farther, but hardly."""
 
+TAPER_MM = 20.0
+"""Beside the trace the bound begins to hold by and by: metal blurs its data, too, and a step from
+free to bound shows as a line across the whole slice."""
+
 BOUND_TURNS = 4
 """Reconstructing what lies beyond takes most of it away, not all at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class PriorImage:
+class NetworkProposal:
     """What the network says, with what it was told.
 
     :param inputs: see :class:`.channels.ImageInputs`.
@@ -78,7 +83,7 @@ class ImagePriorMethod(Method):
         self.name = "prior" if mode == "best" else "prior-strict"
         self._refine = MetalRefinement() if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
-        self._last: tuple[InpaintingContext, PriorImage] | None = None
+        self._last: tuple[InpaintingContext, NetworkProposal] | None = None
 
     @property
     def weights_path(self) -> Path:
@@ -96,12 +101,12 @@ class ImagePriorMethod(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
         """The trace filled with the projected proposal; shapes as in :class:`..base.Method`."""
-        found = self.prior(sinogram, trace, context)
+        found = self.network_proposal(sinogram, trace, context)
         return matched_to_edges(sinogram, trace, context.projector(_mu(found.proposed)))
 
-    def prior(
+    def network_proposal(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
-    ) -> PriorImage:
+    ) -> NetworkProposal:
         """The network's proposal for one batch; the last one is kept, for it is asked twice."""
         if self._last is not None and self._last[0] is context:
             return self._last[1]
@@ -109,7 +114,7 @@ class ImagePriorMethod(Method):
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
             proposed[k], scale[k] = self._network_at(inputs, (slice(k, k + 1),))
-        found = PriorImage(inputs, proposed + inputs.dense, scale)
+        found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
         return found
 
@@ -161,14 +166,16 @@ class ImagePriorMethod(Method):
         """The image itself; None in strict mode, where the trace is filled instead."""
         if self.mode == "strict":
             return None
-        found = self.prior(sinogram, trace, context)
+        found = self.network_proposal(sinogram, trace, context)
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
         image, passed = found.proposed, torch.zeros_like(trace)
+        clear = _away_from(trace, TAPER_MM / context.projector.geometry.bin_mm)
         for turn in range(BOUND_TURNS + 1):
             change = (context.projector(_mu(image)) - sinogram).masked_fill(trace, 0.0)
             beyond = change - change.clamp(-bound, bound)
             # Each slice by itself: what the others need must not change it.
             passed |= beyond != 0
+            beyond *= clear
             late = beyond.flatten(1).any(dim=1)
             if turn == BOUND_TURNS or not bool(late.any()):
                 break
@@ -190,23 +197,31 @@ class ImagePriorMethod(Method):
         return self._reconstruct
 
 
+def _away_from(trace: torch.Tensor, bins: float) -> torch.Tensor:
+    """0 in the trace, rising to 1 within so many bins on either side."""
+    half = max(1, round(bins / 2))
+    wider = F.max_pool1d(trace.float(), 2 * half + 1, stride=1, padding=half)
+    near = F.avg_pool1d(wider, 2 * half + 1, 1, half, count_include_pad=False)
+    return 1.0 - near
+
+
 def _mu(relative: torch.Tensor) -> torch.Tensor:
     """HU / 1000 -> 1/mm, never negative."""
     return (relative + 1.0).clamp_min(0.0) * MU_WATER_PER_MM
 
 
 def matched_to_edges(
-    sinogram: torch.Tensor, trace: torch.Tensor, prior_sinogram: torch.Tensor
+    sinogram: torch.Tensor, trace: torch.Tensor, proposed_sinogram: torch.Tensor
 ) -> torch.Tensor:
-    """The prior's sinogram in the trace, shifted by what it misses at the trace's edges.
+    """The proposal's sinogram in the trace, shifted by what it misses at the trace's edges.
 
     The difference to the measured values is interpolated across the trace, so that no step is left
     whose reconstruction would be a streak.
 
     :param sinogram: measured line integrals ``(slices, views, bins)``.
     :param trace: bool, same shape.
-    :param prior_sinogram: of the prior image, same shape.
+    :param proposed_sinogram: of the proposed image, same shape.
     :returns: bit-equal to ``sinogram`` outside the trace.
     """
-    difference = interpolate_trace(sinogram - prior_sinogram, trace)
-    return torch.where(trace, prior_sinogram + difference, sinogram)
+    difference = interpolate_trace(sinogram - proposed_sinogram, trace)
+    return torch.where(trace, proposed_sinogram + difference, sinogram)

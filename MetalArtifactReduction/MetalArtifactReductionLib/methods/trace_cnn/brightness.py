@@ -36,12 +36,14 @@ def body_quantiles(relative: np.ndarray) -> np.ndarray:
     values = flat
     for _ in range(4):
         values = flat[flat > 0.5 * np.median(values)]
-    return np.quantile(values.astype(np.float64), LEVELS)
+    result: np.ndarray = np.quantile(values.astype(np.float64), LEVELS)
+    return result
 
 
 def reference_quantiles(patients: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of several patients' quantiles: their Wasserstein-2 barycentre."""
-    return np.mean(np.stack(patients), axis=0)
+    result: np.ndarray = np.mean(np.stack(patients), axis=0)
+    return result
 
 
 def brightness_factor(quantiles: np.ndarray, reference: np.ndarray) -> float:

@@ -85,7 +85,6 @@ def train_on_patient(
     trainer = TrainerParameters(
         steps=p.steps, batch_size=BATCH_SIZE, seed=p.seed, ema=0.99, precision=p.precision
     )
-    trainer = with_device(trainer, torch.device(device).type)
     volume, turn = volume.anatomical()
     metal_fraction, count = turn(metal_fraction), len(volume.hu)
     chosen = turn.slice_numbers(np.array(p.near.chosen, dtype=np.int64), count)
@@ -94,9 +93,8 @@ def train_on_patient(
     check_cancelled(cancel)
     with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     row_mm, col_mm = volume.spacing_mm[1:]
-    patient = HipPatient(
-        "this patient", volume.hu[near], metal_fraction[with_metal], (row_mm, col_mm)
-    )
+    hu, metal = volume.hu[near], metal_fraction[with_metal]
+    patient = HipPatient("this patient", hu, metal, (row_mm, col_mm))
     samples = HipSamples(
         [patient],
         p.samples,
@@ -109,7 +107,7 @@ def train_on_patient(
     task = TraceCNNTask(samples, p.network, None, record)
     result = train(
         task,
-        trainer,
+        with_device(trainer, torch.device(device).type),
         folder,
         resume=resume,
         progress=part(progress, PREPARATION, 1.0),

@@ -53,12 +53,14 @@ class EdgeField:
             points = centre[..., None, :] + r[..., None, None] * rays
             index = self.grid.to_index(points.reshape(-1, 3)).T
             found = ndimage.map_coordinates(self.image, index, order=1, mode="nearest")
-            return found.reshape(points.shape[:-1])
+            result: np.ndarray = found.reshape(points.shape[:-1])
+            return result
 
         within, beyond = value(radius - _SHELL_MM), value(radius + _SHELL_MM)
         dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
         falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
-        return (dark * falls).mean(axis=-1)
+        result: np.ndarray = (dark * falls).mean(axis=-1)
+        return result
 
     def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
         """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
@@ -107,12 +109,13 @@ def fit_sphere(
         centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
     ) -> np.ndarray:
         edge = way * edges.radial(centre, radius, directions)
-        return (edge / (np.abs(edge) + strong)).mean(axis=-1)
+        result: np.ndarray = (edge / (np.abs(edge) + strong)).mean(axis=-1)
+        return result
 
     def score(
         centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
     ) -> np.ndarray:
-        total = one(centre, radius, directions, sign)
+        total: np.ndarray = one(centre, radius, directions, sign)
         if facing is None:
             return total
         others = [one(centre, radius + gap, facing, -sign) for gap in _JOINT_GAPS_MM]
@@ -132,7 +135,8 @@ def fit_sphere(
 
     def loss(q: np.ndarray, directions: np.ndarray, coarse: bool) -> float:
         outside = max(0.0, radii_mm[0] - q[3], q[3] - radii_mm[1])
-        return -float(score(q[:3], np.asarray(q[3]), directions, coarse)) + outside
+        result: float = -float(score(q[:3], np.asarray(q[3]), directions, coarse)) + outside
+        return result
 
     def refined(start: np.ndarray, size: float, directions: np.ndarray, coarse: bool) -> Any:
         simplex = np.vstack([start, start + size * np.eye(4)])

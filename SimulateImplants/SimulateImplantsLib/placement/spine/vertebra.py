@@ -46,11 +46,13 @@ class VertebraFrame:
 
     def local(self, ras: np.ndarray) -> np.ndarray:
         """RAS points ``(..., 3)`` in the frame (right, anterior, superior from the centre)."""
-        return (np.asarray(ras, float) - self.centre) @ self.axes
+        result: np.ndarray = (np.asarray(ras, float) - self.centre) @ self.axes
+        return result
 
     def ras(self, local: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`local`."""
-        return self.centre + np.asarray(local, float) @ self.axes.T
+        result: np.ndarray = self.centre + np.asarray(local, float) @ self.axes.T
+        return result
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,10 @@ def _fan(axis: np.ndarray, opening_deg: float, count: int) -> np.ndarray:
     phi = k * np.pi * (3 - np.sqrt(5))
     u, v = _plane(axis)
     r = np.sqrt(1 - z * z)
-    return z[:, None] * axis + (r * np.cos(phi))[:, None] * u + (r * np.sin(phi))[:, None] * v
+    result: np.ndarray = (
+        z[:, None] * axis + (r * np.cos(phi))[:, None] * u + (r * np.sin(phi))[:, None] * v
+    )
+    return result
 
 
 def find_canal(
@@ -250,7 +255,8 @@ def _body(bone: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(core)
     seed = labels == labels[np.unravel_index(int(np.argmax(depth)), depth.shape)]
     reach = ndimage.distance_transform_edt(~seed)
-    return bone & (reach <= 0.62 * float(depth.max()) + 0.5)
+    result: np.ndarray = bone & (reach <= 0.62 * float(depth.max()) + 0.5)
+    return result
 
 
 def _mid_surface(

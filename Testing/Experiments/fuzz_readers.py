@@ -1,0 +1,441 @@
+"""Give every reader of this software damaged files, and print what became of them.
+
+    python Testing/Experiments/fuzz_readers.py --count 2000 --seed 1
+    python Testing/Experiments/fuzz_readers.py --formats nifti.gz mha --count 200
+
+Each file is one valid small file with one to four changes: bits, bytes, cuts, repeated pieces, and
+numbers and words that readers stumble over. What a container compresses is changed inside it too.
+Files are read in a child process that may use ``--memory`` MB and ``--seconds`` a file. A file that
+is read must either give the values of the valid file or, where no checksum covers them, other ones
+("changed"). The exit code is 1 where any reader ended in another way than a result or one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+OUTCOMES = ("same", "changed", "refused", "traceback", "hang", "crash", "memory")
+BAD = OUTCOMES[3:]
+_WORDS = (
+    *(b"%n%n%n", b"1e30", b"NaN", b"-1", b"2147483648", b"0", b"99999999999999999999", b"\0\0\0\0"),
+    *(
+        b"Infinity",
+        b"[]",
+        b"{}",
+        b'"',
+        b"../../x",
+        b"\xff\xfe",
+        b"%s%s",
+        b"1000000000",
+        b"[" * 3000,
+    ),
+)
+_BINARY = ("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd", "dicom", "dicom-seg", "safetensors")
+_CHECKED = ("nifti.gz", "nrrd", "mha.z", "mrb", "zip")
+"""Formats whose values a checksum covers: damage must never change them in silence."""
+
+
+def imported(*places: str) -> Any:
+    """The first of several "module:name" that there is."""
+    for place in places:
+        module, _, name = place.partition(":")
+        with contextlib.suppress(ImportError, AttributeError):
+            return getattr(import_module(module), name)
+    raise ImportError(f"none of {', '.join(places)}")
+
+
+def hu_values() -> np.ndarray:
+    """A small body with metal, int16 ``(5, 24, 24)``."""
+    row, col = np.mgrid[:24, :24]
+    hu = np.full((5, 24, 24), -1000.0)
+    hu[:, np.hypot(row - 12, col - 12) < 9] = 40
+    hu[1:4, np.hypot(row - 12, col - 12) < 2] = 5000
+    return np.rint(hu + np.random.default_rng(1).normal(0, 9, hu.shape)).astype(np.int16)
+
+
+def _volume(folder: Path, kind: str) -> Path:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(hu_values())
+    image.SetSpacing((1.5, 1.5, 2.0))
+    names = {"nifti": "v.nii", "nifti.gz": "v.nii.gz", "nrrd": "v.nrrd", "mhd": "v.mhd"}
+    path = folder / names.get(kind, "v.mha")
+    sitk.WriteImage(image, str(path), kind in ("nifti.gz", "nrrd", "mha.z"))
+    return path
+
+
+def _dicom(folder: Path, kind: str) -> Path:
+    from dicom_support import scanner_header, write_series
+
+    write_series(folder / "dicom", np.repeat(hu_values()[:1], 1, axis=0), edit=scanner_header)
+    path = next((folder / "dicom").iterdir())
+    if kind == "dicom":
+        return path
+    import highdicom
+    import pydicom
+    from pydicom.sr.coding import Code
+
+    segment = highdicom.seg.SegmentDescription(
+        1, "Metal", Code("260787004", "SCT", "x"), Code("40388003", "SCT", "Implant"), "MANUAL"
+    )
+    source = pydicom.dcmread(path)
+    source.StudyInstanceUID = source.StudyInstanceUID
+    made = highdicom.seg.Segmentation(
+        [source], (hu_values()[1:2] > 3000).astype(np.uint8), "BINARY", [segment],
+        highdicom.UID(), 9, highdicom.UID(), 1, "m", "m", "1", "1",
+    )  # fmt: skip
+    made.save_as(folder / "metal.dcm")
+    return folder / "metal.dcm"
+
+
+def _mesh(folder: Path, kind: str) -> Path:
+    import trimesh
+
+    mesh = trimesh.creation.cylinder(radius=3.0, height=9.0, sections=12)
+    content = mesh.export(file_type=kind)
+    path = folder / f"rod.{kind}"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def _weights(folder: Path, kind: str) -> Path:
+    from safetensors.numpy import save
+
+    facts = {"format": 1, "architecture": "x", "arguments": {"n": 3}, "method": {"inpainter": "x"}}
+    text = json.dumps(facts)
+    path = folder / "w.safetensors"
+    path.write_bytes(save({"a": np.ones(9, np.float32)}, {"metal-artifact-reduction": text}))
+    return path
+
+
+_PLAN = {
+    "format": 1,
+    "description": "two rods",
+    "seed": 4,
+    "parameters": {"a": [1, 2]},
+    "warnings": ["x"],
+    "implants": [
+        {
+            "implant": {"kind": "rod", "path_mm": [[0, 0, 0], [0, 10, 30]], "diameter_mm": 5.5},
+            "matrix": np.eye(4).tolist(),
+            "attributes": {"level": "L3", "side": "left"},
+        },
+        {"implant": {"kind": "sphere"}, "matrix": np.eye(4).tolist()},
+    ],
+    "shapes": [],
+}
+_DATASET = {
+    "cts": [{"ct": "a.nii.gz", "segmentation": "m", "clicks": {"L3": [1, 2.5, 3]}}, "b.nii.gz"],
+    "cases": 10, "seed": 1, "mix": {"random": 1.0}, "presets": ["reference"],
+    "acquisition": {"kvp": 120}, "model": "polyenergetic", "clean": True,
+}  # fmt: skip
+_TOML = b'task = "trace-cnn"\n[training]\nsteps = 30\nbatch_size = 2\nseed = 1\nprecision = "32-true"\n[options]\nwidth = 8\n'
+
+
+def _text(folder: Path, kind: str) -> Path:
+    content = {
+        "plan.json": json.dumps(_PLAN).encode(),
+        "dataset.json": json.dumps(_DATASET).encode(),
+        "toml": _TOML,
+        "csv": b"input,output,threshold\na.nii.gz,a,2500\nb.nii.gz,b,\n",
+    }[kind]
+    path = folder / {"toml": "t.toml", "csv": "c.csv"}.get(kind, kind)
+    path.write_bytes(content)
+    return path
+
+
+def _bundle(folder: Path, kind: str) -> Path:
+    inside = _volume(folder, "nifti")
+    path = folder / f"study.{kind}"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(inside, "study/v.nii")
+        archive.writestr("study/s.mrml", '<MRML version="Volumes" ></MRML>')
+    return path
+
+
+def _read_volume(path: Path) -> Any:
+    return imported("MetalArtifactReductionLib.volume:read_volume",
+                    "MetalArtifactReductionLib.files.volumes:read_volume")(path, check=False).hu  # fmt: skip
+
+
+def _read_seg(path: Path) -> Any:
+    """As a mask of the CT that lies beside the valid file."""
+    read_mask = imported("MetalArtifactReductionLib.files.masks:read_mask",
+                         "MetalArtifactReductionLib.files.volumes:read_mask",
+                         "MetalArtifactReductionLib.volume_io:read_mask")  # fmt: skip
+    read_volume = imported("MetalArtifactReductionLib.files.volumes:read_volume",
+                           "MetalArtifactReductionLib.volume_io:read_volume")  # fmt: skip
+    return read_mask(path, read_volume(path.parent.parent / "dicom", check=False))
+
+
+def _read_mesh(path: Path) -> Any:
+    family = imported("SimulateImplantsLib.implants.user_mesh:UserMesh")
+    return family(str(path)).mesh().triangles
+
+
+def _read_plan(path: Path) -> Any:
+    read_plan = imported("SimulateImplantsLib.cases.plan_files:read_plan",
+                         "SimulateImplantsLib.plan_files:read_plan")  # fmt: skip
+    plan = read_plan(path)
+    for item in plan.implants:
+        item.make()
+    return len(plan.implants)
+
+
+def _read_dataset(path: Path) -> Any:
+    return len(imported("SimulateImplantsLib.dataset.config:read_config",
+                        "SimulateImplantsLib.dataset_config:read_config")(path).sources)  # fmt: skip
+
+
+def _read_toml(path: Path) -> Any:
+    read_config = imported("MetalArtifactReductionLib.training.config:read_config")
+    try:
+        return read_config(path, ["trace-cnn"]).training
+    except TypeError:
+        if read_config.__code__.co_argcount > 1:
+            raise
+        return read_config(path).training
+
+
+def _read_csv(path: Path) -> Any:
+    case = imported("MetalArtifactReductionLib.batch.case:Case",
+                    "MetalArtifactReductionLib.cases:Case")  # fmt: skip
+    read_cases = imported("MetalArtifactReductionLib.batch.lists:read_cases",
+                          "MetalArtifactReductionLib.cases:read_cases")  # fmt: skip
+    return len(read_cases(path, case("", Path())))
+
+
+def _read_facts(path: Path) -> Any:
+    return imported("MetalArtifactReductionLib.weights:read_facts",
+                    "MetalArtifactReductionLib.networks.weights:read_facts")(path).architecture  # fmt: skip
+
+
+def _read_scene(path: Path) -> Any:
+    return imported("MetalArtifactReductionLib.mrml.scene:load_scene")(path).GetNumberOfNodes()
+
+
+_Make = Callable[[Path, str], Path]
+FORMATS: dict[str, tuple[_Make, Callable[[Path], Any]]] = {
+    **dict.fromkeys(("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd"), (_volume, _read_volume)),
+    "dicom": (_dicom, _read_volume),
+    "dicom-seg": (_dicom, _read_seg),
+    **dict.fromkeys(("stl", "obj", "ply"), (_mesh, _read_mesh)),
+    "safetensors": (_weights, _read_facts),
+    "plan.json": (_text, _read_plan),
+    "dataset.json": (_text, _read_dataset),
+    "toml": (_text, _read_toml),
+    "csv": (_text, _read_csv),
+    "zip": (_bundle, _read_volume),
+    "mrb": (_bundle, _read_scene),
+}
+
+
+def mutated(content: bytes, random_: random.Random) -> bytes:
+    """One to four changes, most of them in the first half kilobyte: the header."""
+    data = bytearray(content)
+    for _ in range(random_.choice((1, 1, 2, 4))):
+        size = max(1, len(data))
+        at = random_.randrange(min(size, 512) if random_.random() < 0.6 else size)
+        what = random_.randrange(7)
+        if what == 0 and data:
+            data[at] ^= 1 << random_.randrange(8)
+        elif what == 1:
+            data[at : at + 4] = random_.randbytes(4)
+        elif what == 2:
+            data = data[:at]
+        elif what == 3:
+            data[at:at] = data[at : at + random_.randrange(1, 64)]
+        elif what == 4:
+            word = random_.choice(_WORDS)
+            data[at : at + len(word)] = word
+        elif what == 5:
+            _replace_number(data, random_)
+        else:
+            del data[at : at + random_.randrange(1, 32)]
+    return bytes(data)
+
+
+def _replace_number(data: bytearray, random_: random.Random) -> None:
+    """One number of a text by a word that readers stumble over."""
+    digits = [i for i, byte in enumerate(data[:4096]) if 48 <= byte < 58]
+    if digits:
+        start = end = random_.choice(digits)
+        while end < len(data) and 48 <= data[end] < 58:
+            end += 1
+        data[start:end] = random_.choice(_WORDS)
+
+
+def variants(kind: str, content: bytes, random_: random.Random) -> bytes:
+    """A damaged file; of compressed ones half are damaged inside and packed again."""
+    if kind == "nifti.gz" and random_.random() < 0.5:
+        return gzip.compress(mutated(gzip.decompress(content), random_))
+    if kind == "mha.z" and random_.random() < 0.3:
+        head, _, packed = content.partition(b"LOCAL\n")
+        return head + b"LOCAL\n" + zlib.compress(mutated(zlib.decompress(packed), random_))
+    return mutated(content, random_)
+
+
+def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> None:
+    """Read one named file after the other, and say what became of each."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    errors = imported("MetalArtifactReductionLib.errors:MARError")
+    read = FORMATS[kind][1]
+    expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * memory_mb * 2**20,) * 2)
+    connection.send(("ready", ""))
+    while (name := connection.recv()) is not None:
+        try:
+            value = read(Path(name))
+            outcome = "same" if np.array_equal(value, expected) else "changed"
+            told = ""
+        except errors as error:
+            outcome, told = "refused", str(error)
+            if "\n" in told or len(told) > 2000:
+                outcome = "traceback"
+        except MemoryError:
+            outcome, told = "memory", "MemoryError"
+        except BaseException as error:
+            outcome, told = "traceback", f"{type(error).__name__}: {error}"
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        if grown > memory_mb * 1024:
+            outcome, before = "memory", before + grown
+        connection.send((outcome, told))
+
+
+class Reader:
+    """A child process that reads files; started anew when it has gone."""
+
+    def __init__(self, kind: str, folder: Path, memory_mb: int) -> None:
+        self.arguments = kind, folder, memory_mb
+        self.process: Any = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.here, there = context.Pipe()
+        self.process = context.Process(target=_child, args=(there, *self.arguments), daemon=True)
+        self.process.start()
+        there.close()
+        if not self.here.poll(120):
+            raise RuntimeError(f"the reader of {self.arguments[0]} does not start")
+        self.here.recv()
+
+    def read(self, path: Path, seconds: float) -> tuple[str, str]:
+        if self.process is None:
+            self.start()
+        try:
+            self.here.send(str(path))
+            if self.here.poll(seconds):
+                answer: tuple[str, str] = self.here.recv()
+                return answer
+            self.stop()
+            return "hang", f"{seconds:g} s"
+        except (EOFError, OSError):
+            self.process.join(10)
+            code = self.process.exitcode
+            self.process = None
+            name = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+            return "crash", name
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process = None
+
+
+def fuzzed(
+    kind: str, count: int, seed: int, *, seconds: float = 10.0, memory_mb: int = 1024,
+    tell: Callable[[str], None] | None = None,
+) -> Counter[str]:  # fmt: skip
+    """How many damaged files of a format ended how.
+
+    :param tell: gets a line for each that ended badly.
+    """
+    make = FORMATS[kind][0]
+    with tempfile.TemporaryDirectory(prefix="mar-fuzz-") as name:
+        folder = Path(name)
+        (folder / "valid").mkdir()
+        (folder / "made").mkdir()
+        (folder / "now").mkdir()
+        valid = make(folder / "made", kind)
+        for one in (folder / "made").iterdir():
+            if one.name == valid.name or kind == "mhd":
+                (folder / "valid" / one.name).write_bytes(one.read_bytes())
+                (folder / "now" / one.name).write_bytes(one.read_bytes())
+        if kind == "dicom":
+            (folder / "valid" / valid.name).write_bytes(valid.read_bytes())
+        if kind == "dicom-seg":
+            (folder / "made" / "dicom").rename(folder / "dicom")
+        if kind == "mhd":
+            (folder / "valid" / "v.raw").rename(folder / "v.raw.kept")
+            (folder / "valid" / "v.raw").symlink_to(folder / "v.raw.kept")
+        content = valid.read_bytes()
+        reader = Reader(kind, folder, memory_mb)
+        random_ = random.Random(f"{seed} {kind}")
+        found: Counter[str] = Counter()
+        for number in range(count):
+            path = folder / "now" / valid.name
+            path.write_bytes(variants(kind, content, random_))
+            outcome, told = reader.read(path, seconds)
+            if outcome == "changed" and kind in _CHECKED and path.read_bytes() == content:
+                outcome = "same"
+            found[outcome] += 1
+            if tell is not None and outcome in BAD:
+                tell(f"{kind} {number}: {outcome}: {told[:200]}")
+        reader.stop()
+    return found
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=2000, help="files of each format")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for one file")
+    parser.add_argument("--memory", type=int, default=1024, metavar="MB")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    options = parser.parse_args()
+    print(f"{'format':<14}" + "".join(f"{name:>11}" for name in OUTCOMES), flush=True)
+    total: Counter[str] = Counter()
+    for kind in options.formats:
+        lines: list[str] = []
+        found = fuzzed(
+            kind, options.count, options.seed,
+            seconds=options.seconds, memory_mb=options.memory, tell=lines.append,
+        )  # fmt: skip
+        total += found
+        print(f"{kind:<14}" + "".join(f"{found[name]:>11}" for name in OUTCOMES), flush=True)
+        for line in lines[:5]:
+            print(f"  {line}", flush=True)
+    print(f"{'all':<14}" + "".join(f"{total[name]:>11}" for name in OUTCOMES))
+    return int(any(total[name] for name in BAD))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
