@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from .artifact_strength import SecondOpinion, gain, strength_along
 from .correction_options import CorrectionOptions
 from .correction_result import CorrectionResult
 from .errors import DeviceError, InputError
+from .metal.certain import certain_metal
 from .metal.segmentation import segment_metal
 from .metal.trace import metal_trace
 from .methods.base import InpaintingContext, Method, Proposal
 from .methods.registry import create_method
 from .progress import Cancel, Progress, check_cancelled, out_of_memory, part, report
-from .recombination import put_metal_back, recombine, restore_padding
+from .recombination import keep_bone, put_metal_back, recombine, restore_padding
 from .tomography import ImageGrid, Reprojection, as_device
 from .tomography.attenuation import hu_to_mu
 from .volume import CTVolume
+from .working_grid import WorkingGrid
 
 LARGEST_METAL_SHARE = 0.3
 """Of the body in the slices that hold metal; both hips of a thin patient hold less than a tenth."""
@@ -39,10 +42,13 @@ def correct_volume(
     cancel: Cancel | None = None,
     **changes: Any,
 ) -> CorrectionResult:
-    """Correct every slice that holds metal; the others come back bit-identical.
+    """Correct every slice with artifacts of metal; the others come back bit-identical.
 
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
-    filled by the method (no other bin changes), and the sinogram is reconstructed again.
+    filled by the method (no other bin changes), and the sinogram is reconstructed again. Certain
+    metal is shown as it was, and of the change as much is taken as there is an artifact. All of it
+    is computed in one orientation and order of pixel size (:mod:`.working_grid`), so the result
+    does not depend on how the scan is stored.
 
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
@@ -65,10 +71,14 @@ def correct_volume(
     times = [time.perf_counter()]
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
-    metal, with_metal = _metal_of(volume, metal_fraction, options)
+    given_metal = _metal_of(volume, metal_fraction, options)
+    common = WorkingGrid(volume)
+    volume, metal = common.volume, common.there(given_metal)
+    with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
     times.append(time.perf_counter())
 
-    made.prepare(volume, metal, device, part(progress, 0.0, made.preparation), cancel)
+    stored = common.as_given(volume.hu), common.as_given(metal).hu
+    made.prepare(*stored, device, part(progress, 0.0, made.preparation), cancel)
     progress = part(progress, made.preparation, 1.0)
     times.append(time.perf_counter())
 
@@ -77,10 +87,10 @@ def correct_volume(
     scan = Reprojection(grid, device, options.window)
     work = _Work(volume, metal, made, scan, options)
     _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
-    report(progress, 1.0, f"corrected {with_metal.size} slices")
+    work.take_what_is_needed()
     times.append(time.perf_counter())
     steps = ("segmentation", "preparation", "correction")
-    return CorrectionResult(
+    result = CorrectionResult(
         corrected=volume.with_hu(work.corrected_hu),
         metal_fraction=metal,
         change_hu=work.corrected_hu - volume.hu,
@@ -88,7 +98,11 @@ def correct_volume(
         method=made.name,
         parameters=work.record(),
         timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
+        strength=work.strength,
     )
+    result = common.back(result, given_metal)
+    report(progress, 1.0, result.told)
+    return result
 
 
 class _Work:
@@ -102,11 +116,16 @@ class _Work:
         scan: Reprojection,
         options: CorrectionOptions,
     ) -> None:
-        self._hu, self._metal_fraction = volume.hu, metal_fraction
+        self._hu, self._spacing_mm = volume.hu, volume.spacing_mm
+        self._metal_fraction = metal_fraction
+        self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
+        self._opinion = SecondOpinion.on(method)
+        self._gains = np.full(len(volume.hu), np.nan)
+        self.strength = np.ones(len(volume.hu), np.float32)
         self.corrected_hu = volume.hu.copy()
         self.expected_error_hu: np.ndarray | None = None
-        self._outside = np.zeros(4)
+        self._outside = np.zeros((len(volume.hu), 4))
 
     def correct(self, slices: np.ndarray) -> None:
         """One batch, by its indices."""
@@ -133,16 +152,21 @@ class _Work:
                 scan.reconstruct,
                 scan.projector.grid.spacing_mm,
             )
+        if self._opinion is not None:  # only now: the method may have asked the same network
+            proposed_hu = self._opinion(sinogram, trace, context)
+            free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
+            self._gains[slices] = [
+                gain(*images, self._spacing_mm[1:])
+                for images in zip(
+                    given_hu, proposed_hu.cpu().numpy(), self._metal_fraction[slices], strict=True
+                )
+            ]
         metal = method.shown_metal(context)
-        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal)
-        corrected = restore_padding(corrected_hu.cpu().numpy(), given_hu)
-        # A mask on what is no metal: there is nothing to correct, and it could only be made worse.
-        no_metal = ~(metal.flatten(1) > 0).any(dim=1)
-        unchanged = no_metal.cpu().numpy()
-        corrected[unchanged] = given_hu[unchanged]
-        self.corrected_hu[slices] = corrected
+        certain = torch.from_numpy(self._certain[slices]).to(scan.device)
+        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
+        self.corrected_hu[slices] = restore_padding(corrected_hu.cpu().numpy(), given_hu)
         if proposal is not None:
-            self._keep(slices, proposal.without(no_metal))
+            self._keep(slices, proposal)
 
     def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
@@ -150,7 +174,22 @@ class _Work:
                 self.expected_error_hu = np.zeros_like(self.corrected_hu)
             self.expected_error_hu[slices] = proposal.expected_error_hu.cpu().numpy()
         if proposal.outside_trace is not None:
-            self._outside += proposal.outside_trace.double().sum(dim=0).cpu().numpy()
+            self._outside[slices] = proposal.outside_trace.double().cpu().numpy()
+
+    def take_what_is_needed(self) -> None:
+        """Keep as much of each slice's change as it needs; where it needs none, nothing at all."""
+        if self._options.always:
+            self._gains[:] = np.nan
+        self.strength = strength_along(self._gains, self._metal_fraction, self._spacing_mm)
+        for k in np.flatnonzero((self.strength > 0) & (self.strength < 1)):
+            change = self.corrected_hu[k] - self._hu[k]
+            self.corrected_hu[k] = self._hu[k] + self.strength[k] * change
+        left = self.strength == 0
+        self.corrected_hu[left] = self._hu[left]
+        self._outside[left] = 0.0
+        self._outside[:, 0] *= self.strength**2
+        if self.expected_error_hu is not None:
+            self.expected_error_hu[left] = 0.0
 
     def record(self) -> dict[str, object]:
         """Everything needed to repeat the correction, and how much it changed outside the trace.
@@ -158,7 +197,7 @@ class _Work:
         The latter as line integrals of rays that met no metal, 0 by methods that change none, see
         :class:`.methods.base.Proposal`.
         """
-        change, value, rays, bounded = (float(x) for x in self._outside)
+        change, value, rays, bounded = (float(x) for x in self._outside.sum(axis=0))
         return {
             "method": self._method.name,
             "method_parameters": dict(self._method.parameters),
@@ -166,6 +205,11 @@ class _Work:
             "trace": asdict(self._options.trace),
             "window": self._options.window,
             "geometry": asdict(self._scan.projector.geometry),
+            "always": self._options.always,
+            "strength": {
+                int(k): round(float(self.strength[k]), 3)
+                for k in np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
+            },
             "outside_trace": {
                 "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
                 "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
@@ -217,16 +261,19 @@ def _check(volume: CTVolume, metal_fraction: np.ndarray | None) -> None:
 
 def _metal_of(
     volume: CTVolume, metal_fraction: np.ndarray | None, options: CorrectionOptions
-) -> tuple[np.ndarray, np.ndarray]:
-    """The metal, given or found, as float32 0..1, and the slices that hold any."""
+) -> np.ndarray:
+    """The metal, given or found, as float32 0..1."""
     if metal_fraction is None:
-        found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold_hu)
-        metal_fraction = found.fraction
+        metal_fraction = segment_metal(
+            volume,
+            options.segmentation,
+            threshold_hu=options.threshold_hu,
+            clean_up=options.clean_up,
+        ).fraction
     metal = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
-    with_metal = np.flatnonzero(metal.reshape(len(metal), -1).any(axis=1))
-    if with_metal.size == 0:
+    if not metal.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    return metal, with_metal
+    return metal
 
 
 def _in_batches(

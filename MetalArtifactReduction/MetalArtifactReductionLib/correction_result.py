@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from .volume import CTVolume
 
 VERSION = "0.1.0"
@@ -26,6 +26,8 @@ class CorrectionResult:
     :param parameters: everything needed to repeat the correction; plain values.
     :param expected_error_hu: expected absolute error of each voxel, float32 HU, 0 in slices without
         metal; None for methods that do not know it.
+    :param strength: how much of the correction each slice got, float32 0..1 ``(slices,)``: 0 where
+        there is no metal or no artifact, and the slice is as it was; None where nobody asked.
     :param timings: seconds by step (``"segmentation"``, ``"correction"``).
     """
 
@@ -36,3 +38,23 @@ class CorrectionResult:
     parameters: Mapping[str, object]
     timings: Mapping[str, float] = field(default_factory=dict)
     expected_error_hu: np.ndarray | None = None
+    strength: np.ndarray | None = None
+
+    @property
+    def left_alone(self) -> np.ndarray:
+        """Slices with metal that need no correction, and got none: their indices."""
+        import numpy as np
+
+        with_metal = self.metal_fraction.any(axis=(1, 2))
+        if self.strength is None:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(with_metal & (self.strength == 0))
+
+    @property
+    def told(self) -> str:
+        """One line for whoever waits: how many slices were corrected, and how many need nothing."""
+        count = int(self.metal_fraction.any(axis=(1, 2)).sum())
+        left = len(self.left_alone)
+        if left == 0:
+            return f"corrected {count} slices"
+        return f"{left} of {count} slices need no correction: no streaks beyond noise"

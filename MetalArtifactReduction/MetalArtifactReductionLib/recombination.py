@@ -21,6 +21,11 @@ SPLIT_REACH_MM = 10.0
 HIGHEST_AIR_HU = -900.0
 """Air with its noise, and padding, lie below."""
 
+BONE_HU = (400.0, 700.0)
+"""What both images show as bright begins to count as bone, and counts in full."""
+
+ENAMEL_HU, ENAMEL_SHARE = (900.0, 1200.0), 0.25
+
 CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
 
 
@@ -70,12 +75,45 @@ def recombine(
     raise ValueError(f"unknown reconstruction {how!r}")
 
 
+def keep_bone(
+    corrected_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    proposed_hu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+) -> torch.Tensor:
+    """The corrected image with the bone and teeth that the uncorrected one and a proposal share.
+
+    Both are wrong in different ways: streaks are bright in the first only. So the lesser of the two
+    is anatomy, which a correction must not lose. Beside metal, whose blur is in both, there is bone
+    where there is bone after it.
+
+    :param corrected_hu: free of metal, ``(slices, rows, cols)``.
+    :param original_hu: uncorrected images.
+    :param proposed_hu: as a network proposes them, free of metal.
+    :param metal_fraction: 0..1.
+    """
+    share = _ramp(torch.minimum(original_hu, proposed_hu), *BONE_HU)
+    blurred = widened(metal_fraction > 0, (1, 1))
+    if (window := metal_window(blurred, (4, 4))) is not None:
+        clear = (~blurred[window]).float()
+        near = [gaussian_smooth(x, [1.0, 1.0]) for x in (share[window] * clear, clear)]
+        after = near[0] / near[1].clamp(min=0.05)
+        share[window] = torch.where(blurred[window], share[window] * after, share[window])
+    # Where enamel and metal touch, the network takes some of the enamel's height for the metal's.
+    allowed = proposed_hu * (1.0 + ENAMEL_SHARE * _ramp(proposed_hu, *ENAMEL_HU))
+    kept = torch.minimum(original_hu, allowed)
+    return torch.maximum(corrected_hu, corrected_hu + share * (kept - corrected_hu))
+
+
 def put_metal_back(
-    free_of_metal_hu: torch.Tensor, original_hu: torch.Tensor, metal_fraction: torch.Tensor
+    free_of_metal_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+    certain: torch.Tensor,
 ) -> torch.Tensor:
     """Return the metal to the corrected image.
 
-    A voxel of fraction 1 gets its original value. A border voxel gets
+    Certain metal and a voxel of fraction 1 get their original value. A border voxel gets
     ``fraction * metal + (1 - fraction) * corrected``, where ``metal`` is the brightest original
     value among its neighbours: the original border voxel itself is no use, for what is not metal in
     it is artifact. But it is not made brighter than the original nor darker than the corrected
@@ -84,12 +122,14 @@ def put_metal_back(
     :param free_of_metal_hu: corrected images in HU, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1.
+    :param certain: bool, see :func:`.metal.certain.certain_metal`.
     """
-    window = metal_window(metal_fraction > 0, (2, 2))
+    window = metal_window((metal_fraction > 0) | certain, (2, 2))
     out = free_of_metal_hu.clone()
     if window is None:
         return out
-    free, original, fraction = (x[window] for x in (out, original_hu, metal_fraction))
+    fraction = torch.where(certain, 1.0, metal_fraction)
+    free, original, fraction = (x[window] for x in (out, original_hu, fraction))
     metal_hu = largest_around(original.masked_fill(fraction <= 0, -1024.0), (2, 2))
     mixed = free + fraction * (metal_hu - free)
     mixed = torch.minimum(mixed, torch.maximum(original, free))
@@ -126,6 +166,10 @@ def _connected_to_corners(mask: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(mask)
     at_corners = labels[CORNERS]
     return np.isin(labels, at_corners[at_corners > 0])
+
+
+def _ramp(image: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return ((image - low) / (high - low)).clamp(0.0, 1.0)
 
 
 def _closeness(metal: torch.Tensor, spacing_mm: tuple[float, float]) -> torch.Tensor:

@@ -52,6 +52,7 @@ from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth
 from MetalArtifactReductionLib.files.pictures import comparison_picture
 from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.methods.registry import methods as known_methods
 from MetalArtifactReductionLib.methods.registry import require_method
 from MetalArtifactReductionLib.recombination import put_metal_back
@@ -98,24 +99,30 @@ def measure_cases(
             k = int(case.metal.sum(axis=(1, 2)).argmax())
             shown = {label: hu[k] for label, (hu, _) in images.items() if label != BOUND}
             shown["without metal"] = case.reference_hu[k]
-            draw(shown, pictures / f"{place.replace(' ', '-')}.png", spacing, "without metal")
+            draw(
+                shown,
+                pictures / f"{place.replace(' ', '-')}.png",
+                case.corrupted.ijk_to_ras,
+                "without metal",
+            )
     return out
 
 
 def with_metal_back(case: ScanWithTruth, metal: np.ndarray) -> np.ndarray:
     """The truth with the metal that was found put back: no method that does so can be better."""
-    arrays = (case.reference_hu, case.corrupted.hu, metal)
+    certain = certain_metal(case.corrupted.hu, metal)
+    arrays = (case.reference_hu, case.corrupted.hu, metal, certain)
     return put_metal_back(*(torch.from_numpy(array) for array in arrays)).numpy()
 
 
 def draw(
     images: Mapping[str, np.ndarray],
     path: Path,
-    spacing_mm: tuple[float, float, float],
+    ijk_to_ras: np.ndarray,
     truth: str | None = None,
 ) -> None:
     """One slice by every method at the windows of soft tissue and bone."""
-    comparison_picture(images, path, pixel_mm=spacing_mm[1:], difference_to=truth, overwrite=True)
+    comparison_picture(images, path, ijk_to_ras=ijk_to_ras, difference_to=truth, overwrite=True)
     print(path)
 
 
@@ -205,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
         if options.pictures is not None:
             shown = {label: hu[volume.shown] for label, hu in volume.images.items()}
             path = options.pictures / f"real-{volume.name.replace(' ', '-')}.png"
-            draw(shown, path, volume.volume.spacing_mm)
+            draw(shown, path, volume.volume.ijk_to_ras)
     show("Real metal", real_table(real))
     if judged:
         demands += [("real metal", demand) for demand in judge_real(judged, real)]

@@ -92,6 +92,8 @@ def _correct(
             expected_error_hu=result.expected_error_hu,
         )
     }
+    if len(result.left_alone):
+        notes.append(result.told)
     outside = changed_outside(result.parameters)
     if outside:
         notes.append(f"changed outside the metal's rays: {outside}")
@@ -119,8 +121,10 @@ def _record(
     notes: Sequence[str],
     started: float,
 ) -> CaseRecord:
+    from ..metal.segmentation import metal_volume_mm3
+
     fraction = result.metal_fraction
-    metal_mm3 = float(fraction.sum(dtype="float64")) * math.prod(volume.spacing_mm)
+    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
     return CaseRecord(
         case.output,
         case.given,

@@ -59,6 +59,11 @@ def add_correct(commands: Any) -> None:
         default=RECONSTRUCTIONS[0],
         help="how the filled sinogram becomes the image (default: %(default)s)",
     )
+    parser.add_argument(
+        "--always",
+        action="store_true",
+        help="correct slices with metal but without streaks, too; else they stay as they are",
+    )
     add_metal_options(parser).add_argument(
         "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"
     )
@@ -161,6 +166,8 @@ def _correct_one(options: argparse.Namespace) -> None:
             written = write_dicom_outputs(result, template, dicom, overwrite=options.force)
             for note in written.notes:
                 print(f"mar: note: {note}", file=sys.stderr)
+    if len(result.left_alone) and not options.quiet:
+        print(result.told)
     outside = changed_outside(result.parameters)
     if outside and not options.quiet:
         print(f"changed outside the metal's rays: {outside}")

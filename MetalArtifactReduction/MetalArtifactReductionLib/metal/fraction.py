@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from .certain import LEAST_HU
 from .components import BrightPart, padded
 
 _SMALLEST_FRACTION = 0.25
 """Below, a border voxel cannot be told from bone or a streak beside the metal."""
+
+BLUR_MM = 1.2
+"""So far from metal its surroundings begin; two pixels at least."""
 
 _PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
     [[[False]], [[True]], [[False]]]
@@ -20,6 +24,7 @@ def part_fraction(
     spacing_mm: tuple[float, float, float],
     part: BrightPart,
     clipped_from_hu: float | None = None,
+    certain_from_hu: float = LEAST_HU,
     *,
     reach_mm: float = 3.0,
     largest_hole_mm2: float = 50.0,
@@ -31,18 +36,20 @@ def part_fraction(
     around the part. Voxels at half the metal's height and more are the core; its inside is 1. So
     streaks that hang on unclipped metal (they pass the threshold, but not half of 8000 HU) do not
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
-    6000 HU and more), which makes the clipped voxels, or nearly so, the core: half of the clipped
-    height would count the blur around the metal, too. Holes up to ``largest_hole_mm2`` are filled,
-    whether beam hardening made them or a nail's canal: every ray to them meets metal, so nothing
-    better than the original is to be had there.
+    6000 HU and more): half of the clipped height would count the blur around the metal, too. What
+    is certain metal by itself is core with a fraction of 1, whatever brighter is near; what passes
+    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes
+    up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
+    every ray to them meets metal, so nothing better than the original is to be had there.
 
     :param hu: the volume ``(slices, rows, cols)``.
     :param spacing_mm: ``(slice, row, col)``.
     :param part: from :func:`.components.bright_parts`.
     :param clipped_from_hu: see :func:`.threshold.clip_level`.
+    :param certain_from_hu: see :func:`.certain.certain_hu`.
     :returns: the box in the volume and float32 fractions 0..1 in it.
     """
-    reach = [int(np.clip(round(reach_mm / s), 1, 6)) for s in spacing_mm]
+    reach = [max(1, round(reach_mm / s)) for s in spacing_mm]
     box = padded(part.box, (1, reach[1] + 1, reach[2] + 1), hu.shape)
     values = hu[box]
     inside = np.zeros(values.shape, dtype=bool)
@@ -51,8 +58,9 @@ def part_fraction(
     )
     inside[at] = part.voxels
 
-    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=2)
-    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=2) & ~shell
+    pixels = max(2, round(BLUR_MM / min(spacing_mm[1:])))
+    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=pixels)
+    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=pixels) & ~shell
     background = float(np.median(values[near])) if near.any() else 0.0
     background = float(np.clip(background, -200.0, 800.0))
 
@@ -62,14 +70,21 @@ def part_fraction(
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
+    bright = inside & (values > certain_from_hu)
+    if bright.any():
+        inside &= ndimage.maximum_filter(bright, size)
     core = inside & (share >= 0.5)
+    # Where nothing is clipped it may be the border of what is brighter, whose share is known.
+    is_border = clipped_from_hu is None and ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
+    certain = bright & ~np.asarray(is_border)
+    core |= certain
     # A little below half: clipped values scatter, and a ring with a gap holds nothing.
     ring = inside & (share >= 0.42)
     core |= _small_holes(ring, largest_hole_mm2 / (spacing_mm[1] * spacing_mm[2]))
     border = ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
     deep = ndimage.binary_erosion(core, _PLANE_NEIGHBOURS, border_value=1)
-    fraction = np.where(border & (share >= _SMALLEST_FRACTION), np.clip(share, 0, 1), 0)
-    fraction = np.where(deep, 1, fraction)
+    fraction = np.where(border & (bright | (share >= _SMALLEST_FRACTION)), np.clip(share, 0, 1), 0)
+    fraction = np.where(deep | certain, 1, fraction)
     # A filled hole may be dark at its rim.
     fraction = np.where(core, np.maximum(fraction, 0.5), fraction)
     return box, fraction.astype(np.float32)

@@ -71,18 +71,6 @@ class Proposal:
     expected_error_hu: torch.Tensor | None = None
     outside_trace: torch.Tensor | None = None
 
-    def without(self, slices: torch.Tensor) -> Proposal:
-        """The same where some slices are left as they were: no error to expect, no change to tell.
-
-        :param slices: bool ``(slices,)``.
-        """
-        error, outside = self.expected_error_hu, self.outside_trace
-        return Proposal(
-            self.hu,
-            None if error is None else error.masked_fill(slices[:, None, None], 0.0),
-            None if outside is None else outside.masked_fill(slices[:, None], 0.0),
-        )
-
 
 class Method(ABC):
     """A way to correct: fills the metal trace of a sinogram.
@@ -136,6 +124,6 @@ class Method(ABC):
     def shown_metal(self, context: InpaintingContext) -> torch.Tensor:
         """How much of the segmented metal is metal and not its blur, ``(slices, rows, cols)``.
 
-        That much is put back into the corrected image; slices without any are left as they are.
+        That much is put back into the corrected image, beside what is certain metal.
         """
         return context.metal_fraction

@@ -18,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from ...errors import InputError
+from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
@@ -37,6 +40,13 @@ MODES = ("best", "strict")
 
 BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 """Streaks of the artifacts themselves rarely pass this."""
+
+SEEN_PIXELS = 48
+"""Around what is wanted, for the network to see; it looks farther, but hardly."""
+
+TAPER_MM = 20.0
+"""Beside the trace the bound begins to hold by and by: metal blurs its data, too, and a step from
+free to bound shows as a line across the whole slice."""
 
 BOUND_TURNS = 4
 """Reconstructing what lies beyond takes most of it away, not all at once."""
@@ -73,6 +83,12 @@ class ImagePriorMethod(Method):
         self.name = "prior" if mode == "best" else "prior-strict"
         self._refine = MetalRefinement() if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
+        self._last: tuple[InpaintingContext, NetworkProposal] | None = None
+
+    @property
+    def weights_path(self) -> Path:
+        """The file that the network was read from."""
+        return self._weights.path
 
     @property
     def parameters(self) -> Mapping[str, object]:
@@ -91,20 +107,58 @@ class ImagePriorMethod(Method):
     def network_proposal(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> NetworkProposal:
-        """The network's proposal for one batch."""
-        network = self._weights.on(sinogram.device)
+        """The network's proposal for one batch; the last one is kept, for it is asked twice."""
+        if self._last is not None and self._last[0] is context:
+            return self._last[1]
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
-        half = sinogram.device.type == "cuda"
-        with torch.inference_mode(), torch.autocast(sinogram.device.type, torch.bfloat16, half):
-            # Slice by slice, so that neither memory nor result depends on the batch.
-            for k in range(len(proposed)):
-                one = slice(k, k + 1)
-                proposed[one], log_scale = network(
-                    inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
-                )
-                scale[one] = log_scale.exp()
-        return NetworkProposal(inputs, proposed + inputs.dense, scale)
+        for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
+            proposed[k], scale[k] = self._network_at(inputs, (slice(k, k + 1),))
+        found = NetworkProposal(inputs, proposed + inputs.dense, scale)
+        self._last = (context, found)
+        return found
+
+    def near_metal(
+        self,
+        sinogram: torch.Tensor,
+        trace: torch.Tensor,
+        context: InpaintingContext,
+        reach_mm: float,
+    ) -> torch.Tensor:
+        """The proposal in HU, ``(slices, rows, cols)``; far from metal the image, to save time.
+
+        :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
+        """
+        if self._last is not None and self._last[0] is context:
+            return 1000.0 * self._last[1].proposed
+        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
+        proposed = inputs.corrupted.clone()
+        margin = [
+            round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
+        ]
+        for k in range(len(proposed)):
+            one = slice(k, k + 1)
+            window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))
+            if window is not None:
+                # At multiples of the network's coarsest pixel: the result is that of the whole.
+                rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
+                proposed[k, rows, cols] = self._network_at(inputs, (one, rows, cols))[0]
+        return 1000.0 * (proposed + inputs.dense)
+
+    def _network_at(
+        self, inputs: ImageInputs, at: tuple[slice, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Proposal and scale in a part of one slice, HU / 1000."""
+        device = inputs.corrupted.device
+        network = self._weights.on(device)
+        half = device.type == "cuda"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
+            proposed, log_scale = network(
+                inputs.channels[(at[0], slice(None), *at[1:])],
+                inputs.corrupted[at],
+                inputs.nmar[at],
+            )
+        return proposed[0], log_scale[0].exp()
 
     def propose(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
@@ -115,11 +169,13 @@ class ImagePriorMethod(Method):
         found = self.network_proposal(sinogram, trace, context)
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
         image, passed = found.proposed, torch.zeros_like(trace)
+        clear = _away_from(trace, TAPER_MM / context.projector.geometry.bin_mm)
         for turn in range(BOUND_TURNS + 1):
             change = (context.projector(_mu(image)) - sinogram).masked_fill(trace, 0.0)
             beyond = change - change.clamp(-bound, bound)
             # Each slice by itself: what the others need must not change it.
             passed |= beyond != 0
+            beyond *= clear
             late = beyond.flatten(1).any(dim=1)
             if turn == BOUND_TURNS or not bool(late.any()):
                 break
@@ -139,6 +195,14 @@ class ImagePriorMethod(Method):
         if self._reconstruct is None or self._reconstruct.projector is not projector:
             self._reconstruct = FilteredBackProjection(projector)
         return self._reconstruct
+
+
+def _away_from(trace: torch.Tensor, bins: float) -> torch.Tensor:
+    """0 in the trace, rising to 1 within so many bins on either side."""
+    half = max(1, round(bins / 2))
+    wider = F.max_pool1d(trace.float(), 2 * half + 1, stride=1, padding=half)
+    near = F.avg_pool1d(wider, 2 * half + 1, 1, half, count_include_pad=False)
+    return 1.0 - near
 
 
 def _mu(relative: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from scipy import ndimage
 
 from ...metal.neighbourhood import metal_window
 from ...tomography.attenuation import mu_to_hu
@@ -26,20 +24,12 @@ LEAST_SHARE, FULL_SHARE = 0.15, 0.85
 PIXEL_MM = (0.4, 1.3)
 """It learned from 0.6 to 1 mm. On other images the segmentation is given back as it is."""
 
-CERTAIN_HU = 2000.0
-"""Brighter parts of a segmentation are metal, whatever the network says (or enamel, which is to be
-given back as well)."""
-
-LEAST_KEPT = 0.3
-"""Of the area of such a part; blur makes small parts two to three times as large, not more."""
-
 
 class MetalRefinement:
     """The share of metal in the pixels of a segmentation, by a trained network.
 
-    Nothing is added to the segmentation, and no bright part of it disappears: if the network leaves
-    less than :data:`LEAST_KEPT` of its area, the part's brighter half is given back. See
-    :mod:`.network`.
+    Nothing is added to the segmentation; what is certain metal the correction shows whatever is
+    said here. See :mod:`.network`.
 
     :param weights: name of shipped weights, or a file.
     :raises InputError: no such weights, or of another network.
@@ -70,25 +60,5 @@ class MetalRefinement:
             with torch.inference_mode():
                 share = torch.sigmoid(network(channels[k : k + 1]))[0]
             share = ((share - LEAST_SHARE) / (FULL_SHARE - LEAST_SHARE)).clamp(0.0, 1.0)
-            given = fraction[k][window[1:]]
-            out[k][window[1:]] = _nothing_lost(share * (given > 0), given, here[k])
+            out[k][window[1:]] = share * (fraction[k][window[1:]] > 0)
         return out
-
-
-def _nothing_lost(
-    refined: torch.Tensor, given: torch.Tensor, image_hu: torch.Tensor
-) -> torch.Tensor:
-    """The refined shares; of bright parts of which too little is left, the core that was given.
-
-    :param refined, given: shares of a slice, ``(rows, cols)``.
-    :param image_hu: the uncorrected slice.
-    """
-    parts, count = ndimage.label(given.cpu().numpy() > 0, np.ones((3, 3)))
-    numbers = np.arange(1, count + 1)
-    before = ndimage.sum(given.cpu().numpy(), parts, numbers)
-    after = ndimage.sum(refined.cpu().numpy(), parts, numbers)
-    brightest = ndimage.maximum(image_hu.cpu().numpy(), parts, numbers)
-    lost = numbers[(brightest >= CERTAIN_HU) & (after < LEAST_KEPT * before)]
-    keep = torch.from_numpy(np.isin(parts, lost)).to(refined.device)
-    # What is brighter than the half of the part's height: the rest of it is likely blur.
-    return torch.where(keep, (2.0 * given - 1.0).clamp(0.0, 1.0), refined)

@@ -1,0 +1,178 @@
+"""Is there an artifact to correct in a slice? The learned proposal knows.
+
+Where a proposal takes streaks away, soft tissue near the metal becomes flatter; where there were
+none, it only becomes different. So the share of the deviation from smooth tissue that the proposal
+takes away says how much there is to correct. The amplitude of a correction does not: a classical
+one changes slices without streaks as much, and filling a trace flattens texture as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .methods.base import InpaintingContext, Method
+    from .methods.image_prior.inpainter import ImagePriorMethod
+
+WEIGHTS = "prior"
+"""Of the method that is asked."""
+
+FINE_MM, COARSE_MM = 1.2, 10.0
+"""Streaks lie between: finer is noise, coarser is anatomy."""
+
+WINDOW_MM = 10.0
+REACH_MM = 40.0
+"""From the metal; streaks farther away do not come alone."""
+
+FLOOR_HU = 5.0
+"""Deviations of this size are the noise that smoothing leaves."""
+
+LEAST_PIXEL_MM = 0.8
+"""Blur and streaks have a width in pixels, too: none counts as smaller."""
+
+LITTLE_METAL, MUCH_METAL = (75.0, 0.37, 0.50), (150.0, 0.15, 0.30)
+"""Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on it
+is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever: of
+those a smaller gain, in the little soft tissue between bone and metal, is believed."""
+
+SMOOTHING_MM = 0.5
+"""Standard deviation over neighbouring slices."""
+
+_MARGIN_MM = 65.0
+_FEWEST_PIXELS = 30
+_SLICE_MEAN_COUNTS = 0.05
+
+
+class SecondOpinion:
+    """What the learned method proposes near metal, whatever method corrects.
+
+    :param prior: the method that proposes.
+    """
+
+    def __init__(self, prior: ImagePriorMethod) -> None:
+        self._prior = prior
+
+    @classmethod
+    def on(cls, method: Method) -> SecondOpinion | None:
+        """Of the shipped network, which may be the method's own; None without its weights."""
+        from .methods.image_prior.inpainter import ImagePriorMethod
+        from .methods.registry import create_method
+        from .weights import weights_path
+
+        try:
+            path = weights_path(WEIGHTS)
+        except InputError:
+            return None
+        if isinstance(method, ImagePriorMethod) and method.weights_path == path:
+            return cls(method)
+        made = create_method(WEIGHTS, refine_metal=False)
+        return cls(made) if isinstance(made, ImagePriorMethod) else None
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The proposal in HU, ``(slices, rows, cols)``; the image's own far from metal."""
+        return self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
+
+
+def strength_along(
+    gains: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
+    """How much of the correction each slice gets; neighbouring slices alike, so that none jumps.
+
+    :param gains: of :func:`gain`, ``(slices,)``; NaN where unknown, which is corrected.
+    :param metal: fraction ``(slices, rows, cols)``; slices without any get 0.
+    :param spacing_mm: ``(slice, row, col)``.
+    :returns: float32 0..1, ``(slices,)``.
+    """
+    area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
+    areas, *ends = zip(LITTLE_METAL, MUCH_METAL, strict=True)
+    low, high = (np.interp(area, areas, end) for end in ends)
+    known = (area > 0).astype(np.float64)
+    needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0) * known
+    sigma = SMOOTHING_MM / spacing_mm[0]
+    total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
+    smooth = ndimage.gaussian_filter1d(needed, sigma, mode="constant") / np.maximum(total, 1e-6)
+    return (smooth.clip(0.0, 1.0) * known).astype(np.float32)
+
+
+def gain(
+    original_hu: np.ndarray,
+    proposed_hu: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: tuple[float, float],
+) -> float:
+    """Share of the deviation from smooth tissue that a proposal takes away, where it does most.
+
+    :param original_hu: a slice ``(rows, cols)``.
+    :param proposed_hu: the same as the learned method proposes it, free of metal.
+    :param metal: fraction or mask of what is taken for metal.
+    :param spacing_mm: ``(row, col)``.
+    :returns: 1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there
+        is hardly any soft tissue around the metal to ask.
+    """
+    metal = metal > 0
+    if not metal.any():
+        return 0.0
+    mm = tuple(max(side, LEAST_PIXEL_MM) for side in spacing_mm)
+    at = np.argwhere(metal)
+    low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)
+    high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in mm]
+    box = slice(low[0], high[0]), slice(low[1], high[1])
+    before, after = original_hu[box], proposed_hu[box]
+    zone = _soft_tissue(before, after, metal[box], mm)
+    if zone.sum() < _FEWEST_PIXELS:
+        return float("nan")
+    window = [WINDOW_MM / s for s in mm]
+    share = _smooth(zone, window)
+
+    def power(image: np.ndarray) -> np.ndarray:
+        square = _deviation(image, zone, mm) ** 2
+        mean = square[zone].mean()
+        local = _smooth(square, window) + _SLICE_MEAN_COUNTS * mean
+        return local / (share + _SLICE_MEAN_COUNTS)
+
+    was, is_now = power(before), power(after)
+    gained = (was - is_now) / (was + FLOOR_HU**2)
+    asked = zone & (share > 0.3)
+    if asked.sum() < 100:
+        asked = zone
+    return float(np.percentile(gained[asked], 90))
+
+
+def _soft_tissue(before, after, metal, mm) -> np.ndarray:
+    """Soft tissue inside the body, 3 to 40 mm from metal, away from what both call bone or air."""
+    pixel = max(mm)
+    distance = ndimage.distance_transform_edt(~metal, sampling=mm)
+    edge = 0.8 / pixel + 0.3
+    first, second = (_smooth(np.clip(x, -1000, 1000), [edge, edge]) for x in (before, after))
+    body = _smooth(np.clip(after, -1000, 200), [2, 2]) > -400
+    body = ndimage.binary_erosion(
+        ndimage.binary_fill_holes(body), iterations=max(1, round(3 / pixel)), border_value=1
+    )
+    other = (np.minimum(first, second) > 300) | (np.maximum(first, second) < -200)
+    other = ndimage.binary_dilation(other, iterations=max(1, round(1.5 / pixel)))
+    return body & ~other & (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
+
+
+def _deviation(image, zone, mm) -> np.ndarray:
+    """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
+    weight = zone.astype(np.float32)
+    values = np.where(zone, np.clip(image, -400, 400), 0.0)
+
+    def low(sigma_mm: float) -> np.ndarray:
+        sigma = [max(sigma_mm / s, 0.5) for s in mm]
+        return _smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3)
+
+    return np.where(zone, low(FINE_MM) - low(COARSE_MM), 0.0)
+
+
+def _smooth(image, sigma) -> np.ndarray:
+    return ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3)
