@@ -77,7 +77,9 @@ class WorkingGrid:
             error = None if error is None else np.maximum(self._back(error), 0.0)
         same_slices = self._turn.axes[0] == 0
         strength = result.strength if same_slices else None
-        numbered = {self.number(k): v for k, v in dict(result.parameters["strength"]).items()  # type: ignore[call-overload]}
+        told = result.parameters["strength"]
+        assert isinstance(told, dict)
+        numbered = {self.number(k): value for k, value in told.items()}
         change = corrected - self._anatomical.hu
         undo = self._turn.inverse
         return replace(
