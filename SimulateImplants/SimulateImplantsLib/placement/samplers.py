@@ -14,8 +14,8 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from .collision import collisions
 from .geometry import across, unit
-from .hip.hip import HipModel
-from .hip.hip_plan import nail_plan, prosthesis_plan
+from .hip.measure import HipModel
+from .hip.plan import nail_plan, prosthesis_plan
 from .plan import PlacementPlan, PlannedImplant, join_plans
 from .random_shapes import sample_random_plan
 from .spine.construct import ROD_DIAMETERS_MM, cross_link, planned_screw, rod_construct
