@@ -90,7 +90,7 @@ class _Score:
     def __call__(
         self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
     ) -> np.ndarray:
-        total = self._mean_edge(centre, radius, directions, self.sign)
+        total: np.ndarray = self._mean_edge(centre, radius, directions, self.sign)
         if self.facing is None:
             return total
         others = [
