@@ -150,26 +150,23 @@ def simulate_volume(
     for name, fraction in implants.items():
         scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
 
-    seen = scanner.seen.cpu().numpy()
-    corrupted = volume.hu.copy()
-    reference = volume.hu.copy() if with_reference else None
+    def scan(index: int) -> SliceScan:
+        return _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
+
+    images = [volume.hu.copy() for _ in range(2 if with_reference else 1)]
     kept: list[SliceScan] = []
     for done, index in enumerate(chosen):
         if done % batch_slices == 0:
             check_cancelled(cancel)
             report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
-        scan = _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
-        images = scanner.reconstruct(scan.sinograms).cpu().numpy()
-        corrupted[index][seen] = _clipped(images[0], parameters)[seen]
-        if reference is not None:
-            reference[index][seen] = _clipped(images[1], parameters)[seen]
+        found = _into(images, scanner, scan(index), index)
         if keep_sinograms:
-            kept.append(SliceScan(scan.sinograms.cpu(), scan.metal_path_mm.cpu()))
+            kept.append(found)
     report(progress, 1.0, "artifacts simulated")
     return SimulationResult(
-        corrupted=volume.with_hu(corrupted),
+        corrupted=volume.with_hu(images[0]),
         ideal=volume.with_hu(_ideal(volume.hu, implants, materials, chosen, parameters)),
-        reference=None if reference is None else volume.with_hu(reference),
+        reference=volume.with_hu(images[1]) if with_reference else None,
         metal_fraction=_metal_fraction(implants, materials),
         labels=_labels(implants),
         sinograms=_sinograms(kept, chosen) if keep_sinograms else None,
@@ -198,6 +195,15 @@ def _place(device: torch.device) -> tuple[str, int]:
 def _grid(volume: CTVolume) -> ImageGrid:
     _, rows, cols = volume.hu.shape
     return ImageGrid(rows, cols, volume.spacing_mm[1:])
+
+
+def _into(images: list[np.ndarray], scanner: Scanner, scan: SliceScan, index: int) -> SliceScan:
+    """Reconstruct one slice into the volumes, where it is seen; the scan, on the CPU."""
+    seen = scanner.seen.cpu().numpy()
+    sliced = scanner.reconstruct(scan.sinograms).cpu().numpy()
+    for image, one in zip(images, sliced, strict=True):
+        image[index][seen] = _clipped(one, scanner.parameters)[seen]
+    return SliceScan(scan.sinograms.cpu(), scan.metal_path_mm.cpu())
 
 
 def _scan(

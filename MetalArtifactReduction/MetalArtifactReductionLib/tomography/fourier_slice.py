@@ -133,11 +133,9 @@ class FourierSlice:
         self.phase_adjoint = torch.from_numpy(backward.astype(np.complex64)).to(device)
         deapodise = self.row_axis.deapodisation[:, None] * self.col_axis.deapodisation
         self.deapodise = torch.from_numpy(deapodise.astype(np.float32)).to(device)
-        column_weight = np.full(self.half, 0.5)
-        column_weight[0] = column_weight[-1] = 1
-        self.column_weight = torch.from_numpy(
-            (column_weight * self.col_axis.length).astype(np.float32)
-        ).to(device)
+        weight = np.full(self.half, 0.5 * self.col_axis.length, dtype=np.float32)
+        weight[[0, -1]] *= 2
+        self.column_weight = torch.from_numpy(weight).to(device)
 
     def _polar_interpolation(
         self, sign: np.ndarray, col_frequency: np.ndarray, row_frequency: np.ndarray

@@ -49,6 +49,28 @@ class PatientTrainingParameters:
     precision: str = "32-true"
 
 
+def _patient(
+    volume: CTVolume, metal_fraction: np.ndarray, near: NearMetalParameters
+) -> tuple[HipPatient, list[int]]:
+    """What is trained on, in the anatomical orientation, and the slices as the volume counts."""
+    if metal_fraction.shape != volume.hu.shape:
+        raise InputError(
+            f"the metal mask has shape {metal_fraction.shape} but the volume {volume.hu.shape}; "
+            "make the mask on the volume's own grid"
+        )
+    volume, turn = volume.anatomical()
+    metal_fraction, count = turn(metal_fraction), len(volume.hu)
+    chosen = turn.slice_numbers(np.array(near.chosen, dtype=np.int64), count)
+    slices = near_metal_slices(
+        metal_fraction, volume.hu, replace(near, chosen=tuple(chosen.tolist()))
+    )
+    with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
+    row_mm, col_mm = volume.spacing_mm[1:]
+    hu, metal = volume.hu[slices], metal_fraction[with_metal]
+    patient = HipPatient("this patient", hu, metal, (row_mm, col_mm))
+    return patient, np.sort(turn.slice_numbers(slices, count)).tolist()
+
+
 def train_on_patient(
     volume: CTVolume,
     metal_fraction: np.ndarray,
@@ -77,24 +99,11 @@ def train_on_patient(
     :raises Cancelled: on request; the folder's checkpoint can be resumed.
     """
     p = parameters or PatientTrainingParameters()
-    if metal_fraction.shape != volume.hu.shape:
-        raise InputError(
-            f"the metal mask has shape {metal_fraction.shape} but the volume {volume.hu.shape}; "
-            "make the mask on the volume's own grid"
-        )
     trainer = TrainerParameters(
         steps=p.steps, batch_size=BATCH_SIZE, seed=p.seed, ema=0.99, precision=p.precision
     )
-    volume, turn = volume.anatomical()
-    metal_fraction, count = turn(metal_fraction), len(volume.hu)
-    chosen = turn.slice_numbers(np.array(p.near.chosen, dtype=np.int64), count)
-    wanted = replace(p.near, chosen=tuple(chosen.tolist()))
-    near = near_metal_slices(metal_fraction, volume.hu, wanted)
+    patient, trained_on = _patient(volume, metal_fraction, p.near)
     check_cancelled(cancel)
-    with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
-    row_mm, col_mm = volume.spacing_mm[1:]
-    hu, metal = volume.hu[near], metal_fraction[with_metal]
-    patient = HipPatient("this patient", hu, metal, (row_mm, col_mm))
     samples = HipSamples(
         [patient],
         p.samples,
@@ -102,7 +111,6 @@ def train_on_patient(
         progress=part(progress, 0.0, PREPARATION),
         cancel=cancel,
     )
-    trained_on = np.sort(turn.slice_numbers(near, count)).tolist()
     record = {"trained_on": trained_on, "steps": p.steps, "seed": p.seed}
     task = TraceCNNTask(samples, p.network, None, record)
     result = train(
