@@ -113,7 +113,10 @@ def soft_tissue_near_metal(
     sigma = (0.0, 3.0 / spacing_mm[1], 3.0 / spacing_mm[2])
     smooth = ndimage.gaussian_filter(np.clip(image_hu, -1000, 1000).astype(np.float32), sigma)
     distance = distance_mm(metal_fraction > 0, spacing_mm)
-    return inside & (smooth > -200) & (smooth < 150) & (distance > 2.0) & (distance <= reach_mm)
+    result: np.ndarray = (
+        inside & (smooth > -200) & (smooth < 150) & (distance > 2.0) & (distance <= reach_mm)
+    )
+    return result
 
 
 def distance_mm(metal: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

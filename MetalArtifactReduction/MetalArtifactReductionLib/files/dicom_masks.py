@@ -132,4 +132,5 @@ def _slice_places(like: CTVolume, count: int) -> np.ndarray:
     if dicom is None or not dicom.uneven_mm:
         return np.arange(count, dtype=float)
     along = np.array(dicom.uneven_mm)
-    return along / along[-1] * (count - 1)
+    result: np.ndarray = along / along[-1] * (count - 1)
+    return result

@@ -45,7 +45,8 @@ def _outline(
             leg = smooth_max(leg, p[2] + 10, 30.0)
             out = smooth_min(out, leg, 22.0)
         cleft = np.exp(-((p[0] / 9) ** 2)) * np.clip((-p[1] - 78) / 30, 0, 1)
-        return out + 3 * wobble(p) + 16 * cleft * (p[2] < 60)
+        result: np.ndarray = out + 3 * wobble(p) + 16 * cleft * (p[2] < 60)
+        return result
 
     return distance, thigh_a, thigh_b
 
@@ -100,7 +101,8 @@ def _thigh_mass(
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         base = streaks(p, grain, depth)
         plane = np.clip(1 - np.abs(planes(p)) / 0.10, 0, 1) * np.clip(depth / 3, 0, 1)
-        return base + plane * (np.float32(tissue.fat + 15) - base)
+        result: np.ndarray = base + plane * (np.float32(tissue.fat + 15) - base)
+        return result
 
     return part(distance, ((0.0, value),), (-200, -130, -FAR), (200, 110, 20))
 
@@ -118,7 +120,8 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
 
     def lining(p: Points) -> np.ndarray:
         rise = 26 * np.clip((30 - p[2]) / 60, 0, 1) + 40 * np.clip((-p[1] - 40) / 40, 0, 1)
-        return skin(p) + np.float32(coat) + 2.5 * wobble(p) + rise
+        result: np.ndarray = skin(p) + np.float32(coat) + 2.5 * wobble(p) + rise
+        return result
 
     def wall(p: Points) -> np.ndarray:
         return smooth_max(lining(p), -5 - p[2], 15.0)
@@ -134,7 +137,8 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
 
     def table(p: Points) -> np.ndarray:
         top = p[1] - (np.float32(_BACK - 4) + (p[0] / 215) ** 2 * 26)
-        return np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 210)
+        result: np.ndarray = np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 210)
+        return result
 
     parts = [
         part(
@@ -187,7 +191,8 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
 
     def faeces(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         hole = np.clip(gas(p) - 0.6, 0, 1)
-        return 15 * (1 - hole) - 900 * hole + 8 * grain
+        result: np.ndarray = 15 * (1 - hole) - 900 * hole + 8 * grain
+        return result
 
     bladder = _blob(
         rng,

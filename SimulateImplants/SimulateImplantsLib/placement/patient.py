@@ -74,7 +74,7 @@ def bone_mask(volume: CTVolume, threshold_hu: float = BONE_HU) -> np.ndarray:
 
     :raises InputError: no bone above the threshold.
     """
-    bone = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
+    bone: np.ndarray = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
     labels, count = ndimage.label(bone)
     if count:
         sizes = np.bincount(labels.ravel()) * float(np.prod(volume.spacing_mm))

@@ -174,11 +174,13 @@ def _neck(
 
     def direction(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         d = first + np.tan(a)[..., None] * up + np.tan(b)[..., None] * front
-        return d / np.linalg.norm(d, axis=-1, keepdims=True)
+        result: np.ndarray = d / np.linalg.norm(d, axis=-1, keepdims=True)
+        return result
 
     def clearance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         depth = field.at(head + s[:, None] * direction(a, b)[..., None, :])
-        return -np.log(np.mean(np.exp(-depth), axis=-1)) - 0.5 * (a**2 + b**2)
+        result: np.ndarray = -np.log(np.mean(np.exp(-depth), axis=-1)) - 0.5 * (a**2 + b**2)
+        return result
 
     turns = np.deg2rad(np.arange(-24.0, 25.0, 4.0))
     a, b = (m.ravel() for m in np.meshgrid(turns, turns, indexing="ij"))
@@ -303,4 +305,5 @@ def _deepest(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     depth = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     index = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape), float)
     index += [s.start for s in box]
-    return index[::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    result: np.ndarray = index[::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return result

@@ -91,7 +91,8 @@ def _turned(medial: np.ndarray, axis: np.ndarray, side: str, turn_deg: float) ->
     if front[1] < 0:
         front = -front
     angle = np.deg2rad(turn_deg)
-    return medial * np.cos(angle) + front * np.sin(angle)
+    result: np.ndarray = medial * np.cos(angle) + front * np.sin(angle)
+    return result
 
 
 def propose_cup(model: HipModel, size_step: int = 0, screws: int = 0) -> AcetabularCup:

@@ -119,7 +119,10 @@ def _clearance(depth: np.ndarray, s: np.ndarray) -> np.ndarray:
     inner = depth[..., np.abs(s) <= PEDICLE_MM]
     least = -np.log(np.mean(np.exp(-_SHARPNESS * inner), axis=-1)) / _SHARPNESS
     ahead = np.minimum(depth[..., s > PEDICLE_MM].min(axis=-1) - least, 0)
-    return least + ahead + _FORWARD_GAIN * np.minimum(depth[..., s > 12], 10).mean(axis=-1)
+    result: np.ndarray = (
+        least + ahead + _FORWARD_GAIN * np.minimum(depth[..., s > 12], 10).mean(axis=-1)
+    )
+    return result
 
 
 def _direction(
@@ -128,7 +131,8 @@ def _direction(
     """Unit vectors (RAS) from tangents of the two angles."""
     local = np.stack([-sign * convergence, np.ones_like(convergence), incline], axis=-1)
     local /= np.linalg.norm(local, axis=-1, keepdims=True)
-    return local @ frame.axes.T
+    result: np.ndarray = local @ frame.axes.T
+    return result
 
 
 def _centroid_line(
