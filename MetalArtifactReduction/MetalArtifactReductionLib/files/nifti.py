@@ -187,8 +187,8 @@ def _rescaled(array: np.ndarray, slope: float | None, inter: float | None) -> np
                 if limits.min <= hu.min() and hu.max() <= limits.max:
                     result: np.ndarray = hu.astype(limits.dtype)
                     return result
-        result: np.ndarray = hu.astype(np.float32)
-        return result
+        real: np.ndarray = hu.astype(np.float32)
+        return real
 
 
 def write_nifti(

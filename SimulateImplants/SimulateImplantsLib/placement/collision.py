@@ -123,8 +123,8 @@ def gap_mm(a: Body, b: Body) -> float:
         gaps.append(
             float(np.linalg.norm(a.points - start - t[:, None] * along, axis=1).min()) - radius
         )
-    result: float = min(gaps)
-    return result
+    smallest: float = min(gaps)
+    return smallest
 
 
 def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:

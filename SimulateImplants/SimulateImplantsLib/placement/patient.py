@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from .anatomy import union
 from .geometry import Vector
-from .hip.hip import HipModel, measure_hip
+from .hip.measure import HipModel, measure_hip
 from .spine.levels import hip_masks
 from .spine.propose import (
     SpineProposal,

@@ -18,7 +18,7 @@ from ...implants.nail import CephalomedullaryNail
 from ..geometry import frame_placement
 from ..plan import PlacementPlan, PlannedImplant
 from ..spine.sizes import snap_down, snap_nearest, steps
-from .hip import HipModel, socket_axis
+from .measure import HipModel, socket_axis
 
 _SEEN_SHAFT_MM = 95.0
 _TIP_APEX_MM = 9.0
