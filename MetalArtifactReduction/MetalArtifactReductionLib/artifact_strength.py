@@ -8,6 +8,7 @@ one changes slices without streaks as much, and filling a trace flattens texture
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +39,9 @@ LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
 LITTLE_METAL, MUCH_METAL = (75.0, 0.37, 0.50), (150.0, 0.15, 0.30)
-"""Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on it
-is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever: of
-those a smaller gain, in the little soft tissue between bone and metal, is believed."""
+"""Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on
+it is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever:
+of those a smaller gain, in the little soft tissue between bone and metal, is believed."""
 
 SMOOTHING_MM = 0.5
 """Standard deviation over neighbouring slices."""
@@ -93,14 +94,17 @@ def strength_along(
     :returns: float32 0..1, ``(slices,)``.
     """
     area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
+    # The end of a screw is as much metal as the screw.
+    around = ndimage.maximum_filter1d(area, 3, mode="nearest")
     areas, *ends = zip(LITTLE_METAL, MUCH_METAL, strict=True)
-    low, high = (np.interp(area, areas, end) for end in ends)
+    low, high = (np.interp(around, areas, end) for end in ends)
     known = (area > 0).astype(np.float64)
     needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0) * known
     sigma = SMOOTHING_MM / spacing_mm[0]
     total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
     smooth = ndimage.gaussian_filter1d(needed, sigma, mode="constant") / np.maximum(total, 1e-6)
-    return (smooth.clip(0.0, 1.0) * known).astype(np.float32)
+    strength: np.ndarray = (smooth.clip(0.0, 1.0) * known).astype(np.float32)
+    return strength
 
 
 def gain(
@@ -121,7 +125,7 @@ def gain(
     metal = metal > 0
     if not metal.any():
         return 0.0
-    mm = tuple(max(side, LEAST_PIXEL_MM) for side in spacing_mm)
+    mm = (max(spacing_mm[0], LEAST_PIXEL_MM), max(spacing_mm[1], LEAST_PIXEL_MM))
     at = np.argwhere(metal)
     low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)
     high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in mm]
@@ -137,7 +141,7 @@ def gain(
         square = _deviation(image, zone, mm) ** 2
         mean = square[zone].mean()
         local = _smooth(square, window) + _SLICE_MEAN_COUNTS * mean
-        return local / (share + _SLICE_MEAN_COUNTS)
+        return np.asarray(local / (share + _SLICE_MEAN_COUNTS))
 
     was, is_now = power(before), power(after)
     gained = (was - is_now) / (was + FLOOR_HU**2)
@@ -147,7 +151,9 @@ def gain(
     return float(np.percentile(gained[asked], 90))
 
 
-def _soft_tissue(before, after, metal, mm) -> np.ndarray:
+def _soft_tissue(
+    before: np.ndarray, after: np.ndarray, metal: np.ndarray, mm: tuple[float, float]
+) -> np.ndarray:
     """Soft tissue inside the body, 3 to 40 mm from metal, away from what both call bone or air."""
     pixel = max(mm)
     distance = ndimage.distance_transform_edt(~metal, sampling=mm)
@@ -159,20 +165,21 @@ def _soft_tissue(before, after, metal, mm) -> np.ndarray:
     )
     other = (np.minimum(first, second) > 300) | (np.maximum(first, second) < -200)
     other = ndimage.binary_dilation(other, iterations=max(1, round(1.5 / pixel)))
-    return body & ~other & (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
+    away = (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
+    return np.asarray(body & ~other & away)
 
 
-def _deviation(image, zone, mm) -> np.ndarray:
+def _deviation(image: np.ndarray, zone: np.ndarray, mm: tuple[float, float]) -> np.ndarray:
     """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
     weight = zone.astype(np.float32)
     values = np.where(zone, np.clip(image, -400, 400), 0.0)
 
     def low(sigma_mm: float) -> np.ndarray:
         sigma = [max(sigma_mm / s, 0.5) for s in mm]
-        return _smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3)
+        return np.asarray(_smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3))
 
     return np.where(zone, low(FINE_MM) - low(COARSE_MM), 0.0)
 
 
-def _smooth(image, sigma) -> np.ndarray:
-    return ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3)
+def _smooth(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:
+    return np.asarray(ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3))

@@ -95,8 +95,9 @@ def correct(request: TaskRequest) -> TaskResult:
     arrays = {
         "corrected": result.corrected.hu,
         "metal": result.metal_fraction,
-        "strength": result.strength,
     }
+    if result.strength is not None:
+        arrays["strength"] = result.strength
     if result.expected_error_hu is not None:
         arrays["expected_error"] = result.expected_error_hu
     return TaskResult(values, arrays)
