@@ -26,7 +26,7 @@ def until(happened: Callable[[], object]) -> None:
 
 def running(pid: int) -> bool:
     """Alive, and not only waiting for somebody to ask how it ended."""
-    from MetalArtifactReductionLib.jobs.child_process import process_alive
+    from MetalArtifactReductionLib.files.leftovers import process_alive
 
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

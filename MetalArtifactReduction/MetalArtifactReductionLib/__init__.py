@@ -54,3 +54,7 @@ def __getattr__(name: str) -> Any:
     if name in _FILES:
         return getattr(import_module(_FILES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ from .recombination import keep_bone, put_metal_back, recombine, restore_padding
 from .tomography import ImageGrid, Reprojection, as_device
 from .tomography.attenuation import hu_to_mu
 from .volume import CTVolume
+from .working_grid import WorkingGrid
 
 LARGEST_METAL_SHARE = 0.3
 """Of the body in the slices that hold metal; both hips of a thin patient hold less than a tenth."""
@@ -45,7 +46,9 @@ def correct_volume(
 
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
     filled by the method (no other bin changes), and the sinogram is reconstructed again. Certain
-    metal is shown as it was, and of the change as much is taken as there is an artifact.
+    metal is shown as it was, and of the change as much is taken as there is an artifact. All of it
+    is computed in one orientation and order of pixel size (:mod:`.working_grid`), so the result
+    does not depend on how the scan is stored.
 
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
@@ -68,10 +71,14 @@ def correct_volume(
     times = [time.perf_counter()]
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
-    metal, with_metal = _metal_of(volume, metal_fraction, options)
+    given_metal = _metal_of(volume, metal_fraction, options)
+    common = WorkingGrid(volume)
+    volume, metal = common.volume, common.there(given_metal)
+    with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
     times.append(time.perf_counter())
 
-    made.prepare(volume, metal, device, part(progress, 0.0, made.preparation), cancel)
+    stored = common.as_given(volume.hu), common.as_given(metal).hu
+    made.prepare(*stored, device, part(progress, 0.0, made.preparation), cancel)
     progress = part(progress, made.preparation, 1.0)
     times.append(time.perf_counter())
 
@@ -93,6 +100,7 @@ def correct_volume(
         timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
         strength=work.strength,
     )
+    result = common.back(result, given_metal)
     report(progress, 1.0, result.told)
     return result
 
@@ -253,16 +261,19 @@ def _check(volume: CTVolume, metal_fraction: np.ndarray | None) -> None:
 
 def _metal_of(
     volume: CTVolume, metal_fraction: np.ndarray | None, options: CorrectionOptions
-) -> tuple[np.ndarray, np.ndarray]:
-    """The metal, given or found, as float32 0..1, and the slices that hold any."""
+) -> np.ndarray:
+    """The metal, given or found, as float32 0..1."""
     if metal_fraction is None:
-        found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold_hu)
-        metal_fraction = found.fraction
+        metal_fraction = segment_metal(
+            volume,
+            options.segmentation,
+            threshold_hu=options.threshold_hu,
+            clean_up=options.clean_up,
+        ).fraction
     metal = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
-    with_metal = np.flatnonzero(metal.reshape(len(metal), -1).any(axis=1))
-    if with_metal.size == 0:
+    if not metal.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    return metal, with_metal
+    return metal
 
 
 def _in_batches(

@@ -19,6 +19,47 @@ SEGMENTATIONS = ("threshold", "kmeans")
 
 
 @dataclass(frozen=True)
+class CleanUpParameters:
+    """What is left out of the metal, and what the user says of it.
+
+    :param minimal_volume_mm3: smaller specks are noise or the tips of streaks. A clip or a wire,
+        blurred by the scanner, is several times that.
+    :param include_surface: keep small metal on the skin or outside the body (ECG leads, zips,
+        table parts); large parts, like an external fixator, are always kept.
+    :param surface_depth_mm: a part whose deepest voxel is nearer to the skin may lie on it ...
+    :param surface_air: ... and does if at least this share of its surroundings is air.
+    :param surface_volume_mm3: parts from here on are never taken for a lead.
+    :param clip_reach_mm: a part that does not reach the certain level still counts as metal (a
+        clip in soft tissue) if what is brighter than 500 HU around it ends within this distance.
+    :param clip_hu: ... and it is at least this bright; calcifications are darker.
+    :param contrast_reach_mm: in a scan whose veins or teeth reach the certain level, thin parts
+        within this distance of them are taken for the same.
+    :param streak_volume_mm3: smaller parts near (within ``streak_reach_mm``) metal of more than
+        30 times their volume are the bright ends of its streaks.
+    :param streak_reach_mm: see above.
+    :param include: labels of parts that are metal whatever is said of them here.
+    :param exclude: labels of parts that are none.
+    :param include_near: the same for parts in a sphere: (R, A, S, radius) in mm, in the patient.
+    :param exclude_near: spheres whose parts are no metal.
+    """
+
+    minimal_volume_mm3: float = 2.0
+    include_surface: bool = False
+    surface_depth_mm: float = 9.0
+    surface_air: float = 0.25
+    surface_volume_mm3: float = 300.0
+    clip_reach_mm: float = 6.0
+    clip_hu: float = 2000.0
+    contrast_reach_mm: float = 150.0
+    streak_volume_mm3: float = 15.0
+    streak_reach_mm: float = 30.0
+    include: tuple[int, ...] = ()
+    exclude: tuple[int, ...] = ()
+    include_near: tuple[tuple[float, float, float, float], ...] = ()
+    exclude_near: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class CorrectionOptions:
     """How a volume is corrected, from command line, panel, script or a list of cases to the work.
 
@@ -38,6 +79,7 @@ class CorrectionOptions:
     :param segmentation: how a threshold is proposed where no metal is given, one of
         :data:`SEGMENTATIONS`.
     :param threshold_hu: where metal begins then; proposed if None.
+    :param clean_up: what is left out of the metal then, and what the user says of single parts.
     :param device: torch device: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` is the fastest here.
     :param batch_slices: slices at once; bounds the memory, does not change the result.
     :raises InputError: a value that cannot be used.
@@ -51,6 +93,7 @@ class CorrectionOptions:
     always: bool = False
     segmentation: str = SEGMENTATIONS[0]
     threshold_hu: float | None = None
+    clean_up: CleanUpParameters = field(default_factory=CleanUpParameters)
     device: str = "cpu"
     batch_slices: int = 8
 
@@ -102,4 +145,6 @@ class CorrectionOptions:
         given = dict(values)
         if "trace" in given:
             given["trace"] = TraceParameters(**given["trace"])
+        if "clean_up" in given:
+            given["clean_up"] = CleanUpParameters(**given["clean_up"])
         return cls().changed(**given)

@@ -149,7 +149,7 @@ def restore_padding(corrected_hu: np.ndarray, original_hu: np.ndarray) -> np.nda
     :param original_hu: same shape.
     :returns: float32, same shape.
     """
-    out = np.maximum(corrected_hu, -1024.0).astype(np.float32)
+    out: np.ndarray = np.maximum(corrected_hu, -1024.0).astype(np.float32)
     for layer, original in zip(out, original_hu, strict=True):
         padding = original < -1024.0
         if padding.any():

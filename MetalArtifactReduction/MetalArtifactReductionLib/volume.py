@@ -108,9 +108,22 @@ class CTVolume:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size ``(slice, row, col)`` in mm: the array's own axis order."""
-        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        """Voxel size ``(slice, row, col)`` in mm: the array's own axis order.
+
+        Rounded to 1e-5 mm: formats keep more or less of it, and the same scan has one size.
+        """
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0).round(5)
         return float(k), float(j), float(i)
+
+    def anatomical(self) -> tuple[CTVolume, Orientation]:
+        """The volume in the one orientation that everything is computed in, and the way back.
+
+        Slices run to the head, rows to the back and columns to the left, as far as the axes do: the
+        radiological view. Nothing is resampled.
+        """
+        turn = Orientation.of(self.ijk_to_ras)
+        affine = turn.affine(self.ijk_to_ras, self.hu.shape)
+        return replace(self, hu=turn(self.hu), ijk_to_ras=affine, source=None), turn
 
     def with_hu(self, hu: np.ndarray) -> CTVolume:
         """The same geometry with other values (same shape; cast to float32)."""
@@ -119,20 +132,87 @@ class CTVolume:
         return replace(self, hu=np.ascontiguousarray(hu, dtype=np.float32))
 
 
+@dataclass(frozen=True)
+class Orientation:
+    """How arrays of a volume come into the anatomical orientation, and exactly back.
+
+    :param axes: ``array.transpose(axes)`` is (slice, row, column).
+    :param steps: then 1 or -1 along each: whether that axis is reversed.
+    """
+
+    axes: tuple[int, int, int] = _AXIAL_ORDER
+    steps: tuple[int, int, int] = (1, 1, 1)
+
+    @classmethod
+    def of(cls, ijk_to_ras: np.ndarray) -> Orientation:
+        """The orientation of an array with this ``(4, 4)`` affine."""
+        axes = acquisition_axes(ijk_to_ras)
+        permuted = permuted_affine(ijk_to_ras, axes)
+        superior, anterior, right = permuted[2, 2], permuted[1, 1], permuted[0, 0]
+        signs = (1 if superior >= 0 else -1, 1 if anterior <= 0 else -1, 1 if right <= 0 else -1)
+        return cls(axes, signs)
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """The array in the anatomical orientation, C-contiguous; itself where it is already."""
+        turned = array.transpose(self.axes)[tuple(slice(None, None, step) for step in self.steps)]
+        return np.ascontiguousarray(turned)
+
+    @property
+    def inverse(self) -> Orientation:
+        """The way back."""
+        k, j, i = np.argsort(self.axes).tolist()
+        return Orientation((k, j, i), (self.steps[k], self.steps[j], self.steps[i]))
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """Back to the volume's own order, C-contiguous."""
+        return self.inverse(array)
+
+    def undo_index(self, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Where voxels of the turned array lie in the volume.
+
+        :param index: ``(..., 3)`` (slice, row, column) in the turned array, of this ``shape``.
+        """
+        reversed_ = np.asarray(shape) - 1 - index
+        own = np.where(np.array(self.steps) > 0, index, reversed_)
+        return own[..., np.argsort(self.axes)]
+
+    def slice_numbers(self, slices: np.ndarray, count: int) -> np.ndarray:
+        """Slices of the turned array, ``count`` in all, as the volume counts them; and back."""
+        return slices if self.steps[0] > 0 else count - 1 - slices
+
+    def affine(self, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The affine of the turned array, given that of the volume and its shape."""
+        turned = permuted_affine(ijk_to_ras, self.axes)
+        for axis, step in enumerate(self.steps):
+            if step < 0:
+                turned[:3, 3] += (shape[self.axes[axis]] - 1) * turned[:3, 2 - axis]
+                turned[:3, 2 - axis] *= -1
+        return turned
+
+
 def acquisition_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
     """The permutation that brings an array indexed (k, j, i) into (slice, row, col).
 
     :param ijk_to_ras: ``(4, 4)`` affine of the array as it is stored.
     :returns: ``axes`` for ``stored.transpose(axes)``: the axis closest to superior-inferior, then
-        the one closest to anterior-posterior, then right-left. Ties keep the stored order.
+        the one closest to anterior-posterior, then right-left. Ties are decided in the patient,
+        not by the stored order.
     """
     directions = np.asarray(ijk_to_ras, dtype=float)[:3, :3]
-    directions = np.abs(directions / np.linalg.norm(directions, axis=0))[:, ::-1]  # (RAS, kji)
-    superior = int(np.argmax(np.round(directions[2], 9)))
+    directions = np.round((directions / np.linalg.norm(directions, axis=0))[:, ::-1], 5)
+
+    def closeness(axis: int, order: tuple[int, int, int]) -> tuple[float, ...]:
+        """Along the first of R, A, S in this order; for ties, where the line leans to."""
+        along = directions[order, axis]
+        return float(abs(along[0])), *(along * np.sign(along[0] or 1.0))[1:]
+
+    superior = max(range(3), key=lambda axis: closeness(axis, (2, 1, 0)))
     first, second = (axis for axis in range(3) if axis != superior)
-    kept = directions[1, first] + directions[0, second]
-    swapped = directions[1, second] + directions[0, first]
-    if swapped > kept + 1e-9:
+    lean = [
+        (round(abs(directions[1, row]) + abs(directions[0, col]), 5), closeness(row, (1, 0, 2)))
+        for row, col in ((first, second), (second, first))
+    ]
+    if lean[1] > lean[0]:
         first, second = second, first
     return superior, first, second
 

@@ -99,7 +99,12 @@ def measure_cases(
             k = int(case.metal.sum(axis=(1, 2)).argmax())
             shown = {label: hu[k] for label, (hu, _) in images.items() if label != BOUND}
             shown["without metal"] = case.reference_hu[k]
-            draw(shown, pictures / f"{place.replace(' ', '-')}.png", spacing, "without metal")
+            draw(
+                shown,
+                pictures / f"{place.replace(' ', '-')}.png",
+                case.corrupted.ijk_to_ras,
+                "without metal",
+            )
     return out
 
 
@@ -113,11 +118,11 @@ def with_metal_back(case: ScanWithTruth, metal: np.ndarray) -> np.ndarray:
 def draw(
     images: Mapping[str, np.ndarray],
     path: Path,
-    spacing_mm: tuple[float, float, float],
+    ijk_to_ras: np.ndarray,
     truth: str | None = None,
 ) -> None:
     """One slice by every method at the windows of soft tissue and bone."""
-    comparison_picture(images, path, pixel_mm=spacing_mm[1:], difference_to=truth, overwrite=True)
+    comparison_picture(images, path, ijk_to_ras=ijk_to_ras, difference_to=truth, overwrite=True)
     print(path)
 
 
@@ -207,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
         if options.pictures is not None:
             shown = {label: hu[volume.shown] for label, hu in volume.images.items()}
             path = options.pictures / f"real-{volume.name.replace(' ', '-')}.png"
-            draw(shown, path, volume.volume.spacing_mm)
+            draw(shown, path, volume.volume.ijk_to_ras)
     show("Real metal", real_table(real))
     if judged:
         demands += [("real metal", demand) for demand in judge_real(judged, real)]

@@ -61,7 +61,7 @@ def picture(
     }
     if truth is not None:
         shown["without metal"] = truth[k]
-    comparison_picture(shown, path, pixel_mm=volume.spacing_mm[1:], overwrite=True)
+    comparison_picture(shown, path, ijk_to_ras=volume.ijk_to_ras, overwrite=True)
     with Image.open(path) as opened:  # nothing in it has a colour
         grey = opened.convert("L")
     grey.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))

@@ -103,9 +103,19 @@ def _dicom(folder: Path, kind: str) -> Path:
     source = pydicom.dcmread(path)
     source.StudyInstanceUID = source.StudyInstanceUID
     made = highdicom.seg.Segmentation(
-        [source], (hu_values()[1:2] > 3000).astype(np.uint8), "BINARY", [segment],
-        highdicom.UID(), 9, highdicom.UID(), 1, "m", "m", "1", "1",
-    )  # fmt: skip
+        [source],
+        (hu_values()[1:2] > 3000).astype(np.uint8),
+        "BINARY",
+        [segment],
+        highdicom.UID(),
+        9,
+        highdicom.UID(),
+        1,
+        "m",
+        "m",
+        "1",
+        "1",
+    )
     made.save_as(folder / "metal.dcm")
     return folder / "metal.dcm"
 
@@ -148,10 +158,23 @@ _PLAN = {
 }
 _DATASET = {
     "cts": [{"ct": "a.nii.gz", "segmentation": "m", "clicks": {"L3": [1, 2.5, 3]}}, "b.nii.gz"],
-    "cases": 10, "seed": 1, "mix": {"random": 1.0}, "presets": ["reference"],
-    "acquisition": {"kvp": 120}, "model": "polyenergetic", "clean": True,
-}  # fmt: skip
-_TOML = b'task = "trace-cnn"\n[training]\nsteps = 30\nbatch_size = 2\nseed = 1\nprecision = "32-true"\n[options]\nwidth = 8\n'
+    "cases": 10,
+    "seed": 1,
+    "mix": {"random": 1.0},
+    "presets": ["reference"],
+    "acquisition": {"kvp": 120},
+    "model": "polyenergetic",
+    "clean": True,
+}
+_TOML = b"""task = "trace-cnn"
+[training]
+steps = 30
+batch_size = 2
+seed = 1
+precision = "32-true"
+[options]
+width = 8
+"""
 
 
 def _text(folder: Path, kind: str) -> Path:
@@ -176,17 +199,23 @@ def _bundle(folder: Path, kind: str) -> Path:
 
 
 def _read_volume(path: Path) -> Any:
-    return imported("MetalArtifactReductionLib.volume:read_volume",
-                    "MetalArtifactReductionLib.files.volumes:read_volume")(path, check=False).hu  # fmt: skip
+    return imported(
+        "MetalArtifactReductionLib.volume:read_volume",
+        "MetalArtifactReductionLib.files.volumes:read_volume",
+    )(path, check=False).hu
 
 
 def _read_seg(path: Path) -> Any:
     """As a mask of the CT that lies beside the valid file."""
-    read_mask = imported("MetalArtifactReductionLib.files.masks:read_mask",
-                         "MetalArtifactReductionLib.files.volumes:read_mask",
-                         "MetalArtifactReductionLib.volume_io:read_mask")  # fmt: skip
-    read_volume = imported("MetalArtifactReductionLib.files.volumes:read_volume",
-                           "MetalArtifactReductionLib.volume_io:read_volume")  # fmt: skip
+    read_mask = imported(
+        "MetalArtifactReductionLib.files.masks:read_mask",
+        "MetalArtifactReductionLib.files.volumes:read_mask",
+        "MetalArtifactReductionLib.volume_io:read_mask",
+    )
+    read_volume = imported(
+        "MetalArtifactReductionLib.files.volumes:read_volume",
+        "MetalArtifactReductionLib.volume_io:read_volume",
+    )
     return read_mask(path, read_volume(path.parent.parent / "dicom", check=False))
 
 
@@ -196,8 +225,9 @@ def _read_mesh(path: Path) -> Any:
 
 
 def _read_plan(path: Path) -> Any:
-    read_plan = imported("SimulateImplantsLib.cases.plan_files:read_plan",
-                         "SimulateImplantsLib.plan_files:read_plan")  # fmt: skip
+    read_plan = imported(
+        "SimulateImplantsLib.cases.plan_files:read_plan", "SimulateImplantsLib.plan_files:read_plan"
+    )
     plan = read_plan(path)
     for item in plan.implants:
         item.make()
@@ -205,8 +235,12 @@ def _read_plan(path: Path) -> Any:
 
 
 def _read_dataset(path: Path) -> Any:
-    return len(imported("SimulateImplantsLib.dataset.config:read_config",
-                        "SimulateImplantsLib.dataset_config:read_config")(path).sources)  # fmt: skip
+    return len(
+        imported(
+            "SimulateImplantsLib.dataset.config:read_config",
+            "SimulateImplantsLib.dataset_config:read_config",
+        )(path).sources
+    )
 
 
 def _read_toml(path: Path) -> Any:
@@ -220,16 +254,21 @@ def _read_toml(path: Path) -> Any:
 
 
 def _read_csv(path: Path) -> Any:
-    case = imported("MetalArtifactReductionLib.batch.case:Case",
-                    "MetalArtifactReductionLib.cases:Case")  # fmt: skip
-    read_cases = imported("MetalArtifactReductionLib.batch.lists:read_cases",
-                          "MetalArtifactReductionLib.cases:read_cases")  # fmt: skip
+    case = imported(
+        "MetalArtifactReductionLib.batch.case:Case", "MetalArtifactReductionLib.cases:Case"
+    )
+    read_cases = imported(
+        "MetalArtifactReductionLib.batch.lists:read_cases",
+        "MetalArtifactReductionLib.cases:read_cases",
+    )
     return len(read_cases(path, case("", Path())))
 
 
 def _read_facts(path: Path) -> Any:
-    return imported("MetalArtifactReductionLib.weights:read_facts",
-                    "MetalArtifactReductionLib.networks.weights:read_facts")(path).architecture  # fmt: skip
+    return imported(
+        "MetalArtifactReductionLib.weights:read_facts",
+        "MetalArtifactReductionLib.networks.weights:read_facts",
+    )(path).architecture
 
 
 def _read_scene(path: Path) -> Any:
@@ -304,7 +343,11 @@ def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> N
     os.dup2(devnull, 2)
     errors = imported("MetalArtifactReductionLib.errors:MARError")
     read = FORMATS[kind][1]
-    expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+    try:
+        expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+    except errors as error:
+        connection.send(("unknown", str(error)))
+        return
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 4 * memory_mb * 2**20,) * 2)
@@ -343,7 +386,9 @@ class Reader:
         there.close()
         if not self.here.poll(120):
             raise RuntimeError(f"the reader of {self.arguments[0]} does not start")
-        self.here.recv()
+        outcome, told = self.here.recv()
+        if outcome != "ready":
+            raise ValueError(f"{self.arguments[0]} is no format that is read: {told}")
 
     def read(self, path: Path, seconds: float) -> tuple[str, str]:
         if self.process is None:
@@ -370,9 +415,14 @@ class Reader:
 
 
 def fuzzed(
-    kind: str, count: int, seed: int, *, seconds: float = 10.0, memory_mb: int = 1024,
+    kind: str,
+    count: int,
+    seed: int,
+    *,
+    seconds: float = 10.0,
+    memory_mb: int = 1024,
     tell: Callable[[str], None] | None = None,
-) -> Counter[str]:  # fmt: skip
+) -> Counter[str]:
     """How many damaged files of a format ended how.
 
     :param tell: gets a line for each that ended badly.
@@ -425,10 +475,18 @@ def main() -> int:
     total: Counter[str] = Counter()
     for kind in options.formats:
         lines: list[str] = []
-        found = fuzzed(
-            kind, options.count, options.seed,
-            seconds=options.seconds, memory_mb=options.memory, tell=lines.append,
-        )  # fmt: skip
+        try:
+            found = fuzzed(
+                kind,
+                options.count,
+                options.seed,
+                seconds=options.seconds,
+                memory_mb=options.memory,
+                tell=lines.append,
+            )
+        except ValueError as error:
+            print(f"{kind:<14}{error}", flush=True)
+            continue
         total += found
         print(f"{kind:<14}" + "".join(f"{found[name]:>11}" for name in OUTCOMES), flush=True)
         for line in lines[:5]:

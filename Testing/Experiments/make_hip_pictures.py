@@ -47,7 +47,7 @@ def nail(data: Path, training: Path, output: Path) -> None:
     comparison_picture(
         {title: hu[NAIL_SLICE] for title, hu in images.items()},
         output / "hip-cnn-nail.png",
-        pixel_mm=volume.spacing_mm[1:],
+        ijk_to_ras=volume.ijk_to_ras,
         overwrite=True,
     )
 
@@ -70,7 +70,7 @@ def coad(data: Path, training: Path, output: Path) -> None:
     comparison_picture(
         {title: hu[COAD_FRAME] for title, hu in images.items()},
         output / "hip-cnn-coad.png",
-        pixel_mm=hip.volume.spacing_mm[1:],
+        ijk_to_ras=hip.volume.ijk_to_ras,
         captions=captions,
         overwrite=True,
     )

@@ -202,9 +202,9 @@ def test_a_run_that_is_stopped_goes_on_later(
     if how == signal.SIGINT:
         assert stopped.code == 130
         assert f"mar: stopped; {finished} of 5 cases are finished" in stopped.err
-        assert not list(folder.glob(".case-*")) and not (folder / ".stop").exists()
+        assert not list(folder.glob(".mar-*")) and not (folder / ".stop").exists()
         return
-    assert list(folder.glob(".case-*"))
+    assert list(folder.glob(".mar-*"))
     assert run(capfd, *command(made, folder)).code == 0
     assert cases_of(folder) == cases_of(made / "set")
     assert {row["status"] for row in rows(folder)} == {"done"}

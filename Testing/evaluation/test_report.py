@@ -23,7 +23,6 @@ from MetalArtifactReductionLib.evaluation.line_profile import (
 from MetalArtifactReductionLib.evaluation.report import (
     NOTE,
     ReportCase,
-    radiological,
     report_html,
     slices_to_show,
     write_report,
@@ -225,12 +224,3 @@ def test_slices_shown_spread_over_the_metal() -> None:
     assert 17 in shown
     assert all(10 <= index <= 30 for index in shown)
     assert slices_to_show(fraction[16:18]) == [0, 1]
-
-
-def test_pictures_have_the_right_side_on_the_left_and_the_front_on_top() -> None:
-    """Whatever way rows and columns run: the corner at the front right is the first pixel."""
-    right_front = np.array([[9.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    for flip_rows, flip_cols in ((False, False), (True, False), (False, True), (True, True)):
-        stored = right_front[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
-        affine = np.diag([1.0 if flip_cols else -1.0, 1.0 if flip_rows else -1.0, 1.0, 1.0])
-        np.testing.assert_array_equal(radiological(stored, affine), right_front)

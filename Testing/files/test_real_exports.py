@@ -1,4 +1,4 @@
-"""Exports as hospitals, converters and spreadsheets make them: read, or refused for what is wrong."""
+"""Exports as hospitals and converters make them: read, or refused for what is wrong."""
 
 from __future__ import annotations
 
@@ -287,7 +287,9 @@ def test_contours_of_a_structure_set(tmp_path: Path) -> None:
         contour = Dataset()
         contour.ContourGeometricType = "CLOSED_PLANAR"
         contour.ContourData = [
-            f"{x:.6f}" for col, row in corners for x in ORIGIN + (col * 0.9, row * 0.7, 3 * STEP_MM)
+            f"{x:.6f}"
+            for col, row in corners
+            for x in np.add(ORIGIN, [col * 0.9, row * 0.7, 3 * STEP_MM])
         ]
         drawn[number].ContourSequence = [contour]
     structures.file_meta = pydicom.dataset.FileMetaDataset()
@@ -335,10 +337,12 @@ def test_a_zip_and_a_dicomdir(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("a.dcm", "w", force_zip64=True) as file:
-            for _ in range(400):
-                file.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.dcm", "w", force_zip64=True) as file,
+    ):
+        for _ in range(400):
+            file.write(bytes(1 << 20))
     assert "no CT compresses so" in refused(tmp_path / "bomb.zip")
 
 

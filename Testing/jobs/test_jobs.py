@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError, OutputError
-from MetalArtifactReductionLib.jobs.child_process import process_alive, python_executable
+from MetalArtifactReductionLib.files.leftovers import process_alive
+from MetalArtifactReductionLib.jobs.child_process import python_executable
 from MetalArtifactReductionLib.jobs.queue import Job, JobFailed, JobQueue, JobState
 from support import HANG_S, running, until
 

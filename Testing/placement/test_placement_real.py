@@ -14,7 +14,7 @@ from SimulateImplantsLib.placement import (
     prosthesis_plan,
     spine_plan,
 )
-from SimulateImplantsLib.placement.hip.hip import fit_head, socket_axis
+from SimulateImplantsLib.placement.hip.measure import fit_head, socket_axis
 from SimulateImplantsLib.placement.spine.grading import sample_hu
 from support import shared_data
 

@@ -88,8 +88,8 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in COLUMNS and not name.startswith("#"):
             raise InputError(
-                f"{path}: unknown column {shown(name)}; known are {', '.join(COLUMNS)}, and names that "
-                "begin with # are not looked at"
+                f"{path}: unknown column {shown(name)}; known are {', '.join(COLUMNS)}, and names"
+                " that begin with # are not looked at"
             )
         if columns.count(name) > 1:
             raise InputError(f"{path}: two columns {shown(name)}; leave one")

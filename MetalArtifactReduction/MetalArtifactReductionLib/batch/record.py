@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +14,6 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files.whole import written_whole
-from ..jobs.child_process import process_alive
 from .case import Case
 
 MARKER = "case.json"
@@ -25,8 +21,6 @@ MARKER = "case.json"
 
 FAILED = "failed"
 """Folder of the batch with a record and a traceback for each case that failed."""
-
-_HALF = ".mar-case-"
 
 
 @dataclass(frozen=True)
@@ -145,19 +139,6 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
     return CaseRecord(case.output, case.given, "waiting", case.options.method)
 
 
-def clear_halves(folder: Path) -> None:
-    """Remove hidden folders that processes of this machine left when they were killed."""
-    for path in folder.rglob(f"{_HALF}*"):
-        host, _, rest = path.name.removeprefix(_HALF).rpartition("-")[0].rpartition("-")
-        if host == _host() and rest.isdecimal() and not process_alive(int(rest)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def half_prefix() -> str:
-    """How the hidden folders of this process begin, see :func:`clear_halves`."""
-    return f"{_HALF}{_host()}-{os.getpid()}-"
-
-
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Whole or not at all; NaN is no JSON and an error."""
     with written_whole(path, overwrite=True) as temporary:
@@ -178,7 +159,3 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: is damaged, or not from a batch; remove the folder {path.parent}"
         ) from None
     return dict(values)
-
-
-def _host() -> str:
-    return "".join(c for c in socket.gethostname() if c.isalnum())[:32] or "host"

@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import Cancelled, InputError, OutputError
+from ..files.leftovers import clear_leftovers, locked
 from ..jobs.isolated import run_isolated
 from ..progress import Cancel, Progress, report
 from .case import Case
-from .record import BatchSettings, CaseRecord, clear_halves, fail, record_of
+from .record import BatchSettings, CaseRecord, fail, record_of
 from .summary import counted, write_summary
 from .work import run_case
 
@@ -90,11 +91,23 @@ def run_batch(
     """Correct every case that is not finished, and write the summary, also after a stop.
 
     :param execute: where: :func:`in_processes` here, :func:`.dask.on_dask` on a cluster.
-    :raises InputError, OutputError: see :func:`open_batch`.
+    :raises InputError, OutputError: see :func:`open_batch`; another run writes there.
     :raises Cancelled: on request or interrupt; finished cases stay.
     """
     records = {record.case: record for record in open_batch(cases, settings)}
-    clear_halves(settings.folder)
+    with locked(settings.folder):
+        return _run(cases, records, settings, execute, progress, cancel)
+
+
+def _run(
+    cases: Sequence[Case],
+    records: dict[str, CaseRecord],
+    settings: BatchSettings,
+    execute: Executor,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> BatchSummary:
+    clear_leftovers(settings.folder, below=True)
     waiting = [case for case in cases if records[case.output].status != "done"]
     for case in waiting:
         records[case.output] = CaseRecord(case.output, case.given, "waiting", case.options.method)
@@ -127,6 +140,7 @@ def run_batch(
         ) from None
     finally:
         stop.unlink(missing_ok=True)
+        clear_leftovers(settings.folder, below=True)
         write_summary(list(records.values()), settings.folder)
     return BatchSummary(tuple(records.values()), earlier)
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InputError, MARError
+from ..files.leftovers import ASIDE, hidden_folder
 from ..files.whole import new_folder
 from ..jobs.task import NO_MEMORY
 from ..progress import Cancel, Progress, check_cancelled
 from .case import Case
-from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, half_prefix, write_json
+from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,7 @@ def _correct(
     record = _record(case, volume, result, measures["streak_amplitude_hu"], notes, started)
     target = settings.folder / case.output
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _earlier_aside(target, settings), new_folder(target, half_prefix()) as folder:
+    with _earlier_aside(target, settings), new_folder(target) as folder:
         write(result, folder)
         figures = {key: [_rounded(m.before), _rounded(m.after)] for key, m in measures.items()}
         facts = {
@@ -120,8 +121,10 @@ def _record(
     notes: Sequence[str],
     started: float,
 ) -> CaseRecord:
+    from ..metal.segmentation import metal_volume_mm3
+
     fraction = result.metal_fraction
-    metal_mm3 = float(fraction.sum(dtype="float64")) * math.prod(volume.spacing_mm)
+    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
     return CaseRecord(
         case.output,
         case.given,
@@ -187,14 +190,16 @@ def _earlier_aside(target: Path, settings: BatchSettings) -> Iterator[None]:
     if not settings.force or not (target / MARKER).is_file():
         yield
         return
-    aside = target.with_name(f"{half_prefix()}old")
+    hidden = hidden_folder(target.parent, ASIDE)
+    aside = hidden / target.name
     target.rename(aside)
     try:
         yield
     except BaseException:
         aside.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _rounded(value: float) -> float | None:

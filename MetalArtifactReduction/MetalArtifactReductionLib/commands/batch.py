@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import printable
-from .options import chosen_options, count, progress_bar
+from .options import PART_OPTIONS, chosen_options, count, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.case import Case
@@ -117,6 +117,7 @@ def correct_many(options: argparse.Namespace) -> int:
         ("metal", "every case's metal is written anyway"),
         ("mask", "give the masks in a CSV of cases, column mask"),
         ("series", "give the series in a CSV of cases, column series"),
+        *((name, "correct that volume by itself, or give its mask") for name in PART_OPTIONS),
         ("acquisition", "give the acquisition in a CSV of cases, column acquisition"),
     ):
         if getattr(options, name) not in (None, EVERY_SERIES):

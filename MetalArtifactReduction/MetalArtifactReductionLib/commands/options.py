@@ -16,6 +16,7 @@ from ..errors import printable
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..metal import CleanUpParameters, MetalSegmentation
     from ..progress import Cancel, Progress
     from ..volume import CTVolume
 
@@ -80,7 +81,10 @@ def read_input(options: argparse.Namespace) -> CTVolume:
 
 
 def add_metal_options(parser: argparse.ArgumentParser) -> Any:
-    """``--segmentation`` and ``--threshold``; returns the group of what excludes a threshold."""
+    """What is metal, and what the user says of it; returns the group of what excludes a threshold.
+
+    :func:`clean_up_of` reads what is said of single parts.
+    """
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--threshold", type=float, metavar="HU", help="metal begins here; proposed if not given"
@@ -91,7 +95,54 @@ def add_metal_options(parser: argparse.ArgumentParser) -> Any:
         choices=SEGMENTATIONS,
         help="how a threshold is proposed",
     )
+    parts = parser.add_argument_group(
+        "parts of the metal",
+        "Each bright part is judged, and told with its number; this overrules it.",
+    )
+    parts.add_argument(
+        "--include-surface",
+        action="store_true",
+        default=None,
+        help="small metal on the skin or outside the body is metal, too",
+    )
+    for name, what in (("include", "is metal"), ("exclude", "is no metal")):
+        parts.add_argument(
+            f"--{name}", type=_labels, metavar="N[,N...]", help=f"part N {what}, whatever it is"
+        )
+        parts.add_argument(
+            f"--{name}-near",
+            type=float,
+            nargs=4,
+            action="append",
+            metavar=("R", "A", "S", "MM"),
+            help=f"what lies within MM of this place in the patient {what}; may be repeated",
+        )
     return group
+
+
+PART_OPTIONS = ("include", "exclude", "include_near", "exclude_near")
+"""Names of what speaks of single parts of one volume; None where not given."""
+
+
+def clean_up_of(options: argparse.Namespace) -> CleanUpParameters:
+    """What the user says of single parts."""
+    from ..metal import CleanUpParameters
+
+    return CleanUpParameters(
+        include_surface=bool(options.include_surface),
+        include=options.include or (),
+        exclude=options.exclude or (),
+        include_near=tuple(map(tuple, options.include_near or ())),
+        exclude_near=tuple(map(tuple, options.exclude_near or ())),
+    )
+
+
+def _labels(text: str) -> tuple[int, ...]:
+    """Numbers of parts, separated by commas."""
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of part numbers like 1,3") from None
 
 
 def chosen_options(options: argparse.Namespace, *, settled: bool = True) -> CorrectionOptions:
@@ -106,20 +157,30 @@ def chosen_options(options: argparse.Namespace, *, settled: bool = True) -> Corr
         always=options.always,
         segmentation=options.segmentation,
         threshold_hu=options.threshold,
+        clean_up=clean_up_of(options),
         device=options.device,
         batch_slices=options.batch_slices,
     )
     return chosen.settled() if settled else chosen
 
 
-def metal_table(found: Any) -> str:
-    """The metal that was found, one line a part."""
+def metal_table(found: MetalSegmentation) -> str:
+    """The metal that was found, one line a part; specks are only counted."""
     lines = [f"metal above {found.threshold_hu:.0f} HU: {found.volume_mm3 / 1000:.2f} ml"]
-    lines += [
-        f"  part {c.label}: {c.volume_mm3 / 1000:.2f} ml, up to {c.highest_hu:.0f} HU, slices "
-        f"{c.slices[0]}-{c.slices[1]}: {c.remark}"
-        for c in found.components
-    ]
+    specks = [c for c in found.components if c.is_speck]
+    for c in found.components:
+        if c.is_speck:
+            continue
+        place = ", ".join(f"{axis} {mm:.0f}" for axis, mm in zip("RAS", c.centre_ras, strict=True))
+        decision = "metal" if c.kept else "left out"
+        reason = "" if c.remark == decision else f", {c.remark}"
+        lines.append(
+            f"  part {c.label}: {c.volume_mm3 / 1000:.3f} ml, up to {c.highest_hu:.0f} HU, at "
+            f"{place} mm, slices {c.slices[0]}-{c.slices[1]}: {decision}{reason}"
+        )
+    if specks:
+        volume = max(c.volume_mm3 for c in specks)
+        lines.append(f"  {len(specks)} specks of {volume:.1f} mm³ or less: left out")
     return "\n".join(lines)
 
 
@@ -130,7 +191,12 @@ def metal_of(options: argparse.Namespace, volume: CTVolume) -> np.ndarray:
 
     if options.mask is not None:
         return read_mask(options.mask, volume)
-    found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
+    found = segment_metal(
+        volume,
+        options.segmentation,
+        threshold_hu=options.threshold,
+        clean_up=clean_up_of(options),
+    )
     if not options.quiet:
         print(metal_table(found))
     return found.fraction

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import add_command, add_input, add_metal_options, metal_table, read_input
+from .options import (
+    add_command,
+    add_input,
+    add_metal_options,
+    clean_up_of,
+    metal_table,
+    read_input,
+)
 
 
 def add_segment(commands: Any) -> None:
@@ -17,7 +24,8 @@ def add_segment(commands: Any) -> None:
         _segment,
         "find the metal in a CT and write it as a mask",
         "The threshold is proposed from the bright tail of the data (or by K-means, k = 3); 3-D "
-        "clean-up drops specks and leads on the skin. The mask can be edited anywhere and given to "
+        "clean-up drops specks, teeth, contrast medium and leads on the skin. Each part is told "
+        "with the reason, and can be overruled. The mask can be edited anywhere and given to "
         "'mar correct --mask'.",
     )
     add_input(parser)
@@ -35,7 +43,12 @@ def _segment(options: argparse.Namespace) -> None:
 
     volume = read_input(options)
     check_output(volume, options.output, overwrite=options.force)
-    found = segment_metal(volume, options.segmentation, threshold_hu=options.threshold)
+    found = segment_metal(
+        volume,
+        options.segmentation,
+        threshold_hu=options.threshold,
+        clean_up=clean_up_of(options),
+    )
     array = found.fraction if options.fraction else found.mask
     write_array_like(array, volume, options.output, overwrite=options.force)
     print(metal_table(found))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
+from ..files.leftovers import ASIDE, hidden_folder
 from ..files.whole import check_path_free
 from .provenance import MODEL
 
@@ -50,7 +50,7 @@ def set_aside(paths: Iterable[Path]) -> Iterator[Callable[[], None]]:
     def make_room() -> None:
         for path in paths:
             if path.is_dir():
-                hidden = Path(tempfile.mkdtemp(prefix=".mar-old-", dir=path.absolute().parent))
+                hidden = hidden_folder(path.absolute().parent, ASIDE)
                 moved.append((path.absolute(), hidden / path.absolute().name))
                 path.rename(moved[-1][1])
 

@@ -92,10 +92,12 @@ def metal_segmentation(fraction: np.ndarray, template: DicomTemplate, series: Se
 def _identity(sources: list[Dataset]) -> dict[Any, Any]:
     """Who and which study, byte for byte as the first source says it.
 
-    What its type forbids is taken out of the sources, where highdicom would stumble over it.
+    What its type forbids is emptied in the sources, where highdicom would stumble over it.
     """
-    from pydicom.dataelem import RawDataElement
+    from pydicom.datadict import dictionary_VR
+    from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.tag import Tag
+    from pydicom.valuerep import DA, TM
 
     kept: dict[Any, Any] = {}
     for header in reversed(sources):  # the first one last, since it counts
@@ -106,9 +108,11 @@ def _identity(sources: list[Dataset]) -> dict[Any, Any]:
                 continue
             kept[tag] = element
             try:
-                header[tag]
+                convert = {"DA": DA, "TM": TM}.get(header[tag].VR)
+                if convert is not None and header[tag].value:
+                    convert(header[tag].value)
             except Exception:  # pydicom raises many kinds for what a type forbids
-                del header[tag]
+                header[tag] = DataElement(tag, dictionary_VR(tag), "")
     return kept
 
 

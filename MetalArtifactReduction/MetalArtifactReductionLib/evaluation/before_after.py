@@ -12,12 +12,8 @@ from ..metal.body import body_mask, within_pixels
 from ..metal.threshold import propose_threshold
 from ..volume import CTVolume
 from .metrics import BONE_HU, flat_region
-from .without_reference import (
-    SHELLS_MM,
-    ReferenceFreeMetrics,
-    evaluate_without_reference,
-    soft_tissue_near_metal,
-)
+from .streaks import streak_amplitudes
+from .without_reference import SHELLS_MM, ReferenceFreeMetrics, evaluate_without_reference
 
 REGION_PREFIX = "region_"
 """Keys of the user's own regions begin so."""
@@ -54,7 +50,8 @@ def compare_before_after(
 ) -> tuple[Measure, ...]:
     """Measure both images in the same regions, in the slices that hold metal.
 
-    Regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
+    Streaks are measured where :mod:`.streaks` says, whatever the method and the mask. The other
+    regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
     the original would leave their own tissue out.
 
     :param original: the CT before the correction.
@@ -68,6 +65,10 @@ def compare_before_after(
     :raises ValueError: arrays of different shapes; no metal.
     """
     _check_shapes(original.hu, corrected_hu, metal_fraction, expected_error_hu)
+    streaks = streak_amplitudes(original, [original.hu, corrected_hu], metal_fraction)
+    further = measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction)
+    original, turn = original.anatomical()
+    corrected_hu, metal_fraction = turn(corrected_hu), turn(metal_fraction)
     kept = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     if kept.size == 0:
         raise ValueError("no metal: nothing to measure around")
@@ -76,10 +77,9 @@ def compare_before_after(
     body = body_mask(images[1], spacing)
     near = within_pixels(fraction > 0, _AWAY_PIXELS)
     quiet = flat_region(images[1], body & ~near & ~(fraction > 0))
-    tissue = soft_tissue_near_metal(images[1], fraction, spacing_mm=spacing, body=body)
     figures = [
         evaluate_without_reference(
-            image, fraction, spacing_mm=spacing, soft_tissue=tissue, noise_region=quiet, body=body
+            image, fraction, spacing_mm=spacing, soft_tissue=quiet, noise_region=quiet, body=body
         )
         for image in images
     ]
@@ -89,7 +89,7 @@ def compare_before_after(
     around = near | (fraction > 0)
 
     rows = [
-        *_without_truth(figures),
+        *_without_truth(figures, streaks),
         Measure(
             "mean_hu_far",
             "Mean HU in flat soft tissue far from metal",
@@ -110,11 +110,8 @@ def compare_before_after(
         ),
     ]
     if expected_error_hu is not None:
-        rows += _expected_error(expected_error_hu[kept][near & body])
-    return (
-        *rows,
-        *measure_regions(original.hu, corrected_hu, regions or {}, metal_fraction),
-    )
+        rows += _expected_error(turn(expected_error_hu)[kept][near & body])
+    return (*rows, *further)
 
 
 def measure_regions(
@@ -170,9 +167,10 @@ def _check_shapes(
         raise ValueError(f"shapes differ: {told}")
 
 
-def _without_truth(figures: Sequence[ReferenceFreeMetrics]) -> list[Measure]:
+def _without_truth(
+    figures: Sequence[ReferenceFreeMetrics], streaks: Sequence[float]
+) -> list[Measure]:
     """Streaks, noise and mean HU around the metal."""
-    streaks = (one.streak_amplitude_hu for one in figures)
     noise = (one.noise_hu for one in figures)
     shells = [
         Measure(

@@ -19,7 +19,8 @@ from ..metal import body_mask, segment_metal
 from ..metal.body import within_pixels
 from ..volume import CTVolume
 from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region
-from .without_reference import evaluate_without_reference, soft_tissue_near_metal
+from .streaks import streak_amplitudes
+from .without_reference import evaluate_without_reference
 
 _UNITS = {
     "hu": "HU",
@@ -47,7 +48,8 @@ def evaluate_files(
     With a reference the measures of :func:`.metrics.evaluate`, without one those of
     :func:`.without_reference.evaluate_without_reference`, in the same regions for every volume.
 
-    :param inputs: files or DICOM folders on one grid.
+    :param inputs: files or DICOM folders on one grid; the uncorrected one first, since where
+        streaks are measured follows from it (:mod:`.streaks`).
     :param reference: the same scan without metal artifacts, on that grid.
     :param mask: metal on that grid; found in the first volume where None.
     :param csv: write one row a volume there too, whole or not at all.
@@ -74,6 +76,9 @@ def evaluate_files(
     spacing_mm = volumes[0].spacing_mm
     if truth is None:
         figures = _without_reference(images, metal[slices], spacing_mm)
+        streaks = streak_amplitudes(volumes[0], [volume.hu for volume in volumes], metal)
+        for one, amplitude in zip(figures, streaks, strict=True):
+            one["streak_amplitude_hu"] = amplitude
     else:
         figures = [
             evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm).as_dict()
@@ -81,7 +86,7 @@ def evaluate_files(
         ]
     if csv is not None:
         _write_csv(csv, inputs, figures, overwrite)
-    return _table(_names(inputs), figures)
+    return _table(_names(inputs), figures, truth is not None)
 
 
 def _check_grid(path: Path, volume: CTVolume, first_path: Path, first: CTVolume) -> None:
@@ -100,13 +105,9 @@ def _without_reference(
 ) -> list[dict[str, float]]:
     """Every image in the same regions, chosen so that none of them is favoured.
 
-    Soft tissue is what any of the images shows as such (streaks hide some in the uncorrected one),
-    noise is measured where their mean is flat, the body is that of the first.
+    Noise is measured where their mean is flat, the body is that of the first.
     """
     body = body_mask(images[0], spacing_mm)
-    tissue = np.zeros(metal.shape, dtype=bool)
-    for image in images:
-        tissue |= soft_tissue_near_metal(image, metal, spacing_mm=spacing_mm, body=body)
     far = body & (metal == 0) & ~within_pixels(metal > 0, NEAR_METAL_PIXELS)
     quiet = flat_region(np.asarray(np.mean(images, axis=0, dtype=np.float32)), far)
     return [
@@ -114,7 +115,7 @@ def _without_reference(
             image,
             metal,
             spacing_mm=spacing_mm,
-            soft_tissue=tissue,
+            soft_tissue=quiet,  # streaks are measured apart
             noise_region=quiet,
             body=body,
         ).as_dict()
@@ -128,10 +129,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
 
 
-def _table(names: Sequence[str], figures: Sequence[Mapping[str, float]]) -> str:
+def _table(
+    names: Sequence[str], figures: Sequence[Mapping[str, float]], truth: bool = False
+) -> str:
     lines = [["", *names]]
     for key in figures[0]:
         label = " ".join(_UNITS.get(word, word) for word in key.split("_"))
+        if truth and key == "streak_amplitude_hu":
+            label = "range of errors HU"
         label = re.sub(r"(\d+) (\d+) mm$", r"\1-\2 mm from metal", label)
         values = (one[key] for one in figures)
         lines.append([label, *("-" if math.isnan(v) else f"{v:.5g}" for v in values)])

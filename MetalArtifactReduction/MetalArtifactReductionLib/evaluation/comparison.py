@@ -17,7 +17,7 @@ UNCORRECTED = "uncorrected"
 COLUMNS: Mapping[str, tuple[str, int]] = {
     "rmse_body_hu": ("RMSE body HU", 1),
     "rmse_near_metal_hu": ("RMSE near metal HU", 1),
-    "streak_amplitude_hu": ("streaks HU", 0),
+    "streak_amplitude_hu": ("error range HU", 0),
     "psnr_db": ("PSNR dB", 1),
     "ssim": ("SSIM", 4),
     "noise_ratio": ("noise", 2),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.pictures import WINDOWS_HU, frame_around_body
+from ..files.pictures import WINDOWS_HU, PatientView, frame_around_body, scale_bar_mm
 from ..files.whole import check_path_free, written_whole
 from ..volume import CTVolume
 from .before_after import Measure, compare_before_after
@@ -146,57 +146,77 @@ def slices_to_show(metal_fraction: np.ndarray, count: int = MOST_SLICES) -> list
     return sorted(chosen)
 
 
-def radiological(slice_: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
-    """A slice as a reader of CT expects it: the patient's right on the left, the front on top.
-
-    :param slice_: ``(rows, cols)``.
-    :param ijk_to_ras: of its volume.
-    """
-    to_right, to_front = ijk_to_ras[0, 0] > 0, ijk_to_ras[1, 1] > 0
-    return slice_[:: -1 if to_front else 1, :: -1 if to_right else 1]
-
-
 def _slices(case: ReportCase) -> list[str]:
-    change = case.corrected_hu - case.original.hu
-    limit = colour_limit_hu(change, LEAST_CHANGE_HU)
-    error, highest = case.expected_error_hu, 0.0
-    if error is not None:
-        highest = colour_limit_hu(error, LEAST_ERROR_HU)
-    pixel_mm = case.original.spacing_mm[1:]
+    volume, turn = case.original.anatomical()
+    view = PatientView.of(volume.ijk_to_ras)
+    arrays = {
+        "original": volume.hu,
+        "corrected": turn(case.corrected_hu),
+        "change": turn(case.corrected_hu - case.original.hu),
+    }
+    if case.expected_error_hu is not None:
+        arrays["error"] = turn(case.expected_error_hu)
+    limit = colour_limit_hu(arrays["change"], LEAST_CHANGE_HU)
+    highest = colour_limit_hu(arrays["error"], LEAST_ERROR_HU) if "error" in arrays else 0.0
     out = []
-    for index in slices_to_show(case.metal_fraction):
-        original, corrected, difference = (
-            radiological(image[index], case.original.ijk_to_ras)
-            for image in (case.original.hu, case.corrected_hu, change)
-        )
-        frame = frame_around_body(original)
-        rows = []
-        for window in ("soft tissue", "bone"):
-            level, width = WINDOWS_HU[window]
-            pictures = [
-                grey_picture(image[frame], level, width, pixel_mm)
-                for image in (original, corrected)
-            ]
-            shown = [*pictures]
-            if window == "soft tissue":
-                shown.append(change_picture(difference[frame], limit, pixel_mm, pictures[0]))
-            elif error is not None:
-                placed = radiological(error[index], case.original.ijk_to_ras)
-                shown.append(error_picture(placed[frame], highest, pixel_mm, pictures[1]))
-            third = {
-                "soft tissue": f"change, blue to red: ±{limit:.0f} HU",
-                "bone": f"expected error, strongest colour: {highest:.0f} HU",
-            }
-            names = ("original", "corrected", third[window])
-            rows += [
-                f'<figure><img alt="{name}, slice {index}" src="{data_uri(png_bytes(picture))}">'
-                f"<figcaption>{name}"
-                f"{'' if picture.ndim == 3 else f', {window} (L {level:g}, W {width:g})'}"
-                "</figcaption></figure>"
-                for name, picture in zip(names, shown, strict=False)
-            ]
-        out.append(f'<h3>Slice {index}</h3><div class="row">{"".join(rows)}</div>')
+    for index in slices_to_show(turn(case.metal_fraction)):
+        shown = {name: view(array[index]) for name, array in arrays.items()}
+        number = int(turn.slice_numbers(np.array(index), len(volume.hu)))
+        figures = _figures(shown, view, number, limit, highest)
+        out.append(f'<h3>Slice {number}</h3><div class="row">{"".join(figures)}</div>')
     return out
+
+
+def _figures(
+    shown: Mapping[str, np.ndarray], view: PatientView, number: int, limit: float, highest: float
+) -> list[str]:
+    """Original, corrected and a map, in two windows.
+
+    :param shown: slices as they are shown.
+    """
+    frame = frame_around_body(shown["original"])
+    out = []
+    for window in ("soft tissue", "bone"):
+        level, width = WINDOWS_HU[window]
+        pictures = {
+            f"{name}, {window} (L {level:g}, W {width:g})": grey_picture(
+                shown[name][frame], level, width, view.pixel_mm
+            )
+            for name in ("original", "corrected")
+        }
+        grey = list(pictures.values())
+        if window == "soft tissue":
+            pictures[f"change, blue to red: ±{limit:.0f} HU"] = change_picture(
+                shown["change"][frame], limit, view.pixel_mm, grey[0]
+            )
+        elif "error" in shown:
+            pictures[f"expected error, strongest colour: {highest:.0f} HU"] = error_picture(
+                shown["error"][frame], highest, view.pixel_mm, grey[1]
+            )
+        width_mm = (frame[1].stop - frame[1].start) * view.pixel_mm[1]
+        out += [
+            _figure(picture, caption, number, view, width_mm)
+            for caption, picture in pictures.items()
+        ]
+    return out
+
+
+def _figure(
+    picture: np.ndarray, caption: str, number: int, view: PatientView, width_mm: float
+) -> str:
+    """A picture with the patient's sides and a scale bar."""
+    name = caption.partition(",")[0]
+    bar = scale_bar_mm(width_mm)
+    marks = "".join(
+        f'<span class="{place}">{letter}</span>'
+        for place, letter in zip(("left", "top", "right", "bottom"), view.letters, strict=True)
+    )
+    return (
+        f'<figure><div class="picture"><img alt="{name}, slice {number}" '
+        f'src="{data_uri(png_bytes(picture))}">{marks}'
+        f'<span class="bar" style="width:{100 * bar / width_mm:.1f}%">{bar:g} mm</span></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _profile(case: ReportCase) -> str:
@@ -230,7 +250,12 @@ table {{ border-collapse: collapse; margin: .6em 0; }}
 td, th {{ padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: left; }}
 .row {{ display: flex; flex-wrap: wrap; gap: 8px; }}
 figure {{ margin: 0; width: 32%; }}
-img {{ width: 100%; background: #000; image-rendering: auto; }}
+img {{ width: 100%; background: #000; image-rendering: auto; display: block; }}
+.picture {{ position: relative; }}
+.picture span {{ position: absolute; color: #fff; font-size: 12px; text-shadow: 0 0 2px #000; }}
+.left {{ left: 4px; top: 45%; }} .right {{ right: 4px; top: 45%; }}
+.top {{ top: 2px; left: 49%; }} .bottom {{ bottom: 2px; left: 49%; }}
+.picture .bar {{ right: 5%; bottom: 3%; border-bottom: 2px solid #fff; text-align: center; }}
 figcaption {{ font-size: 12px; color: #555; }}
 pre {{ background: #f4f4f4; padding: .8em; overflow-x: auto; font-size: 12px; }}
 </style></head><body>

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..metal.body import body_mask, within_pixels
+from ..metal.segmentation import metal_volume_mm3
 from .metrics import flat_region, noise, streak_amplitude
 
 SHELLS_MM = ((0.0, 2.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
@@ -24,7 +25,7 @@ class ReferenceFreeMetrics:
     :param noise_hu: standard deviation in flat soft tissue far from metal.
     :param shell_mean_hu: mean HU in shells around the metal (distance in mm from, to). A dark rim
         shows as a fall in the first shell.
-    :param metal_volume_mm3: sum of the metal fraction.
+    :param metal_volume_mm3: of the voxels that are metal by half or more.
     """
 
     streak_amplitude_hu: float
@@ -92,7 +93,7 @@ def evaluate_without_reference(
         streak_amplitude_hu=streak_amplitude(image[tissue]),
         noise_hu=noise(image, quiet),
         shell_mean_hu=shells,
-        metal_volume_mm3=float(fraction.sum(dtype=np.float64) * np.prod(spacing_mm)),
+        metal_volume_mm3=metal_volume_mm3(fraction, spacing_mm),
     )
 
 
@@ -112,7 +113,10 @@ def soft_tissue_near_metal(
     sigma = (0.0, 3.0 / spacing_mm[1], 3.0 / spacing_mm[2])
     smooth = ndimage.gaussian_filter(np.clip(image_hu, -1000, 1000).astype(np.float32), sigma)
     distance = distance_mm(metal_fraction > 0, spacing_mm)
-    return inside & (smooth > -200) & (smooth < 150) & (distance > 2.0) & (distance <= reach_mm)
+    result: np.ndarray = (
+        inside & (smooth > -200) & (smooth < 150) & (distance > 2.0) & (distance <= reach_mm)
+    )
+    return result
 
 
 def distance_mm(metal: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

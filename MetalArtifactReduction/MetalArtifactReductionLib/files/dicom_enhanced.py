@@ -72,7 +72,8 @@ def single_frame(header: Any, frame: int) -> Any:
     # As they are, unread: some are values that their type forbids.
     single.update({t: header.get_item(t) for t in list(header.keys()) if t not in left_out})
     single = deepcopy(single)
-    single.set_original_encoding(*header.original_encoding, header.original_character_set)
+    implicit, little = header.original_encoding
+    single.set_original_encoding(implicit, little, header.original_character_set)
     if _GROUPS[1] not in header:
         return _moved(single, frame)
     for element in _hoisted(header, frame):

@@ -32,7 +32,7 @@ def read_dicom_mask(path: Path, like: CTVolume) -> np.ndarray:
             dataset = opened(path, pixels=True)
             kind = text_of(dataset, "SOPClassUID")
             if kind == _SEGMENTATION:
-                return _segmentation(path, like)
+                return _segmentation(path, dataset, like)
             if kind == _STRUCTURES:
                 return _structures(path, dataset, like)
     except InputError:
@@ -46,8 +46,11 @@ def read_dicom_mask(path: Path, like: CTVolume) -> np.ndarray:
     )
 
 
-def _segmentation(path: Path, like: CTVolume) -> np.ndarray:
+def _segmentation(path: Path, dataset: Any, like: CTVolume) -> np.ndarray:
     """All segments together; by reference to the CT's own slices where it has them."""
+    by_reference = _by_reference(dataset, like)
+    if by_reference is not None:
+        return by_reference
     try:
         from highdicom.seg import segread
     except ImportError as error:
@@ -55,30 +58,38 @@ def _segmentation(path: Path, like: CTVolume) -> np.ndarray:
             f"{path}: DICOM segmentations need the package highdicom ({error}): pip install"
             " highdicom, or give the mask as .nii.gz or .nrrd"
         ) from None
-    segmentation = segread(path)
-    by_reference = _by_reference(segmentation, like)
-    if by_reference is not None:
-        return by_reference
-    volume = segmentation.get_volume()
+    volume = segread(path).get_volume()
     array = volume.array.reshape(*volume.array.shape[:3], -1).max(axis=-1) > 0
     # Indexed (slice, row, column) to LPS; ours is (column, row, slice) to RAS.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine @ np.eye(4)[:, [2, 1, 0, 3]]
     return on_grid(path, array, affine, like, part=True)
 
 
-def _by_reference(segmentation: Any, like: CTVolume) -> np.ndarray | None:
+def _by_reference(dataset: Any, like: CTVolume) -> np.ndarray | None:
     """What it says of each of the CT's own images, or None where it refers to others."""
     source = like.source
-    if source is None or source.dicom is None or source.dicom.frames:
+    if source is None or source.dicom is None:
         return None
-    uids = list(source.dicom.sop_instance_uids)
-    referred = {str(uid) for _, _, uid in segmentation.get_source_image_uids()}
-    if not referred & set(uids):
+    frames = [frame + 1 for frame in source.dicom.frames] or [1] * len(source.files)
+    images = zip(source.dicom.sop_instance_uids, frames, strict=True)
+    slices = {image: index for index, image in enumerate(images)}
+    referred = []
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        derivations = group.get("DerivationImageSequence") or []
+        images_of = derivations[0].get("SourceImageSequence") if derivations else None
+        if not images_of:
+            return None
+        image = images_of[0]
+        frame = int(image.get("ReferencedFrameNumber") or 1)
+        referred.append(slices.get((str(image.ReferencedSOPInstanceUID), frame)))
+    if all(index is None for index in referred):
         return None
-    pixels = segmentation.get_pixels_by_source_instance(
-        uids, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
-    )
-    return _placed(pixels.max(axis=-1) > 0, like)
+    pixels = dataset.pixel_array.reshape(-1, int(dataset.Rows), int(dataset.Columns))
+    stored = np.zeros((len(slices), *pixels.shape[1:]), bool)
+    for index, plane in zip(referred, pixels, strict=True):
+        if index is not None:
+            stored[index] |= plane > 0
+    return _placed(stored, like)
 
 
 def _placed(stored: np.ndarray, like: CTVolume) -> np.ndarray:
@@ -132,4 +143,5 @@ def _slice_places(like: CTVolume, count: int) -> np.ndarray:
     if dicom is None or not dicom.uneven_mm:
         return np.arange(count, dtype=float)
     along = np.array(dicom.uneven_mm)
-    return along / along[-1] * (count - 1)
+    result: np.ndarray = along / along[-1] * (count - 1)
+    return result

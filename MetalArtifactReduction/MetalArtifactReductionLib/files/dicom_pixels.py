@@ -44,7 +44,7 @@ class PixelReader:
         return stored, *rescale_of(item.header)
 
     def _frame(self, item: Slice) -> np.ndarray:
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         if self._path != item.path:
             self._path, self._dataset = item.path, opened(item.path)

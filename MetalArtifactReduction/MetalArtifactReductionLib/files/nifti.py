@@ -65,7 +65,7 @@ def read_nifti(path: Path) -> NiftiImage:
 def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
     kinds = (nib.Nifti1Image.header_class, nib.Nifti2Image.header_class)
     start = file.read(kinds[1].sizeof_hdr)
-    kind = next((one for one in kinds if one.may_contain_header(start)), None)
+    kind: Any = next((one for one in kinds if one.may_contain_header(start)), None)
     if kind is None:
         raise InputError(f"{path}: no NIfTI header (Analyze, truncated or corrupted?); {_AGAIN}")
     # Unchecked: nibabel's checks print warnings, and what matters is checked here.
@@ -109,7 +109,7 @@ def _voxels(
         raise EOFError(f"fewer than {offset + count * dtype.itemsize} bytes are there")
     file.seek(offset)
     array = np.empty(count, dtype)
-    left = memoryview(array).cast("B")
+    left = array.data.cast("B")
     while len(left):
         read = file.readinto(left[:_CHUNK])
         if not read:
@@ -185,8 +185,10 @@ def _rescaled(array: np.ndarray, slope: float | None, inter: float | None) -> np
         if array.dtype.kind != "f" and slope % 1 == 0 and inter % 1 == 0:
             for limits in (np.iinfo(np.int16), np.iinfo(np.int32)):
                 if limits.min <= hu.min() and hu.max() <= limits.max:
-                    return hu.astype(limits.dtype)
-        return hu.astype(np.float32)
+                    result: np.ndarray = hu.astype(limits.dtype)
+                    return result
+        real: np.ndarray = hu.astype(np.float32)
+        return real
 
 
 def write_nifti(
@@ -204,7 +206,7 @@ def write_nifti(
     :param forms: of the source; where its orientation is this one, both come back as they were.
     :raises OutputError: a voxel type or size that the format does not hold.
     """
-    made = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    made: Any = nib.Nifti1Image if version == 1 else nib.Nifti2Image
     try:
         image = made(array.T, ijk_to_ras, dtype=array.dtype)
     except HeaderDataError as error:

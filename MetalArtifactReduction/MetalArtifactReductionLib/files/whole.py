@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 
 from ..errors import OutputError
+from .leftovers import hidden_folder
 
 
 def check_path_free(
@@ -57,7 +57,7 @@ def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iter
     path = Path(path)
     temporary: Path | None = None
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=".mar-", dir=path.parent))
+        temporary = hidden_folder(path.parent)
         yield temporary / path.name
         # The header last: it must never be there without its data.
         made = sorted(temporary.iterdir(), key=lambda file: file.name == path.name)
@@ -119,10 +119,9 @@ def check_new_folder(path: Path) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, prefix: str = ".mar-") -> Iterator[Path]:
+def new_folder(path: Path) -> Iterator[Path]:
     """Fill a hidden folder beside ``path`` that becomes ``path`` once the block ends well.
 
-    :param prefix: of the hidden folder's name, so that leftovers of a killed run can be found.
     :returns: the folder to write to inside the ``with`` block.
     :raises OutputError: as :func:`check_new_folder`, or the disk is full; nothing is left behind.
     """
@@ -130,7 +129,7 @@ def new_folder(path: Path, prefix: str = ".mar-") -> Iterator[Path]:
     target = path.absolute()
     hidden: Path | None = None
     try:
-        hidden = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        hidden = hidden_folder(target.parent)
         # One level down, since mkdtemp's own folder is closed to everybody else.
         made = hidden / target.name
         made.mkdir()

@@ -18,7 +18,7 @@ from .job import Job
 from .task import TaskRequest, TaskResult
 
 if TYPE_CHECKING:
-    from ..metal import MetalSegmentation
+    from ..metal import CleanUpParameters, MetalSegmentation
 
 
 def correction_job(
@@ -66,7 +66,7 @@ def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionRes
         metal_fraction=job.array("metal"),
         change_hu=corrected - volume.hu,
         expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
-        strength=job.array("strength"),
+        strength=job.array("strength") if job.values["knows_strength"] else None,
         method=job.values["method"],
         parameters=job.values["parameters"],
         timings=job.values["timings"],
@@ -91,6 +91,7 @@ def correct(request: TaskRequest) -> TaskResult:
         "parameters": plain(result.parameters),
         "timings": dict(result.timings),
         "knows_error": result.expected_error_hu is not None,
+        "knows_strength": result.strength is not None,
     }
     arrays = {
         "corrected": result.corrected.hu,
@@ -108,6 +109,7 @@ def segmentation_job(
     method: str = "threshold",
     *,
     threshold_hu: float | None = None,
+    clean_up: CleanUpParameters | None = None,
     title: str = "",
     on_progress: Callable[[Job], None] | None = None,
     on_end: Callable[[Job], None] | None = None,
@@ -120,6 +122,7 @@ def segmentation_job(
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "method": method,
         "threshold_hu": threshold_hu,
+        "clean_up": None if clean_up is None else asdict(clean_up),
     }
     return Job(
         f"{__name__}:segment",
@@ -137,8 +140,8 @@ def segmentation_result(job: Job) -> MetalSegmentation:
 
     parts = []
     for given in job.values["components"]:
-        both = {"centre_ijk": tuple(given["centre_ijk"]), "slices": tuple(given["slices"])}
-        parts.append(MetalComponent(**{**given, **both}))
+        rows = {name: tuple(given[name]) for name in ("centre_ijk", "centre_ras", "slices")}
+        parts.append(MetalComponent(**{**given, **rows}))
     return MetalSegmentation(
         job.array("fraction"), job.values["threshold_hu"], job.values["method"], tuple(parts)
     )
@@ -146,12 +149,17 @@ def segmentation_result(job: Job) -> MetalSegmentation:
 
 def segment(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`segmentation_job`."""
-    from ..metal import segment_metal
+    from ..metal import CleanUpParameters, segment_metal
 
     request.progress(0.0, "looking for metal")
     given = request.arguments
     volume = CTVolume(_float32(request.arrays["hu"]), np.array(given["ijk_to_ras"]))
-    found = segment_metal(volume, given["method"], threshold_hu=given["threshold_hu"])
+    found = segment_metal(
+        volume,
+        given["method"],
+        threshold_hu=given["threshold_hu"],
+        clean_up=CleanUpParameters(**(given["clean_up"] or {})),
+    )
     values = {
         "threshold_hu": float(found.threshold_hu),
         "method": found.method,

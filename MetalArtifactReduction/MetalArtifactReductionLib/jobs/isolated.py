@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +20,8 @@ from ..progress import Cancel, check_cancelled
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_POLL_S = 0.5
+_POLL_S = 0.2
+_GRACE_S = 1.2
 
 
 def run_isolated(
@@ -71,6 +74,7 @@ def _run_pool(
 ) -> None:
     """Until the queue is empty, or a process dies; ``flying`` then holds what it may have been."""
     context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         size, mp_context=context, initializer=_prepare, initargs=(threads,)
     ) as pool:
@@ -88,9 +92,19 @@ def _run_pool(
             raise
         except BaseException:
             stop.touch()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end(set(multiprocessing.active_children()) - before)
             stop.unlink(missing_ok=True)
             raise
+
+
+def _end(processes: Iterable[BaseProcess]) -> None:
+    """Let processes stop by themselves, for a moment; what they write appears whole or not."""
+    until = time.monotonic() + _GRACE_S
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 def _prepare(threads: int) -> None:

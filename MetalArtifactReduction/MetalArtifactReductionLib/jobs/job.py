@@ -32,7 +32,7 @@ from .task import EVENTS, INPUTS, LOG, REQUEST, RESULTS, ExitCode, array_file
 if TYPE_CHECKING:
     import numpy as np
 
-GRACE_S = 5.0
+GRACE_S = 1.5
 """A process that was asked to stop is ended after so long; results count only when complete."""
 
 _KINDS: Mapping[str, type[MARError]] = {

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, MARError
+from ..files.leftovers import process_alive
 from ..progress import check_cancelled
-from .child_process import process_alive
 from .task import (
     CANCEL,
     INPUTS,

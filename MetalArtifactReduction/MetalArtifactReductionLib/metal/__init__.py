@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .perturbation import perturb_mask as perturb_mask
     from .perturbation import perturbed_masks as perturbed_masks
     from .segmentation import MetalSegmentation as MetalSegmentation
+    from .segmentation import metal_volume_mm3 as metal_volume_mm3
     from .segmentation import segment_metal as segment_metal
     from .threshold import kmeans_threshold as kmeans_threshold
     from .threshold import propose_threshold as propose_threshold
@@ -30,6 +31,7 @@ _FILES = {
     "body_mask": "body",
     "kmeans_threshold": "threshold",
     "metal_trace": "trace",
+    "metal_volume_mm3": "segmentation",
     "perturb_mask": "perturbation",
     "perturbed_masks": "perturbation",
     "propose_threshold": "threshold",

@@ -43,14 +43,22 @@ def body_mask(
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body: np.ndarray = (sizes >= 0.1 * sizes.max())[labels]
-    closed = _disc(body, ndimage.binary_dilation, 8.0, spacing)
-    body |= _disc(closed, ndimage.binary_erosion, 8.0, spacing)
+    body |= _closed(body, 8.0, spacing)
     for index in range(len(body)):
         body[index] = ndimage.binary_fill_holes(body[index])
     if step != [1, 1]:
         body = body.repeat(step[0], axis=1).repeat(step[1], axis=2)
         body = body[:, : hu.shape[1], : hu.shape[2]]
     return body
+
+
+def _closed(mask: np.ndarray, radius_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
+    """Closing of every slice by a disc; what the field of view cuts goes on beyond its border."""
+    y, x = (1 + max(1, round(radius_mm / s)) for s in spacing_mm)
+    wide = np.pad(mask, ((0, 0), (y, y), (x, x)), mode="edge")
+    for morphology in (ndimage.binary_dilation, ndimage.binary_erosion):
+        wide = _disc(wide, morphology, radius_mm, spacing_mm)
+    return wide[:, y:-y, x:-x]
 
 
 def _disc(

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
+from ..correction_options import CleanUpParameters
+from ..errors import InputError
 from .body import body_mask
-
-_EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
-
-
-@dataclass(frozen=True)
-class CleanUpParameters:
-    """What is left out of the metal.
-
-    :param minimal_volume_mm3: smaller specks are noise or the tips of streaks. A clip or a wire,
-        blurred by the scanner, is several times that.
-    :param include_surface: keep small metal on the skin or outside the body (ECG leads, zips,
-        table parts); large parts, like an external fixator, are always kept.
-    :param surface_depth_mm: a part whose deepest voxel is nearer to the skin lies on the skin.
-    :param surface_volume_mm3: parts from here on are never taken for a lead.
-    :param clip_reach_mm: a part that does not reach the certain level still counts as metal (a
-        clip in soft tissue) if what is brighter than 500 HU around it ends within this distance.
-    :param clip_hu: ... and it is at least this bright.
-    :param streak_volume_mm3: smaller parts near (within ``streak_reach_mm``) metal of more than
-        30 times their volume are the bright ends of its streaks.
-    :param streak_reach_mm: see above.
-    """
-
-    minimal_volume_mm3: float = 2.0
-    include_surface: bool = False
-    surface_depth_mm: float = 9.0
-    surface_volume_mm3: float = 300.0
-    clip_reach_mm: float = 6.0
-    clip_hu: float = 1500.0
-    streak_volume_mm3: float = 15.0
-    streak_reach_mm: float = 30.0
+from .judgement import (
+    BEYOND_TISSUE_HU,
+    BLUR_SHARE,
+    BULK_HU,
+    DENSE_SHARE,
+    EVERY_NEIGHBOUR,
+    PLAIN_MM,
+    PLAIN_SHARE,
+    SOLID_MM,
+    SOLID_SHARE,
+    Box,
+    air_around,
+    bulk_values,
+    is_in_bone,
+    is_isolated,
+    saturation,
+)
 
 
 @dataclass(frozen=True)
 class MetalComponent:
     """One connected bright part.
 
-    :param label: 1, 2, ... by falling volume of those kept, then of those left out.
+    :param label: 1, 2, ... by falling volume of those found to be metal, then of the others. What
+        the user includes or excludes does not change it.
     :param voxels: number of voxels at or above the threshold.
-    :param volume_mm3: of the metal (sum of fractions) if kept, else of the bright voxels.
+    :param volume_mm3: of the mask if kept, else of the bright voxels.
     :param highest_hu: brightest voxel.
     :param centre_ijk: centre of mass ``(col, row, slice)`` in voxels.
+    :param centre_ras: the same in the patient, mm.
     :param slices: first and last slice.
     :param kept: whether it counts as metal.
     :param remark: why it was kept or left out.
@@ -59,9 +51,15 @@ class MetalComponent:
     volume_mm3: float
     highest_hu: float
     centre_ijk: tuple[float, float, float]
+    centre_ras: tuple[float, float, float]
     slices: tuple[int, int]
     kept: bool
     remark: str
+
+    @property
+    def is_speck(self) -> bool:
+        """Too small to be worth a line."""
+        return self.remark == SPECK
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,11 @@ class BrightPart:
     remark: str
 
 
+METAL, SPECK, SURFACE = "metal", "speck", "on the skin or outside the body"
+TISSUE, STREAK = "bone, tooth or contrast medium", "streak of the metal beside it"
+LIKE_TISSUE = "thin, beside teeth or contrast medium as bright"
+
+
 def bright_parts(
     hu: np.ndarray,
     spacing_mm: tuple[float, float, float],
@@ -84,42 +87,166 @@ def bright_parts(
 ) -> list[BrightPart]:
     """Connected parts (26 neighbours) at or above the threshold, each judged.
 
+    Where certain metal is joined to much that is bright and far from it (a filling in a row of
+    teeth, a clipped voxel in the skull), only what is nearly as bright as certain is a part.
+
     :param hu: ``(slices, rows, cols)``.
     :param spacing_mm: ``(slice, row, col)``.
     :param threshold_hu: where metal begins.
-    :param certain_hu: a part with a voxel this bright is metal wherever it is inside the body.
-    :returns: the parts, largest first.
+    :param certain_hu: a part with a voxel this bright is metal if nothing else speaks against it;
+        not above the threshold if the user says that everything above is metal.
+    :returns: the parts, those found to be metal first, then by volume.
     """
-    mask = hu >= threshold_hu
-    hit = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if hit[0].size == 0:
-        return []
-    crop = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hit)
-    labels, _ = ndimage.label(mask[crop], structure=_EVERY_NEIGHBOUR)
-    boxes = ndimage.find_objects(labels)
-    voxel_mm3 = float(np.prod(spacing_mm))
-    parts = []
-    for label, box in enumerate(boxes, start=1):
-        inside = labels[box] == label
-        whole = _shifted(box, crop)
-        highest = float(hu[whole][inside].max())
-        volume = float(inside.sum()) * voxel_mm3
-        if volume < parameters.minimal_volume_mm3:
-            kept, remark = False, "speck"
-        elif highest < certain_hu and not _is_clip(hu, spacing_mm, whole, highest, parameters):
-            kept, remark = False, "bone, tooth or contrast medium"
-        else:
-            kept, remark = True, "metal"
-        parts.append(BrightPart(whole, inside, highest, kept, remark))
+    everything = certain_hu <= threshold_hu
+    low = threshold_hu if everything else min(threshold_hu, BULK_HU)
+    parts: list[BrightPart] = []
+    doubtful: list[Box] = []  # what reaches the certain level and is no metal
+    for box, inside in _connected(hu >= low):
+        values = hu[box]
+        bulk = None if everything else bulk_values(values, inside, certain_hu, spacing_mm)
+        level, strict = threshold_hu, False
+        if bulk is not None:
+            level = max(threshold_hu, BLUR_SHARE * certain_hu)
+            strict = float(np.percentile(bulk, 95)) >= DENSE_SHARE * certain_hu
+        found = []
+        for own, voxels in _connected(inside & (values >= level)):
+            whole = _shifted(own, box)
+            kept, remark = _judge(hu, spacing_mm, whole, voxels, certain_hu, strict, parameters)
+            highest = float(hu[whole][voxels].max())
+            found.append(BrightPart(whole, voxels, highest, kept, remark))
+        if strict and not any(part.kept for part in found):
+            doubtful.append(box)
+        parts += found
+    if doubtful:
+        parts = _drop_what_is_alike(hu, spacing_mm, parts, doubtful, certain_hu, parameters)
     parts = _drop_streaks(spacing_mm, parts, parameters)
     parts = _judge_surface(hu, spacing_mm, parts, parameters)
     return sorted(parts, key=lambda part: (not part.kept, -int(part.voxels.sum())))
+
+
+def overruled(
+    parts: list[BrightPart], ijk_to_ras: np.ndarray, parameters: CleanUpParameters
+) -> list[BrightPart]:
+    """The parts with what the user says of them, in the same order.
+
+    :param parts: as :func:`bright_parts` gives them: the first has the label 1.
+    :raises InputError: a label that no part has, or a sphere without a part.
+    """
+    surface = [n for n, part in enumerate(parts, 1) if part.remark == SURFACE]
+    say = dict.fromkeys(surface if parameters.include_surface else (), True)
+    for kept, labels, spheres in (
+        (True, parameters.include, parameters.include_near),
+        (False, parameters.exclude, parameters.exclude_near),
+    ):
+        for sphere in spheres:
+            inside = [n for n, part in enumerate(parts, 1) if _meets(part, ijk_to_ras, sphere)]
+            if not inside:
+                raise InputError(
+                    f"no bright part within {sphere[3]:g} mm of R {sphere[0]:g}, A {sphere[1]:g}, "
+                    f"S {sphere[2]:g}; choose a larger radius or a lower threshold"
+                )
+            say.update(dict.fromkeys(inside, kept))
+        for label in labels:
+            if not 1 <= label <= len(parts):
+                raise InputError(f"no part {label}; there are parts 1 to {len(parts)}")
+            say[label] = kept
+    return [
+        replace(part, kept=say[n], remark=f"{'included' if say[n] else 'excluded'} by the user")
+        if n in say and say[n] != part.kept
+        else part
+        for n, part in enumerate(parts, 1)
+    ]
+
+
+def _meets(
+    part: BrightPart, ijk_to_ras: np.ndarray, sphere: tuple[float, float, float, float]
+) -> bool:
+    """Whether a voxel of the part lies in the sphere."""
+    index = np.argwhere(part.voxels) + [axis.start for axis in part.box]
+    places = index[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return bool((np.linalg.norm(places - sphere[:3], axis=1) <= sphere[3]).any())
+
+
+def _connected(mask: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
+    """Box and voxels of each connected part of a mask."""
+    hit = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if hit[0].size == 0:
+        return
+    crop = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hit)
+    labels, _ = ndimage.label(mask[crop], structure=EVERY_NEIGHBOUR)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        yield _shifted(box, crop), labels[box] == label
+
+
+def _judge(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    box: Box,
+    inside: np.ndarray,
+    certain_hu: float,
+    strict: bool,
+    parameters: CleanUpParameters,
+) -> tuple[bool, str]:
+    """Whether one part is metal, by itself, and why.
+
+    :param strict: it is joined to teeth or contrast medium that may be as bright.
+    """
+    values = hu[box]
+    highest = float(values[inside].max())
+    if float(inside.sum()) * float(np.prod(spacing_mm)) < parameters.minimal_volume_mm3:
+        return False, SPECK
+    if highest >= max(BEYOND_TISSUE_HU, certain_hu):
+        return True, METAL
+    if highest < certain_hu:
+        alone = highest >= parameters.clip_hu and is_isolated(
+            hu, spacing_mm, box, parameters.clip_reach_mm
+        )
+        return (True, METAL) if alone else (False, TISSUE)
+    if strict:
+        share, width = saturation(values, inside, certain_hu, spacing_mm)
+        return (True, METAL) if share >= SOLID_SHARE and width >= SOLID_MM else (False, TISSUE)
+    return True, METAL
+
+
+def _drop_what_is_alike(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    parts: list[BrightPart],
+    doubtful: list[Box],
+    certain_hu: float,
+    parameters: CleanUpParameters,
+) -> list[BrightPart]:
+    """Leave out thin parts in a scan where teeth or contrast medium are as bright as metal."""
+    low, high = (
+        np.array([[getattr(axis, end) for axis in box] for box in doubtful]) * spacing_mm
+        for end in ("start", "stop")
+    )
+    out = []
+    for part in parts:
+        if part.kept and part.highest_hu < BEYOND_TISSUE_HU:
+            first, last = (
+                np.array([getattr(axis, end) for axis in part.box]) * spacing_mm
+                for end in ("start", "stop")
+            )
+            gap = np.maximum(np.maximum(low - last, first - high), 0)
+            if np.linalg.norm(gap, axis=1).min() <= parameters.contrast_reach_mm:
+                share, width = saturation(hu[part.box], part.voxels, certain_hu, spacing_mm)
+                plain = share >= PLAIN_SHARE and width >= PLAIN_MM
+                if not plain and not (
+                    part.highest_hu >= certain_hu
+                    and is_isolated(hu, spacing_mm, part.box, parameters.clip_reach_mm, ends=True)
+                ):
+                    part = replace(part, kept=False, remark=LIKE_TISSUE)
+        out.append(part)
+    return out
 
 
 def _drop_streaks(
     spacing_mm: tuple[float, float, float], parts: list[BrightPart], parameters: CleanUpParameters
 ) -> list[BrightPart]:
     """Leave out what is tiny beside large metal."""
+    if not any(part.kept for part in parts):
+        return parts
     voxel_mm3 = float(np.prod(spacing_mm))
     volume = np.array([part.voxels.sum() * voxel_mm3 for part in parts])
     low = np.array([[axis.start for axis in part.box] for part in parts]) * spacing_mm
@@ -131,7 +258,7 @@ def _drop_streaks(
             gap = np.maximum(np.maximum(low - high[index], low[index] - high), 0)
             near = np.linalg.norm(gap, axis=1) < parameters.streak_reach_mm
             if (near & large & (volume > 30 * volume[index])).any():
-                part = replace(part, kept=False, remark="streak of the metal beside it")
+                part = replace(part, kept=False, remark=STREAK)
         out.append(part)
     return out
 
@@ -156,10 +283,13 @@ def _judge_surface(
     body = dict(zip(index.tolist(), body_mask(hu[index], spacing_mm, coarse_mm=2.0), strict=True))
     out = []
     for part, ask in zip(parts, doubtful, strict=True):
-        if ask and _depth_mm(body, spacing_mm, part) < parameters.surface_depth_mm:
-            part = replace(
-                part, kept=parameters.include_surface, remark="on the skin or outside the body"
-            )
+        if (
+            ask
+            and _depth_mm(body, spacing_mm, part) < parameters.surface_depth_mm
+            and air_around(hu, spacing_mm, part.box, part.voxels) >= parameters.surface_air
+            and not is_in_bone(hu, spacing_mm, part.box, part.voxels)
+        ):
+            part = replace(part, kept=False, remark=SURFACE)
         out.append(part)
     return out
 
@@ -178,27 +308,6 @@ def padded(
         for b, p, n in zip(box, pad, shape, strict=True)
     )
     return z, y, x
-
-
-def _is_clip(
-    hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    box: tuple[slice, slice, slice],
-    highest_hu: float,
-    parameters: CleanUpParameters,
-) -> bool:
-    """By itself in soft tissue: not joined to bone, in the slice plane, within the reach."""
-    if highest_hu < parameters.clip_hu:
-        return False
-    pad = [max(1, round(parameters.clip_reach_mm / s)) for s in spacing_mm]
-    outer = padded(box, (pad[0], pad[1], pad[2]), hu.shape)
-    bony = ndimage.label(hu[outer] > 500.0, structure=_EVERY_NEIGHBOUR)[0]
-    inside = tuple(
-        slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True)
-    )
-    rim = np.ones(bony.shape, dtype=bool)
-    rim[:, 1:-1, 1:-1] = False
-    return not np.intersect1d(bony[inside][hu[box] >= highest_hu], bony[rim]).any()
 
 
 def _depth_mm(

@@ -11,6 +11,9 @@ from .components import BrightPart, padded
 _SMALLEST_FRACTION = 0.25
 """Below, a border voxel cannot be told from bone or a streak beside the metal."""
 
+BLUR_MM = 1.2
+"""So far from metal its surroundings begin; two pixels at least."""
+
 _PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
     [[[False]], [[True]], [[False]]]
 )
@@ -46,7 +49,7 @@ def part_fraction(
     :param certain_from_hu: see :func:`.certain.certain_hu`.
     :returns: the box in the volume and float32 fractions 0..1 in it.
     """
-    reach = [int(np.clip(round(reach_mm / s), 1, 6)) for s in spacing_mm]
+    reach = [max(1, round(reach_mm / s)) for s in spacing_mm]
     box = padded(part.box, (1, reach[1] + 1, reach[2] + 1), hu.shape)
     values = hu[box]
     inside = np.zeros(values.shape, dtype=bool)
@@ -55,8 +58,9 @@ def part_fraction(
     )
     inside[at] = part.voxels
 
-    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=2)
-    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=2) & ~shell
+    pixels = max(2, round(BLUR_MM / min(spacing_mm[1:])))
+    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=pixels)
+    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=pixels) & ~shell
     background = float(np.median(values[near])) if near.any() else 0.0
     background = float(np.clip(background, -200.0, 800.0))
 

@@ -54,10 +54,10 @@ def perturb_mask(
     """
     parameters = parameters or PerturbationParameters()
     mask = np.asarray(mask, dtype=np.float32)
+    unchanged: np.ndarray = mask.copy()
     total = float(mask.sum())
     if total == 0:
-        result: np.ndarray = mask.copy()
-        return result
+        return unchanged
     centre = np.asarray(ndimage.center_of_mass(mask))
     spacing = np.asarray(spacing_mm, dtype=float)
     for _ in range(attempts):
@@ -69,8 +69,7 @@ def perturb_mask(
         # Area grows with the square of the scale; much less means that metal left the image.
         if border == 0 and moved.sum() > 0.8 * scale**2 * total:
             return moved
-    result = mask.copy()
-    return result
+    return unchanged
 
 
 def perturbed_masks(

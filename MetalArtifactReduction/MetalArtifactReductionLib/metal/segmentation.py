@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..correction_options import SEGMENTATIONS
+from ..correction_options import SEGMENTATIONS, CleanUpParameters
 from ..errors import InputError
-from ..volume import CTVolume
+from ..volume import CTVolume, Orientation
 from .certain import certain_hu
-from .components import BrightPart, CleanUpParameters, MetalComponent, bright_parts
+from .components import (
+    SURFACE,
+    BrightPart,
+    MetalComponent,
+    bright_parts,
+    overruled,
+)
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
 
@@ -37,13 +43,18 @@ class MetalSegmentation:
 
     @property
     def volume_mm3(self) -> float:
-        """Metal volume over all kept components."""
+        """Volume of the mask."""
         return sum(component.volume_mm3 for component in self.components if component.kept)
 
     @property
     def slices(self) -> np.ndarray:
         """Indices of the slices that hold metal."""
         return np.flatnonzero(self.fraction.reshape(len(self.fraction), -1).any(axis=1))
+
+
+def metal_volume_mm3(fraction: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
+    """Volume of the voxels that are metal by half or more, which is that of the mask."""
+    return int(np.count_nonzero(fraction >= 0.5)) * float(np.prod(spacing_mm))
 
 
 def segment_metal(
@@ -55,15 +66,17 @@ def segment_metal(
 ) -> MetalSegmentation:
     """Threshold, 3-D clean-up and soft borders.
 
-    :param volume: the CT; values may be clipped at any level.
+    :param volume: the CT; values may be clipped at any level. How it is stored does not matter.
     :param method: ``"threshold"`` (from the bright tail, see
         :func:`.threshold.propose_threshold`) or ``"kmeans"`` (:func:`.threshold.kmeans_threshold`).
     :param threshold_hu: a threshold of the user's own instead of either; every part above it then
         counts as metal, whatever its brightness, if the clean-up allows.
-    :param clean_up: what to leave out.
-    :raises InputError: unknown method; no metal found.
+    :param clean_up: what to leave out, and what the user says of single parts.
+    :raises InputError: unknown method; no metal found; a part to include or exclude is not there.
     """
     clean_up = clean_up or CleanUpParameters()
+    given = volume
+    volume, turn = given.anatomical()
     hu = volume.hu
     if threshold_hu is not None:
         if not np.isfinite(threshold_hu):
@@ -80,54 +93,71 @@ def segment_metal(
         raise InputError(
             f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
         )
-    parts = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
-    if not any(part.kept for part in parts):
-        raise InputError(_nothing_found(hu, threshold, parts))
-
+    found = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
+    parts = overruled(found, volume.ijk_to_ras, clean_up)
     clipped_from, certain_from = clip_level(hu), certain_hu(hu)
     fraction = np.zeros(hu.shape, dtype=np.float32)
     components = []
     for label, part in enumerate(parts, start=1):
-        component = _describe(label, part, volume.spacing_mm)
+        component = _describe(label, part, given, turn)
         if part.kept:
             box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from, certain_from)
-            np.maximum(fraction[box], share, out=fraction[box])
-            volume_mm3 = float(share.sum(dtype=np.float64)) * float(np.prod(volume.spacing_mm))
+            new = (share >= 0.5) & (fraction[box] < 0.5)  # what two parts share counts once
+            volume_mm3 = int(new.sum()) * float(np.prod(volume.spacing_mm))
             component = replace(component, volume_mm3=volume_mm3)
+            np.maximum(fraction[box], share, out=fraction[box])
         components.append(component)
-    return MetalSegmentation(fraction, threshold, method, tuple(components))
+    if not any(part.kept for part in parts):
+        raise InputError(_nothing_found(hu, threshold, components))
+    return MetalSegmentation(turn.undo(fraction), threshold, method, tuple(components))
 
 
-def _describe(
-    label: int, part: BrightPart, spacing_mm: tuple[float, float, float]
-) -> MetalComponent:
-    z, y, x = np.nonzero(part.voxels)
-    centre = (
-        float(x.mean()) + part.box[2].start,
-        float(y.mean()) + part.box[1].start,
-        float(z.mean()) + part.box[0].start,
-    )
+def _describe(label: int, part: BrightPart, volume: CTVolume, turn: Orientation) -> MetalComponent:
+    """A part of the turned volume, told in the volume's own indices."""
+    turned = np.argwhere(part.voxels) + [axis.start for axis in part.box]
+    shape = tuple(volume.hu.shape[axis] for axis in turn.axes)
+    index = turn.undo_index(turned, shape)
+    k, j, i = index.mean(axis=0).tolist()
+    r, a, s, _ = (volume.ijk_to_ras @ [i, j, k, 1.0]).tolist()
     return MetalComponent(
         label=label,
-        voxels=len(z),
-        volume_mm3=len(z) * float(np.prod(spacing_mm)),
+        voxels=len(index),
+        volume_mm3=len(index) * float(np.prod(volume.spacing_mm)),
         highest_hu=part.highest_hu,
-        centre_ijk=centre,
-        slices=(part.box[0].start, part.box[0].stop - 1),
+        centre_ijk=(i, j, k),
+        centre_ras=(r, a, s),
+        slices=(int(index[:, 0].min()), int(index[:, 0].max())),
         kept=part.kept,
         remark=part.remark,
     )
 
 
-def _nothing_found(hu: np.ndarray, threshold: float, parts: list[BrightPart]) -> str:
+MOST_NAMED = 5
+
+
+def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalComponent]) -> str:
+    """What there was instead, and the options that say otherwise."""
     message = (
         f"no metal found: the highest value is {float(hu.max()):.0f} HU and the threshold "
         f"{threshold:.0f} HU"
     )
-    surface = sum("skin" in part.remark for part in parts)
-    if surface:
-        return (
-            f"{message}, but {surface} bright part(s) lie on the skin or outside the body (leads?);"
-            " include the surface if they are to be corrected"
-        )
-    return f"{message}; if there is metal, give a lower threshold or a mask"
+    left_out = [one for one in components if not one.is_speck]
+    if not left_out:
+        return f"{message}; if there is metal, give a lower threshold or a mask (--threshold HU)"
+    named = "; ".join(
+        f"part {one.label}, {one.volume_mm3:.0f} mm³ up to {one.highest_hu:.0f} HU in slices "
+        f"{one.slices[0]}-{one.slices[1]}: {one.remark}"
+        for one in left_out[:MOST_NAMED]
+    )
+    more = len(left_out) - MOST_NAMED
+    more_text = f"; and {more} more" if more > 0 else ""
+    surface = any(one.remark == SURFACE for one in left_out)
+    options = [
+        *(["--include-surface"] if surface else []),
+        f"--include {left_out[0].label}",
+        "--threshold HU",
+    ]
+    return (
+        f"{message}. Left out: {named}{more_text}. If one of them is metal, give "
+        f"{', '.join(options[:-1])} or {options[-1]}, or a mask"
+    )

@@ -63,14 +63,12 @@ def clip_level(hu: np.ndarray) -> float | None:
 def certain_level(hu: np.ndarray, threshold_hu: float) -> float:
     """Value that a bright component must reach to count as metal whatever surrounds it.
 
-    The clipping level, which metal reaches and enamel does not; on a scale that is not clipped
-    nine tenths of the brightest value, but no more than a clipped scale would show.
+    The clipping level; on a scale that is not clipped nine tenths of where most scales are.
 
     :param hu: values in HU.
     :param threshold_hu: from :func:`propose_threshold`; the level is not below it.
     """
-    level = clip_level(hu)
-    return max(threshold_hu, 0.9 * min(float(hu.max()), CLIP_HU) if level is None else level)
+    return max(threshold_hu, clip_level(hu) or 0.9 * CLIP_HU)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .volumes import node_from_volume, volume_from_node
 
 if TYPE_CHECKING:
     from ..correction_result import CorrectionResult
-    from ..metal import MetalSegmentation
+    from ..metal import CleanUpParameters, MetalSegmentation
 
 OVERLAY_OPACITY = 0.5
 
@@ -52,14 +52,15 @@ class CorrectedNodes:
 
     def facts(self) -> dict[str, float]:
         """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
+        from ..metal import metal_volume_mm3
+
         fraction, change = self.result.metal_fraction, self.result.change_hu
         slices = len(change)
         changed = np.abs(change[(change != 0) & (fraction == 0)])
-        voxel_mm3 = float(np.prod(self.result.corrected.spacing_mm))
         return {
             "slices": slices,
             "slices_changed": int(np.count_nonzero(change.reshape(slices, -1).any(axis=1))),
-            "metal_cm3": float(fraction.sum(dtype=np.float64)) * voxel_mm3 / 1000,
+            "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.spacing_mm) / 1000,
             "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
             "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
         }
@@ -71,12 +72,14 @@ def propose_metal(
     *,
     threshold_hu: float | None = None,
     method: str = "threshold",
+    clean_up: CleanUpParameters | None = None,
     into: Any = None,
 ) -> tuple[Any, MetalSegmentation]:
     """Find the metal in a volume node and show it as a segmentation beside it.
 
     :param threshold_hu: where metal begins; from the HU by ``method`` if None.
     :param method: see :func:`MetalArtifactReductionLib.metal.segment_metal`.
+    :param clean_up: what to leave out, and what the user says of single parts.
     :param into: an earlier proposal to replace, instead of one more node.
     :returns: the segmentation node, and what was found.
     :raises InputError: the volume cannot be used, or no metal was found; nothing is added then.
@@ -84,7 +87,7 @@ def propose_metal(
     from ..metal import segment_metal
 
     volume = ct_from_node(scene, volume_node)
-    found = segment_metal(volume, method, threshold_hu=threshold_hu)
+    found = segment_metal(volume, method, threshold_hu=threshold_hu, clean_up=clean_up)
     return add_proposal(scene, volume_node, volume, found, into=into), found
 
 

@@ -30,6 +30,7 @@ from .segmentations import fraction_from_node
 
 if TYPE_CHECKING:
     from ..correction_options import CorrectionOptions
+    from ..metal import CleanUpParameters
 
 HandleCallback = Callable[["SceneJob"], None]
 _GONE = "the volume or its metal was removed from the scene; nothing was added"
@@ -243,6 +244,7 @@ class SceneJobs:
         *,
         threshold_hu: float | None = None,
         method: str = "threshold",
+        clean_up: CleanUpParameters | None = None,
         into: Any = None,
         on_progress: HandleCallback | None = None,
         on_end: HandleCallback | None = None,
@@ -254,7 +256,9 @@ class SceneJobs:
         """
         volume = ct_from_node(self.scene, volume_node)
         title = f"{volume_node.GetName()}: metal"
-        job = segmentation_job(volume, method, threshold_hu=threshold_hu, title=title)
+        job = segmentation_job(
+            volume, method, threshold_hu=threshold_hu, clean_up=clean_up, title=title
+        )
 
         def add_nodes(job: Job) -> Any:
             found = segmentation_result(job)

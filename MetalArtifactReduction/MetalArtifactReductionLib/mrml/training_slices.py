@@ -18,11 +18,12 @@ def describe_training_slices(metal: Any, volume_node: Any, above: int, below: in
     :param above, below: how many are wanted beyond the ends of the metal.
     :raises InputError: too few clean slices; says what to do instead.
     """
-    volume = volume_from_node(volume_node)
-    fraction = fraction_from_node(metal, volume_node)
+    volume, turn = volume_from_node(volume_node).anatomical()
+    fraction, count = turn(fraction_from_node(metal, volume_node)), len(volume.hu)
     parameters = NearMetalParameters(above=above, below=below)
-    chosen = near_metal_slices(fraction, volume.hu, parameters)
-    with_metal = np.flatnonzero(fraction.reshape(len(fraction), -1).any(axis=1))
+    found = near_metal_slices(fraction, volume.hu, parameters)
+    holds_metal = np.flatnonzero(fraction.reshape(len(fraction), -1).any(axis=1))
+    chosen, with_metal = (np.sort(turn.slice_numbers(k, count)) for k in (found, holds_metal))
     return f"Slices {ranges(chosen)} (metal in {ranges(with_metal)})."
 
 

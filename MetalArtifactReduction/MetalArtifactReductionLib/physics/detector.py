@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -116,9 +118,13 @@ def _trapezoid_cumulative(x: np.ndarray, first: float, second: float) -> np.ndar
     """Integral up to ``x`` of the convolution of two centred boxes of unit area."""
     if second < 1e-9 * first:
         return np.clip(x / first + 0.5, 0.0, 1.0)
-    ramp = lambda u: np.maximum(u, 0.0) ** 2 / 2  # noqa: E731
+
+    def ramp(u: np.ndarray) -> Any:
+        return np.maximum(u, 0.0) ** 2 / 2
+
     a, b = (first + second) / 2, (first - second) / 2
-    return (ramp(x + a) - ramp(x + b) - ramp(x - b) + ramp(x - a)) / (first * second)
+    result: np.ndarray = (ramp(x + a) - ramp(x + b) - ramp(x - b) + ramp(x - a)) / (first * second)
+    return result
 
 
 class MetalPaths:

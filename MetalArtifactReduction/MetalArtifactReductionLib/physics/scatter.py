@@ -70,10 +70,12 @@ class Scatter:
         potential = -share * torch.log(share)
         spectrum = torch.fft.rfft(potential, n=self._samples, dim=-1) * self._kernel
         field = torch.fft.irfft(spectrum, n=self._samples, dim=-1)[..., : self._bins]
-        return field.clamp_min(0.0) * self._scale
+        result: torch.Tensor = field.clamp_min(0.0) * self._scale
+        return result
 
 
 def _distances_mm(geometry: ParallelGeometry | FanGeometry) -> np.ndarray:
     if isinstance(geometry, ParallelGeometry):
         return geometry.bin_positions_mm
-    return geometry.source_isocentre_mm * np.sin(geometry.fan_angles_rad)
+    result: np.ndarray = geometry.source_isocentre_mm * np.sin(geometry.fan_angles_rad)
+    return result

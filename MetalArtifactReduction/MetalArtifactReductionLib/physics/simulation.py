@@ -280,7 +280,7 @@ def _ideal(
     parameters: AcquisitionParameters,
 ) -> np.ndarray:
     """The input with every implant at its HU; voxels without implant as they are."""
-    ideal = hu.copy()
+    ideal: np.ndarray = hu.copy()
     for index in chosen:
         stack = np.stack([fraction[index] for fraction in implants.values()])
         inside = stack.sum(axis=0) > 0

@@ -33,7 +33,8 @@ def hu_to_mu(hu: Values, mu_water_per_mm: float = MU_WATER_PER_MM) -> Values:
     dtype = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float32)
     mu = array.astype(dtype, copy=False) * dtype.type(mu_water_per_mm / 1000.0)
     mu += dtype.type(mu_water_per_mm)
-    return np.maximum(mu, dtype.type(0.0))
+    result: Values = np.maximum(mu, dtype.type(0.0))
+    return result
 
 
 def mu_to_hu(mu: Values, mu_water_per_mm: float = MU_WATER_PER_MM) -> Values:

@@ -63,7 +63,8 @@ def filter_sinogram(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Ten
 
     def convolved(views: torch.Tensor) -> torch.Tensor:
         spectrum = torch.fft.rfft(views, n=samples, dim=-1) * response
-        return torch.fft.irfft(spectrum, n=samples, dim=-1)[..., :bins]
+        result: torch.Tensor = torch.fft.irfft(spectrum, n=samples, dim=-1)[..., :bins]
+        return result
 
     if sinogram.device.type != "cpu" or len(sinogram) == 1:
         return convolved(sinogram)

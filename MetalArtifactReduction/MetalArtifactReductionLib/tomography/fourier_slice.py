@@ -27,13 +27,17 @@ WINDOW_TAPS = 5
 def kaiser_bessel(x: np.ndarray, taps: int, beta: float) -> np.ndarray:
     """Kaiser-Bessel window of full width ``taps`` at ``x`` (grid samples), 1 at the centre."""
     inside = 1 - (2 * x / taps) ** 2
-    return np.where(inside >= 0, i0(beta * np.sqrt(np.maximum(inside, 0))), 0) / i0(beta)
+    result: np.ndarray = np.where(inside >= 0, i0(beta * np.sqrt(np.maximum(inside, 0))), 0) / i0(
+        beta
+    )
+    return result
 
 
 def kaiser_bessel_transform(f: np.ndarray, taps: int, beta: float) -> np.ndarray:
     """Fourier transform of `kaiser_bessel` at ``f`` cycles per grid sample."""
     z = np.sqrt(((math.pi * taps * f) ** 2 - beta**2).astype(complex))
-    return (taps * np.sinc(z / np.pi) / i0(beta)).real
+    result: np.ndarray = (taps * np.sinc(z / np.pi) / i0(beta)).real
+    return result
 
 
 class _Axis:
@@ -124,9 +128,9 @@ class FourierSlice:
         twice[0] = 1
         if self.radial == self.period // 2 + 1:
             twice[-1] = 1
-        as_complex = lambda a: torch.from_numpy(a.astype(np.complex64)).to(device)  # noqa: E731
-        self.phase = as_complex(forward)[:, :, None]
-        self.phase_adjoint = as_complex(forward.conj() * twice / self.period)
+        backward = forward.conj() * twice / self.period
+        self.phase = torch.from_numpy(forward.astype(np.complex64)).to(device)[:, :, None]
+        self.phase_adjoint = torch.from_numpy(backward.astype(np.complex64)).to(device)
         deapodise = self.row_axis.deapodisation[:, None] * self.col_axis.deapodisation
         self.deapodise = torch.from_numpy(deapodise.astype(np.float32)).to(device)
         column_weight = np.full(self.half, 0.5)
@@ -195,7 +199,10 @@ class FourierSlice:
         lines[self.first_backwards :, ..., 1].neg_()
         radial = torch.view_as_complex(lines).mul_(self.phase)
         sinogram = torch.fft.irfft(radial, n=self.period, dim=1)[:, : self.bins].permute(2, 0, 1)
-        return sinogram.contiguous() if self.inverse is None else sinogram[:, self.inverse]
+        result: torch.Tensor = (
+            sinogram.contiguous() if self.inverse is None else sinogram[:, self.inverse]
+        )
+        return result
 
     def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
         """``(slices, views, bins)`` float32 -> ``(slices, rows, cols)`` float32."""
@@ -217,7 +224,7 @@ class FourierSlice:
             part[..., 1 : margin + 1] += block[..., :margin].flip(-1).conj()
             part[..., half - 1 - margin : half - 1] += block[..., margin + half :].flip(-1).conj()
         padded = torch.fft.irfft(spectrum.mul_(self.column_weight), n=self.col_axis.length, dim=-1)
-        images = padded.new_empty(count, self.grid.rows, self.grid.cols)
+        images: torch.Tensor = padded.new_empty(count, self.grid.rows, self.grid.cols)
         for source, target in self._col_blocks():
             torch.mul(padded[..., target], self.deapodise[:, source], out=images[..., source])
         return images

@@ -40,8 +40,10 @@ class TapMatrix:
                 .tocsc()
                 .astype(np.float32)
             )
-            as_int = lambda a: torch.from_numpy(a.astype(np.int32)).to(device)  # noqa: E731
-            self.t_start, self.t_index = as_int(transposed.indptr), as_int(transposed.indices)
+            self.t_start, self.t_index = (
+                torch.from_numpy(part.astype(np.int32)).to(device)
+                for part in (transposed.indptr, transposed.indices)
+            )
             self.t_weight = torch.from_numpy(transposed.data).to(device)
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:

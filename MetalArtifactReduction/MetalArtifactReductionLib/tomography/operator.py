@@ -53,7 +53,17 @@ class LinearMap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """The adjoint of the gradient, itself differentiable."""
-        return LinearMap.apply(gradients[0], ctx.transposed, ctx.map), None, None
+        return linear_map(gradients[0], ctx.transposed, ctx.map), None, None
+
+
+def linear_map(
+    x: torch.Tensor,
+    apply: Callable[[torch.Tensor], torch.Tensor],
+    transpose: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """``apply(x)``, differentiated by its adjoint ``transpose``."""
+    result: torch.Tensor = LinearMap.apply(x, apply, transpose)  # type: ignore[no-untyped-call]
+    return result
 
 
 class Projector(ABC):
@@ -88,12 +98,12 @@ class Projector(ABC):
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Line integrals: 1/mm ``(slices, rows, cols)`` -> ``(slices, views, bins)``, no unit."""
         self._check(images, self.image_shape, "images (slices, rows, cols)")
-        return LinearMap.apply(images.float(), self._forward_chunked, self._adjoint_chunked)
+        return linear_map(images.float(), self._forward_chunked, self._adjoint_chunked)
 
     def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
         """Transpose of the projection: ``(slices, views, bins)`` -> ``(slices, rows, cols)``."""
         self._check(sinogram, self.sinogram_shape, "a sinogram (slices, views, bins)")
-        return LinearMap.apply(sinogram.float(), self._adjoint_chunked, self._forward_chunked)
+        return linear_map(sinogram.float(), self._adjoint_chunked, self._forward_chunked)
 
     def _check(self, x: torch.Tensor, shape: tuple[int, int], what: str) -> None:
         if x.ndim != 3 or tuple(x.shape[1:]) != shape:

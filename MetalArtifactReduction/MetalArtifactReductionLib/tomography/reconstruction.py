@@ -11,7 +11,7 @@ from .fan import FanProjector, lagrange_cubic
 from .filters import filter_sinogram, ramp_response
 from .geometry import FanGeometry, ImageGrid, ParallelGeometry
 from .interpolation import TapMatrix
-from .operator import LinearMap, Projector
+from .operator import Projector, linear_map
 from .parallel import ParallelProjector
 
 
@@ -89,7 +89,7 @@ class _Differentiable(TapMatrix):
     """A tap matrix whose product torch can differentiate (its gradient is the transpose)."""
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        return LinearMap.apply(dense, super().forward, super().transpose)
+        return linear_map(dense, super().forward, super().transpose)
 
 
 def _rebinning(fan: FanGeometry, parallel: ParallelGeometry, device: torch.device) -> TapMatrix:

@@ -219,7 +219,7 @@ def _write_picture(
     return comparison_picture(
         images,
         path,
-        pixel_mm=simulation.corrupted.spacing_mm[1:],
+        ijk_to_ras=simulation.corrupted.ijk_to_ras,
         difference_to="without metal",
     )
 

@@ -47,6 +47,25 @@ def add_simulate(commands: Any) -> None:
     allow_negative_points(parser)
     add_ct(parser)
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="new folder")
+    _add_metal(parser)
+    add_acquisition(parser)
+    parser.add_argument("--seed", type=whole_number, help="of the noise (default: 0)")
+    parser.add_argument(
+        "--every-slice", action="store_true", help="scan the slices without metal too"
+    )
+    parser.add_argument(
+        "--no-reference",
+        action="store_true",
+        help="no scan without metal: half the time",
+    )
+    parser.add_argument(
+        "--sinograms", action="store_true", help="write sinograms.npz too: 10 MB a slice"
+    )
+    add_format(parser)
+    add_compute_options(parser)
+
+
+def _add_metal(parser: argparse.ArgumentParser) -> None:
     metal = parser.add_argument_group("the metal (one of)").add_mutually_exclusive_group(
         required=True
     )
@@ -86,21 +105,6 @@ def add_simulate(commands: Any) -> None:
         metavar="NAME",
         help="Ti6Al4V, CoCrMo, 316L, ...: one for all, or one for each mask or shape",
     )
-    add_acquisition(parser)
-    parser.add_argument("--seed", type=whole_number, help="of the noise (default: 0)")
-    parser.add_argument(
-        "--every-slice", action="store_true", help="scan the slices without metal too"
-    )
-    parser.add_argument(
-        "--no-reference",
-        action="store_true",
-        help="no scan without metal: half the time",
-    )
-    parser.add_argument(
-        "--sinograms", action="store_true", help="write sinograms.npz too: 10 MB a slice"
-    )
-    add_format(parser)
-    add_compute_options(parser)
 
 
 def _simulate(options: argparse.Namespace) -> None:

@@ -313,7 +313,7 @@ def write_placed(
     case = simulate_metal(volume, metal, options, cancel=cancel)
     cut = {"first_slice": first, "of_slices": len(whole.hu)}
     case = replace(case, record={**case.record, "cut": cut})
-    with new_folder(target, prefix=f".{target.name}-") as made:
+    with new_folder(target) as made:
         write_case(case, made, suffix_for(volume, suffix), clean=volume if clean else None)
         (made / "plan.json").write_text(placement.to_json() + "\n", encoding="utf-8")
         text = {

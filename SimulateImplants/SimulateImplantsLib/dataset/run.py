@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
+from MetalArtifactReductionLib.files.leftovers import clear_leftovers, locked
 from MetalArtifactReductionLib.files.tables import cell
 from MetalArtifactReductionLib.files.whole import check_new_folder, written_whole
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
@@ -70,11 +72,24 @@ def run_dataset(
     if cases < 1 or workers < 1:
         raise InputError(f"{cases} cases by {workers} processes: both must be 1 or more")
     open_dataset(plan, folder)
+    with locked(folder):
+        return _run(plan, folder, cases, workers, progress, cancel)
+
+
+def _run(
+    plan: DatasetPlan,
+    folder: Path,
+    cases: int,
+    workers: int,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> DatasetSummary:
     _clear_halves(folder)
     waiting = [i for i in range(cases) if not (case_folder(folder, i) / MARKER).exists()]
     there = cases - len(waiting)
     log = _Log(folder / LOG)
     results: list[CaseResult] = []
+    count: Counter[str] = Counter()
 
     def done(index: int, result: CaseResult | None) -> None:
         if result is None:
@@ -89,7 +104,8 @@ def run_dataset(
         if result.status in ("done", "failed"):
             log.add(result)
         results.append(result)
-        failed = sum(r.status == "failed" for r in results)
+        count[result.status] += 1
+        failed = count["failed"]
         report(
             progress,
             (there + len(results)) / cases,
@@ -114,6 +130,7 @@ def run_dataset(
             "makes the others"
         ) from None
     finally:
+        _clear_halves(folder)
         log.tidy()
     made = sum(result.status in ("done", "there") for result in results)
     failed = sorted((r for r in results if r.status == "failed"), key=lambda r: r.index)
@@ -148,6 +165,7 @@ def _open_folder(plan: DatasetPlan, folder: Path) -> None:
 def _clear_halves(folder: Path) -> None:
     """Remove what a killed run left: hidden folders, and cases without their marker."""
     (folder / _STOP).unlink(missing_ok=True)
+    clear_leftovers(folder)
     for path in (*folder.glob(".case-*"), *folder.glob("case-*")):
         if path.is_dir() and not (path / MARKER).exists():
             shutil.rmtree(path, ignore_errors=True)

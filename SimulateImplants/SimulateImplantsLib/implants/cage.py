@@ -98,7 +98,10 @@ class InterbodyCage(Implant):
 
     def _half_height(self, y: np.ndarray | float) -> np.ndarray:
         """Half the height under the teeth's tips at a depth."""
-        return 0.5 * self.height_mm + np.asarray(y) * np.tan(np.deg2rad(0.5 * self.lordosis_deg))
+        result: np.ndarray = 0.5 * self.height_mm + np.asarray(y) * np.tan(
+            np.deg2rad(0.5 * self.lordosis_deg)
+        )
+        return result
 
     def _outlines(self) -> list[np.ndarray]:
         """Outline and windows, polygons in x and y."""

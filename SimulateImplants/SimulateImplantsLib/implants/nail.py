@@ -173,11 +173,12 @@ class CephalomedullaryNail(Implant):
         proximal, distal = 0.5 * self.proximal_diameter_mm, 0.5 * self.diameter_mm
         top, bottom = self._top, self._bottom
         start = top - PROXIMAL_MM
-        return np.interp(
+        result: np.ndarray = np.interp(
             z,
             [bottom, bottom + 5.0, start - 25.0, start, top - 1.0, top],
             [0.72 * distal, distal, distal, proximal, proximal, proximal - 0.8],
         )
+        return result
 
     def _nail(self) -> Mesh:
         """Tube with holes; domain is (angle times proximal radius, height), its seam at -y."""
@@ -231,7 +232,7 @@ class CephalomedullaryNail(Implant):
     def _bend(self, points: np.ndarray) -> np.ndarray:
         """Bend the distal part: by an angle over 20 mm towards lateral, and along the bow."""
         below = np.maximum(BEND_START_MM - points[:, 2], 0.0)
-        bent = points.copy()
+        bent: np.ndarray = points.copy()
         # The axis as an arc of 20 mm that turns by the bend, then straight.
         angle = -np.deg2rad(self.bend_deg)
         turned = angle * np.minimum(below / 20.0, 1.0)

@@ -205,7 +205,8 @@ class PedicleScrew(Implant):
         def half_angle(level: np.ndarray) -> np.ndarray:
             depth = np.maximum(seat - level, 0.0)
             half = np.sqrt(np.maximum(half_slot**2 - depth**2, 0.0))
-            return np.arcsin(half / np.interp(level, height, profile))
+            result: np.ndarray = np.arcsin(half / np.interp(level, height, profile))
+            return result
 
         round_bottom = seat - half_slot * np.sin(np.linspace(0.0, np.pi / 2, 10))
         down = np.concatenate([[top, top - 0.8], round_bottom])

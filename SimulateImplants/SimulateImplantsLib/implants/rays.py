@@ -72,6 +72,29 @@ def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owner, number
 
 
+def _halves(
+    points: np.ndarray, triangles: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Heights of the corners ``(3, m)``, the edges of both halves, and which keep their sense.
+
+    Corners from low to high; lines below the middle one cut the edges 0-2 and 0-1, those above
+    0-2 and 1-2. An even permutation keeps the orientation.
+    """
+    order = np.argsort(points[triangles, 2], axis=1, kind="stable")
+    low, middle, high = np.take_along_axis(triangles, order, axis=1).T
+    both = [
+        np.concatenate([p, p, a, b])
+        for p, a, b in zip(
+            _edges(points, low, high),
+            _edges(points, low, middle),
+            _edges(points, middle, high),
+            strict=True,
+        )
+    ]
+    heights = np.stack([points[low, 2], points[middle, 2], points[high, 2]])
+    return heights, both, (order[:, 1] - order[:, 0]) % 3 == 1
+
+
 def cross(
     points: np.ndarray,
     triangles: np.ndarray,
@@ -89,24 +112,8 @@ def cross(
     :param samples: rays on a line.
     :param stagger: shift of each line's samples, ``(lines,)`` indexed from the first line.
     """
-    v = points[triangles, 2]
-    order = np.argsort(v, axis=1, kind="stable")
-    # Corners from low to high; lines below the middle one cut the edges 0-2 and 0-1, those above
-    # 0-2 and 1-2. An even permutation keeps the orientation.
-    low, middle, high = np.take_along_axis(triangles, order, axis=1).T
-    even = (order[:, 1] - order[:, 0]) % 3 == 1
-    long_edge = _edges(points, low, high)
-    both = [
-        np.concatenate([np.concatenate([p, p]), np.concatenate([a, b])])
-        for p, a, b in zip(
-            long_edge,
-            _edges(points, low, middle),
-            _edges(points, middle, high),
-            strict=True,
-        )
-    ]
-    tops = np.ceil(np.stack([points[low, 2], points[middle, 2], points[high, 2]]))
-    tops = np.clip(tops, lines[0], lines[1]).astype(np.int64)
+    heights, both, even = _halves(points, triangles)
+    tops = np.clip(np.ceil(heights), lines[0], lines[1]).astype(np.int64)
     first_line = np.concatenate([tops[0], tops[1]])
     part, number = _expand(np.concatenate([tops[1] - tops[0], tops[2] - tops[1]]))
     if not len(part):

@@ -171,4 +171,5 @@ def _spline(points: np.ndarray) -> CubicSpline:
 
 def _unit(points: np.ndarray) -> np.ndarray:
     step = points[1] - points[0]
-    return step / np.linalg.norm(step)
+    result: np.ndarray = step / np.linalg.norm(step)
+    return result

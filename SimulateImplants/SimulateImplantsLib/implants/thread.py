@@ -28,11 +28,15 @@ def thread_height(phase: np.ndarray) -> np.ndarray:
     return result
 
 
-def mean_thread_height() -> tuple[float, float]:
-    """Mean of the height and of its square over a period (for volumes)."""
-    phase = (np.arange(20000) + 0.5) / 20000
-    height = thread_height(phase)
-    return float(height.mean()), float((height**2).mean())
+def _ring(radius: np.ndarray | float, z: float, segments: int) -> np.ndarray:
+    """Points ``(segments, 3)`` at a radius, or one each, about the axis."""
+    xy = np.broadcast_to(np.asarray(radius, dtype=float), segments)[:, None] * circle(segments)
+    return np.concatenate([xy, np.full((segments, 1), z)], axis=1)
+
+
+def _cap(middle: int, ring: np.ndarray) -> np.ndarray:
+    """Triangles from a point to a ring of points, seen counter-clockwise from +z."""
+    return np.stack([np.full(len(ring), middle), ring, np.roll(ring, -1)], axis=-1)
 
 
 def threaded_body(
@@ -57,12 +61,6 @@ def threaded_body(
     first = max(int(threaded[0]) - 1, 0) if len(threaded) else len(z_mm) - 1
     last = min(int(threaded[-1]) + 1, len(z_mm) - 1) if len(threaded) else len(z_mm) - 1
     grown = equal_area_radius(segments)
-    directions = circle(segments)
-
-    def ring(radius: np.ndarray | float, z: float) -> np.ndarray:
-        xy = np.broadcast_to(np.asarray(radius, dtype=float), segments)[:, None] * directions
-        return np.concatenate([xy, np.full((segments, 1), z)], axis=1)
-
     before: list[np.ndarray] = []
     apex_z = float(z_mm[0])
     if socket_mm is not None:
@@ -70,11 +68,10 @@ def threaded_body(
         angle = np.arange(segments) * (2 * np.pi / segments)
         hexagon = 0.5 * width / np.cos(np.mod(angle, np.pi / 3) - np.pi / 6)
         apex_z += depth
-        before += [ring(hexagon, apex_z), ring(hexagon, float(z_mm[0]))]
-    before += [ring(core_mm[i] * grown, float(z_mm[i])) for i in range(first + 1)]
-    after = [ring(core_mm[i] * grown, float(z_mm[i])) for i in range(last, len(z_mm))]
-    if not len(threaded):
-        after = []
+        before += [_ring(hexagon, z, segments) for z in (apex_z, float(z_mm[0]))]
+    rings = [_ring(core_mm[i] * grown, float(z), segments) for i, z in enumerate(z_mm)]
+    before += rings[: first + 1]
+    after = rings[last:] if len(threaded) else []
 
     points = [np.concatenate(before)]
     triangles: list[np.ndarray] = []
@@ -99,13 +96,7 @@ def threaded_body(
         top_ring = high_ring + (len(after) - 1) * segments
 
     points.append(np.array([[0.0, 0.0, apex_z], [0.0, 0.0, float(z_mm[-1])]]))
-    bottom = np.arange(segments)
-    triangles.append(
-        np.stack([np.full(segments, total), np.roll(bottom, -1), bottom], axis=-1),
-    )
-    triangles.append(
-        np.stack([np.full(segments, total + 1), top_ring, np.roll(top_ring, -1)], axis=-1),
-    )
+    triangles += [_cap(total, np.arange(segments))[:, [0, 2, 1]], _cap(total + 1, top_ring)]
     return Mesh(np.concatenate(points), np.concatenate(triangles))
 
 

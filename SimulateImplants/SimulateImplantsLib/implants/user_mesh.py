@@ -89,7 +89,8 @@ class UserMesh(Implant):
 
     @property
     def _surface(self) -> Mesh:
-        return self.__dict__["_checked"]
+        checked: Mesh = self.__dict__["_checked"]
+        return checked
 
     def to_dict(self) -> dict[str, Any]:
         """As the base; a surface that came without a file cannot be written down."""
@@ -248,7 +249,7 @@ def _consistent(triangles: np.ndarray, name: str) -> np.ndarray:
     sizes = np.bincount(kept, minlength=int(labels.max()) + 1)
     flip = sizes[turned] > sizes[kept]
     flip |= (sizes[turned] == sizes[kept]) & (turned < kept)
-    result = triangles.copy()
+    result: np.ndarray = triangles.copy()
     result[flip] = result[flip][:, ::-1]
     return result
 
@@ -259,4 +260,5 @@ def _shells(mesh: Mesh) -> np.ndarray:
     start, end = np.concatenate([t[:, 0], t[:, 1]]), np.concatenate([t[:, 1], t[:, 2]])
     count = len(mesh.points)
     graph = coo_array((np.ones(len(start), dtype=np.int8), (start, end)), shape=(count, count))
-    return connected_components(graph, directed=False)[1][t[:, 0]]
+    shells: np.ndarray = connected_components(graph, directed=False)[1][t[:, 0]]
+    return shells

@@ -191,7 +191,7 @@ class ImplantLink:
         for tag in tags:
             node.RemoveObserver(tag)
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]  # vtk's
     def _node_added(self, scene: Any, event: str, node: Any) -> None:
         if scene.IsBatchProcessing():
             return  # references are not resolved yet; picked up at the end
@@ -204,7 +204,7 @@ class ImplantLink:
                 self._observe(node)  # its implant refers to it only once it has an id
             self._tell(one)
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]  # vtk's
     def _node_removed(self, scene: Any, event: str, node: Any) -> None:
         if scene.IsBatchProcessing():
             return

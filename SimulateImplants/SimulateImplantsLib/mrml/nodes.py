@@ -75,25 +75,17 @@ def add_implant(
     words = (level, side, implant.kind.replace("-", " "))
     name = name or " ".join(word for word in words if word)
     with all_or_none(scene) as added:
-        transform = scene.CreateNodeByClass("vtkMRMLLinearTransformNode")
-        transform.UnRegister(None)  # Python holds its own reference
-        transform.SetName(scene.GenerateUniqueName(f"{name} placement"))
+        transform = _new_node(scene, "vtkMRMLLinearTransformNode", f"{name} placement")
         transform.SetMatrixTransformToParent(vtk_matrix(matrix))
         if like is not None:
             transform.SetAndObserveTransformNodeID(like.GetTransformNodeID())
         transform = added(scene.AddNode(transform))
 
-        model = scene.CreateNodeByClass("vtkMRMLModelNode")
-        model.UnRegister(None)
-        model.SetName(scene.GenerateUniqueName(name))
+        model = _new_node(scene, "vtkMRMLModelNode", name)
         # Complete before it is added: observers of the scene see an implant, never half of one.
         _describe(model, implant)
-        for attribute, value in (
-            (SIDE, side),
-            (LEVEL, level),
-            (ORDER, str(order)),
-            (CONSTRUCT, construct),
-        ):
+        values = {SIDE: side, LEVEL: level, ORDER: str(order), CONSTRUCT: construct}
+        for attribute, value in values.items():
             model.SetAttribute(attribute, value)
         model.SetAndObserveTransformNodeID(transform.GetID())
         model.SetNodeReferenceID(TRANSFORM_REFERENCE, transform.GetID())
@@ -196,6 +188,14 @@ def require_rigid(placement: np.ndarray) -> np.ndarray:
             "have fixed sizes; take out the scaling"
         )
     return matrix
+
+
+def _new_node(scene: Any, kind: str, name: str) -> Any:
+    """A node that is not in the scene yet, with a name that is free there."""
+    node = scene.CreateNodeByClass(kind)
+    node.UnRegister(None)  # Python holds its own reference
+    node.SetName(scene.GenerateUniqueName(name))
+    return node
 
 
 def _describe(model: Any, implant: Implant) -> None:

@@ -204,40 +204,22 @@ def add_simulation(
         text.SetText(json.dumps(record, indent=2))
         references = {PARAMETERS_REFERENCE: text}
         volumes: dict[str, Any] = {}
-        for role, label, data in (
-            ("corrupted", f"with artifacts ({model})", result.corrupted),
-            ("ideal", "with implants, ideal", result.ideal),
-            ("reference", "scan without implants", result.reference),
+        for role, label in (
+            ("corrupted", f"with artifacts ({model})"),
+            ("ideal", "with implants, ideal"),
+            ("reference", "scan without implants"),
         ):
-            if data is None:
-                continue
-            node = added(node_from_volume(scene, data, f"{name} {label}", like=ct_node))
-            mark_result(node, role, ct_node, references=references, attributes=attributes)
-            apply_window(node, "metal")
-            volumes[role] = node
-        fraction = added(
-            node_from_fraction(
-                scene,
-                result.metal_fraction,
-                result.corrupted,
-                f"{name} metal fraction",
-                like=ct_node,
-            )
-        )
+            data = getattr(result, role)
+            if data is not None:
+                node = added(node_from_volume(scene, data, f"{name} {label}", like=ct_node))
+                mark_result(node, role, ct_node, references=references, attributes=attributes)
+                apply_window(node, "metal")
+                volumes[role] = node
+        metal, title = result.metal_fraction, f"{name} metal fraction"
+        fraction = added(node_from_fraction(scene, metal, result.corrupted, title, like=ct_node))
         mark_result(fraction, "fraction", ct_node, references=references, attributes=attributes)
-        segmentation = added(
-            segmentation_from_fraction(
-                scene,
-                (result.labels > 0).astype("float32"),
-                result.corrupted,
-                ct_node,
-                f"{name} implants",
-            )
-        )
+        segmentation = added(_outlines(scene, ct_node, result))
         mark_result(segmentation, "implants", ct_node, references=references)
-        # Outlines only: a filled one would cover the streaks, and the models show it in 3-D.
-        segmentation.GetDisplayNode().SetVisibility2DFill(False)
-        segmentation.GetDisplayNode().SetVisibility3D(False)
         mark_result(text, "parameters", ct_node)
         folder = place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
         if show:
@@ -253,6 +235,17 @@ def add_simulation(
         warnings,
         result,
     )
+
+
+def _outlines(scene: Any, ct_node: Any, result: SimulationResult) -> Any:
+    """A segmentation of all implants."""
+    labelled = (result.labels > 0).astype("float32")
+    name = f"{ct_node.GetName()} implants"
+    node = segmentation_from_fraction(scene, labelled, result.corrupted, ct_node, name)
+    # Outlines only: a filled one would cover the streaks, and the models show it in 3-D.
+    node.GetDisplayNode().SetVisibility2DFill(False)
+    node.GetDisplayNode().SetVisibility3D(False)
+    return node
 
 
 def implant_records(implants: Sequence[PlacedImplant]) -> list[dict[str, Any]]:

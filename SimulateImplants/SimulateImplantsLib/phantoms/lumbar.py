@@ -99,7 +99,8 @@ def sacrum_bone(spine: Spine, density: float) -> Bone:
         return sacrum_distance(spine.sacrum, pose.local(p))
 
     def cut(p: Points) -> np.ndarray:
-        return pose.local(p)[2] + np.float32(12.5)
+        result: np.ndarray = pose.local(p)[2] + np.float32(12.5)
+        return result
 
     low, high = pose.origin - 125.0, pose.origin + 75.0
     return Bone(
@@ -172,7 +173,8 @@ def _disc(upper: tuple[VertebraShape, Pose], lower_half: np.ndarray, lower: Pose
         return smooth_max(ring, np.abs(z) - np.float32(half), 3.0)
 
     def value(p: Points, texture: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        return 78 + 28 * np.clip(1 - depth / 7, 0, 1) + 7 * texture
+        result: np.ndarray = 78 + 28 * np.clip(1 - depth / 7, 0, 1) + 7 * texture
+        return result
 
     reach = np.array([32.0, 32.0, 32.0])
     return part(distance, value, frame.origin - reach, frame.origin + reach)
@@ -198,7 +200,8 @@ def canal_parts(spine: Spine, rng: np.random.Generator) -> list[Part]:
     roots = Waves.sample(rng, 3.2, 5, stretch=(1, 1, 12))
 
     def value(p: Points, texture: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        return 16 + 14 * np.clip(roots(p), 0, 1) + 3 * texture
+        result: np.ndarray = 16 + 14 * np.clip(roots(p), 0, 1) + 3 * texture
+        return result
 
     def cord(p: Points) -> np.ndarray:
         d = polyline(p, list(points), [4.6] * count)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .canvas import Waves
 from .pelvic_bones import FemurShape
-from .scene import Distance, Layers, Part, part
+from .scene import Distance, Layers, Part, Value, part
 from .sdf import (
     Points,
     ellipse,
@@ -45,7 +45,8 @@ def _outline(
             leg = smooth_max(leg, p[2] + 10, 30.0)
             out = smooth_min(out, leg, 22.0)
         cleft = np.exp(-((p[0] / 9) ** 2)) * np.clip((-p[1] - 78) / 30, 0, 1)
-        return out + 3 * wobble(p) + 16 * cleft * (p[2] < 60)
+        result: np.ndarray = out + 3 * wobble(p) + 16 * cleft * (p[2] < 60)
+        return result
 
     return distance, thigh_a, thigh_b
 
@@ -100,9 +101,71 @@ def _thigh_mass(
     def value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
         base = streaks(p, grain, depth)
         plane = np.clip(1 - np.abs(planes(p)) / 0.10, 0, 1) * np.clip(depth / 3, 0, 1)
-        return base + plane * (np.float32(tissue.fat + 15) - base)
+        result: np.ndarray = base + plane * (np.float32(tissue.fat + 15) - base)
+        return result
 
     return part(distance, ((0.0, value),), (-200, -130, -FAR), (200, 110, 20))
+
+
+def _side_parts(
+    rng: np.random.Generator, s: float, meat: Layers, fat: Value, tissue: Tissue
+) -> list[Part]:
+    """Muscles and vessels of one side.
+
+    :param s: -1 for the left, 1 for the right.
+    """
+    return [
+        _blob(rng, (s * 74, -74, 0), (56, 22, 76), (0, 0, s * 24), meat, 3.0),
+        _blob(rng, (s * 112, -16, 58), (20, 46, 50), (0, s * 14, s * 28), meat),
+        _blob(rng, (s * 104, 8, 28), (17, 34, 36), (0, s * 16, s * 24), meat),
+        _blob(rng, (s * 128, 34, 2), (11, 22, 62), (0, 0, s * 30), meat),
+        _blob(rng, (s * 84, 4, 84), (17, 42, 46), (0, s * 16, s * 36), meat),
+        _blob(rng, (s * 60, -8, -14), (8, 30, 30), (0, s * -10, s * 8), meat, 1.0),
+        _strap(
+            rng,
+            [(s * 48, 6, 140), (s * 62, 26, 70), (s * 82, 36, 6), (s * 82, 6, -48)],
+            [21, 20, 17, 9],
+            meat,
+        ),
+        _strap(rng, [(s * 104, 40, 34), (s * 100, 38, -30), (s * 90, 22, -190)], [8, 13, 18], meat),
+        _strap(rng, [(s * 116, 46, 60), (s * 90, 56, -20), (s * 52, 30, -150)], [6, 7, 8], meat),
+        _strap(
+            rng,
+            [(s * 42, 34, 90), (s * 58, 50, 20), (s * 58, 44, -50), (s * 54, 12, -180)],
+            [5.5, 5.0, 4.6, 4.0],
+            ((-4.0, fat), (0.0, noisy(tissue.vessel, 5))),
+        ),
+        _strap(
+            rng,
+            [(s * 40, 22, 90), (s * 46, 46, 20), (s * 48, 38, -50), (s * 56, 2, -180)],
+            [6.5, 6.2, 5.5, 4.4],
+            ((0.0, noisy(tissue.vein, 5)),),
+        ),
+    ]
+
+
+def _bladder_and_rectum(rng: np.random.Generator) -> tuple[Part, Part]:
+    gas = Waves.sample(rng, 9.0, 5)
+
+    def faeces(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        hole = np.clip(gas(p) - 0.6, 0, 1)
+        result: np.ndarray = 15 * (1 - hole) - 900 * hole + 8 * grain
+        return result
+
+    bladder = _blob(
+        rng,
+        (0, 22, 4),
+        (rng.uniform(32, 44), 28, rng.uniform(24, 32)),
+        (0, 0, 0),
+        ((0.0, noisy(40, 5)), (3.0, noisy(6, 3))),
+    )
+    rectum = _strap(
+        rng,
+        [(8, -32, 62), (-6, -56, 30), (0, -50, -10), (0, -42, -50)],
+        [15, 19, 17, 10],
+        ((0.0, noisy(45, 5)), (3.5, faeces)),
+    )
+    return bladder, rectum
 
 
 def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list[Part]:
@@ -118,7 +181,8 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
 
     def lining(p: Points) -> np.ndarray:
         rise = 26 * np.clip((30 - p[2]) / 60, 0, 1) + 40 * np.clip((-p[1] - 40) / 40, 0, 1)
-        return skin(p) + np.float32(coat) + 2.5 * wobble(p) + rise
+        result: np.ndarray = skin(p) + np.float32(coat) + 2.5 * wobble(p) + rise
+        return result
 
     def wall(p: Points) -> np.ndarray:
         return smooth_max(lining(p), -5 - p[2], 15.0)
@@ -134,7 +198,8 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
 
     def table(p: Points) -> np.ndarray:
         top = p[1] - (np.float32(_BACK - 4) + (p[0] / 215) ** 2 * 26)
-        return np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 210)
+        result: np.ndarray = np.maximum(np.abs(top + 10) - 9, np.abs(p[0]) - 210)
+        return result
 
     parts = [
         part(
@@ -150,58 +215,9 @@ def pelvis_parts(rng: np.random.Generator, femora: Sequence[FemurShape]) -> list
     for femur in femora:
         parts.append(_thigh_mass(rng, femur, thigh_a, thigh_b, tissue))
     for s in (-1.0, 1.0):
-        parts += [
-            _blob(rng, (s * 74, -74, 0), (56, 22, 76), (0, 0, s * 24), meat, 3.0),
-            _blob(rng, (s * 112, -16, 58), (20, 46, 50), (0, s * 14, s * 28), meat),
-            _blob(rng, (s * 104, 8, 28), (17, 34, 36), (0, s * 16, s * 24), meat),
-            _blob(rng, (s * 128, 34, 2), (11, 22, 62), (0, 0, s * 30), meat),
-            _blob(rng, (s * 84, 4, 84), (17, 42, 46), (0, s * 16, s * 36), meat),
-            _blob(rng, (s * 60, -8, -14), (8, 30, 30), (0, s * -10, s * 8), meat, 1.0),
-            _strap(
-                rng,
-                [(s * 48, 6, 140), (s * 62, 26, 70), (s * 82, 36, 6), (s * 82, 6, -48)],
-                [21, 20, 17, 9],
-                meat,
-            ),
-            _strap(
-                rng, [(s * 104, 40, 34), (s * 100, 38, -30), (s * 90, 22, -190)], [8, 13, 18], meat
-            ),
-            _strap(
-                rng, [(s * 116, 46, 60), (s * 90, 56, -20), (s * 52, 30, -150)], [6, 7, 8], meat
-            ),
-            _strap(
-                rng,
-                [(s * 42, 34, 90), (s * 58, 50, 20), (s * 58, 44, -50), (s * 54, 12, -180)],
-                [5.5, 5.0, 4.6, 4.0],
-                ((-4.0, fat), (0.0, noisy(tissue.vessel, 5))),
-            ),
-            _strap(
-                rng,
-                [(s * 40, 22, 90), (s * 46, 46, 20), (s * 48, 38, -50), (s * 56, 2, -180)],
-                [6.5, 6.2, 5.5, 4.4],
-                ((0.0, noisy(tissue.vein, 5)),),
-            ),
-        ]
+        parts += _side_parts(rng, s, meat, fat, tissue)
     parts += bowel_loops(rng, cavity, int(rng.integers(30, 45)), (-85, 85, -20, 80, 45, 130))
-    gas = Waves.sample(rng, 9.0, 5)
-
-    def faeces(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        hole = np.clip(gas(p) - 0.6, 0, 1)
-        return 15 * (1 - hole) - 900 * hole + 8 * grain
-
-    bladder = _blob(
-        rng,
-        (0, 22, 4),
-        (rng.uniform(32, 44), 28, rng.uniform(24, 32)),
-        (0, 0, 0),
-        ((0.0, noisy(40, 5)), (3.0, noisy(6, 3))),
-    )
-    rectum = _strap(
-        rng,
-        [(8, -32, 62), (-6, -56, 30), (0, -50, -10), (0, -42, -50)],
-        [15, 19, 17, 10],
-        ((0.0, noisy(45, 5)), (3.5, faeces)),
-    )
+    bladder, rectum = _bladder_and_rectum(rng)
     middle = _blob(rng, (0, -16, 0), (23, 15, 20), (0, 0, 0), ((0.0, noisy(58, 6)),))
     pelvic_floor = part(floor, muscle, (-60, -80, -62), (60, 60, -10))
     return [*parts, pelvic_floor, rectum, middle, bladder]

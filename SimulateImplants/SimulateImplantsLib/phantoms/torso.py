@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import Waves
-from .scene import Part, part
+from .scene import Distance, Part, part
 from .sdf import Points, capsule, ellipse, ellipsoid, polyline, smooth_max, smooth_min, to_local
 from .spine_pose import Spine
 
@@ -263,6 +263,40 @@ def _vessels(rng: np.random.Generator, spine: Spine, tissue: Tissue) -> list[Par
     return parts
 
 
+def _muscles(rng: np.random.Generator, spine: Spine, tissue: Tissue) -> list[Part]:
+    """Along the spine."""
+    muscle = muscle_value(rng, tissue.muscle)
+    parts = []
+    for s in (-1.0, 1.0):
+        lobes = [
+            (s * 58.0, -30.0, 24.0, 11.0, 0.0),  # quadratus lumborum
+            (s * 41.0, -1.0, 18.0, 21.0, 0.42),  # psoas
+            (s * 44.0, -54.0, 26.0, 18.5, -0.1),  # erector spinae
+            (s * 17.0, -52.0, 15.0, 19.0, 0.15),  # multifidus
+        ]
+        for x, y, a, b, grow in lobes:
+            shape = _column(spine, x, y, a, b, grow, Waves.sample(rng, 40.0, 4))
+            middle, reach = x * 1.05, a * 1.5 + 22
+            box = ((middle - reach, y - 60, -FAR), (middle + reach, y + 65, FAR))
+            parts.append(part(shape, ((-1.3, noisy(tissue.fat, 5)), (0.0, muscle)), *box))
+    return parts
+
+
+def _liver(rng: np.random.Generator, tissue: Tissue, cavity: Distance) -> Part:
+    liver_wobble, veins = Waves.sample(rng, 80.0, 4), Waves.sample(rng, 30.0, 5)
+
+    def liver(p: Points) -> np.ndarray:
+        d = ellipsoid(p, (72.0, 42.0, 128.0), (72.0, 66.0, 80.0)) + 4 * liver_wobble(p)
+        return smooth_max(d, cavity(p) + 2, 4.0)
+
+    def liver_value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        vein = np.clip(1 - np.abs(veins(p)) / 0.12, 0, 1) * np.clip(veins(p[::-1]), 0, 1)
+        result: np.ndarray = tissue.liver + 5 * grain + 0.35 * (tissue.vein - tissue.liver) * vein
+        return result
+
+    return part(liver, liver_value, (-20, -40, 30), (160, 130, FAR))
+
+
 def torso_parts(rng: np.random.Generator, spine: Spine) -> list[Part]:
     """Everything but bone, from the outside to the inside."""
     tissue = Tissue.sample(rng)
@@ -297,36 +331,13 @@ def torso_parts(rng: np.random.Generator, spine: Spine) -> list[Part]:
         part(outline, ((0.0, 8.0), (1.8, fat_value(rng, tissue.fat))), *everywhere),
         part(wall, ((0.0, layered), (wall_mm, fat_value(rng, tissue.fat))), *everywhere),
     ]
-    muscle = muscle_value(rng, tissue.muscle)
-    for s in (-1.0, 1.0):
-        lobes = [
-            (s * 58.0, -30.0, 24.0, 11.0, 0.0),  # quadratus lumborum
-            (s * 41.0, -1.0, 18.0, 21.0, 0.42),  # psoas
-            (s * 44.0, -54.0, 26.0, 18.5, -0.1),  # erector spinae
-            (s * 17.0, -52.0, 15.0, 19.0, 0.15),  # multifidus
-        ]
-        for x, y, a, b, grow in lobes:
-            shape = _column(spine, x, y, a, b, grow, Waves.sample(rng, 40.0, 4))
-            middle, reach = x * 1.05, a * 1.5 + 22
-            box = ((middle - reach, y - 60, -FAR), (middle + reach, y + 65, FAR))
-            parts.append(part(shape, ((-1.3, noisy(tissue.fat, 5)), (0.0, muscle)), *box))
+    parts += _muscles(rng, spine, tissue)
     parts += bowel_loops(rng, cavity, int(rng.integers(70, 95)), (-95, 95, 42, 125, -140, 75))
     parts += _colon(rng, 1.0, -95.0, 45.0)
     parts += _colon(rng, -1.0, -110.0, 60.0)
     for s in (-1.0, 1.0):
         parts += _kidney(rng, s, tissue)
-    liver_wobble, veins = Waves.sample(rng, 80.0, 4), Waves.sample(rng, 30.0, 5)
-
-    def liver(p: Points) -> np.ndarray:
-        d = ellipsoid(p, (72.0, 42.0, 128.0), (72.0, 66.0, 80.0)) + 4 * liver_wobble(p)
-        return smooth_max(d, cavity(p) + 2, 4.0)
-
-    def liver_value(p: Points, grain: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        vein = np.clip(1 - np.abs(veins(p)) / 0.12, 0, 1) * np.clip(veins(p[::-1]), 0, 1)
-        result: np.ndarray = tissue.liver + 5 * grain + 0.35 * (tissue.vein - tissue.liver) * vein
-        return result
-
-    parts.append(part(liver, liver_value, (-20, -40, 30), (160, 130, FAR)))
+    parts.append(_liver(rng, tissue, cavity))
     spleen = part(
         lambda p: smooth_max(
             ellipsoid(p, (-98.0, -14.0, 118.0), (26.0, 40.0, 46.0)), cavity(p) + 2, 3.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .clicks import segment_vertebra, segment_vertebrae
 from .collision import Collision, collisions
 from .geometry import axis_placement
-from .hip.hip import HipModel, measure_hip
-from .hip.hip_plan import nail_plan, prosthesis_plan
+from .hip.measure import HipModel, measure_hip
+from .hip.plan import nail_plan, prosthesis_plan
 from .plan import PlacementPlan, PlannedImplant, join_plans
 from .random_shapes import load_masks, sample_random_plan, shape_fractions
 from .samplers import (

@@ -54,7 +54,8 @@ class Body:
 def _body(implant: Implant, m: np.ndarray) -> Body:
 
     def moved(points: np.ndarray) -> np.ndarray:
-        return np.asarray(points, float) @ m[:3, :3].T + m[:3, 3]
+        result: np.ndarray = np.asarray(points, float) @ m[:3, :3].T + m[:3, 3]
+        return result
 
     if isinstance(implant, PedicleScrew):
         seat = implant.rod_seat()
@@ -104,11 +105,12 @@ def box_gap_mm(a: Body, b: Body) -> float:
 def gap_mm(a: Body, b: Body) -> float:
     """Gap between two bodies; negative where capsules overlap."""
     if a.points is None and b.points is None:
-        return min(
+        result: float = min(
             segment_distance(p[0], p[1], q[0], q[1]) - ra - rb
             for p, ra in zip(a.segments, a.radii, strict=True)
             for q, rb in zip(b.segments, b.radii, strict=True)
         )
+        return result
     if a.points is not None and b.points is not None:
         return float(cKDTree(a.points).query(b.points)[0].min())
     if a.points is None:
@@ -121,7 +123,8 @@ def gap_mm(a: Body, b: Body) -> float:
         gaps.append(
             float(np.linalg.norm(a.points - start - t[:, None] * along, axis=1).min()) - radius
         )
-    return min(gaps)
+    smallest: float = min(gaps)
+    return smallest
 
 
 def meant_to_touch(a: PlannedImplant, b: PlannedImplant) -> bool:

@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from .anatomy import union
 from .geometry import Vector
-from .hip.hip import HipModel, measure_hip
+from .hip.measure import HipModel, measure_hip
 from .spine.levels import hip_masks
 from .spine.propose import (
     SpineProposal,
@@ -74,7 +74,7 @@ def bone_mask(volume: CTVolume, threshold_hu: float = BONE_HU) -> np.ndarray:
 
     :raises InputError: no bone above the threshold.
     """
-    bone = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
+    bone: np.ndarray = (volume.hu > threshold_hu) & body_mask(volume.hu, volume.spacing_mm)
     labels, count = ndimage.label(bone)
     if count:
         sizes = np.bincount(labels.ravel()) * float(np.prod(volume.spacing_mm))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from MetalArtifactReductionLib.errors import InputError
 
 from ..implants.registry import procedure_of, resolve
-from .hip.hip import HipModel
-from .hip.hip_plan import nail_plan, prosthesis_plan
+from .hip.measure import HipModel
+from .hip.plan import nail_plan, prosthesis_plan
 from .patient import Patient
 from .plan import PlacementPlan, join_plans
 from .samplers import HipSampling, sample_hip_plan, sample_spine_plan

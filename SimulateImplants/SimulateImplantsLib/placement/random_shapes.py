@@ -123,9 +123,14 @@ def _signed(shape: Mapping[str, Any], local: np.ndarray) -> np.ndarray:
     if kind in ("ellipsoid", "rod"):
         q = local @ np.asarray(shape["axes"], float)
         if kind == "ellipsoid":
-            return 1 - np.linalg.norm(q / np.asarray(shape["radii_mm"], float), axis=-1)
+            result: np.ndarray = 1 - np.linalg.norm(
+                q / np.asarray(shape["radii_mm"], float), axis=-1
+            )
+            return result
         along = np.abs(q[..., 2]) - 0.5 * float(shape["length_mm"])
-        return -np.maximum(np.hypot(q[..., 0], q[..., 1]) - float(shape["radius_mm"]), along)
+        across = np.hypot(q[..., 0], q[..., 1]) - float(shape["radius_mm"])
+        cylinder: np.ndarray = -np.maximum(across, along)
+        return cylinder
     if kind != "mask":
         raise InputError(f"unknown type of random shape {kind!r}; ellipsoid, rod or mask")
     picture = np.array([[c == "#" for c in row] for row in shape["mask"]], bool)
@@ -138,7 +143,8 @@ def _signed(shape: Mapping[str, Any], local: np.ndarray) -> np.ndarray:
     middle = (np.array(signed.shape) - 1) / 2
     at = np.stack([v * scale + middle[0], u * scale + middle[1]])
     flat = ndimage.map_coordinates(signed, at, order=1, mode="nearest") / scale
-    return np.minimum(flat, 0.5 * float(shape["height_mm"]) - np.abs(local[..., 2]))
+    plate: np.ndarray = np.minimum(flat, 0.5 * float(shape["height_mm"]) - np.abs(local[..., 2]))
+    return plate
 
 
 def _extent(shape: Mapping[str, Any]) -> float:

@@ -14,8 +14,8 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from .collision import collisions
 from .geometry import across, unit
-from .hip.hip import HipModel
-from .hip.hip_plan import nail_plan, prosthesis_plan
+from .hip.measure import HipModel
+from .hip.plan import nail_plan, prosthesis_plan
 from .plan import PlacementPlan, PlannedImplant, join_plans
 from .random_shapes import sample_random_plan
 from .spine.construct import ROD_DIAMETERS_MM, cross_link, planned_screw, rod_construct
@@ -106,6 +106,16 @@ def _disturbed(
     )
 
 
+def _graded(
+    screw: PedicleTrajectory, vertebra: VertebraModel, material: str, rod_diameter_mm: float
+) -> PlannedImplant:
+    """A screw as planned, with its breach among the attributes."""
+    grade = vertebra.grade(screw.side, screw.entry_ras, screw.target_ras, screw.diameter_mm)
+    item = planned_screw(screw, material=material, rod_diameter_mm=rod_diameter_mm)
+    quality = {"grade": grade.grade, "breach_mm": round(grade.breach_mm, 2)}
+    return replace(item, attributes={**item.attributes, **quality})
+
+
 def _runs(levels: Sequence[str]) -> list[list[str]]:
     """Runs of neighbouring levels."""
     runs: list[list[str]] = []
@@ -115,6 +125,16 @@ def _runs(levels: Sequence[str]) -> list[list[str]]:
         else:
             runs.append([level])
     return runs
+
+
+def _neighbours(usable: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:
+    """Some neighbouring levels, two or more where there are."""
+    runs = _runs(usable)
+    weights = np.array([len(r) for r in runs], float)
+    run = runs[int(rng.choice(len(runs), p=weights / weights.sum()))]
+    count = int(rng.integers(min(2, len(run)), min(most, len(run)) + 1))
+    first = int(rng.integers(0, len(run) - count + 1))
+    return run[first : first + count]
 
 
 def sample_spine_plan(
@@ -135,12 +155,7 @@ def sample_spine_plan(
     usable = [v.level for v in proposal.vertebrae if any(t.fits for t in v.trajectories.values())]
     if not usable:
         raise InputError("no vertebra of the proposal has a screw that fits")
-    runs = _runs(usable)
-    weights = np.array([len(r) for r in runs], float)
-    run = runs[int(rng.choice(len(runs), p=weights / weights.sum()))]
-    count = int(rng.integers(min(2, len(run)), min(options.most_levels, len(run)) + 1))
-    first = int(rng.integers(0, len(run) - count + 1))
-    levels = run[first : first + count]
+    levels = _neighbours(usable, options.most_levels, rng)
     sides = SIDES if rng.random() < options.both_sides else (str(rng.choice(SIDES)),)
     steel = rng.random() < options.steel_chance
     material = "316L" if steel else "Ti6Al4V"
@@ -154,16 +169,11 @@ def sample_spine_plan(
     warnings: list[str] = []
     for side in sides:
         screws = []
-        for level in levels:
-            vertebra = proposal[level]
+        for vertebra in (proposal[level] for level in levels):
             screw = vertebra.trajectories.get(side)
-            if screw is None or not screw.fits:
-                continue
-            placed = _disturbed(screw, vertebra, rng, options, sizes)
-            grade = vertebra.grade(side, placed.entry_ras, placed.target_ras, placed.diameter_mm)
-            item = planned_screw(placed, material=material, rod_diameter_mm=diameter)
-            quality = {"grade": grade.grade, "breach_mm": round(grade.breach_mm, 2)}
-            screws.append(replace(item, attributes={**item.attributes, **quality}))
+            if screw is not None and screw.fits:
+                placed = _disturbed(screw, vertebra, rng, options, sizes)
+                screws.append(_graded(placed, vertebra, material, diameter))
         if rods and len(screws) >= 2:
             try:
                 screws = rod_construct(screws, rod_diameter_mm=diameter, material=rod_material)
@@ -184,14 +194,8 @@ def sample_spine_plan(
         "plate": plated,
         "sampling": asdict(options),
     }
-    what = "cage and plate" if plated else "pedicle screws"
-    return PlacementPlan(
-        tuple(implants),
-        seed,
-        f"{what} {levels[0]}-{levels[-1]}",
-        parameters,
-        tuple(warnings),
-    )
+    what = f"{'cage and plate' if plated else 'pedicle screws'} {levels[0]}-{levels[-1]}"
+    return PlacementPlan(tuple(implants), seed, what, parameters, tuple(warnings))
 
 
 def _between(

@@ -30,7 +30,8 @@ def image_error(filled: torch.Tensor, target: torch.Tensor, trace: torch.Tensor)
     spectrum = torch.fft.rfft(error.float(), n=2 * bins, dim=-1)
     weight = torch.linspace(0.0, 1.0, spectrum.shape[-1], device=error.device)
     power = (spectrum.abs().square() * weight).flatten(1).sum(dim=1) / bins
-    return power / trace.flatten(1).sum(dim=1).clamp(min=1)
+    result: torch.Tensor = power / trace.flatten(1).sum(dim=1).clamp(min=1)
+    return result
 
 
 def least_squares_adversarial(scores: torch.Tensor, real: bool) -> torch.Tensor:

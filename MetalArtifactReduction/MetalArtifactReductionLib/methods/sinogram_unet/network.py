@@ -72,7 +72,8 @@ class MaskedUNet(torch.nn.Module):
     def predict(self, channels: torch.Tensor) -> torch.Tensor:
         """The U-Net's output in line integrals, ``(n, views, bins)``."""
         inputs = channels.contiguous(memory_format=torch.channels_last)
-        return self.output_scale * self.unet(inputs)[:, 0].float()
+        result: torch.Tensor = self.output_scale * self.unet(inputs)[:, 0].float()
+        return result
 
     def freeze(self, parts: Sequence[str]) -> None:
         """Keep parts of the U-Net as they are: names of its children that start so.

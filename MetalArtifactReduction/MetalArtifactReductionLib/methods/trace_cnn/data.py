@@ -123,4 +123,5 @@ def _laid_on(
     offset = np.array(ndimage.center_of_mass(mask)) - ratio * np.array(centre)
     shape = target.hu.shape[1:]
     moved = ndimage.affine_transform(mask, np.diag(ratio), offset, output_shape=shape, order=1)
-    return np.clip(moved, 0, 1).astype(np.float32)
+    result: np.ndarray = np.clip(moved, 0, 1).astype(np.float32)
+    return result

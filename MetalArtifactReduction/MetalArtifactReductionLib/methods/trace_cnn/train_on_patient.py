@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,11 @@ def train_on_patient(
     trainer = TrainerParameters(
         steps=p.steps, batch_size=BATCH_SIZE, seed=p.seed, ema=0.99, precision=p.precision
     )
-    near = near_metal_slices(metal_fraction, volume.hu, p.near)
+    volume, turn = volume.anatomical()
+    metal_fraction, count = turn(metal_fraction), len(volume.hu)
+    chosen = turn.slice_numbers(np.array(p.near.chosen, dtype=np.int64), count)
+    wanted = replace(p.near, chosen=tuple(chosen.tolist()))
+    near = near_metal_slices(metal_fraction, volume.hu, wanted)
     check_cancelled(cancel)
     with_metal = np.flatnonzero(metal_fraction.reshape(len(metal_fraction), -1).any(axis=1))
     row_mm, col_mm = volume.spacing_mm[1:]
@@ -98,7 +102,8 @@ def train_on_patient(
         progress=part(progress, 0.0, PREPARATION),
         cancel=cancel,
     )
-    record = {"trained_on": [int(k) for k in near], "steps": p.steps, "seed": p.seed}
+    trained_on = np.sort(turn.slice_numbers(near, count)).tolist()
+    record = {"trained_on": trained_on, "steps": p.steps, "seed": p.seed}
     task = TraceCNNTask(samples, p.network, None, record)
     result = train(
         task,

@@ -59,7 +59,8 @@ class _Section:
 
 def _plane_points(origin: np.ndarray, u: np.ndarray, v: np.ndarray, half: float) -> np.ndarray:
     side = np.arange(-half, half + 0.5 * _STEP_MM, _STEP_MM)
-    return origin + side[:, None, None] * u + side[None, :, None] * v
+    result: np.ndarray = origin + side[:, None, None] * u + side[None, :, None] * v
+    return result
 
 
 def _mask_at(mask: np.ndarray, ijk_to_ras: np.ndarray, ras: np.ndarray) -> np.ndarray:
@@ -68,7 +69,8 @@ def _mask_at(mask: np.ndarray, ijk_to_ras: np.ndarray, ras: np.ndarray) -> np.nd
     value = ndimage.map_coordinates(
         mask.view(np.uint8), ijk.T[::-1], order=1, output=np.float32, mode="constant", cval=-1.0
     )
-    return value.reshape(ras.shape[:-1])
+    result: np.ndarray = value.reshape(ras.shape[:-1])
+    return result
 
 
 def _femur_component(

@@ -78,6 +78,38 @@ class EdgeField:
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class _Score:
+    """How well spheres fit, see :func:`fit_sphere`."""
+
+    edges: EdgeField
+    sign: float
+    strong: float
+    facing: np.ndarray | None
+
+    def __call__(
+        self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
+    ) -> np.ndarray:
+        total: np.ndarray = self._mean_edge(centre, radius, directions, self.sign)
+        if self.facing is None:
+            return total
+        others = [
+            self._mean_edge(centre, radius + gap, self.facing, -self.sign) for gap in _JOINT_GAPS_MM
+        ]
+        total = total + _FACING_WEIGHT * np.max(others, axis=0)
+        if coarse:
+            # Finds the right surface, but would pull the fitted one away from closed joints.
+            total += _FACING_WEIGHT * self.edges.joint_share(centre, radius, directions)
+        return total
+
+    def _mean_edge(
+        self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
+    ) -> np.ndarray:
+        edge = way * self.edges.radial(centre, radius, directions)
+        result: np.ndarray = (edge / (np.abs(edge) + self.strong)).mean(axis=-1)
+        return result
+
+
 def fit_sphere(
     edges: EdgeField,
     seed: np.ndarray,
@@ -105,26 +137,7 @@ def fit_sphere(
     """
     centre0 = np.asarray(seed, float)
 
-    def one(
-        centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
-    ) -> np.ndarray:
-        edge = way * edges.radial(centre, radius, directions)
-        result: np.ndarray = (edge / (np.abs(edge) + strong)).mean(axis=-1)
-        return result
-
-    def score(
-        centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
-    ) -> np.ndarray:
-        total: np.ndarray = one(centre, radius, directions, sign)
-        if facing is None:
-            return total
-        others = [one(centre, radius + gap, facing, -sign) for gap in _JOINT_GAPS_MM]
-        total = total + _FACING_WEIGHT * np.max(others, axis=0)
-        if coarse:
-            # Finds the right surface, but would pull the fitted one away from closed joints.
-            total += _FACING_WEIGHT * edges.joint_share(centre, radius, directions)
-        return total
-
+    score = _Score(edges, sign, strong, facing)
     step = float(np.clip(search_mm / 4.0, 1.0, 3.0))
     shifts = np.arange(-search_mm, search_mm + 1e-6, step)
     grid = np.stack(np.meshgrid(shifts, shifts, shifts, indexing="ij"), -1).reshape(-1, 3)

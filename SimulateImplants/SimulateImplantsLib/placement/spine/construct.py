@@ -188,7 +188,8 @@ def _at_height(line: np.ndarray, height: float, along: np.ndarray) -> np.ndarray
 
 
 def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    result: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return result
 
 
 def rod_direction(items: Sequence[PlannedImplant]) -> np.ndarray:

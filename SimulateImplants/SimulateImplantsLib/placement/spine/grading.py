@@ -118,7 +118,8 @@ def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
     value = ndimage.map_coordinates(
         volume.hu, ijk.T[::-1], order=1, mode="constant", cval=np.nan, output=np.float32
     )
-    return value.reshape(np.shape(ras)[:-1])
+    result: np.ndarray = value.reshape(np.shape(ras)[:-1])
+    return result
 
 
 def shaft_samples(entry: np.ndarray, target: np.ndarray, diameter: float) -> np.ndarray:

@@ -119,7 +119,10 @@ def _clearance(depth: np.ndarray, s: np.ndarray) -> np.ndarray:
     inner = depth[..., np.abs(s) <= PEDICLE_MM]
     least = -np.log(np.mean(np.exp(-_SHARPNESS * inner), axis=-1)) / _SHARPNESS
     ahead = np.minimum(depth[..., s > PEDICLE_MM].min(axis=-1) - least, 0)
-    return least + ahead + _FORWARD_GAIN * np.minimum(depth[..., s > 12], 10).mean(axis=-1)
+    result: np.ndarray = (
+        least + ahead + _FORWARD_GAIN * np.minimum(depth[..., s > 12], 10).mean(axis=-1)
+    )
+    return result
 
 
 def _direction(
@@ -128,7 +131,8 @@ def _direction(
     """Unit vectors (RAS) from tangents of the two angles."""
     local = np.stack([-sign * convergence, np.ones_like(convergence), incline], axis=-1)
     local /= np.linalg.norm(local, axis=-1, keepdims=True)
-    return local @ frame.axes.T
+    result: np.ndarray = local @ frame.axes.T
+    return result
 
 
 def _centroid_line(
@@ -212,6 +216,21 @@ def _sacral_axis(
     return through[best], directions[best]
 
 
+def _coarse_axis(
+    field: BoneField, frame: VertebraFrame, start: np.ndarray, sign: float, s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of a grid of points about ``start`` and of directions."""
+    shifts = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])
+    turns = np.tan(np.deg2rad(np.arange(-10.0, 41.0, 5.0)))
+    tilts = np.tan(np.deg2rad(np.arange(-25.0, 26.0, 5.0)))
+    dx, dz, c, g = (m.ravel() for m in np.meshgrid(shifts, shifts, turns, tilts, indexing="ij"))
+    through = start + dx[:, None] * frame.axes[:, 0] + dz[:, None] * frame.axes[:, 2]
+    score = _clearance(_path_depths(field, through, _direction(frame, c, g, sign), s), s)
+    score = score - 0.6 * g * g - _unusual(c, g)
+    best = int(np.argmax(score))
+    return through[best], _direction(frame, c[best], g[best], sign)
+
+
 def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.ndarray, np.ndarray]:
     """The axis of largest clearance through a pedicle.
 
@@ -232,16 +251,7 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         )
     start = frame.ras(isthmus.centre)
     s = np.arange(-PEDICLE_MM, _AHEAD_MM + 0.1, 1.0)
-
-    shifts = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])
-    turns = np.tan(np.deg2rad(np.arange(-10.0, 41.0, 5.0)))
-    tilts = np.tan(np.deg2rad(np.arange(-25.0, 26.0, 5.0)))
-    dx, dz, c, g = (m.ravel() for m in np.meshgrid(shifts, shifts, turns, tilts, indexing="ij"))
-    through = start + dx[:, None] * frame.axes[:, 0] + dz[:, None] * frame.axes[:, 2]
-    score = _clearance(_path_depths(field, through, _direction(frame, c, g, sign), s), s)
-    score = score - 0.6 * g * g - _unusual(c, g)
-    best = int(np.argmax(score))
-    point, direction = through[best], _direction(frame, c[best], g[best], sign)
+    point, direction = _coarse_axis(field, frame, start, sign, s)
     guide = None
     for _ in range(3):
         line = _centroid_line(field, point, direction)

@@ -118,6 +118,37 @@ def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.
     return found
 
 
+def _first(s: np.ndarray, where: np.ndarray) -> float:
+    """The first value where something holds, infinity where nothing does."""
+    return float(s[where][0]) if where.any() else np.inf
+
+
+def _diameter(
+    sizes: ScrewSizes, clearance_mm: float, width_mm: float, name: str
+) -> tuple[float, tuple[str, ...]]:
+    """The thickest screw, and a warning where even the thinnest is too thick."""
+    diameter = sizes.diameter(clearance_mm)
+    if diameter is not None:
+        return diameter, ()
+    thinnest = min(sizes.diameters_mm)
+    return thinnest, (
+        f"{name}: pedicle of {width_mm:.1f} mm is too small for any screw with its margin; "
+        f"the thinnest ({thinnest:g} mm) is proposed",
+    )
+
+
+def _length(sizes: ScrewSizes, room_mm: float, name: str) -> tuple[float, tuple[str, ...]]:
+    """The longest screw, and a warning where even the shortest is too long."""
+    length = sizes.length(room_mm)
+    if length is not None:
+        return length, ()
+    shortest = min(sizes.lengths_mm)
+    return shortest, (
+        f"{name}: only {room_mm:.0f} mm of bone along the axis; the shortest screw is "
+        f"{shortest:g} mm",
+    )
+
+
 def trajectory_along(
     field: BoneField,
     frame: VertebraFrame,
@@ -131,7 +162,6 @@ def trajectory_along(
     :raises InputError: the axis does not run through bone.
     """
     direction = unit(direction)
-    warnings = []
     name = f"{frame.level or 'vertebra'} {side}"
     back = _reach(field, through, -direction, 32.0)
     front = _reach(field, through, direction, 60.0)
@@ -141,8 +171,7 @@ def trajectory_along(
     # Behind the pedicle the thread lies in the articular pillar, whose back it enters through:
     # no clearance is asked for there.
     begin = min(max(back - PEDICLE_MM - 0.5, 4.0), back)
-    in_pedicle = (s >= begin) & (s <= back + PEDICLE_MM)
-    stations = np.flatnonzero(in_pedicle)
+    stations = np.flatnonzero((s >= begin) & (s <= back + PEDICLE_MM))
     if len(stations) == 0:
         raise InputError(
             f"{name}: no bone along the pedicle's axis; check the click, or lower the bone "
@@ -151,30 +180,16 @@ def trajectory_along(
     nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
     pedicle, width = float(nearest.min()), float(chords.min())
-    fits = True
-    diameter = sizes.diameter(pedicle)
-    if diameter is None:
-        diameter, fits = min(sizes.diameters_mm), False
-        warnings.append(
-            f"{name}: pedicle of {width:.1f} mm is too small for any screw with its margin; "
-            f"the thinnest ({diameter:g} mm) is proposed"
-        )
-    # In the body the thread may not reach the surface; its tapered tip may come nearer.
-    in_body = s > back + PEDICLE_MM
-    tight = s[in_body & (depths < 0.5 * diameter)]
-    room = min(back + front, float(tight[0]) + 5.0) if len(tight) else back + front
+    diameter, narrow_pedicle = _diameter(sizes, pedicle, width, name)
     # Screws of both sides must not meet at the midline.
     aside = frame.local(entry + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
-    beyond = s[aside < 0.5 * diameter]
-    if len(beyond):
-        room = min(room, float(beyond[0]) + sizes.tip_margin_mm)
-    length = sizes.length(room)
-    if length is None:
-        length, fits = min(sizes.lengths_mm), False
-        warnings.append(
-            f"{name}: only {room:.0f} mm of bone along the axis; the shortest screw is "
-            f"{length:g} mm"
-        )
+    # In the body the thread may not reach the surface; its tapered tip may come nearer.
+    room = min(
+        back + front,
+        _first(s, (s > back + PEDICLE_MM) & (depths < 0.5 * diameter)) + 5.0,
+        _first(s, aside < 0.5 * diameter) + sizes.tip_margin_mm,
+    )
+    length, little_bone = _length(sizes, room, name)
     used = (s >= begin) & (s <= max(length - 5.0, begin + 1.0))
     clearance = float(depths[used].min())
     convergence, inclination = screw_angles_deg(frame, side, direction)
@@ -190,6 +205,6 @@ def trajectory_along(
         pedicle_width_mm=width,
         convergence_deg=convergence,
         inclination_deg=inclination,
-        fits=fits,
-        warnings=tuple(warnings),
+        fits=not (narrow_pedicle or little_bone),
+        warnings=(*narrow_pedicle, *little_bone),
     )

@@ -166,6 +166,34 @@ def _mirror_axis(
     return best
 
 
+def _canal(
+    mask: np.ndarray, ijk_to_ras: np.ndarray, points: np.ndarray, guess: Vector | None
+) -> tuple[np.ndarray, _Hole]:
+    """Direction of the canal and its hole.
+
+    :param points: of the mask's voxels, RAS.
+    """
+    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    low, high = points.min(axis=0) - centre - 3, points.max(axis=0) - centre + 3
+    box = LocalGrid.spanning(centre, np.eye(3), low, high, _STEP_MM)
+    iso = box.to_ras(np.argwhere(resample_mask(mask, ijk_to_ras, box)))
+    try:
+        return find_canal(iso, None if guess is None else np.asarray(guess, float))
+    except InputError:
+        # Between L5 and S1 the spine turns so much that the neighbour says little.
+        return find_canal(iso)
+
+
+def _forward(grid: LocalGrid, bone: np.ndarray, body: np.ndarray, hole: _Hole) -> np.ndarray:
+    """Towards the body from the canal, along the axis about which the bone is symmetric (RAS)."""
+    thickness = bone.sum(axis=2) * _STEP_MM
+    origin = grid.to_index(hole.centre)[:2] * _STEP_MM
+    columns = np.argwhere(body.any(axis=2)).mean(axis=0) * _STEP_MM
+    forward = _mirror_axis(thickness, origin, unit(columns - origin), _STEP_MM)
+    ahead: np.ndarray = grid.axes[:, 0] * forward[0] + grid.axes[:, 1] * forward[1]
+    return ahead
+
+
 def vertebra_frame(
     mask: np.ndarray,
     ijk_to_ras: np.ndarray,
@@ -189,39 +217,19 @@ def vertebra_frame(
     points = mask_points(mask, ijk_to_ras)
     if len(points) < 60:
         raise InputError(f"{name}: only {len(points)} voxels of bone; segment the whole vertebra")
-    warnings = []
-    if touches_border(mask):
-        warnings.append(f"{name} is cut by the volume's end; check its proposal by eye")
-    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
-    low, high = points.min(axis=0) - centre - 3, points.max(axis=0) - centre + 3
-    box = LocalGrid.spanning(centre, np.eye(3), low, high, _STEP_MM)
-    inside = resample_mask(mask, ijk_to_ras, box)
-    iso = box.to_ras(np.argwhere(inside))
+    cut = f"{name} is cut by the volume's end; check its proposal by eye"
     guess = canal_direction if canal_direction is not None else superior_hint
     try:
-        try:
-            direction, hole = find_canal(iso, None if guess is None else np.asarray(guess, float))
-        except InputError:
-            # Between L5 and S1 the spine turns so much that the neighbour says little.
-            direction, hole = find_canal(iso)
+        direction, hole = _canal(mask, ijk_to_ras, points, guess)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
-    u, v = _plane(direction)
-    grid = LocalGrid.spanning(
-        hole.centre,
-        np.stack([u, v, direction], axis=1),
-        np.array([-62.0, -62.0, -50.0]),
-        np.array([62.0, 62.0, 50.0]),
-        _STEP_MM,
-    )
+    axes = np.stack([*_plane(direction), direction], axis=1)
+    reach = np.array([62.0, 62.0, 50.0])
+    grid = LocalGrid.spanning(hole.centre, axes, -reach, reach, _STEP_MM)
     bone = resample_mask(mask, ijk_to_ras, grid)
     body = _body(bone)
-    thickness = bone.sum(axis=2) * _STEP_MM
-    origin = grid.to_index(hole.centre)[:2] * _STEP_MM
-    columns = np.argwhere(body.any(axis=2)).mean(axis=0) * _STEP_MM
-    forward = _mirror_axis(thickness, origin, unit(columns - origin), _STEP_MM)
-    anterior = u * forward[0] + v * forward[1]
+    anterior = _forward(grid, bone, body, hole)
     normal, middle, height = _mid_surface(bone, body, grid)
     superior = _upwards(bone, grid, hole, normal, anterior, middle, superior_hint)
     anterior = across(anterior, superior)
@@ -244,7 +252,7 @@ def vertebra_frame(
         body_width_mm=float(extent[0]),
         body_depth_mm=float(extent[1]),
         body_height_mm=height,
-        warnings=tuple(warnings),
+        warnings=(cut,) if touches_border(mask) else (),
     )
 
 

@@ -174,11 +174,13 @@ def _neck(
 
     def direction(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         d = first + np.tan(a)[..., None] * up + np.tan(b)[..., None] * front
-        return d / np.linalg.norm(d, axis=-1, keepdims=True)
+        result: np.ndarray = d / np.linalg.norm(d, axis=-1, keepdims=True)
+        return result
 
     def clearance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         depth = field.at(head + s[:, None] * direction(a, b)[..., None, :])
-        return -np.log(np.mean(np.exp(-depth), axis=-1)) - 0.5 * (a**2 + b**2)
+        result: np.ndarray = -np.log(np.mean(np.exp(-depth), axis=-1)) - 0.5 * (a**2 + b**2)
+        return result
 
     turns = np.deg2rad(np.arange(-24.0, 25.0, 4.0))
     a, b = (m.ravel() for m in np.meshgrid(turns, turns, indexing="ij"))
@@ -218,6 +220,26 @@ def _side_of(head: np.ndarray, bone: np.ndarray, ijk_to_ras: np.ndarray) -> str:
     return "right" if head[0] > middle else "left"
 
 
+def _bone_and_seed(
+    volume: CTVolume, femur: np.ndarray | None, bone: np.ndarray | None, click: Vector | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mask that holds the femur, and a point in its head."""
+    shape = volume.hu.shape
+    if femur is not None:
+        source = check_mask(femur, shape, "femur")
+    elif bone is not None and click is not None:
+        source = check_mask(bone, shape, "bone")
+    else:
+        raise InputError("a hip needs a segmented femur, or a bone mask and a click in its head")
+    seed = _deepest(source, volume.ijk_to_ras) if click is None else np.asarray(click, float)
+    ijk = np.linalg.inv(volume.ijk_to_ras)[:3] @ np.append(seed, 1.0)
+    if np.any(ijk < 0) or np.any(ijk > np.array(shape[::-1]) - 1):
+        raise InputError(
+            f"hip: the clicked point {np.round(seed, 1).tolist()} lies outside the volume"
+        )
+    return source, seed
+
+
 def measure_hip(
     volume: CTVolume,
     *,
@@ -239,19 +261,8 @@ def measure_hip(
     """
     shape = volume.hu.shape
     ijk_to_ras = volume.ijk_to_ras
-    if femur is not None:
-        source = check_mask(femur, shape, "femur")
-    elif bone is not None and click is not None:
-        source = check_mask(bone, shape, "bone")
-    else:
-        raise InputError("a hip needs a segmented femur, or a bone mask and a click in its head")
+    source, seed = _bone_and_seed(volume, femur, bone, click)
     warnings: list[str] = []
-    seed = np.asarray(click, float) if click is not None else _deepest(source, ijk_to_ras)
-    ijk = np.linalg.inv(ijk_to_ras)[:3] @ np.append(seed, 1.0)
-    if np.any(ijk < 0) or np.any(ijk > np.array(shape[::-1]) - 1):
-        raise InputError(
-            f"hip: the clicked point {np.round(seed, 1).tolist()} lies outside the volume"
-        )
     everything = source if bone is None else check_mask(bone, shape, "bone")
     if side is None:
         whole = everything if hip is None else everything | check_mask(hip, shape, "hip")
@@ -303,4 +314,5 @@ def _deepest(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     depth = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     index = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape), float)
     index += [s.start for s in box]
-    return index[::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    result: np.ndarray = index[::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return result

@@ -18,7 +18,7 @@ from ...implants.nail import CephalomedullaryNail
 from ..geometry import frame_placement
 from ..plan import PlacementPlan, PlannedImplant
 from ..spine.sizes import snap_down, snap_nearest, steps
-from .hip import HipModel, socket_axis
+from .measure import HipModel, socket_axis
 
 _SEEN_SHAFT_MM = 95.0
 _TIP_APEX_MM = 9.0
@@ -91,7 +91,8 @@ def _turned(medial: np.ndarray, axis: np.ndarray, side: str, turn_deg: float) ->
     if front[1] < 0:
         front = -front
     angle = np.deg2rad(turn_deg)
-    return medial * np.cos(angle) + front * np.sin(angle)
+    result: np.ndarray = medial * np.cos(angle) + front * np.sin(angle)
+    return result
 
 
 def propose_cup(model: HipModel, size_step: int = 0, screws: int = 0) -> AcetabularCup:

@@ -1,0 +1,164 @@
+"""The grid that a correction is computed on: one orientation, pixels of one order of size.
+
+Methods and their networks know streaks and blur in pixels of about a millimetre. On finer images
+the correction is computed from averages, on coarser ones between the pixels; its change is brought
+back to the image, whose own detail stays, and the metal is put back there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from .correction_result import CorrectionResult
+from .metal.certain import certain_metal
+from .recombination import put_metal_back, restore_padding
+from .volume import CTVolume
+
+FINEST_MM, COARSEST_MM = 0.45, 1.2
+"""Sides of the pixels that are taken as they are."""
+
+
+class WorkingGrid:
+    """A volume on the grid that it is corrected on, and the way there and back.
+
+    :param given: the volume as the caller holds it.
+    """
+
+    def __init__(self, given: CTVolume) -> None:
+        self._given = given
+        self._anatomical, self._turn = given.anatomical()
+        # Above 1: so many pixels are averaged; below: one becomes so many.
+        self._factors = tuple(_factor(side) for side in self._anatomical.spacing_mm[1:])
+        self.volume = self._anatomical
+        if self.resampled:
+            affine = self._anatomical.ijk_to_ras.copy()
+            for column, factor in ((0, self._factors[1]), (1, self._factors[0])):
+                affine[:3, 3] += affine[:3, column] * (factor - 1.0) / 2.0
+                affine[:3, column] *= factor
+            self.volume = CTVolume(self._there(self._anatomical.hu), affine)
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the pixels are others than the volume's."""
+        return self._factors != (1.0, 1.0)
+
+    def there(self, fraction: np.ndarray) -> np.ndarray:
+        """A metal fraction on the given volume's grid, on this one."""
+        array = self._turn(fraction)
+        for axis, factor in zip((1, 2), self._factors, strict=True):
+            # Not divided in a line: that would make the metal wider.
+            array = array.repeat(round(1 / factor), axis) if factor < 1 else array
+            array = averaged(array, axis, round(factor)) if factor > 1 else array
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    def number(self, index: int) -> int:
+        """A slice of this grid as the given volume counts it."""
+        return int(self._turn.slice_numbers(np.array(index), len(self.volume.hu)))
+
+    def as_given(self, array: np.ndarray) -> CTVolume:
+        """An array on this grid as a volume that is stored as the given one is."""
+        inverse = self._turn.inverse
+        affine = inverse.affine(self.volume.ijk_to_ras, self.volume.hu.shape)
+        return CTVolume(inverse(np.asarray(array, dtype=np.float32)), affine)
+
+    def back(self, result: CorrectionResult, fraction: np.ndarray) -> CorrectionResult:
+        """A result on this grid as one of the given volume.
+
+        :param fraction: the metal on the given volume's grid.
+        """
+        corrected, error = result.corrected.hu, result.expected_error_hu
+        if self.resampled:
+            corrected = self._with_change(result, self._turn(fraction))
+            error = None if error is None else np.maximum(self._back(error), 0.0)
+        same_slices = self._turn.axes[0] == 0
+        strength = result.strength if same_slices else None
+        told = result.parameters["strength"]
+        assert isinstance(told, dict)
+        numbered = {self.number(k): value for k, value in told.items()}
+        change = corrected - self._anatomical.hu
+        undo = self._turn.inverse
+        return replace(
+            result,
+            corrected=self._given.with_hu(undo(corrected)),
+            metal_fraction=fraction,
+            change_hu=undo(change),
+            expected_error_hu=None if error is None else undo(error),
+            parameters={**result.parameters, "strength": numbered},
+            strength=None if strength is None else strength[:: self._turn.steps[0]],
+        )
+
+    def _with_change(self, result: CorrectionResult, fraction: np.ndarray) -> np.ndarray:
+        """The image with what changed, its own metal put back."""
+        original = self._anatomical.hu
+        out = original.copy()
+        slices = np.flatnonzero(result.change_hu.any(axis=(1, 2)))
+        if slices.size == 0:
+            return out
+        certain = certain_metal(original, fraction)
+        for k in slices:
+            change = result.change_hu[k]
+            metal = result.metal_fraction[k] > 0
+            if metal.any() and not metal.all():
+                # Metal hides what changed below it: as beside it.
+                nearest = ndimage.distance_transform_edt(
+                    metal,
+                    sampling=self.volume.spacing_mm[1:],
+                    return_distances=False,
+                    return_indices=True,
+                )
+                change = change[tuple(nearest)]
+            one = slice(k, k + 1)
+            free = original[one] + self._back(change[None])
+            shown = put_metal_back(
+                *(torch.from_numpy(x) for x in (free, original[one], fraction[one], certain[one]))
+            )
+            out[one] = restore_padding(shown.numpy(), original[one])
+        return out
+
+    def _there(self, array: np.ndarray) -> np.ndarray:
+        for axis, factor in zip((1, 2), self._factors, strict=True):
+            array = averaged(array, axis, round(factor)) if factor > 1 else array
+            array = divided(array, axis, round(1 / factor)) if factor < 1 else array
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    def _back(self, array: np.ndarray) -> np.ndarray:
+        for axis, factor in zip((1, 2), self._factors, strict=True):
+            array = divided(array, axis, round(factor)) if factor > 1 else array
+            array = averaged(array, axis, round(1 / factor)) if factor < 1 else array
+        _, rows, cols = self._anatomical.hu.shape
+        return np.ascontiguousarray(array[:, :rows, :cols], dtype=np.float32)
+
+
+def _factor(side_mm: float) -> float:
+    """Working pixels are so many times as long."""
+    if side_mm < FINEST_MM:
+        return float(math.ceil(FINEST_MM / side_mm - 1e-6))
+    return 1.0 / math.ceil(side_mm / COARSEST_MM - 1e-6)
+
+
+def averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
+    """Means of ``count`` neighbours; the last ones repeat the border."""
+    pad = [(0, 0)] * array.ndim
+    pad[axis] = (0, -array.shape[axis] % count)
+    wide = np.pad(array, pad, mode="edge")
+    shape = [*wide.shape[:axis], wide.shape[axis] // count, count, *wide.shape[axis + 1 :]]
+    return wide.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+
+
+def divided(array: np.ndarray, axis: int, count: int) -> np.ndarray:
+    """Each value becomes ``count``, between it and its neighbours in a line."""
+    length = array.shape[axis]
+    place = np.clip((np.arange(length * count) + 0.5) / count - 0.5, 0, length - 1)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, length - 1)
+    weight = (
+        (place - low)
+        .astype(np.float32)
+        .reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+    )
+    return np.take(array, low, axis) * (1 - weight) + np.take(array, high, axis) * weight
