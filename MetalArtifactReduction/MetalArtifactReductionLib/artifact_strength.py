@@ -103,8 +103,8 @@ def strength_along(
     sigma = SMOOTHING_MM / spacing_mm[0]
     total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
     smooth = ndimage.gaussian_filter1d(needed, sigma, mode="constant") / np.maximum(total, 1e-6)
-    strength: np.ndarray = (smooth.clip(0.0, 1.0) * known).astype(np.float32)
-    return strength
+    result: np.ndarray = (smooth.clip(0.0, 1.0) * known).astype(np.float32)
+    return result
 
 
 def gain(
@@ -141,7 +141,8 @@ def gain(
         square = _deviation(image, zone, mm) ** 2
         mean = square[zone].mean()
         local = _smooth(square, window) + _SLICE_MEAN_COUNTS * mean
-        return np.asarray(local / (share + _SLICE_MEAN_COUNTS))
+        result: np.ndarray = local / (share + _SLICE_MEAN_COUNTS)
+        return result
 
     was, is_now = power(before), power(after)
     gained = (was - is_now) / (was + FLOOR_HU**2)
@@ -152,7 +153,7 @@ def gain(
 
 
 def _soft_tissue(
-    before: np.ndarray, after: np.ndarray, metal: np.ndarray, mm: tuple[float, float]
+    before: np.ndarray, after: np.ndarray, metal: np.ndarray, mm: Sequence[float]
 ) -> np.ndarray:
     """Soft tissue inside the body, 3 to 40 mm from metal, away from what both call bone or air."""
     pixel = max(mm)
@@ -165,21 +166,23 @@ def _soft_tissue(
     )
     other = (np.minimum(first, second) > 300) | (np.maximum(first, second) < -200)
     other = ndimage.binary_dilation(other, iterations=max(1, round(1.5 / pixel)))
-    away = (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
-    return np.asarray(body & ~other & away)
+    result: np.ndarray = body & ~other & (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
+    return result
 
 
-def _deviation(image: np.ndarray, zone: np.ndarray, mm: tuple[float, float]) -> np.ndarray:
+def _deviation(image: np.ndarray, zone: np.ndarray, mm: Sequence[float]) -> np.ndarray:
     """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
     weight = zone.astype(np.float32)
     values = np.where(zone, np.clip(image, -400, 400), 0.0)
 
     def low(sigma_mm: float) -> np.ndarray:
         sigma = [max(sigma_mm / s, 0.5) for s in mm]
-        return np.asarray(_smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3))
+        result: np.ndarray = _smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3)
+        return result
 
     return np.where(zone, low(FINE_MM) - low(COARSE_MM), 0.0)
 
 
 def _smooth(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:
-    return np.asarray(ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3))
+    result: np.ndarray = ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, truncate=3)
+    return result

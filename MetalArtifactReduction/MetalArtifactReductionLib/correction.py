@@ -270,7 +270,7 @@ def _metal_of(
             threshold_hu=options.threshold_hu,
             clean_up=options.clean_up,
         ).fraction
-    metal = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
+    metal: np.ndarray = np.clip(metal_fraction, 0.0, 1.0).astype(np.float32)
     if not metal.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     return metal

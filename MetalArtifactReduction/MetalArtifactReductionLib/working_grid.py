@@ -95,7 +95,7 @@ class WorkingGrid:
     def _with_change(self, result: CorrectionResult, fraction: np.ndarray) -> np.ndarray:
         """The image with what changed, its own metal put back."""
         original = self._anatomical.hu
-        out = original.copy()
+        out: np.ndarray = original.copy()
         slices = np.flatnonzero(result.change_hu.any(axis=(1, 2)))
         if slices.size == 0:
             return out
@@ -147,7 +147,8 @@ def averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
     pad[axis] = (0, -array.shape[axis] % count)
     wide = np.pad(array, pad, mode="edge")
     shape = [*wide.shape[:axis], wide.shape[axis] // count, count, *wide.shape[axis + 1 :]]
-    return wide.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+    result: np.ndarray = wide.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+    return result
 
 
 def divided(array: np.ndarray, axis: int, count: int) -> np.ndarray:
@@ -161,4 +162,7 @@ def divided(array: np.ndarray, axis: int, count: int) -> np.ndarray:
         .astype(np.float32)
         .reshape([-1 if a == axis else 1 for a in range(array.ndim)])
     )
-    return np.take(array, low, axis) * (1 - weight) + np.take(array, high, axis) * weight
+    result: np.ndarray = (
+        np.take(array, low, axis) * (1 - weight) + np.take(array, high, axis) * weight
+    )
+    return result

@@ -48,8 +48,8 @@ def test_uneven_slices_keep_their_places(tmp_path: Path) -> None:
     volume, slices = written(tmp_path)
     assert sorted(slices) == pytest.approx(places)
     for plane, place in zip(values(), sorted(slices), strict=True):
-        assert np.array_equal(pydicom.pixels.apply_rescale(slices[place].pixel_array, slices[place]),
-                              plane)  # fmt: skip
+        one = slices[place]
+        assert np.array_equal(pydicom.pixels.apply_rescale(one.pixel_array, one), plane)
     metal = read_mask(tmp_path / "metal.dcm", volume)
     assert np.array_equal(metal, result_of(volume).metal_fraction)
 
@@ -66,8 +66,8 @@ def test_values_that_cannot_be_read_come_back_byte_for_byte(tmp_path: Path, impl
     def edit(index: int, dataset: Dataset) -> None:
         scanner_header(index, dataset)
         dataset.SpecificCharacterSet = "ISO_IR 192"
-        for tag in odd:
-            dataset[tag].value = "X" * (len(odd[tag])) if tag != 0x00180060 else "1234567"
+        for tag, value in odd.items():
+            dataset[tag].value = "X" * len(value) if tag != 0x00180060 else "1234567"
 
     write_series(tmp_path / "in", edit=edit)
     for file in (tmp_path / "in").iterdir():

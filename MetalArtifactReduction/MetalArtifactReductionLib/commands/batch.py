@@ -102,6 +102,27 @@ def asked_for(options: argparse.Namespace) -> list[str]:
     ]
 
 
+_OF_ONE = {
+    "change_map": "give --with-change-map",
+    "expected_error": "give --with-expected-error",
+    "metal": "every case's metal is written anyway",
+    "mask": "give the masks in a CSV of cases, column mask",
+    "series": "give the series in a CSV of cases, column series",
+    **dict.fromkeys(PART_OPTIONS, "correct that volume by itself, or give its mask"),
+    "acquisition": "give the acquisition in a CSV of cases, column acquisition",
+}
+"""Options of a single volume, and what a batch has instead."""
+
+
+def _refuse_options_of_one(options: argparse.Namespace) -> None:
+    from ..errors import InputError
+
+    for name, remedy in _OF_ONE.items():
+        if getattr(options, name) not in (None, EVERY_SERIES):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {getattr(options, name)}: is for one volume; {remedy}")
+
+
 def correct_many(options: argparse.Namespace) -> int:
     """Run the batch; returns the exit code."""
     from ..batch.case import Case
@@ -111,18 +132,7 @@ def correct_many(options: argparse.Namespace) -> int:
     from ..errors import InputError, OutputError
     from ..methods.registry import require_expected_error
 
-    for name, remedy in (
-        ("change_map", "give --with-change-map"),
-        ("expected_error", "give --with-expected-error"),
-        ("metal", "every case's metal is written anyway"),
-        ("mask", "give the masks in a CSV of cases, column mask"),
-        ("series", "give the series in a CSV of cases, column series"),
-        *((name, "correct that volume by itself, or give its mask") for name in PART_OPTIONS),
-        ("acquisition", "give the acquisition in a CSV of cases, column acquisition"),
-    ):
-        if getattr(options, name) not in (None, EVERY_SERIES):
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} {getattr(options, name)}: is for one volume; {remedy}")
+    _refuse_options_of_one(options)
     if options.output.lower().endswith(SUFFIXES):
         raise OutputError(
             f"{options.output}: many volumes need a folder, not one file; give the name of a folder"

@@ -114,6 +114,11 @@ def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 32
     return resampled
 
 
+def _text(x: float | np.ndarray, y: float, text: str, anchor: str) -> str:
+    place = f'x="{float(x):.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f"<text {place}>{escape(text)}</text>"
+
+
 def curves_svg(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,
@@ -153,21 +158,13 @@ def curves_svg(
     ]
     for tick in y_ticks:
         level = float(down(tick))
-        parts.append(
-            f'<line x1="{left}" x2="{width - right}" y1="{level:.1f}" y2="{level:.1f}" '
-            f'stroke="#ddd"/><text x="{left - 6}" y="{level + 4:.1f}" text-anchor="end">'
-            f"{tick:g}</text>"
-        )
+        line = f'<line x1="{left}" x2="{width - right}" y1="{level:.1f}" y2="{level:.1f}"'
+        parts += [f'{line} stroke="#ddd"/>', _text(left - 6, level + 4, f"{tick:g}", "end")]
     for tick in _ticks(*x_range):
         if x_range[0] <= tick <= x_range[1]:
-            parts.append(
-                f'<text x="{float(across(tick)):.1f}" y="{height - bottom + 16}" '
-                f'text-anchor="middle">{tick:g}</text>'
-            )
-    parts.append(
-        f'<text x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">'
-        f'{escape(x_title)}</text><text x="4" y="14">{escape(y_title)}</text>'
-    )
+            parts.append(_text(across(tick), height - bottom + 16, f"{tick:g}", "middle"))
+    parts.append(_text((left + width - right) / 2, height - 6, x_title, "middle"))
+    parts.append(_text(4, 14, y_title, "start"))
     for index, (name, (x, y)) in enumerate(curves.items()):
         color = COLORS[index % len(COLORS)]
         for run in np.ma.clump_unmasked(np.ma.masked_invalid(y)):

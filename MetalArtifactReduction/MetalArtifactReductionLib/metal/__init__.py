@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..correction_options import CleanUpParameters as CleanUpParameters
     from .body import body_mask as body_mask
-    from .components import CleanUpParameters as CleanUpParameters
     from .components import MetalComponent as MetalComponent
     from .perturbation import PerturbationParameters as PerturbationParameters
     from .perturbation import perturb_mask as perturb_mask

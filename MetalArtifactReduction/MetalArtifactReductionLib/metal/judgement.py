@@ -79,7 +79,8 @@ def bulk_values(
         return None
     count = inside.sum()
     if core.sum() < FEWEST_CERTAIN * count and count * float(np.prod(spacing_mm)) >= LARGE_MM3:
-        return values[inside]
+        result: np.ndarray | None = values[inside]
+        return result
     distance = ndimage.distance_transform_edt(~core, sampling=spacing_mm)
     far = inside & (distance > BULK_REACH_MM)
     return values[far] if far.sum() > BULK_SHARE * count else None

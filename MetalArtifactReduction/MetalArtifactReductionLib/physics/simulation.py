@@ -77,6 +77,15 @@ class SimulationResult:
         return json.dumps(self.parameters, indent=2)
 
 
+def _check_choices(model: str, seed: int, batch_slices: int) -> None:
+    if model not in MODELS:
+        raise InputError(f"unknown simulation model {model!r}; use one of {', '.join(MODELS)}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed {seed!r} must be a whole number, 0 or more")
+    if batch_slices < 1:
+        raise InputError(f"batch_slices {batch_slices} must be 1 or more")
+
+
 def simulate_volume(
     volume: CTVolume,
     implants: Mapping[str, np.ndarray],
@@ -131,12 +140,7 @@ def simulate_volume(
         shape or not within 0..1, unknown material or model.
     :raises Cancelled: on request.
     """
-    if model not in MODELS:
-        raise InputError(f"unknown simulation model {model!r}; use one of {', '.join(MODELS)}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed {seed!r} must be a whole number, 0 or more")
-    if batch_slices < 1:
-        raise InputError(f"batch_slices {batch_slices} must be 1 or more")
+    _check_choices(model, seed, batch_slices)
     materials = [material(name) for name in implants]
     _check_fractions(volume, implants)
     chosen = _chosen_slices(volume, implants, slices, every_slice)
