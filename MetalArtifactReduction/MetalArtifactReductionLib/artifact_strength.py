@@ -94,8 +94,10 @@ def strength_along(
     :returns: float32 0..1, ``(slices,)``.
     """
     area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
+    # The end of a screw is as much metal as the screw.
+    around = ndimage.maximum_filter1d(area, 3, mode="nearest")
     areas, *ends = zip(LITTLE_METAL, MUCH_METAL, strict=True)
-    low, high = (np.interp(area, areas, end) for end in ends)
+    low, high = (np.interp(around, areas, end) for end in ends)
     known = (area > 0).astype(np.float64)
     needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0) * known
     sigma = SMOOTHING_MM / spacing_mm[0]
@@ -123,7 +125,7 @@ def gain(
     metal = metal > 0
     if not metal.any():
         return 0.0
-    mm = tuple(max(side, LEAST_PIXEL_MM) for side in spacing_mm)
+    mm = (max(spacing_mm[0], LEAST_PIXEL_MM), max(spacing_mm[1], LEAST_PIXEL_MM))
     at = np.argwhere(metal)
     low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)
     high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in mm]

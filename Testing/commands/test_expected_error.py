@@ -31,7 +31,17 @@ def ct(tmp_path: Path) -> Path:
 def test_expected_error_of_one_volume(tmp_path: Path, ct: Path, capfd: Capture) -> None:
     out, error = tmp_path / "out.nii.gz", tmp_path / "error.nrrd"
     outcome = run(
-        capfd, "correct", ct, out, "--method", "prior", "--expected-error", error, "--device", "cpu"
+        capfd,
+        "correct",
+        "--always",
+        ct,
+        out,
+        "--method",
+        "prior",
+        "--expected-error",
+        error,
+        "--device",
+        "cpu",
     )
     assert outcome.code == 0, outcome.err
     assert "changed outside the metal's rays: " in outcome.out and "(RMS)" in outcome.out
@@ -50,7 +60,15 @@ def test_strict_changes_nothing_but_the_metals_rays(
     tmp_path: Path, ct: Path, capfd: Capture
 ) -> None:
     outcome = run(
-        capfd, "correct", ct, tmp_path / "out.nii.gz", "--method", "prior-strict", "--device", "cpu"
+        capfd,
+        "correct",
+        "--always",
+        ct,
+        tmp_path / "out.nii.gz",
+        "--method",
+        "prior-strict",
+        "--device",
+        "cpu",
     )
     assert outcome.code == 0, outcome.err
     assert "outside the metal's rays" not in outcome.out
@@ -86,7 +104,16 @@ def test_expected_error_of_every_case(tmp_path: Path, ct: Path, capfd: Capture) 
     import json
 
     out = tmp_path / "out"
-    command = ("correct", ct, out, "--method", "prior", "--with-expected-error", *COMPUTE)
+    command = (
+        "correct",
+        "--always",
+        ct,
+        out,
+        "--method",
+        "prior",
+        "--with-expected-error",
+        *COMPUTE,
+    )
     outcome = run(capfd, *command)
     assert outcome.code == 0, outcome.err
     case = out / "ct"
@@ -98,5 +125,7 @@ def test_expected_error_of_every_case(tmp_path: Path, ct: Path, capfd: Capture) 
     assert "changed outside the metal's rays" in kept["record"]["notes"]
     assert kept["settings"]["expected_error"] is True
     # Finished with the map, so also without; and not the other way round.
-    again = run(capfd, "correct", ct, out, "--method", "prior", "--workers", 1, *COMPUTE)
+    again = run(
+        capfd, "correct", "--always", ct, out, "--method", "prior", "--workers", 1, *COMPUTE
+    )
     assert again.code == 0 and "1 of them from before" in again.out

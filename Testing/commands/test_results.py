@@ -143,7 +143,18 @@ def test_correct(tmp_path: Path, capfd: Capture, method: str, dtype: str) -> Non
     out, change, metal = (tmp_path / f"{n}.nii.gz" for n in ("out", "change", "metal"))
     outcome = run(
         capfd,
-        *("correct", ct, out, "--method", method, "--change-map", change, "--metal", metal),
+        *(
+            "correct",
+            "--always",
+            ct,
+            out,
+            "--method",
+            method,
+            "--change-map",
+            change,
+            "--metal",
+            metal,
+        ),
         *("--device", "cpu", "--batch-slices", 3),
     )
     assert outcome.code == 0, outcome.err
@@ -177,7 +188,9 @@ def test_only_the_masked_metal_is_corrected(tmp_path: Path, ct: Path, capfd: Cap
     truth[1:3] = False
     mask = write_image(tmp_path / "mask.nii.gz", truth.astype(np.uint8))
     out, metal = tmp_path / "out.mha", tmp_path / "metal.nrrd"
-    outcome = run(capfd, "correct", ct, out, "--mask", mask, "--metal", metal, "--quiet")
+    outcome = run(
+        capfd, "correct", "--always", ct, out, "--mask", mask, "--metal", metal, "--quiet"
+    )
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert np.array_equal(stored(metal), truth)
     same = [np.array_equal(a, b) for a, b in zip(stored(out), stored(ct), strict=True)]
@@ -187,7 +200,7 @@ def test_only_the_masked_metal_is_corrected(tmp_path: Path, ct: Path, capfd: Cap
 @pytest.mark.parametrize("option", ["replace", "add-change", "frequency-split"])
 def test_reconstructions_differ(tmp_path: Path, ct: Path, capfd: Capture, option: str) -> None:
     out = tmp_path / "out.nrrd"
-    command = ["correct", ct, out, "--method", "li", "--quiet", "--force"]
+    command = ["correct", "--always", ct, out, "--method", "li", "--quiet", "--force"]
     assert run(capfd, *command, "--reconstruction", option).code == 0
     chosen = stored(out)
     assert run(capfd, *command).code == 0
@@ -197,7 +210,7 @@ def test_reconstructions_differ(tmp_path: Path, ct: Path, capfd: Capture, option
 def test_batches_do_not_matter(tmp_path: Path, ct: Path, capfd: Capture) -> None:
     for slices in (1, 8):
         out = tmp_path / f"{slices}.nrrd"
-        command = ["correct", ct, out, "--batch-slices", slices, "--quiet"]
+        command = ["correct", "--always", ct, out, "--batch-slices", slices, "--quiet"]
         assert run(capfd, *command).code == 0
     one, eight = (stored(tmp_path / f"{n}.nrrd").astype(int) for n in (1, 8))
     assert np.abs(one - eight).max() <= 1
@@ -207,7 +220,7 @@ def test_a_dicom_folder(tmp_path: Path, capfd: Capture) -> None:
     folder = write_dicom(tmp_path / "scan", ct_hu())
     before = snapshot(folder)
     out = tmp_path / "out.nrrd"
-    assert run(capfd, "correct", folder, out, "--quiet").code == 0
+    assert run(capfd, "correct", "--always", folder, out, "--quiet").code == 0
     assert snapshot(folder) == before
     corrected, given = sitk.ReadImage(str(out)), ct_hu()
     assert corrected.GetSpacing() == pytest.approx(SPACING_MM)
@@ -230,7 +243,14 @@ def test_force_replaces(tmp_path: Path, ct: Path, capfd: Capture) -> None:
         (tmp_path / name).write_text("old")
     outcome = run(
         capfd,
-        *("correct", ct, tmp_path / "out.nrrd", "--change-map", tmp_path / "change.nrrd"),
+        *(
+            "correct",
+            "--always",
+            ct,
+            tmp_path / "out.nrrd",
+            "--change-map",
+            tmp_path / "change.nrrd",
+        ),
         *("--force", "--quiet"),
     )
     assert outcome.code == 0, outcome.err
@@ -239,7 +259,9 @@ def test_force_replaces(tmp_path: Path, ct: Path, capfd: Capture) -> None:
 
 def test_in_a_process_of_its_own(tmp_path: Path, ct: Path) -> None:
     """The same file as in this process, and nothing on the terminal that was not asked for."""
-    outcome = run_process("correct", ct, tmp_path / "out.nii.gz", "--quiet", "--device", "cpu")
+    outcome = run_process(
+        "correct", "--always", ct, tmp_path / "out.nii.gz", "--quiet", "--device", "cpu"
+    )
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert stored(tmp_path / "out.nii.gz").shape == SHAPE
     assert sorted(snapshot(tmp_path)) == ["ct.nii.gz", "out.nii.gz"]
@@ -269,7 +291,14 @@ def test_stopped_while_correcting(
     monkeypatch.setattr("MetalArtifactReductionLib.commands.correct.progress_bar", bar)
     outcome = run(
         capfd,
-        *("correct", ct, tmp_path / "out.nii.gz", "--change-map", tmp_path / "change.nrrd"),
+        *(
+            "correct",
+            "--always",
+            ct,
+            tmp_path / "out.nii.gz",
+            "--change-map",
+            tmp_path / "change.nrrd",
+        ),
         *("--force", "--quiet", "--batch-slices", 1),
     )
     assert outcome.code == 130
@@ -299,7 +328,9 @@ def test_stopped_while_writing_the_last_of_three_files(
     monkeypatch.setattr(nifti, "write_nifti", write)
     before = snapshot(tmp_path)
     out, change, metal = (tmp_path / f"{name}.nii.gz" for name in ("out", "change", "metal"))
-    outcome = run(capfd, "correct", ct, out, "--change-map", change, "--metal", metal, "--quiet")
+    outcome = run(
+        capfd, "correct", "--always", ct, out, "--change-map", change, "--metal", metal, "--quiet"
+    )
     assert sorted(written) == ["change.nii.gz", "metal.nii.gz", "out.nii.gz"]
     assert snapshot(tmp_path) == before
     if isinstance(error, OSError):
@@ -315,7 +346,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
     ct = write_image(tmp_path / "ct.nrrd", ct_hu())
     before = snapshot(tmp_path)
     options = ("--batch-slices", 1, "--device", "cpu")
-    stopped = run_and_signal(2, signal.SIGINT, "correct", ct, tmp_path / "out.nrrd", *options)
+    stopped = run_and_signal(
+        2, signal.SIGINT, "correct", "--always", ct, tmp_path / "out.nrrd", *options
+    )
     assert stopped.code == 130, stopped
     assert stopped.err.endswith("mar: stopped; nothing was written\n")
     assert "corrected 1 of" in stopped.err and "Traceback" not in stopped.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from MetalArtifactReductionLib.correction_options import CorrectionOptions
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.evaluation.outside_trace import (
@@ -53,8 +54,8 @@ def test_a_job_gives_the_expected_error_back() -> None:
     from MetalArtifactReductionLib.correction import correct_volume
 
     volume, metal = rod()
-    expected = correct_volume(volume, metal, "prior")
-    job = correction_job(volume, metal, "prior")
+    expected = correct_volume(volume, metal, "prior", always=True)
+    job = correction_job(volume, metal, CorrectionOptions("prior", always=True))
     try:
         job.wait()
         job.raise_for_error()

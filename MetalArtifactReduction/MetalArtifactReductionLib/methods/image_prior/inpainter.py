@@ -113,7 +113,7 @@ class ImagePriorMethod(Method):
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
-            proposed[k], scale[k] = self._network_at(inputs, (slice(k, k + 1),))
+            proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1))
         found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
         return found
@@ -142,11 +142,15 @@ class ImagePriorMethod(Method):
             if window is not None:
                 # At multiples of the network's coarsest pixel: the result is that of the whole.
                 rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
-                proposed[k, rows, cols] = self._network_at(inputs, (one, rows, cols))[0]
+                proposed[k, rows, cols] = self._network_at(inputs, one, rows, cols)[0]
         return 1000.0 * (proposed + inputs.dense)
 
     def _network_at(
-        self, inputs: ImageInputs, at: tuple[slice, ...]
+        self,
+        inputs: ImageInputs,
+        one: slice,
+        rows: slice = slice(None),
+        cols: slice = slice(None),
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Proposal and scale in a part of one slice, HU / 1000."""
         device = inputs.corrupted.device
@@ -154,9 +158,9 @@ class ImagePriorMethod(Method):
         half = device.type == "cuda"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
             proposed, log_scale = network(
-                inputs.channels[(at[0], slice(None), *at[1:])],
-                inputs.corrupted[at],
-                inputs.nmar[at],
+                inputs.channels[one, :, rows, cols],
+                inputs.corrupted[one, rows, cols],
+                inputs.nmar[one, rows, cols],
             )
         return proposed[0], log_scale[0].exp()
 
