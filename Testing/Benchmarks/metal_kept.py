@@ -67,9 +67,7 @@ class Real:
 
 REAL: Mapping[str, Real] = {
     "dental": Real("tcga_thca_E3-A3E5_dental_metal", (14, 15, 16, 17, 18), (14,)),
-    "wires": Real(
-        "lungfcp_01-0001_sternal_wires", (2, 6, 10, 12, 13, 18, 22), (2, 6, 10, 12, 13, 18, 22)
-    ),
+    "wires": Real("lungfcp_01-0001_sternal_wires", (2, 6, 10, 12, 13, 18, 22), (2, 6, 18, 22)),
     "nail": Real("totalseg_example_hip_nail_3mm"),
     "teeth": Real("metal_acrin_flt_breast_001_teeth", (3, 4, 5, 6)),
     "port": Real("metal_acrin_flt_breast_001_port", (3, 4, 5, 6, 7), (3, 4, 5, 6, 7)),
