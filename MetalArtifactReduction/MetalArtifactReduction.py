@@ -95,11 +95,13 @@ class MetalArtifactReductionParameterNode:
     metalMethod - How a proposal finds where metal begins.
     automaticThreshold - Whether a proposal takes its threshold from the CT.
     thresholdHu - Where metal begins if not.
+    includeSurface - Whether small metal on the skin counts.
     method - How the metal trace is filled: a name of the library's methods, or "file".
     weightsFile - Trained weights for the method "file".
     slicesAbove - Slices above the metal for training on this patient.
     slicesBelow - Slices below the metal for training on this patient.
     device - Where to compute.
+    always - Whether slices without streaks are corrected, too.
     result - Corrected volume to look at.
     views - Layout of the views.
     window - Window preset for CT and corrected volume.
@@ -113,11 +115,13 @@ class MetalArtifactReductionParameterNode:
     metalMethod: MetalMethod = MetalMethod.THRESHOLD
     automaticThreshold: bool = True
     thresholdHu: Annotated[float, WithinRange(500, 8000)] = 2500
+    includeSurface: bool = False
     method: str = "nmar"
     weightsFile: str = ""
     slicesAbove: Annotated[int, WithinRange(0, 100)] = 11
     slicesBelow: Annotated[int, WithinRange(0, 100)] = 11
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    always: bool = False
     result: vtkMRMLScalarVolumeNode
     views: Views = Views.COMPARISON
     window: WindowPreset = WindowPreset.BONE
@@ -325,10 +329,6 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         self.jobs.close()
         self.estimates.close()
 
-    #
-    # Inputs
-    #
-
     def checkInput(self, volumeNode: Any) -> Any:
         """What is to be said about an input: ``InputCheck``."""
         from MetalArtifactReductionLib.mrml.inputs import check_input
@@ -339,10 +339,6 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """The first volume of the scene that can be corrected, or None."""
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         return next((one for one in volumes if not self.checkInput(one).problem), None)
-
-    #
-    # Work
-    #
 
     def correct(
         self,

@@ -175,6 +175,7 @@ class qMRMLNodeComboBox(Widget):
 class QTableWidgetItem:
     def __init__(self, text: str = "") -> None:
         self._text, self._data, self.toolTip, self.selected = text, {}, "", False
+        self._at, self._ticked = (0, 0), None
 
     def text(self) -> str:
         return self._text
@@ -196,6 +197,15 @@ class QTableWidgetItem:
     def setSelected(self, on: bool) -> None:
         self.selected = on
 
+    def row(self) -> int:
+        return self._at[0]
+
+    def setCheckState(self, state: int) -> None:
+        self._ticked = state
+
+    def checkState(self) -> int | None:
+        return self._ticked
+
 
 class QTableWidget(Widget):
     def __init__(self, parent: Any = None) -> None:
@@ -216,6 +226,7 @@ class QTableWidget(Widget):
 
     def setItem(self, row: int, column: int, item: QTableWidgetItem) -> None:
         self.cells[row, column] = item
+        item._at = row, column
 
     def item(self, row: int, column: int) -> QTableWidgetItem:
         return self.cells[row, column]
@@ -232,6 +243,11 @@ class QTableWidget(Widget):
         for at, item in self.cells.items():
             item.selected = at[0] == row
         self.emit("itemSelectionChanged")
+
+    def tick(self, row: int, on: bool) -> None:
+        item = self.cells[row, 0]
+        item.setCheckState(2 if on else 0)
+        self.emit("itemChanged", item)
 
     def rows(self) -> list[list[str]]:
         """The texts, for tests."""
@@ -295,7 +311,10 @@ def qt_module() -> ModuleType:
     for kind in (*_KINDS, QTableWidgetItem, QTimer):
         setattr(qt, kind.__name__, kind)
     qt.QWidget = Widget  # type: ignore[attr-defined]
-    qt.Qt = SimpleNamespace(ItemIsSelectable=1, ItemIsEnabled=2, UserRole=32)  # type: ignore[attr-defined]
+    qt.Qt = SimpleNamespace(  # type: ignore[attr-defined]
+        ItemIsSelectable=1, ItemIsEnabled=2, ItemIsUserCheckable=16, UserRole=32,
+        Unchecked=0, Checked=2,
+    )  # fmt: skip
     qt.QHeaderView = SimpleNamespace(ResizeToContents=0, Stretch=1)  # type: ignore[attr-defined]
     qt.QFileDialog = SimpleNamespace()  # type: ignore[attr-defined]
     return qt

@@ -58,6 +58,18 @@ class CleanUpParameters:
     include_near: tuple[tuple[float, float, float, float], ...] = ()
     exclude_near: tuple[tuple[float, float, float, float], ...] = ()
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CleanUpParameters:
+        """What :func:`dataclasses.asdict` gave, also by way of JSON, which makes lists of tuples.
+
+        :raises TypeError: a parameter that does not exist.
+        """
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list | tuple) else value
+
 
 @dataclass(frozen=True)
 class CorrectionOptions:
@@ -146,5 +158,5 @@ class CorrectionOptions:
         if "trace" in given:
             given["trace"] = TraceParameters(**given["trace"])
         if "clean_up" in given:
-            given["clean_up"] = CleanUpParameters(**given["clean_up"])
+            given["clean_up"] = CleanUpParameters.from_dict(given["clean_up"])
         return cls().changed(**given)

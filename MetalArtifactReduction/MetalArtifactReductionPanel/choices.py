@@ -46,14 +46,15 @@ def correction_options(parameters: Any) -> Any:
 
     :param parameters: parameter node.
     """
-    from MetalArtifactReductionLib.correction_options import CorrectionOptions
+    from MetalArtifactReductionLib.correction_options import CleanUpParameters, CorrectionOptions
 
     p = parameters
     entry = methods().get(p.method)
     trains = entry is not None and entry.trains_first
     own = {"above": p.slicesAbove, "below": p.slicesBelow} if trains else {}
     method = p.weightsFile if p.method == FILE else p.method
-    return CorrectionOptions(method, own, device=p.device)
+    clean_up = CleanUpParameters(include_surface=p.includeSurface)
+    return CorrectionOptions(method, own, always=p.always, clean_up=clean_up, device=p.device)
 
 
 class Choice(enum.Enum):

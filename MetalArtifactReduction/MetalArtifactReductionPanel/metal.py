@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from MetalArtifactReductionLib.correction_options import CleanUpParameters
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.mrml import results_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
@@ -34,17 +35,32 @@ class Metal:
         into: Any = None,
         method: str = "threshold",
         *,
+        includeSurface: bool = False,
+        said: Mapping[int, bool] | None = None,
         onEnd: Callable[[Any], None] | None = None,
     ) -> Any:
         """Find the metal in a CT in a process of its own; returns a job handle at once.
 
         :param thresholdHu: where metal begins; from the CT by ``method`` if None.
         :param into: an earlier proposal to replace. :param method: "threshold" or "kmeans".
+        :param includeSurface: small metal on the skin counts.
+        :param said: label of a bright part -> whether the user says that it is metal.
         :returns: its ``nodes``: segmentation node, and what was found (``MetalSegmentation``).
         """
         self._ensure()
+        said = said or {}
+        clean_up = CleanUpParameters(
+            include_surface=includeSurface,
+            include=tuple(label for label, metal in said.items() if metal),
+            exclude=tuple(label for label, metal in said.items() if not metal),
+        )
         handle = self._jobs.queue.propose_metal(
-            volumeNode, threshold_hu=thresholdHu, into=into, method=method, on_end=onEnd
+            volumeNode,
+            threshold_hu=thresholdHu,
+            into=into,
+            method=method,
+            clean_up=clean_up,
+            on_end=onEnd,
         )
         return self._jobs.started(handle)
 
@@ -57,6 +73,16 @@ class Metal:
     def parts(self, segmentationNode: Any, volumeNode: Any) -> tuple[Any, ...]:
         """The connected parts of a metal segmentation: ``MetalPart``."""
         return metal_parts(segmentationNode, volumeNode)
+
+    def drawn(self, segmentationNode: Any) -> tuple[Any, ...]:
+        """What tells whether a segmentation was drawn in: its voxels, and when they changed."""
+        segmentation = segmentationNode.GetSegmentation()
+        name = segmentation.GetSourceRepresentationName()
+        voxels = [
+            segmentation.GetNthSegment(index).GetRepresentation(name)
+            for index in range(segmentation.GetNumberOfSegments())
+        ]
+        return tuple((one, one and one.GetMTime()) for one in voxels)
 
     def newSegmentation(self, volumeNode: Any) -> Any:
         """An empty segmentation of a CT's metal, to be drawn."""

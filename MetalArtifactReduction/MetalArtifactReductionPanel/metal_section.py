@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from . import tables
@@ -38,6 +39,9 @@ class MetalSection:
         self._ready = False
         self._partsOf: Any = None
         self.parts: tuple[Any, ...] = ()
+        self._found: tuple[Any, ...] = ()  # bright parts of the last proposal, metal or not
+        self._foundIn: Any = None
+        self._asked: dict[str, Any] = {}  # what it was asked for, with the user's word on parts
         self.proposal: Any = None
         self.editor = MetalEditor(ui.editorFrame.layout())
         texts.manage(ui.metalMessageLabel)
@@ -46,6 +50,7 @@ class MetalSection:
         ui.proposeButton.connect("clicked(bool)", lambda _on: self.propose())
         ui.editButton.connect("toggled(bool)", self.onEditButton)
         ui.partsTable.connect("itemSelectionChanged()", self.onPartSelected)
+        ui.partsTable.connect("itemChanged(QTableWidgetItem*)", self.onPartTicked)
 
     def show(self, parameters: Any, ready: bool) -> None:
         """The parts of the chosen segmentation, and what can be done.
@@ -56,6 +61,7 @@ class MetalSection:
         self._showParts()
         ui = self._ui
         ui.proposeButton.enabled = ready and self.proposal is None
+        ui.partsTable.enabled = self.proposal is None
         ui.editButton.enabled = ready
         automatic = parameters.automaticThreshold if parameters else True
         ui.thresholdSlider.enabled = not automatic
@@ -64,6 +70,7 @@ class MetalSection:
     def clear(self) -> None:
         """The scene is gone."""
         self.proposal = None
+        self._found = ()
         self._texts.say(self._ui.metalMessageLabel, "")
 
     def slicesWithMetal(self) -> int | None:
@@ -73,9 +80,27 @@ class MetalSection:
             slices.update(range(part.slices[0], part.slices[1] + 1))
         return len(slices) or None
 
-    def propose(self) -> None:
-        """Find the metal and select it, so that Apply uses what the user sees."""
+    def onPartTicked(self, item: Any) -> None:
+        """The user overrules the proposal: a part is metal, or is none."""
+        rows = self._proposed()
+        if rows:
+            part = rows[item.row()]
+            ticked = item.checkState() == qt.Qt.Checked
+            said = {**self._asked["said"], part.label: ticked}
+            self.propose({**self._asked, "said": said})
+
+    def propose(self, asked: dict[str, Any] | None = None) -> None:
+        """Find the metal and select it, so that Apply uses what the user sees.
+
+        :param asked: as ``Metal.proposeAsync`` knows it; afresh, as the panel says, if None.
+        """
         parameters = self._parameters
+        asked = asked or {
+            "thresholdHu": None if parameters.automaticThreshold else parameters.thresholdHu,
+            "method": parameters.metalMethod.value,
+            "includeSurface": parameters.includeSurface,
+            "said": {},
+        }
         self.stopEditing()
         earlier = parameters.metalSegmentation
         if not self._metal.isProposal(earlier, parameters.inputVolume):
@@ -83,19 +108,20 @@ class MetalSection:
         with self._texts.said():
             self.proposal = self._metal.proposeAsync(
                 parameters.inputVolume,
-                thresholdHu=None if parameters.automaticThreshold else parameters.thresholdHu,
                 into=earlier,
-                method=parameters.metalMethod.value,
-                onEnd=self._onProposed,
+                **asked,
+                onEnd=lambda handle: self._onProposed(handle, asked),
             )
             self._onChange()
             self._texts.say(self._ui.metalMessageLabel, _("Looking for metal..."))
 
-    def _onProposed(self, handle: Any) -> None:
+    def _onProposed(self, handle: Any, asked: dict[str, Any]) -> None:
         self.proposal = None
         self._metal.forget(handle)  # the queue is the list of corrections
         self._texts.say(self._texts.status, "")
         if not handle.done:
+            self._partsOf = None
+            self._showParts()  # ticked as before
             self._texts.say(self._ui.metalMessageLabel, handle.error)
             return
         node, found = handle.nodes
@@ -104,6 +130,8 @@ class MetalSection:
             return  # the user has gone on to another CT
         parameters.metalSegmentation = node
         parameters.thresholdHu = min(max(found.threshold_hu, 500), 8000)
+        self._found = tuple(part for part in found.components if not part.is_speck)
+        self._foundIn, self._asked = (node, self._metal.drawn(node)), asked
         self._partsOf = None
         self._showParts()
         left_out = [part.remark for part in found.components if not part.kept]
@@ -135,13 +163,31 @@ class MetalSection:
                     text = _("1 part, {total:.1f} cm³.")
                 total = sum(part.volume_mm3 for part in self.parts) / 1000
                 self._texts.say(label, text.format(count=count, total=total))
-        tables.fill(self._ui.partsTable, tables.part_rows(self.parts))
+        rows = self._proposed()
+        tables.fill(
+            self._ui.partsTable,
+            tables.part_rows(rows or self.parts),
+            [part.remark for part in rows],
+            [part.kept for part in rows],
+        )
         self._ui.partsTable.visible = bool(self.parts)
+
+    def _proposed(self) -> tuple[Any, ...]:
+        """The bright parts of a proposal, while it is chosen and nobody has drawn in it."""
+        metal = self._parameters.metalSegmentation if self._parameters else None
+        if not metal or not self._found or self._foundIn != (metal, self._metal.drawn(metal)):
+            return ()
+        return self._found
 
     def onPartSelected(self) -> None:
         """Show the part in the slice views."""
         for row in tables.selected_rows(self._ui.partsTable)[:1]:
-            self._views.goTo(self.parts[row].centre_ras)
+            centre = (self._proposed() or self.parts)[row].centre_ras
+            if self._proposed():  # in the CT's own space
+                world = [0.0, 0.0, 0.0]
+                self._parameters.inputVolume.TransformPointToWorld(centre, world)
+                centre = tuple(world)
+            self._views.goTo(centre)
 
     def onEditButton(self, checked: bool) -> None:
         """Open or close the tools; without a segmentation begin an empty one."""

@@ -163,7 +163,13 @@ class Results:
             (_("99 % of the changes are below"), "{p99_change_hu:.0f} HU"),
         )
         texts = [(name, value.format(**facts)) for name, value in rows]
-        outside = outside_trace_text(parameters_of(corrected))
+        parameters = parameters_of(corrected)
+        strength = parameters.get("strength") or {}
+        left = sum(one == 0 for one in strength.values())
+        if left:
+            text = _("{left} of {count} slices with metal: no streaks beyond noise")
+            texts.append((_("Need no correction"), text.format(left=left, count=len(strength))))
+        outside = outside_trace_text(parameters)
         if outside:
             texts.append((_("Changed outside the metal's rays"), outside))
         cells = "".join(f"<tr><td>{name}:&nbsp;</td><td>{value}</td></tr>" for name, value in texts)

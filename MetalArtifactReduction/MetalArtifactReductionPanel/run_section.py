@@ -103,11 +103,18 @@ class RunSection:
         """The last job's outcome in the status line; its result to who shows it."""
         if handle.done:
             text = _("{title}: done in {seconds:.0f} s.")
+            if handle.message:  # how many slices needed it
+                text = _("{title}: done in {seconds:.0f} s, {message}.")
         elif handle.state.value == "cancelled":
             text = _("{title}: cancelled; nothing was added.")
         else:
             text = _("{title}: {error}")
-        text = text.format(title=handle.title, seconds=handle.seconds, error=handle.error)
+        text = text.format(
+            title=handle.title,
+            seconds=handle.seconds,
+            message=handle.message,
+            error=handle.error,
+        )
         self._texts.say(self._ui.statusLabel, text)
         if handle.done:
             with self._texts.said(self._ui.statusLabel):

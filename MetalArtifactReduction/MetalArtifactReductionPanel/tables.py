@@ -14,10 +14,15 @@ MOST_ROWS = 16
 _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
-def fill(table: Any, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()) -> None:
+def fill(
+    table: Any,
+    rows: Sequence[Sequence[str]],
+    tooltips: Sequence[str] = (),
+    ticks: Sequence[bool] = (),
+) -> None:
     """Replace the rows; the selected row numbers stay selected.
 
-    :param tooltips: one a row.
+    :param tooltips: one a row. :param ticks: one a row, for a box that the user can tick.
     """
     selected = set(selected_rows(table))
     blocked = table.blockSignals(True)
@@ -26,6 +31,9 @@ def fill(table: Any, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setFlags(_READ_ONLY)
+            if column == 0 and index < len(ticks):
+                item.setFlags(_READ_ONLY | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Checked if ticks[index] else qt.Qt.Unchecked)
             item.setToolTip(tooltips[index] if index < len(tooltips) else text)
             table.setItem(index, column, item)
             item.setSelected(index in selected)
@@ -52,15 +60,15 @@ def set_titles(table: Any, titles: Sequence[str]) -> None:
 
 
 def part_rows(parts: Sequence[Any]) -> list[list[str]]:
-    """:param parts: ``MetalPart``."""
+    """:param parts: ``MetalPart`` or ``MetalComponent``, by falling volume."""
     return [
         [
-            str(part.number),
+            str(number),
             f"{part.volume_mm3 / 1000:.2f}",
             f"{part.highest_hu:.0f}",
             f"{part.slices[0]} ... {part.slices[1]}",
         ]
-        for part in parts
+        for number, part in enumerate(parts, start=1)
     ]
 
 

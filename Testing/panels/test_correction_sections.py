@@ -22,11 +22,13 @@ def parameter_node(**values: Any) -> SimpleNamespace:
         "metalMethod": SimpleNamespace(value="threshold"),
         "automaticThreshold": True,
         "thresholdHu": 2500.0,
+        "includeSurface": False,
         "method": "nmar",
         "weightsFile": "",
         "slicesAbove": 11,
         "slicesBelow": 7,
         "device": "cpu",
+        "always": False,
         "result": None,
         "profileLine": None,
         "views": SimpleNamespace(value="comparison"),
@@ -238,6 +240,54 @@ def test_a_users_own_segmentation_is_never_replaced(texts: Any, scene: Any, ct: 
     assert ui.metalMessageLabel.text == "no metal was found"
 
 
+def test_a_part_that_is_ticked_or_cleared_is_proposed_again(
+    texts: Any, scene: Any, ct: Any
+) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    parameters = parameter_node(inputVolume=ct, includeSurface=True)
+    _section, ui, jobs = metal_section(texts, ct, parameters)
+    given: list[Any] = []
+    jobs.propose_metal = lambda node, *, clean_up, on_end, **more: (  # type: ignore[attr-defined]
+        given.append(clean_up) or jobs.start("metal", on_end)
+    )
+    ui.proposeButton.click()
+    node, found = mrml.propose_metal(scene, ct)
+    jobs.list[0].end("done", (node, found))
+    assert given[0].include_surface and given[0].exclude == ()
+    ui.partsTable.tick(1, False)
+    assert given[1].exclude == (2,) and not ui.partsTable.enabled
+    again = mrml.propose_metal(scene, ct, clean_up=given[1], into=node)
+    jobs.list[0].end("done", again)
+    assert ui.partsTable.rowCount == 2 and "1 part" in ui.metalMessageLabel.text
+    assert [ui.partsTable.item(row, 0).checkState() for row in range(2)] == [2, 0]
+    ui.partsTable.tick(0, False)
+    jobs.list[0].end("failed", error="no metal found")
+    assert ui.partsTable.item(0, 0).checkState() == 2  # nothing was changed
+    ui.partsTable.tick(1, True)
+    assert given[-1].include == (2,) and given[-1].exclude == ()
+
+
+def test_a_segmentation_that_was_drawn_in_has_no_boxes_to_tick(
+    texts: Any, scene: Any, ct: Any
+) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, jobs = metal_section(texts, ct, parameters)
+    ui.proposeButton.click()
+    node, found = mrml.propose_metal(scene, ct)
+    jobs.list[0].end("done", (node, found))
+    assert ui.partsTable.item(0, 0).checkState() == 2
+    segmentation = node.GetSegmentation()
+    voxels = segmentation.GetNthSegment(0).GetRepresentation("Binary labelmap")
+    voxels.GetPointData().GetScalars().SetTuple1(0, 1)
+    voxels.Modified()
+    segmentation.Modified()
+    section.show(parameters, True)
+    assert ui.partsTable.item(0, 0).checkState() is None
+
+
 def test_own_threshold_or_the_cts(texts: Any, ct: Any) -> None:
     parameters = parameter_node(inputVolume=ct)
     section, ui, _ = metal_section(texts, ct, parameters)
@@ -269,8 +319,9 @@ def test_queue_and_what_became_of_it(texts: Any) -> None:
     ui.jobsTable.selectRow(1)
     ui.cancelButton.click()
     assert [one.state.value for one in jobs.list] == ["waiting", "cancelled", "waiting"]
+    jobs.list[0].message = "nothing needed"
     jobs.list[0].end("done", "nodes")
-    assert corrected == ["nodes"] and "done in 3 s" in ui.statusLabel.text
+    assert corrected == ["nodes"] and "done in 3 s, nothing needed." in ui.statusLabel.text
     jobs.list[2].end("failed", error="out of memory")
     assert ui.statusLabel.text == "Third: out of memory" and corrected == ["nodes"]
     section.showJobs()
@@ -332,7 +383,7 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     from MetalArtifactReductionPanel.result_section import ResultSection
     from MetalArtifactReductionPanel.results import Results
 
-    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True, show=False)
     parameters = parameter_node(inputVolume=ct)
     results = Results(Background())
     shown = []
@@ -349,6 +400,18 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     assert not ui.overlayComboBox.enabled and "does not know" in ui.overlayComboBox.toolTip
     parameters.inputVolume, parameters.result = nodes.change_map, None
     assert section.take(nodes) is None and parameters.result is None
+
+
+def test_slices_that_need_no_correction_are_counted(texts: Any, scene: Any, ct: Any) -> None:
+    """Rods without any streak."""
+    from MetalArtifactReductionLib import mrml
+    from MetalArtifactReductionPanel.results import Results
+
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
+    results = Results(Background())
+    results.keepFacts(nodes)
+    assert "0 / 6" in results.summary(nodes.corrected)
+    assert "4 of 4 slices with metal: no streaks" in results.summary(nodes.corrected)
 
 
 def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct: Any) -> None:

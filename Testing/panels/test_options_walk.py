@@ -18,7 +18,7 @@ from MetalArtifactReductionLib import correction
 from MetalArtifactReductionLib.batch.record import BatchSettings
 from MetalArtifactReductionLib.batch.work import run_case
 from MetalArtifactReductionLib.cli import main
-from MetalArtifactReductionLib.correction_options import CorrectionOptions
+from MetalArtifactReductionLib.correction_options import CleanUpParameters, CorrectionOptions
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.files.volumes import write_volume
 from MetalArtifactReductionLib.jobs import correction as correction_jobs
@@ -28,6 +28,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 PARAMETERS = {
     "method": "nmar", "weightsFile": "", "slicesAbove": 11, "slicesBelow": 11, "device": "auto",
+    "always": False, "includeSurface": False,
 }  # fmt: skip
 """Of the panel's parameter node, what it begins with."""
 
@@ -53,8 +54,14 @@ WAYS = {
     ),
     "window": Way(),
     "trace": Way(),
+    "always": Way({"--always": ""}, panel={"always": True}, gets=True),
     "segmentation": Way({"--segmentation": "kmeans"}, {"segmentation": "kmeans"}, gets="kmeans"),
     "threshold_hu": Way({"--threshold": "1999"}, {"threshold": "1999"}, gets=1999.0),
+    "clean_up": Way(
+        {"--include-surface": ""},
+        panel={"includeSurface": True},
+        gets=CleanUpParameters(include_surface=True),
+    ),
     "device": Way({"--device": "cpu"}, panel={"device": "cpu"}),
     "batch_slices": Way({"--batch-slices": "3"}, gets=3),
 }
@@ -104,7 +111,7 @@ def in_the_child(options: CorrectionOptions) -> None:
 
 
 def by_command(way: Way, ct: Path) -> None:
-    words = [word for pair in way.command.items() for word in pair]
+    words = [word for pair in way.command.items() for word in pair if word]
     main(["correct", str(ct), str(ct.parent / "out.nii.gz"), "--quiet", *words])
 
 
@@ -165,8 +172,10 @@ def test_all_options_at_once_survive_the_way_to_a_process(given: list[Correction
         "frequency-split",
         "hann",
         TraceParameters(dilation_bins=2),
+        True,
         "kmeans",
         1800.0,
+        CleanUpParameters(include_surface=True, exclude=(2,)),
         "cuda:1",
         3,
     )

@@ -158,7 +158,7 @@ def segment(request: TaskRequest) -> TaskResult:
         volume,
         given["method"],
         threshold_hu=given["threshold_hu"],
-        clean_up=CleanUpParameters(**(given["clean_up"] or {})),
+        clean_up=CleanUpParameters.from_dict(given["clean_up"] or {}),
     )
     values = {
         "threshold_hu": float(found.threshold_hu),
