@@ -37,7 +37,7 @@ class MetalSection:
         self._current, self._onChange = current, onChange
         self._parameters: Any = None
         self._ready = False
-        self._partsOf: Any = None
+        self._partsOf: Any = ()
         self.parts: tuple[Any, ...] = ()
         self._found: tuple[Any, ...] = ()  # bright parts of the last proposal, metal or not
         self._foundIn: Any = None
@@ -120,7 +120,7 @@ class MetalSection:
         self._metal.forget(handle)  # the queue is the list of corrections
         self._texts.say(self._texts.status, "")
         if not handle.done:
-            self._partsOf = None
+            self._partsOf = ()
             self._showParts()  # ticked as before
             self._texts.say(self._ui.metalMessageLabel, handle.error)
             return
@@ -132,7 +132,7 @@ class MetalSection:
         parameters.thresholdHu = min(max(found.threshold_hu, 500), 8000)
         self._found = tuple(part for part in found.components if not part.is_speck)
         self._foundIn, self._asked = (node, self._metal.drawn(node)), asked
-        self._partsOf = None
+        self._partsOf = ()
         self._showParts()
         left_out = [part.remark for part in found.components if not part.kept]
         message = self._ui.metalMessageLabel.text  # how many parts
@@ -146,15 +146,14 @@ class MetalSection:
         """List the parts of the chosen segmentation, if it or the CT changed."""
         metal = self._parameters.metalSegmentation if self._parameters else None
         volume = self._parameters.inputVolume if self._parameters else None
-        key = None
-        if metal and volume:
-            key = (metal, metal.GetSegmentation().GetMTime(), volume, volume.GetMTime())
-        if key == self._partsOf and key is not None:
+        drawn = metal and metal.GetSegmentation().GetMTime()
+        key = (metal, drawn, volume, volume and volume.GetMTime())
+        if key == self._partsOf:
             return
         self._partsOf, self.parts = key, ()
         label = self._ui.metalMessageLabel
         self._texts.say(label, "")
-        if key is not None and self._ready:
+        if metal and volume and self._ready:
             with self._texts.said(label):
                 self.parts = self._metal.parts(metal, volume)
                 count = len(self.parts)
@@ -213,7 +212,7 @@ class MetalSection:
         blocked = self._ui.editButton.blockSignals(True)
         self._ui.editButton.checked = False
         self._ui.editButton.blockSignals(blocked)
-        self._partsOf = None  # what was painted does not change the segmentation's own time
+        self._partsOf = ()  # what was painted does not change the segmentation's own time
         self._showParts()
 
 

@@ -236,8 +236,17 @@ def test_a_users_own_segmentation_is_never_replaced(texts: Any, scene: Any, ct: 
     section.show(parameter_node(inputVolume=ct, metalSegmentation=own), True)
     ui.proposeButton.click()
     assert given["into"] is None
+
+
+def test_why_nothing_was_proposed_stays_in_sight(texts: Any, ct: Any) -> None:
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, jobs = metal_section(texts, ct, parameters)
+    ui.proposeButton.click()
     jobs.list[0].end("failed", error="no metal was found")
+    section.show(parameters, True)  # as after every poll
     assert ui.metalMessageLabel.text == "no metal was found"
+    section.show(parameter_node(), False)
+    assert ui.metalMessageLabel.text == ""
 
 
 def test_a_part_that_is_ticked_or_cleared_is_proposed_again(
