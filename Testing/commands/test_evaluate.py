@@ -160,11 +160,13 @@ def test_volumes_that_do_not_belong_together(
 
 
 def test_masks_and_metal(tmp_path: Path, files: dict[str, Path], capfd: Capture) -> None:
-    other = write_image(tmp_path / "other.nrrd", metal_truth()[:5].astype(np.uint8))
+    other = write_image(
+        tmp_path / "other.nrrd", np.pad(metal_truth(), ((0, 1), (0, 0), (0, 0))).astype(np.uint8)
+    )
     before = snapshot(tmp_path)
     assert_refused(
         run(capfd, "evaluate", files["same"], "--mask", other),
-        *("other.nrrd", "size 96 x 96 x 5 instead of 96 x 96 x 6"),
+        *("other.nrrd", "size 96 x 96 x 7 instead of 96 x 96 x 6"),
     )
     highest = ct_hu(metal=False).max()
     assert highest < METAL_HU / 2

@@ -84,4 +84,4 @@ def test_the_phantom_is_a_ct_that_can_be_corrected() -> None:
 
     volume, metal = _phantom((64, 80))
     check_is_ct(volume)
-    assert correct_volume(volume, metal, "li").change_hu.any()
+    assert correct_volume(volume, metal, "li", always=True).change_hu.any()

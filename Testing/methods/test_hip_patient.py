@@ -34,7 +34,8 @@ def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> No
         method_options={"masks": 150, "steps": 100, "folder": str(tmp_path / "run")},
         progress=lambda fraction, message: told.append(fraction),
     )
-    tissue = (scan.metal_fraction < 0.02) & (clean_hip().hu > -500)
+    # What a scanner shows as bright as metal is given back as it was.
+    tissue = (scan.metal_fraction < 0.02) & (clean_hip().hu > -500) & (scan.corrupted.hu < 2000)
 
     def rmse(hu: np.ndarray) -> float:
         error = (hu - scan.reference.hu)[METAL][tissue[METAL]]

@@ -144,6 +144,7 @@ def measure(
         metal,
         method,
         options=options,
+        always=True,
         batch_slices=SLICES_AT_ONCE,
         progress=progress,
     )
