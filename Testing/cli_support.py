@@ -155,7 +155,7 @@ def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
         preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no threads here
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
+        said = next((line for line in process.stdout if line == "held\n"), "the end")
         process.send_signal(number)
         told, errors = process.communicate(timeout=HANG_S)
     assert said == "held\n", errors
