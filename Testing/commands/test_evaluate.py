@@ -160,9 +160,7 @@ def test_volumes_that_do_not_belong_together(
 
 
 def test_masks_and_metal(tmp_path: Path, files: dict[str, Path], capfd: Capture) -> None:
-    other = write_image(
-        tmp_path / "other.nrrd", np.pad(metal_truth(), ((0, 1), (0, 0), (0, 0))).astype(np.uint8)
-    )
+    other = write_image(tmp_path / "other.nrrd", np.ones((7, 96, 96), np.uint8))
     before = snapshot(tmp_path)
     assert_refused(
         run(capfd, "evaluate", files["same"], "--mask", other),
