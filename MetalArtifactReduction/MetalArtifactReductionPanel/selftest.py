@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -111,6 +112,12 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         widget.ui.proposeButton.click()
         wait_until(lambda: widget.logic.jobs.idle)
         self.assertIs(widget.ui.metalSelector.currentNode(), segmentation)
+        for state, parts in ((qt.Qt.Unchecked, "1 part"), (qt.Qt.Checked, "2 parts")):
+            widget.ui.partsTable.item(1, 0).setCheckState(state)
+            self.assertFalse(widget.ui.partsTable.enabled)
+            wait_until(lambda: widget.ui.partsTable.enabled)
+            self.assertEqual(widget.ui.partsTable.rowCount, 2)
+            self.assertIn(parts, widget.ui.metalMessageLabel.text)
         widget.ui.methodComboBox.setCurrentText(methods()["li"].label)
         widget.ui.applyButton.click()
         wait_until(lambda: widget.ui.measuresTable.rowCount > 5)

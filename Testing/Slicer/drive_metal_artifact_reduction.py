@@ -33,6 +33,7 @@ from driving import (
     rows_of,
     run,
     segmentation,
+    time_point,
 )
 
 INPUT = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
@@ -374,18 +375,14 @@ def bad_input(driver: Driver, volume: Any) -> None:
     sagittal = slicer.util.addVolumeFromArray(array.transpose(2, 0, 1).copy(), name="Sagittal")
     matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras(volume))
     sagittal.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix[:, [1, 2, 0, 3]]))
-    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Times")
-    for time_point in range(2):
-        series.SetDataNodeAtValue(volume, str(time_point))
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
-    browser.SetAndObserveMasterSequenceNodeID(series.GetID())
-    slicer.app.processEvents()
-    for name, one in {
+    nodes = {
         "sagittal": sagittal,
-        "time-point": browser.GetProxyNode(series),
         "single-slice": slicer.util.addVolumeFromArray(array[5:6].copy(), name="One slice"),
         "no-air": slicer.util.addVolumeFromArray(np.full((4, 64, 64), 40, np.int16), name="Flat"),
-    }.items():
+    }
+    if hasattr(slicer, "vtkMRMLSequenceBrowserNode"):  # a build may come without that module
+        nodes["time-point"] = time_point(volume)
+    for name, one in nodes.items():
         ui.inputSelector.setCurrentNode(one)
         said = f"{ui.inputMessageLabel.text} {ui.inputNoteLabel.text}".strip()
         print(f"{name}: {said!r}", flush=True)

@@ -125,6 +125,17 @@ def segmentation(volume: Any, threshold_hu: float) -> Any:
     return node
 
 
+def time_point(volume: Any) -> Any:
+    """A volume as one of a sequence shows it."""
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Times")
+    for index in range(2):
+        series.SetDataNodeAtValue(volume, str(index))
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.SetAndObserveMasterSequenceNodeID(series.GetID())
+    slicer.app.processEvents()
+    return browser.GetProxyNode(series)
+
+
 def processes() -> list[str]:
     """Command lines of this Slicer's workers that still run (on Linux)."""
     found = []
