@@ -118,7 +118,7 @@ def test_segment_finds_the_discs(
     assert len(parts) == len(DISCS)
     for line, disc in zip(parts, DISCS, strict=True):  # the larger one first
         highest = ct_hu()[metal_truth((disc,))].max()
-        assert f"up to {highest} HU, slices 1-4: metal" in line
+        assert f"up to {highest} HU, at R " in line and "slices 1-4: metal" in line
     assert {k: v for k, v in snapshot(tmp_path).items() if k != "metal.nrrd"} == before
 
 
