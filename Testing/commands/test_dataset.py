@@ -163,7 +163,7 @@ def test_bad_cts_are_logged_and_the_others_go_on(
     cts = [made / "a.nii.gz", broken]
     args = ["dataset", *cts, tmp_path / "set", "--cases", 5, "--seed", SEED, *LIGHT]
     outcome = run(capfd, *args)
-    assert outcome.code == 0, outcome
+    assert outcome.code == 1, outcome
     log = {int(row["index"]): row for row in rows(tmp_path / "set")}
     bad = {index for index, row in log.items() if row["ct"] == "b.nii.gz"}
     assert bad and {i for i, row in log.items() if row["status"] == "failed"} == bad
@@ -273,10 +273,16 @@ CONFIGS = {
     "not JSON": ("cts: a", ("is not JSON", '"cts"')),
     "no CTs": ('{"cts": []}', ("names no CTs",)),
     "unknown key": ('{"cts": ["a.nii.gz"], "case": 3}', ("unknown key 'case'", "cases")),
-    "wrong kind": ('{"cts": ["a.nii.gz"], "cases": "three"}', ("cases 'three' is no int",)),
-    "no CT": ('{"cts": [3]}', ("3 is no CT",)),
+    "wrong kind": (
+        '{"cts": ["a.nii.gz"], "cases": "three"}',
+        ("cases is 'three'", "valid integer"),
+    ),
+    "no CT": ('{"cts": [3]}', ("cts.0", "is 3", "valid string")),
     "unknown key of a CT": ('{"cts": [{"ct": "a.nii.gz", "mask": 1}]}', ("'mask' of a CT",)),
-    "clicks": ('{"cts": [{"ct": "a.nii.gz", "clicks": {"L3": [1, 2]}}]}', ("are not points",)),
+    "clicks": (
+        '{"cts": [{"ct": "a.nii.gz", "clicks": {"L3": [1, 2]}}]}',
+        ("cts.0.clicks.L3.2 is missing",),
+    ),
     "missing": ('{"cts": ["b.nii.gz"]}', ("b.nii.gz: no such file",)),
     "missing labels": (
         '{"cts": [{"ct": "a.nii.gz", "segmentation": "s.nii.gz"}]}',
@@ -286,7 +292,10 @@ CONFIGS = {
         '{"cts": ["a.nii.gz"], "acquisition": {"kvp": 900}}',
         ("kvp 900", "80 to 140"),
     ),
-    "mix": ('{"cts": ["a.nii.gz"], "mix": {"random": "much"}}', ("every kind needs a number",)),
+    "mix": (
+        '{"cts": ["a.nii.gz"], "mix": {"random": "much"}}',
+        ("mix.random is 'much'", "valid number"),
+    ),
     "seed": ('{"cts": ["a.nii.gz"], "seed": -4}', ("seed -4",)),
 }
 
@@ -339,7 +348,7 @@ def test_the_configuration_and_the_command_line(tmp_path: Path) -> None:
     assert plan.sources[0].segmentation == tmp_path / "masks"
     assert plan.sources[0].clicks == (("L3", (1.0, 2.0, 3.0)),)
     assert plan.sources[1].path == tmp_path / "b" and not plan.sources[1].has_bones
-    assert plan.mix == {"realistic": 0.5, "random": 0.5} and not plan.with_reference
+    assert plan.mix == {"realistic": 0.5, "random": 0.5} and not plan.simulation.with_reference
     assert [a.photons_per_ray for a in plan.acquisitions] == [4e6, 5e5]
     assert {a.views for a in plan.acquisitions} == {360}
     more = ["--seed", "0", "--margin", "0", "--cases", "9", "--preset", "80-kvp"]

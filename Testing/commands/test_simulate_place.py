@@ -207,7 +207,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["--segmentation", "@labels.nii.gz", "--labels", "@no.csv"],
         ("no.csv: no such file",),
     ),
-    "another geometry": (["--segmentation", "@cut.nii.gz"], ("geometry is not", "resample")),
+    "another geometry": (["--segmentation", "@larger.nii.gz"], ("geometry is not", "resample")),
     "a folder of nothing": (["--segmentation", "@nothing"], ("none of its 0 volumes",)),
     "no such level": (
         ["--segmentation", "@masks", "--levels", "L9"],
@@ -243,7 +243,8 @@ def test_unusable_bones(
     (tmp_path / "twice.csv").write_text("value,name\n11,L1\n12,L1\n")
     (tmp_path / "nothing").mkdir()
     image = sitk.ReadImage(str(folder / "labels.nii.gz"))
-    sitk.WriteImage(image[:, :, 1:], str(tmp_path / "cut.nii.gz"))
+    image.SetSpacing([1.1 * side for side in image.GetSpacing()])
+    sitk.WriteImage(image, str(tmp_path / "larger.nii.gz"))
 
     def path(part: str) -> str:
         if not part.startswith("@"):
