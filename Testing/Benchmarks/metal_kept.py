@@ -192,7 +192,7 @@ def run(options: argparse.Namespace) -> list[Kept]:
             comparison_picture(
                 {label: hu[k] for label, hu in images.items()},
                 options.pictures / f"{name}-{k:03}.png",
-                pixel_mm=volume.spacing_mm[1:],
+                ijk_to_ras=volume.ijk_to_ras,
                 overwrite=True,
             )
     return rows
