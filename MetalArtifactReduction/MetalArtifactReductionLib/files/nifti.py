@@ -166,7 +166,8 @@ def _disagreement(header: Any, affine: np.ndarray, unit_mm: float) -> tuple[str,
     other[:3] *= unit_mm
     extent = np.array((*header.get_data_shape()[:3], 1, 1)[:3]) - 1
     corners = np.array([[*(extent * bits), 1.0] for bits in np.ndindex(2, 2, 2)])
-    apart_mm = float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+    with np.errstate(over="ignore"):  # a damaged form may hold any number
+        apart_mm = float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
     if not apart_mm > _APART * float(np.linalg.norm(affine[:3, :3], axis=0).min()):
         return ()
     codes = {name: int(header[f"{name}_code"]) for name in (used, unused)}

@@ -115,7 +115,8 @@ def read_bank(path: Path, slices: int = 1) -> SliceBank:
     :raises InputError: missing, no such file, or a CT with too few slices.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: numpy leaves a file open that is no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: Mapping[str, np.ndarray] = {name: file[name] for name in file.files}
         if int(arrays["format"]) > FORMAT:
             raise InputError(f"{path}: written by a later version; update this software")
