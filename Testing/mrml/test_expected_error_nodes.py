@@ -183,10 +183,12 @@ def test_a_map_of_another_size_is_not_used(scene: Any, ct: Any) -> None:
 
 
 def test_a_process_brings_the_map_into_the_scene(scene: Any, ct: Any) -> None:
-    expected = mrml.correct_node(scene, ct, method="prior", device="cpu", show=False)
+    expected = mrml.correct_node(scene, ct, method="prior", device="cpu", always=True, show=False)
     jobs = SceneJobs(scene)
     try:
-        nodes = jobs.correct(ct, expected.metal, "prior", device="cpu", show=False).result()
+        nodes = jobs.correct(
+            ct, expected.metal, "prior", device="cpu", always=True, show=False
+        ).result()
     finally:
         jobs.close()
     error = mrml.volume_from_node(nodes.expected_error).hu
