@@ -95,7 +95,7 @@ def write_dicom(
         item.SeriesInstanceUID, item.StudyInstanceUID = series, study
         item.FrameOfReferenceUID = study
         item.Modality, item.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-        item.PatientName, item.PatientID, item.PatientBirthDate = "DOE^JANE", "4711", "19501231"
+        item.PatientName, item.PatientID, item.PatientBirthDate = "DOE^JANE", "MRN4711", "19501231"
         item.AccessionNumber, item.ReferringPhysicianName = "A-0815", "HOUSE^GREGORY"
         item.InstitutionName, item.KVP, item.SeriesNumber = "Saint Elsewhere", "120", 4
         item.Rows, item.Columns = plane.shape

@@ -16,6 +16,7 @@ SPACING = (0.7, 0.9)  # row, column
 ORIGIN = np.array([-20.5, 30.25, -410.0])
 STEP_MM = 2.5
 PATIENT = "DOE^JANE"
+PATIENT_ID = "MRN4711"  # letters, which no UID holds
 STUDY_UID, FRAME_UID = generate_uid(), generate_uid()
 
 
@@ -37,7 +38,7 @@ def slice_dataset(stored: np.ndarray, position: np.ndarray, rotation: np.ndarray
     dataset.Modality = "CT"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.PatientName = PATIENT
-    dataset.PatientID = "4711"
+    dataset.PatientID = PATIENT_ID
     dataset.Manufacturer = "ACME"
     dataset.KVP = "120"
     dataset.ConvolutionKernel = "B30f"

@@ -179,7 +179,7 @@ def test_folders_of_volumes_and_of_dicom(tmp_path: Path, capfd: Capture) -> None
         for path in out.rglob("*")
         if path.is_file()
     )
-    for secret in ("DOE", "4711", "19501231", "A-0815", "HOUSE", "Elsewhere"):
+    for secret in ("DOE", "MRN4711", "19501231", "A-0815", "HOUSE", "Elsewhere"):
         assert secret not in everything + outcome.out + outcome.err
     # Results are no input of the next run.
     outcome = run(capfd, "correct", scans, out, *METHOD)

@@ -37,7 +37,7 @@ def test_a_series_in_a_series_out(tmp_path: Path, capfd: Capture) -> None:
         *("--change-map", f"{tmp_path}/change/", "--metal", tmp_path / "metal.dcm"),
     )
     assert outcome.code == 0, outcome
-    for identity in ("DOE", "4711", "19501231", "HOUSE"):
+    for identity in ("DOE", "MRN4711", "19501231", "HOUSE"):
         assert identity not in outcome.out + outcome.err
 
     original, corrected = series(scan), series(tmp_path / "out")

@@ -94,7 +94,7 @@ def test_info_tells_the_scan_but_not_the_patient(tmp_path: Path, capfd: Capture)
     outcome = run(capfd, "info", folder)
     assert outcome.code == 0
     assert "Spine 3.0" in outcome.out and "120" in outcome.out and "dicom" in outcome.out
-    for identity in ("DOE", "JANE", "4711", "1950", "0815", "HOUSE", "Elsewhere"):
+    for identity in ("DOE", "JANE", "MRN4711", "19501231", "A-0815", "HOUSE", "Elsewhere"):
         assert identity not in outcome.out + outcome.err
 
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
 from scipy.spatial.transform import Rotation
 
-from dicom_support import ORIGIN, PATIENT, SHAPE, STEP_MM, Edit, values, write_series
+from dicom_support import ORIGIN, PATIENT, PATIENT_ID, SHAPE, STEP_MM, Edit, values, write_series
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.files.checks import describe
 from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
@@ -24,7 +24,7 @@ def refused(path: Path, **options: Any) -> str:
     with pytest.raises(InputError) as raised:
         read_volume(path, **options)
     text = str(raised.value)
-    assert "\n" not in text and PATIENT not in text and "4711" not in text
+    assert "\n" not in text and PATIENT not in text and PATIENT_ID not in text
     return text
 
 
@@ -403,7 +403,7 @@ def test_no_identity_in_what_is_told(tmp_path: Path) -> None:
     assert facts["kvp"] == 120 and facts["kernel"] == "B30f" and facts["manufacturer"] == "ACME"
     assert facts["series_description"] == "Hip 2.5" and facts["padding_hu"] == -2000
     assert PATIENT not in repr(volume.source) + repr(facts)
-    assert "4711" not in repr(facts)
+    assert PATIENT_ID not in repr(facts)
 
 
 def test_the_source_files_stay_and_are_never_the_output(tmp_path: Path) -> None:
