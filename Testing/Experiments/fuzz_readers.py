@@ -5,8 +5,10 @@
 
 Each file is one valid small file with one to four changes: bits, bytes, cuts, repeated pieces, and
 numbers and words that readers stumble over. What a container compresses is changed inside it too.
-Files are read in a child process that may use ``--memory`` MB and ``--seconds`` a file. A file that
-is read must either give the values of the valid file or, where no checksum covers them, other ones
+Files are read in a child process that may take ``--seconds`` a file, and twice the memory of what
+it reads, and ``--memory`` MB more: one that claims a gigabyte and holds none is refused before that
+is allocated. The table's last column is the most MB that any file of a format took. A file that is
+read must either give the values of the valid file or, where no checksum covers them, other ones
 ("changed"). The exit code is 1 where any reader ended in another way than a result or one line.
 """
 
@@ -36,7 +38,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-OUTCOMES = ("same", "changed", "refused", "traceback", "hang", "crash", "memory")
+OUTCOMES = ("same", "changed", "refused", "silent", "traceback", "hang", "crash", "memory")
 BAD = OUTCOMES[3:]
 _WORDS = (
     *(b"%n%n%n", b"1e30", b"NaN", b"-1", b"2147483648", b"0", b"99999999999999999999", b"\0\0\0\0"),
@@ -52,9 +54,11 @@ _WORDS = (
         b"[" * 3000,
     ),
 )
-_BINARY = ("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd", "dicom", "dicom-seg", "safetensors")
-_CHECKED = ("nifti.gz", "nrrd", "mha.z", "mrb", "zip")
-"""Formats whose values a checksum covers: damage must never change them in silence."""
+_LIBRARIES = {"dicom": ("SimpleITK",), "dicom-seg": ("SimpleITK", "highdicom.seg")}
+_RENEWED = 250  # files; the classes of 3D Slicer keep 4 MB of each scene for ever
+_HARD_LIMIT = 1 << 32  # address space, so that a fault cannot take the machine with it
+_CHECKED = ("nifti.gz", "zip", "mrb")
+"""Formats with a checksum of all values: damage from outside never changes them ("silent")."""
 
 
 def imported(*places: str) -> Any:
@@ -326,14 +330,14 @@ def _replace_number(data: bytearray, random_: random.Random) -> None:
         data[start:end] = random_.choice(_WORDS)
 
 
-def variants(kind: str, content: bytes, random_: random.Random) -> bytes:
-    """A damaged file; of compressed ones half are damaged inside and packed again."""
+def variants(kind: str, content: bytes, random_: random.Random) -> tuple[bytes, bool]:
+    """A damaged file, and whether it was damaged inside and packed again, as half of some are."""
     if kind == "nifti.gz" and random_.random() < 0.5:
-        return gzip.compress(mutated(gzip.decompress(content), random_))
+        return gzip.compress(mutated(gzip.decompress(content), random_)), True
     if kind == "mha.z" and random_.random() < 0.3:
         head, _, packed = content.partition(b"LOCAL\n")
-        return head + b"LOCAL\n" + zlib.compress(mutated(zlib.decompress(packed), random_))
-    return mutated(content, random_)
+        return head + b"LOCAL\n" + zlib.compress(mutated(zlib.decompress(packed), random_)), True
+    return mutated(content, random_), False
 
 
 def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> None:
@@ -343,20 +347,23 @@ def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> N
     os.dup2(devnull, 2)
     errors = imported("MetalArtifactReductionLib.errors:MARError")
     read = FORMATS[kind][1]
+    for library in _LIBRARIES.get(kind, ()):
+        import_module(library)  # what it takes is not of the file
     try:
         expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
     except errors as error:
-        connection.send(("unknown", str(error)))
+        connection.send(("unknown", str(error), 0.0))
         return
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * memory_mb * 2**20,) * 2)
-    connection.send(("ready", ""))
+    resource.setrlimit(resource.RLIMIT_AS, (used + _HARD_LIMIT,) * 2)
+    connection.send(("ready", "", 0.0))
     while (name := connection.recv()) is not None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before, needed = _resident_mb("VmRSS"), 0
         try:
             value = read(Path(name))
             outcome = "same" if np.array_equal(value, expected) else "changed"
-            told = ""
+            told, needed = "", np.asarray(value).nbytes
         except errors as error:
             outcome, told = "refused", str(error)
             if "\n" in told or len(told) > 2000:
@@ -365,10 +372,17 @@ def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> N
             outcome, told = "memory", "MemoryError"
         except BaseException as error:
             outcome, told = "traceback", f"{type(error).__name__}: {error}"
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        if grown > memory_mb * 1024:
-            outcome, before = "memory", before + grown
-        connection.send((outcome, told))
+        value = None
+        grown_mb = _resident_mb("VmHWM") - before
+        if grown_mb > memory_mb + 2 * needed / 2**20:
+            outcome, told = "memory", f"{grown_mb:.0f} MB; {told}"
+        connection.send((outcome, told, grown_mb))
+
+
+def _resident_mb(field: str) -> float:
+    """Memory of this process now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 class Reader:
@@ -386,26 +400,27 @@ class Reader:
         there.close()
         if not self.here.poll(120):
             raise RuntimeError(f"the reader of {self.arguments[0]} does not start")
-        outcome, told = self.here.recv()
+        outcome, told, _ = self.here.recv()
         if outcome != "ready":
             raise ValueError(f"{self.arguments[0]} is no format that is read: {told}")
 
-    def read(self, path: Path, seconds: float) -> tuple[str, str]:
+    def read(self, path: Path, seconds: float) -> tuple[str, str, float]:
+        """What became of a file, in one line, and the MB that it took."""
         if self.process is None:
             self.start()
         try:
             self.here.send(str(path))
             if self.here.poll(seconds):
-                answer: tuple[str, str] = self.here.recv()
+                answer: tuple[str, str, float] = self.here.recv()
                 return answer
             self.stop()
-            return "hang", f"{seconds:g} s"
+            return "hang", f"{seconds:g} s", 0.0
         except (EOFError, OSError):
             self.process.join(10)
             code = self.process.exitcode
             self.process = None
             name = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
-            return "crash", name
+            return "crash", name, 0.0
 
     def stop(self) -> None:
         if self.process is not None:
@@ -420,12 +435,13 @@ def fuzzed(
     seed: int,
     *,
     seconds: float = 10.0,
-    memory_mb: int = 1024,
+    memory_mb: int = 32,
     tell: Callable[[str], None] | None = None,
-) -> Counter[str]:
-    """How many damaged files of a format ended how.
+    keep: Path | None = None,
+) -> tuple[Counter[str], float]:
+    """How many damaged files of a format ended how, and the most MB that one of them took.
 
-    :param tell: gets a line for each that ended badly.
+    :param tell: gets a line for each that ended badly. :param keep: a folder that gets the file.
     """
     make = FORMATS[kind][0]
     with tempfile.TemporaryDirectory(prefix="mar-fuzz-") as name:
@@ -449,17 +465,24 @@ def fuzzed(
         reader = Reader(kind, folder, memory_mb)
         random_ = random.Random(f"{seed} {kind}")
         found: Counter[str] = Counter()
+        most_mb = 0.0
         for number in range(count):
             path = folder / "now" / valid.name
-            path.write_bytes(variants(kind, content, random_))
-            outcome, told = reader.read(path, seconds)
-            if outcome == "changed" and kind in _CHECKED and path.read_bytes() == content:
-                outcome = "same"
+            damaged, inside = variants(kind, content, random_)
+            path.write_bytes(damaged)
+            if number % _RENEWED == _RENEWED - 1:
+                reader.stop()
+            outcome, told, grown_mb = reader.read(path, seconds)
+            most_mb = max(most_mb, grown_mb)
+            if outcome == "changed" and kind in _CHECKED and not inside:
+                outcome = "silent"
             found[outcome] += 1
             if tell is not None and outcome in BAD:
                 tell(f"{kind} {number}: {outcome}: {told[:200]}")
+            if keep is not None and outcome in BAD:
+                (keep / f"{kind}-{number}-{valid.name}").write_bytes(path.read_bytes())
         reader.stop()
-    return found
+    return found, most_mb
 
 
 def main() -> int:
@@ -468,30 +491,35 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="files of each format")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="for one file")
-    parser.add_argument("--memory", type=int, default=1024, metavar="MB")
+    parser.add_argument("--memory", type=int, default=32, metavar="MB")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="gets what ended badly")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     options = parser.parse_args()
-    print(f"{'format':<14}" + "".join(f"{name:>11}" for name in OUTCOMES), flush=True)
+    if options.keep is not None:
+        options.keep.mkdir(exist_ok=True)
+    print(f"{'format':<14}" + "".join(f"{name:>10}" for name in (*OUTCOMES, "most MB")), flush=True)
     total: Counter[str] = Counter()
     for kind in options.formats:
         lines: list[str] = []
         try:
-            found = fuzzed(
+            found, most_mb = fuzzed(
                 kind,
                 options.count,
                 options.seed,
                 seconds=options.seconds,
                 memory_mb=options.memory,
                 tell=lines.append,
+                keep=options.keep,
             )
         except ValueError as error:
             print(f"{kind:<14}{error}", flush=True)
             continue
         total += found
-        print(f"{kind:<14}" + "".join(f"{found[name]:>11}" for name in OUTCOMES), flush=True)
+        counts = "".join(f"{found[name]:>10}" for name in OUTCOMES)
+        print(f"{kind:<14}{counts}{most_mb:>10.1f}", flush=True)
         for line in lines[:5]:
             print(f"  {line}", flush=True)
-    print(f"{'all':<14}" + "".join(f"{total[name]:>11}" for name in OUTCOMES))
+    print(f"{'all':<14}" + "".join(f"{total[name]:>10}" for name in OUTCOMES))
     return int(any(total[name] for name in BAD))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .schedule import SCHEDULES
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -78,13 +78,13 @@ class TrainerParameters:
             ("accelerator", self.accelerator, ACCELERATORS),
         ):
             if value not in known:
-                raise InputError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")
+                raise InputError(f"{name} {shown(value)} is unknown; use one of {', '.join(known)}")
         for name in ("gradient_clip", "minutes"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0):
-                raise InputError(f"{name} is {value!r}; give a number above 0 or leave it out")
+                raise InputError(f"{name} is {shown(value)}; give a number above 0 or leave it out")
         if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
-            raise InputError(f"ema is {self.ema!r}; give a decay between 0 and 1 or leave it out")
+            raise InputError(f"ema is {shown(self.ema)}; give a decay from 0 to 1, or leave it out")
         if self.batch_size % (self.devices * self.nodes):
             raise InputError(
                 f"batch_size {self.batch_size} cannot be shared by {self.devices * self.nodes} "
@@ -102,4 +102,4 @@ def whole_number(name: str, value: object, least: int) -> None:
     :raises InputError: names the option and its value.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of {least} or more")
+        raise InputError(f"{name} is {shown(value)}; give a whole number of {least} or more")
