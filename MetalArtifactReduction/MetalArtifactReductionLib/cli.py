@@ -24,6 +24,7 @@ from . import commands as commands_package
 from .commands import COMMANDS
 from .commands.options import add_command, add_compute_options, add_quiet, progress_bar
 from .errors import Cancelled, MARError, printable
+from .jobs.interrupt import STOPPED, ended_by_ctrl_c
 
 __all__ = [
     "COMMANDS_GROUP",
@@ -86,7 +87,8 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
     try:
         options = build_parser(more).parse_args(arguments)
         debug = options.debug
-        code = options.run(options) or 0
+        with ended_by_ctrl_c():
+            code = options.run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has gone (mar info ... | head): nothing to tell, nobody to tell.
@@ -94,10 +96,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
         return 141
     except Cancelled as error:
         print(f"mar: {error}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("mar: stopped; nothing was written", file=sys.stderr)
-        return 130
+        return STOPPED
+    except KeyboardInterrupt as stop:
+        print(f"mar: stopped; {str(stop) or 'nothing was written'}", file=sys.stderr)
+        return STOPPED
     except (MARError, MemoryError, OSError) as error:
         if debug or (isinstance(error, OSError) and not _of_the_disk(error)):
             raise

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import Cancelled, InputError, OutputError
 from ..files.leftovers import clear_leftovers, locked
+from ..jobs.interrupt import ended_in_order
 from ..jobs.isolated import run_isolated
 from ..progress import Cancel, Progress, report
 from .case import Case
@@ -126,7 +127,8 @@ def _run(
     report(progress, earlier / len(cases), counted(count))
     stop = settings.folder / f".stop-{os.getpid()}"
     try:
-        execute(partial(_work, settings, stop), waiting, done, stop, cancel)
+        with ended_in_order():
+            execute(partial(_work, settings, stop), waiting, done, stop, cancel)
     except (Cancelled, KeyboardInterrupt):
         # One may have become finished without having been heard of.
         for case in waiting:

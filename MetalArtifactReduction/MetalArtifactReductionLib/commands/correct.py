@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..correction import correct_volume
     from ..evaluation.outside_trace import changed_outside
     from ..files.volumes import check_output, write_array_like, write_volume
-    from ..files.whole import written_together
+    from ..files.whole import moved_at_once, written_together
     from ..methods.registry import create_method, require_expected_error
 
     chosen = chosen_options(options)
@@ -151,7 +152,8 @@ def _correct_one(options: argparse.Namespace) -> None:
             options=chosen,
             progress=progress,
         )
-    with written_together(files, overwrite=options.force) as places:
+    with moved_at_once() as now, ExitStack() as stack:
+        places = stack.enter_context(written_together(files, overwrite=options.force))
         if change_map is not None:
             write_array_like(result.change_hu, volume, places[change_map])
         if error_file is not None:
@@ -161,11 +163,14 @@ def _correct_one(options: argparse.Namespace) -> None:
         if output is not None:
             write_volume(result.corrected, places[output])
         if template is not None:
-            from ..dicom_export import write_dicom_outputs
+            from ..dicom_export import dicom_outputs_written
 
-            written = write_dicom_outputs(result, template, dicom, overwrite=options.force)
+            written = stack.enter_context(
+                dicom_outputs_written(result, template, dicom, overwrite=options.force)
+            )
             for note in written.notes:
                 print(f"mar: note: {note}", file=sys.stderr)
+        now()
     if len(result.left_alone) and not options.quiet:
         print(result.told)
     outside = changed_outside(result.parameters)

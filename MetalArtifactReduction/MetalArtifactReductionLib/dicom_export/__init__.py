@@ -8,6 +8,7 @@ from .export import (
     DicomOutputs,
     WrittenDicom,
     check_dicom_outputs,
+    dicom_outputs_written,
     names_dicom,
     write_dicom_outputs,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "DicomTemplate",
     "WrittenDicom",
     "check_dicom_outputs",
+    "dicom_outputs_written",
     "dicom_template",
     "names_dicom",
     "placement_by_values",

@@ -6,13 +6,15 @@ earlier result of this program.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
 from ..files.dicom_quiet import quiet_pydicom
-from ..files.whole import written_together
+from ..files.whole import moved_at_once, written_together
 from ..progress import Cancel, Progress, check_cancelled, report
 from .folders import check_file_free, check_folder_free, set_aside
 from .template import DicomTemplate
@@ -90,10 +92,29 @@ def write_dicom_outputs(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> WrittenDicom:
+    """As :func:`dicom_outputs_written`, in their places on return."""
+    with dicom_outputs_written(
+        result, template, outputs, overwrite=overwrite, progress=progress, cancel=cancel
+    ) as written:
+        return written
+
+
+@contextmanager
+def dicom_outputs_written(
+    result: CorrectionResult,
+    template: DicomTemplate,
+    outputs: DicomOutputs,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Iterator[WrittenDicom]:
     """Write a correction as derived series (and a segmentation) that open beside the original.
 
     Values are rounded to the steps that the source stores, 1 HU nearly always; voxels that were
     not changed keep their HU exactly. The change map is the difference of what is stored.
+
+    They appear at the end of the block.
 
     :param result: of the volume that ``template`` was made for.
     :raises InputError: the source's files have gone or changed.
@@ -105,6 +126,7 @@ def write_dicom_outputs(
     writer = SeriesWriter(result, template, progress, cancel, parts=len(paths))
     with (
         quiet_pydicom(),
+        moved_at_once() as now,
         set_aside(paths) as make_room,
         written_together(paths, overwrite=overwrite) as places,
     ):
@@ -115,6 +137,7 @@ def write_dicom_outputs(
         if outputs.metal is not None:
             writer.write_metal(places[outputs.metal])
         check_cancelled(cancel)
+        yield WrittenDicom(paths, writer.notes)
+        now()
         make_room()
     report(progress, 1.0, "written as DICOM")
-    return WrittenDicom(paths, writer.notes)

@@ -10,7 +10,8 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, printable
+from .leftovers import hidden_folder
 
 _MOST_FILES = 200_000
 _MOST_RATIO = 200  # CT compresses 2 to 10 times; a bomb a thousand times and more
@@ -29,7 +30,13 @@ def unpacked(path: Path) -> Path:
 
 @lru_cache(maxsize=8)
 def _unpacked(path: Path, _when: int, _size: int) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="mar-unpacked-"))
+    try:
+        folder = hidden_folder(Path(tempfile.gettempdir()))
+    except OSError as error:
+        raise InputError(
+            f"{path}: no folder to unpack it to ({error.strerror or error}); set the environment"
+            " variable TMPDIR (on Windows TEMP), or unpack it yourself"
+        ) from None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     unpack(path, folder)
     return folder
@@ -47,7 +54,9 @@ def unpack(path: Path, folder: Path) -> None:
             for entry in entries:
                 _extract(archive, entry, folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        what = "encrypted" if "password" in str(error) else f"damaged ({error})"
+        what = (
+            "encrypted" if "password" in str(error) else f"damaged ({printable(str(error))[:120]})"
+        )
         raise InputError(f"{path}: {what}; unpack it yourself and give the folder") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

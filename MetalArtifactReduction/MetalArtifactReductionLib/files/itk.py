@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from .inputs import check_readable
 from .itk_headers import check_payload, header_payload
+from .leftovers import own_prefix
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COMPRESSION_LEVEL = 2
@@ -62,7 +63,7 @@ def itk_name(path: Path) -> Iterator[str]:
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory(prefix="mar-name-") as folder:
+        with tempfile.TemporaryDirectory(prefix=own_prefix()) as folder:
             link = Path(folder) / f"volume{path.suffix.lower()}"
             link.symlink_to(path.absolute())
             yield str(link)
@@ -157,7 +158,7 @@ def _written_name(path: Path) -> Iterator[str]:
     except UnicodeEncodeError:
         if path.suffix.lower() in (".nhdr", ".mhd"):
             raise OSError("its name is not UTF-8; write .nrrd or .mha") from None
-        with tempfile.TemporaryDirectory(prefix="mar-name-") as folder:
+        with tempfile.TemporaryDirectory(prefix=own_prefix()) as folder:
             beside = Path(folder) / "folder"
             beside.symlink_to(path.absolute().parent)
             made = beside / f"volume{path.suffix.lower()}"

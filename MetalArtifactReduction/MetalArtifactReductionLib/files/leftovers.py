@@ -50,13 +50,26 @@ def own_prefix(kind: str = _HIDDEN) -> str:
     return f"{kind}{_host()}-{os.getpid()}-"
 
 
+_PARENTS: set[Path] = set()
+"""Where this process has made hidden folders: for whoever has to end it at once."""
+
+
 def hidden_folder(parent: Path, kind: str = _HIDDEN) -> Path:
     """A new hidden folder; those of runs that were killed on this machine go, or come back.
 
     :param kind: how its name begins.
     """
     clear_leftovers(parent)
+    _PARENTS.add(parent.absolute())
     return Path(tempfile.mkdtemp(prefix=own_prefix(kind), dir=parent))
+
+
+def clear_own() -> None:
+    """As :func:`clear_leftovers` for this process itself, just before it ends."""
+    for parent in _PARENTS:
+        for path in parent.glob(f"{_HIDDEN}*"):
+            if path.name.startswith((own_prefix(), own_prefix(ASIDE))):
+                _clear(path)
 
 
 def clear_leftovers(folder: Path, *, below: bool = False) -> None:
@@ -68,11 +81,15 @@ def clear_leftovers(folder: Path, *, below: bool = False) -> None:
         host, _, pid = path.name.rpartition("-")[0].rpartition("-")
         if host.rpartition("-")[2] != _host() or not pid.isdecimal() or process_alive(int(pid)):
             continue
-        if path.name.startswith(ASIDE):
-            for old in path.iterdir():
-                if not os.path.lexists(path.parent / old.name):
-                    old.rename(path.parent / old.name)
-        shutil.rmtree(path, ignore_errors=True)
+        _clear(path)
+
+
+def _clear(path: Path) -> None:
+    if path.name.startswith(ASIDE):
+        for old in path.iterdir():
+            if not os.path.lexists(path.parent / old.name):
+                old.rename(path.parent / old.name)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -91,7 +108,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise OutputError(
                 f"{folder}: cannot be written ({error.strerror}); choose another folder"
             ) from None
-        if not _lock(file.fileno()):
+        # The file may be that of a run which has just removed it at its end.
+        if not _lock(file.fileno()) or not _is_still(path, file.fileno()):
             file.seek(0)
             raise OutputError(
                 f"{folder}: another run writes into it ({shown(file.read(), 200)}); wait for its"
@@ -103,6 +121,14 @@ def locked(folder: Path) -> Iterator[None]:
         file.flush()
         stack.callback(path.unlink, missing_ok=True)
         yield
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int) -> bool:

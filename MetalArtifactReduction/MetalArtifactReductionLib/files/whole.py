@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError
 from .leftovers import hidden_folder
@@ -55,10 +58,17 @@ def written_whole(path: str | PathLike[str], *, overwrite: bool = False) -> Iter
     :raises OutputError: no permission, disk full, or a file appeared there meanwhile.
     """
     path = Path(path)
+    with moved_at_once() as now, _written_whole(path, overwrite, now) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _written_whole(path: Path, overwrite: bool, now: Callable[[], None]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         temporary = hidden_folder(path.parent)
         yield temporary / path.name
+        now()
         # The header last: it must never be there without its data.
         made = sorted(temporary.iterdir(), key=lambda file: file.name == path.name)
         for file in made:
@@ -87,18 +97,52 @@ def written_together(
     :returns: for each path where to write it inside the ``with`` block.
     :raises OutputError: as :func:`written_whole`, with the path itself in the message.
     """
-    with ExitStack() as stack:
+    with moved_at_once() as now, ExitStack() as stack:
         places = {
             path: stack.enter_context(written_whole(path, overwrite=overwrite))
             for path in map(Path, paths)
         }
         try:
             yield places
+            now()
         except OutputError as error:
             text = str(error)
             for path, place in places.items():
                 text = text.replace(str(place), str(path))
             raise OutputError(text) from None
+
+
+@contextmanager
+def moved_at_once() -> Iterator[Callable[[], None]]:
+    """A block whose end, from a call of what it gives, no Ctrl-C divides: it comes afterwards.
+
+    :raises KeyboardInterrupt: after the block, if it came; says that the outputs are complete.
+    """
+    before: Any = None
+    asked = False
+
+    def ask(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+
+    def now() -> None:
+        nonlocal before
+        # None: a handler that is not Python's, which could not be put back.
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if before is not None:
+                signal.signal(signal.SIGINT, ask)
+
+    try:
+        yield now
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    if asked and callable(before):
+        try:
+            before(signal.SIGINT, None)  # also that of a block around this one
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the outputs are complete") from None
 
 
 def check_new_folder(path: Path) -> None:
@@ -126,6 +170,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     :raises OutputError: as :func:`check_new_folder`, or the disk is full; nothing is left behind.
     """
     check_new_folder(path)
+    with moved_at_once() as now, _new_folder(path, now) as made:
+        yield made
+
+
+@contextmanager
+def _new_folder(path: Path, now: Callable[[], None]) -> Iterator[Path]:
     target = path.absolute()
     hidden: Path | None = None
     try:
@@ -134,6 +184,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         made = hidden / target.name
         made.mkdir()
         yield made
+        now()
         if target.is_dir():
             target.rmdir()  # empty, as was checked; Windows does not replace folders
         made.rename(target)

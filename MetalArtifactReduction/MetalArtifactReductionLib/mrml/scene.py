@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from ..errors import InputError, OutputError
 from ..files.archives import unpack
+from ..files.leftovers import hidden_folder, own_prefix
 from ..files.whole import check_path_free, written_whole
 from .namespace import slicer_classes
 
@@ -99,11 +100,11 @@ def load_scene(path: str | PathLike[str], scene: Any = None) -> Any:
         raise InputError(f"{source}: no such scene file; check the path")
     if source.suffix.lower() not in (".mrb", ".mrml"):
         raise InputError(f"{source}: not a scene; choose a .mrb or .mrml file")
-    scene = headless_scene() if scene is None else scene
-    with tempfile.TemporaryDirectory(prefix="mar-scene-") as unpacked:
+    with tempfile.TemporaryDirectory(prefix=own_prefix()) as unpacked:
         file = source
         if source.suffix.lower() == ".mrb":
             file = _unzip_bundle(source, Path(unpacked))
+        scene = headless_scene() if scene is None else scene
         messages = slicer.vtkMRMLMessageCollection()
         scene.SetURL(str(file))
         scene.SetRootDirectory(str(file.parent))
@@ -136,7 +137,7 @@ def _save_folder(scene: Any, target: Path, *, overwrite: bool) -> None:
     _check_folder_free(destination, overwrite=overwrite)
     work: Path | None = None
     try:
-        work = Path(tempfile.mkdtemp(prefix=".mar-", dir=destination.parent))
+        work = hidden_folder(destination.parent)
         folder = work / target.stem
         folder.mkdir()
         _write_folder(scene, folder)
