@@ -115,6 +115,31 @@ class CTVolume:
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0).round(5)
         return float(k), float(j), float(i)
 
+    @property
+    def uneven(self) -> tuple[int, np.ndarray] | None:
+        """The axis along which slices are unevenly spaced, and where each lies on it.
+
+        :returns: axis of ``hu`` and mm from the first slice; None where all distances are the same.
+        """
+        source = self.source
+        if source is None or source.dicom is None or not source.dicom.uneven_mm:
+            return None
+        along, axis = np.array(source.dicom.uneven_mm), source.axes.index(0)
+        if len(along) != self.hu.shape[axis]:  # a part of what was read
+            return None
+        return axis, along * (self.spacing_mm[axis] * (len(along) - 1) / along[-1])
+
+    @property
+    def voxel_mm3(self) -> float | np.ndarray:
+        """Volume of a voxel; of each slice's, to be broadcast, where their distance changes."""
+        voxel = float(np.prod(self.spacing_mm))
+        if self.uneven is None:
+            return voxel
+        axis, along = self.uneven
+        widths = np.diff(voxel_edges(along)) * (voxel / self.spacing_mm[axis])
+        result: np.ndarray = np.expand_dims(widths, [other for other in range(3) if other != axis])
+        return result
+
     def anatomical(self) -> tuple[CTVolume, Orientation]:
         """The volume in the one orientation that everything is computed in, and the way back.
 
@@ -130,6 +155,13 @@ class CTVolume:
         if hu.shape != self.hu.shape:
             raise ValueError(f"array of shape {hu.shape} does not fit a volume of {self.hu.shape}")
         return replace(self, hu=np.ascontiguousarray(hu, dtype=np.float32))
+
+
+def voxel_edges(centres_mm: np.ndarray) -> np.ndarray:
+    """Where voxels begin and end whose centres are given: half way between neighbours."""
+    half = np.diff(centres_mm) / 2
+    first, last = centres_mm[0] - half[0], centres_mm[-1] + half[-1]
+    return np.concatenate([[first], centres_mm[:-1] + half, [last]])
 
 
 @dataclass(frozen=True)

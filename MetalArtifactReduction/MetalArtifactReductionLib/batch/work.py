@@ -124,7 +124,7 @@ def _record(
     from ..metal.segmentation import metal_volume_mm3
 
     fraction = result.metal_fraction
-    metal_mm3 = metal_volume_mm3(fraction, volume.spacing_mm)
+    metal_mm3 = metal_volume_mm3(fraction, volume.voxel_mm3)
     return CaseRecord(
         case.output,
         case.given,

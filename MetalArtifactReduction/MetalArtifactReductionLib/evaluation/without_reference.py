@@ -93,7 +93,7 @@ def evaluate_without_reference(
         streak_amplitude_hu=streak_amplitude(image[tissue]),
         noise_hu=noise(image, quiet),
         shell_mean_hu=shells,
-        metal_volume_mm3=metal_volume_mm3(fraction, spacing_mm),
+        metal_volume_mm3=metal_volume_mm3(fraction, float(np.prod(spacing_mm))),
     )
 
 

@@ -77,11 +77,14 @@ def voxelised(points: np.ndarray, triangles: np.ndarray, path: Path, like: CTVol
             f"{path}: the surface, {_listed(low)} to {_listed(high)} mm, does not lie in the CT;"
             " move it there in 3D Slicer and export it, or give the mask as .nrrd"
         )
+    levels = np.arange(slices, dtype=float)
+    if like.uneven is not None and like.uneven[0] == 0:
+        levels = like.uneven[1] / like.spacing_mm[0]
     share = np.zeros(like.hu.shape, np.float32)
     offsets = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
     for dy in offsets:
         for dx in offsets:
-            share += _parity(index - (dx, dy, 0.0), triangles, like.hu.shape)
+            share += _parity(index - (dx, dy, 0.0), triangles, levels, (rows, cols))
     return share / _SAMPLES**2
 
 
@@ -89,14 +92,18 @@ def _listed(values: np.ndarray) -> str:
     return f"({', '.join(f'{x:.4g}' for x in values)})"
 
 
-def _parity(index: np.ndarray, triangles: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _parity(
+    index: np.ndarray, triangles: np.ndarray, levels: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
     """Voxels whose ray along the slices, from below, has crossed the surface an odd time.
 
     Crossings are counted at whole columns and rows; an edge belongs to one of its triangles only,
     by the sign of a nudge that no coordinate has.
+
+    :param levels: where the slices lie, in mean distances from the first. :param shape: rows, cols.
     """
-    slices, rows, cols = shape
-    flips = np.zeros((slices + 1, rows, cols), np.uint8)
+    rows, cols = shape
+    flips = np.zeros((len(levels) + 1, rows, cols), np.uint8)
     corners = index[triangles] + (1.234e-7, 2.345e-7, 0.0)
     low = np.ceil(corners.min(axis=1)[:, :2]).astype(int).clip(0)
     high = np.floor(corners.max(axis=1)[:, :2]).astype(int).clip(None, (cols - 1, rows - 1))
@@ -112,6 +119,6 @@ def _parity(index: np.ndarray, triangles: np.ndarray, shape: tuple[int, ...]) ->
         w = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area
         hit = (v >= 0) & (w >= 0) & (v + w <= 1)
         height = az + v * (bz - az) + w * (cz - az)
-        first = np.ceil(height[hit]).clip(0, slices).astype(int)  # the first voxel centre above
+        first = np.searchsorted(levels, height[hit])  # the first voxel centre above
         np.add.at(flips, (first, y[hit], x[hit]), 1)
     return (np.cumsum(flips[:-1], axis=0, dtype=np.uint32) & 1).astype(np.float32)

@@ -11,6 +11,7 @@ from scipy import ndimage
 from ..correction_options import CleanUpParameters
 from ..errors import InputError
 from .body import body_mask
+from .distances import Distances
 from .judgement import (
     BEYOND_TISSUE_HU,
     BLUR_SHARE,
@@ -80,7 +81,7 @@ LIKE_TISSUE = "thin, beside teeth or contrast medium as bright"
 
 def bright_parts(
     hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    places: Distances,
     threshold_hu: float,
     certain_hu: float,
     parameters: CleanUpParameters,
@@ -91,7 +92,7 @@ def bright_parts(
     teeth, a clipped voxel in the skull), only what is nearly as bright as certain is a part.
 
     :param hu: ``(slices, rows, cols)``.
-    :param spacing_mm: ``(slice, row, col)``.
+    :param places: of its voxels.
     :param threshold_hu: where metal begins.
     :param certain_hu: a part with a voxel this bright is metal if nothing else speaks against it;
         not above the threshold if the user says that everything above is metal.
@@ -103,7 +104,7 @@ def bright_parts(
     doubtful: list[Box] = []  # what reaches the certain level and is no metal
     for box, inside in _connected(hu >= low):
         values = hu[box]
-        bulk = None if everything else bulk_values(values, inside, certain_hu, spacing_mm)
+        bulk = None if everything else bulk_values(values, inside, certain_hu, places.near(box))
         level, strict = threshold_hu, False
         if bulk is not None:
             level = max(threshold_hu, BLUR_SHARE * certain_hu)
@@ -111,21 +112,24 @@ def bright_parts(
         found = []
         for own, voxels in _connected(inside & (values >= level)):
             whole = _shifted(own, box)
-            kept, remark = _judge(hu, spacing_mm, whole, voxels, certain_hu, strict, parameters)
+            kept, remark = _judge(hu, places, whole, voxels, certain_hu, strict, parameters)
             highest = float(hu[whole][voxels].max())
             found.append(BrightPart(whole, voxels, highest, kept, remark))
         if strict and not any(part.kept for part in found):
             doubtful.append(box)
         parts += found
     if doubtful:
-        parts = _drop_what_is_alike(hu, spacing_mm, parts, doubtful, certain_hu, parameters)
-    parts = _drop_streaks(spacing_mm, parts, parameters)
-    parts = _judge_surface(hu, spacing_mm, parts, parameters)
+        parts = _drop_what_is_alike(hu, places, parts, doubtful, certain_hu, parameters)
+    parts = _drop_streaks(places, parts, parameters)
+    parts = _judge_surface(hu, places, parts, parameters)
     return sorted(parts, key=lambda part: (not part.kept, -int(part.voxels.sum())))
 
 
 def overruled(
-    parts: list[BrightPart], ijk_to_ras: np.ndarray, parameters: CleanUpParameters
+    parts: list[BrightPart],
+    ijk_to_ras: np.ndarray,
+    places: Distances,
+    parameters: CleanUpParameters,
 ) -> list[BrightPart]:
     """The parts with what the user says of them, in the same order.
 
@@ -139,7 +143,9 @@ def overruled(
         (False, parameters.exclude, parameters.exclude_near),
     ):
         for sphere in spheres:
-            inside = [n for n, part in enumerate(parts, 1) if _meets(part, ijk_to_ras, sphere)]
+            inside = [
+                n for n, part in enumerate(parts, 1) if _meets(part, ijk_to_ras, places, sphere)
+            ]
             if not inside:
                 raise InputError(
                     f"no bright part within {sphere[3]:g} mm of R {sphere[0]:g}, A {sphere[1]:g}, "
@@ -159,12 +165,15 @@ def overruled(
 
 
 def _meets(
-    part: BrightPart, ijk_to_ras: np.ndarray, sphere: tuple[float, float, float, float]
+    part: BrightPart,
+    ijk_to_ras: np.ndarray,
+    places: Distances,
+    sphere: tuple[float, float, float, float],
 ) -> bool:
     """Whether a voxel of the part lies in the sphere."""
-    index = np.argwhere(part.voxels) + [axis.start for axis in part.box]
-    places = index[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
-    return bool((np.linalg.norm(places - sphere[:3], axis=1) <= sphere[3]).any())
+    index = places.even(np.argwhere(part.voxels) + [axis.start for axis in part.box])
+    points = index[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return bool((np.linalg.norm(points - sphere[:3], axis=1) <= sphere[3]).any())
 
 
 def _connected(mask: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
@@ -180,7 +189,7 @@ def _connected(mask: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
 
 def _judge(
     hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    places: Distances,
     box: Box,
     inside: np.ndarray,
     certain_hu: float,
@@ -191,9 +200,9 @@ def _judge(
 
     :param strict: it is joined to teeth or contrast medium that may be as bright.
     """
-    values = hu[box]
+    values, spacing_mm = hu[box], places.near(box)
     highest = float(values[inside].max())
-    if float(inside.sum()) * float(np.prod(spacing_mm)) < parameters.minimal_volume_mm3:
+    if places.volume_mm3(inside, box) < parameters.minimal_volume_mm3:
         return False, SPECK
     if highest >= max(BEYOND_TISSUE_HU, certain_hu):
         return True, METAL
@@ -210,25 +219,20 @@ def _judge(
 
 def _drop_what_is_alike(
     hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    places: Distances,
     parts: list[BrightPart],
     doubtful: list[Box],
     certain_hu: float,
     parameters: CleanUpParameters,
 ) -> list[BrightPart]:
     """Leave out thin parts in a scan where teeth or contrast medium are as bright as metal."""
-    low, high = (
-        np.array([[getattr(axis, end) for axis in box] for box in doubtful]) * spacing_mm
-        for end in ("start", "stop")
-    )
+    low, high = places.corners_mm(doubtful)
     out = []
     for part in parts:
         if part.kept and part.highest_hu < BEYOND_TISSUE_HU:
-            first, last = (
-                np.array([getattr(axis, end) for axis in part.box]) * spacing_mm
-                for end in ("start", "stop")
-            )
+            first, last = places.corners_mm([part.box])
             gap = np.maximum(np.maximum(low - last, first - high), 0)
+            spacing_mm = places.near(part.box)
             if np.linalg.norm(gap, axis=1).min() <= parameters.contrast_reach_mm:
                 share, width = saturation(hu[part.box], part.voxels, certain_hu, spacing_mm)
                 plain = share >= PLAIN_SHARE and width >= PLAIN_MM
@@ -242,15 +246,13 @@ def _drop_what_is_alike(
 
 
 def _drop_streaks(
-    spacing_mm: tuple[float, float, float], parts: list[BrightPart], parameters: CleanUpParameters
+    places: Distances, parts: list[BrightPart], parameters: CleanUpParameters
 ) -> list[BrightPart]:
     """Leave out what is tiny beside large metal."""
     if not any(part.kept for part in parts):
         return parts
-    voxel_mm3 = float(np.prod(spacing_mm))
-    volume = np.array([part.voxels.sum() * voxel_mm3 for part in parts])
-    low = np.array([[axis.start for axis in part.box] for part in parts]) * spacing_mm
-    high = np.array([[axis.stop for axis in part.box] for part in parts]) * spacing_mm
+    volume = np.array([places.volume_mm3(part.voxels, part.box) for part in parts])
+    low, high = places.corners_mm([part.box for part in parts])
     large = np.array([part.kept for part in parts]) & (volume >= parameters.streak_volume_mm3)
     out = []
     for index, part in enumerate(parts):
@@ -265,13 +267,15 @@ def _drop_streaks(
 
 def _judge_surface(
     hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    places: Distances,
     parts: list[BrightPart],
     parameters: CleanUpParameters,
 ) -> list[BrightPart]:
     """Mark small metal on the skin or outside the body."""
-    largest = parameters.surface_volume_mm3 / float(np.prod(spacing_mm))
-    doubtful = [part.kept and part.voxels.sum() < largest for part in parts]
+    largest_mm3 = parameters.surface_volume_mm3
+    doubtful = [
+        part.kept and places.volume_mm3(part.voxels, part.box) < largest_mm3 for part in parts
+    ]
     slices = [
         np.arange(part.box[0].start, part.box[0].stop)
         for part, ask in zip(parts, doubtful, strict=True)
@@ -280,9 +284,12 @@ def _judge_surface(
     if not slices:
         return parts
     index = np.unique(np.concatenate(slices))
-    body = dict(zip(index.tolist(), body_mask(hu[index], spacing_mm, coarse_mm=2.0), strict=True))
+    body = dict(
+        zip(index.tolist(), body_mask(hu[index], places.spacing_mm, coarse_mm=2.0), strict=True)
+    )
     out = []
     for part, ask in zip(parts, doubtful, strict=True):
+        spacing_mm = places.near(part.box)
         if (
             ask
             and _depth_mm(body, spacing_mm, part) < parameters.surface_depth_mm

@@ -17,6 +17,7 @@ from .components import (
     bright_parts,
     overruled,
 )
+from .distances import Distances
 from .fraction import part_fraction
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
 
@@ -52,9 +53,15 @@ class MetalSegmentation:
         return np.flatnonzero(self.fraction.reshape(len(self.fraction), -1).any(axis=1))
 
 
-def metal_volume_mm3(fraction: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
-    """Volume of the voxels that are metal by half or more, which is that of the mask."""
-    return int(np.count_nonzero(fraction >= 0.5)) * float(np.prod(spacing_mm))
+def metal_volume_mm3(fraction: np.ndarray, voxel_mm3: float | np.ndarray) -> float:
+    """Volume of the voxels that are metal by half or more, which is that of the mask.
+
+    :param voxel_mm3: of one voxel, as of :attr:`..volume.CTVolume.voxel_mm3`.
+    """
+    mask = fraction >= 0.5
+    if isinstance(voxel_mm3, float):
+        return int(np.count_nonzero(mask)) * voxel_mm3
+    return float((mask * voxel_mm3).sum())
 
 
 def segment_metal(
@@ -93,18 +100,18 @@ def segment_metal(
         raise InputError(
             f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
         )
-    found = bright_parts(hu, volume.spacing_mm, threshold, certain, clean_up)
-    parts = overruled(found, volume.ijk_to_ras, clean_up)
+    places = Distances.of(given, turn)
+    found = bright_parts(hu, places, threshold, certain, clean_up)
+    parts = overruled(found, volume.ijk_to_ras, places, clean_up)
     clipped_from, certain_from = clip_level(hu), certain_hu(hu)
     fraction = np.zeros(hu.shape, dtype=np.float32)
     components = []
     for label, part in enumerate(parts, start=1):
-        component = _describe(label, part, given, turn)
+        component = _describe(label, part, given, turn, places)
         if part.kept:
-            box, share = part_fraction(hu, volume.spacing_mm, part, clipped_from, certain_from)
+            box, share = part_fraction(hu, places.near(part.box), part, clipped_from, certain_from)
             new = (share >= 0.5) & (fraction[box] < 0.5)  # what two parts share counts once
-            volume_mm3 = int(new.sum()) * float(np.prod(volume.spacing_mm))
-            component = replace(component, volume_mm3=volume_mm3)
+            component = replace(component, volume_mm3=places.volume_mm3(new, box))
             np.maximum(fraction[box], share, out=fraction[box])
         components.append(component)
     if not any(part.kept for part in parts):
@@ -112,17 +119,20 @@ def segment_metal(
     return MetalSegmentation(turn.undo(fraction), threshold, method, tuple(components))
 
 
-def _describe(label: int, part: BrightPart, volume: CTVolume, turn: Orientation) -> MetalComponent:
+def _describe(
+    label: int, part: BrightPart, volume: CTVolume, turn: Orientation, places: Distances
+) -> MetalComponent:
     """A part of the turned volume, told in the volume's own indices."""
     turned = np.argwhere(part.voxels) + [axis.start for axis in part.box]
     shape = tuple(volume.hu.shape[axis] for axis in turn.axes)
     index = turn.undo_index(turned, shape)
     k, j, i = index.mean(axis=0).tolist()
-    r, a, s, _ = (volume.ijk_to_ras @ [i, j, k, 1.0]).tolist()
+    even_kji = turn.undo_index(places.even(turned), shape).mean(axis=0)
+    r, a, s, _ = (volume.ijk_to_ras @ [*even_kji[::-1], 1.0]).tolist()
     return MetalComponent(
         label=label,
         voxels=len(index),
-        volume_mm3=len(index) * float(np.prod(volume.spacing_mm)),
+        volume_mm3=places.volume_mm3(part.voxels, part.box),
         highest_hu=part.highest_hu,
         centre_ijk=(i, j, k),
         centre_ras=(r, a, s),

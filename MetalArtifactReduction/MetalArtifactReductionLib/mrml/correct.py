@@ -60,7 +60,7 @@ class CorrectedNodes:
         return {
             "slices": slices,
             "slices_changed": int(np.count_nonzero(change.reshape(slices, -1).any(axis=1))),
-            "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.spacing_mm) / 1000,
+            "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.voxel_mm3) / 1000,
             "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
             "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
         }
