@@ -17,12 +17,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .correction_result import VERSION as __version__
+from .correction.result import VERSION as __version__
 
 if TYPE_CHECKING:
     from . import methods
     from .correction import correct_volume
-    from .correction_options import CorrectionOptions
+    from .correction.options import CorrectionOptions
     from .files.volumes import read_volume, write_volume
     from .metal.segmentation import segment_metal
     from .volume import CTVolume
@@ -40,8 +40,8 @@ __all__ = [
 
 _FILES = {
     "CTVolume": ".volume",
-    "CorrectionOptions": ".correction_options",
-    "correct_volume": ".correction",
+    "CorrectionOptions": ".correction.options",
+    "correct_volume": ".correction.correct",
     "read_volume": ".files.volumes",
     "segment_metal": ".metal.segmentation",
     "write_volume": ".files.volumes",

@@ -46,7 +46,8 @@ def correction_options(parameters: Any) -> Any:
 
     :param parameters: parameter node.
     """
-    from MetalArtifactReductionLib.correction_options import CleanUpParameters, CorrectionOptions
+    from MetalArtifactReductionLib.correction.options import CorrectionOptions
+    from MetalArtifactReductionLib.metal.options import CleanUpParameters
 
     p = parameters
     entry = methods().get(p.method)

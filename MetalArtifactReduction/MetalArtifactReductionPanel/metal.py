@@ -8,8 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MetalArtifactReductionLib.correction_options import CleanUpParameters
 from MetalArtifactReductionLib.errors import MARError
+from MetalArtifactReductionLib.metal.options import CleanUpParameters
 from MetalArtifactReductionLib.mrml import results_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.training_slices import describe_training_slices

@@ -47,6 +47,7 @@ from method_tables import (
 from real_metal import RealMetal, real_metal
 from safety import fake_metal, measure_safety
 
+from MetalArtifactReductionLib.correction.recombination import put_metal_back
 from MetalArtifactReductionLib.errors import InputError, MARError
 from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth
 from MetalArtifactReductionLib.files.pictures import comparison_picture
@@ -55,7 +56,6 @@ from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.methods.registry import methods as known_methods
 from MetalArtifactReductionLib.methods.registry import require_method
-from MetalArtifactReductionLib.recombination import put_metal_back
 
 DEFAULT_METHODS = (LI, NMAR, "trace-cnn", "unet", "cgan", "prior", "prior-strict")
 DEFAULT_JUDGED = "prior"

@@ -36,7 +36,7 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.evaluation.comparison import aligned_table
 from MetalArtifactReductionLib.files.pictures import comparison_picture

@@ -217,7 +217,7 @@ def test_folders_beside_volumes_are_named_and_links_to_above_end(
 
 def test_weights_trained_again_are_other_settings(tmp_path: Path) -> None:
     from MetalArtifactReductionLib.batch.case import Case
-    from MetalArtifactReductionLib.correction_options import CorrectionOptions
+    from MetalArtifactReductionLib.correction.options import CorrectionOptions
 
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"first")

@@ -7,12 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MetalArtifactReductionLib import correction as correction_module
-from MetalArtifactReductionLib.correction import (
-    correct_volume,
-    replace_in_trace,
+from MetalArtifactReductionLib.correction import correct as correction_module
+from MetalArtifactReductionLib.correction.correct import correct_volume, replace_in_trace
+from MetalArtifactReductionLib.correction.options import RECONSTRUCTIONS
+from MetalArtifactReductionLib.correction.recombination import (
+    put_metal_back,
+    restore_padding,
 )
-from MetalArtifactReductionLib.correction_options import RECONSTRUCTIONS
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
@@ -25,10 +26,6 @@ from MetalArtifactReductionLib.methods.base import Method
 from MetalArtifactReductionLib.methods.linear import interpolate_trace
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
-from MetalArtifactReductionLib.recombination import (
-    put_metal_back,
-    restore_padding,
-)
 from MetalArtifactReductionLib.tomography import (
     ImageGrid,
     ParallelGeometry,

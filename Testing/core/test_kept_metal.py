@@ -9,15 +9,15 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MetalArtifactReductionLib.artifact_strength import gain, strength_along
 from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction.artifact_strength import gain, strength_along
+from MetalArtifactReductionLib.correction.recombination import keep_bone, put_metal_back
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.metal.segmentation import segment_metal
 from MetalArtifactReductionLib.methods.nmar.prior_image import prior_image
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
-from MetalArtifactReductionLib.recombination import keep_bone, put_metal_back
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.volume import CTVolume
 from support import shared_data

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import write_series
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.methods.registry import methods

@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction.working_grid import COARSEST_MM, FINEST_MM, WorkingGrid
 from MetalArtifactReductionLib.methods.registry import methods
 from MetalArtifactReductionLib.tomography import (
     FilteredBackProjection,
@@ -19,7 +20,6 @@ from MetalArtifactReductionLib.tomography import (
 )
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.volume import CTVolume
-from MetalArtifactReductionLib.working_grid import COARSEST_MM, FINEST_MM, WorkingGrid
 
 SCENE_MM, SCENE_PIXELS = 0.2, 600  # 120 mm
 COMMON_MM = 3.0

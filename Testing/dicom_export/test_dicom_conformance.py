@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dicom_support import PATIENT, scanner_header, write_series
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     dicom_template,

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import PATIENT, PATIENT_ID, SHAPE, STEP_MM, scanner_header, values, write_series
 from MetalArtifactReductionLib import __version__
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     WrittenDicom,

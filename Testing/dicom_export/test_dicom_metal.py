@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import SHAPE, scanner_header, write_series
 from MetalArtifactReductionLib import __version__
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     dicom_template,

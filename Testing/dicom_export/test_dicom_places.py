@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from dicom_support import PATIENT, SHAPE, scanner_header, values, write_series
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     check_dicom_outputs,

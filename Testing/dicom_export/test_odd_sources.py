@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from dicom_support import ORIGIN, STEP_MM, scanner_header, values, write_series
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     dicom_template,

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 from scipy.spatial.transform import Rotation
 
 from dicom_support import scanner_header, values, write_series
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
     dicom_template,

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from MetalArtifactReductionLib import correction
+from MetalArtifactReductionLib.correction import correct as correction
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction_options import CorrectionOptions
+from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.jobs.estimate import Estimator, Speed, measure
 from MetalArtifactReductionLib.jobs.queue import JobQueue
 from MetalArtifactReductionLib.methods.linear import LinearInterpolation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MetalArtifactReductionLib.correction_options import CorrectionOptions
+from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.evaluation.outside_trace import (

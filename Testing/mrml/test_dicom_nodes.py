@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from dicom_support import STEP_MM, scanner_header, values, write_series
 from MetalArtifactReductionLib import mrml
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node

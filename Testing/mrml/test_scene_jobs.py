@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib import mrml
-from MetalArtifactReductionLib.correction_options import CorrectionOptions
+from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.jobs.queue import JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 import panel_support
-from MetalArtifactReductionLib import correction
 from MetalArtifactReductionLib.batch.record import BatchSettings
 from MetalArtifactReductionLib.batch.work import run_case
 from MetalArtifactReductionLib.cli import main
-from MetalArtifactReductionLib.correction_options import CleanUpParameters, CorrectionOptions
+from MetalArtifactReductionLib.correction import correct as correction
+from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.files.volumes import write_volume
 from MetalArtifactReductionLib.jobs import correction as correction_jobs
 from MetalArtifactReductionLib.jobs.task import REQUEST, TaskRequest
+from MetalArtifactReductionLib.metal.options import CleanUpParameters
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from MetalArtifactReductionLib.volume import CTVolume
 

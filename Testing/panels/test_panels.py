@@ -142,7 +142,7 @@ def test_widget_fits_its_parameter(module: Module, name: str) -> None:
 
 
 def test_corrections_choices_are_the_librarys() -> None:
-    from MetalArtifactReductionLib.correction_options import SEGMENTATIONS
+    from MetalArtifactReductionLib.metal.options import SEGMENTATIONS
     from MetalArtifactReductionLib.mrml import WINDOWS
     from MetalArtifactReductionLib.mrml.layout import LAYOUTS, OVERLAYS
 

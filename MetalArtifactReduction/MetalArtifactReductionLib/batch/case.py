@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..correction_options import CorrectionOptions
+from ..correction.options import CorrectionOptions
 from ..files.inputs import is_file
 
 _RARE = ("method_options", "window", "trace")

@@ -23,7 +23,7 @@ from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, write_
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..correction_result import CorrectionResult
+    from ..correction.result import CorrectionResult
     from ..evaluation.before_after import Measure
     from ..volume import CTVolume
 

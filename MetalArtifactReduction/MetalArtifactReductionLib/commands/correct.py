@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..correction_options import RECONSTRUCTIONS
+from ..correction.options import RECONSTRUCTIONS
 from .batch import add_batch_options, correct_many, is_batch
 from .options import (
     add_command,

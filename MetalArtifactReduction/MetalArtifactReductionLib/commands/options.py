@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..correction_options import SEGMENTATIONS, CorrectionOptions
+from ..correction.options import CorrectionOptions
 from ..errors import printable
+from ..metal.options import SEGMENTATIONS
 
 if TYPE_CHECKING:
     import numpy as np

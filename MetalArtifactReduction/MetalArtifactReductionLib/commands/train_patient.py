@@ -70,7 +70,7 @@ def _train_patient(options: argparse.Namespace) -> None:
     import torch
 
     from ..correction import correct_volume
-    from ..correction_options import CorrectionOptions
+    from ..correction.options import CorrectionOptions
     from ..errors import InputError
     from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole

@@ -21,7 +21,7 @@ from .template import DicomTemplate
 from .writer import SeriesWriter
 
 if TYPE_CHECKING:
-    from ..correction_result import CorrectionResult
+    from ..correction.result import CorrectionResult
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..correction_result import VERSION
+from ..correction.result import VERSION
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

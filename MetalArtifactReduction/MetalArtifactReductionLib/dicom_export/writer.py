@@ -22,7 +22,7 @@ from .values import Encoding, encoding_for
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from ..correction_result import CorrectionResult
+    from ..correction.result import CorrectionResult
 
 _NUMBERS = 100  # the derived series of series 4 are 401, 402, 403
 _LARGEST_NUMBER = 2**31 // _NUMBERS - 1

@@ -17,7 +17,7 @@ _FEW_RAYS = 1e-4
 def outside_trace_text(parameters: Mapping[str, object]) -> str:
     """The change of rays that miss the metal, as one phrase.
 
-    :param parameters: of a :class:`..correction_result.CorrectionResult`. Under :data:`KEY`:
+    :param parameters: of a :class:`..correction.result.CorrectionResult`. Under :data:`KEY`:
         ``rms_line_integral`` (no unit), ``rms_line_integral_share``, the same relative to the root
         mean square of those rays' line integrals, and ``bounded_share_of_rays``, how many of them
         would have been changed by more than the method allows; each may be missing.

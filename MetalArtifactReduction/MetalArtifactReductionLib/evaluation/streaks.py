@@ -57,6 +57,7 @@ def _interpolated(
     """The slices without the worst of their streaks, coarse, on their own pixels."""
     import torch
 
+    from ..correction.working_grid import averaged
     from ..metal import metal_trace
     from ..methods.linear import interpolate_trace
     from ..tomography import (
@@ -66,7 +67,6 @@ def _interpolated(
         parallel_geometry_for,
     )
     from ..tomography.attenuation import hu_to_mu, mu_to_hu
-    from ..working_grid import averaged
 
     counts = [max(1, round(PIXEL_MM / side)) for side in pixel_mm]
     coarse, metal = (averaged(averaged(x, 1, counts[0]), 2, counts[1]) for x in (hu, fraction))

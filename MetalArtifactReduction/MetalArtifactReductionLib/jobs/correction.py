@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..correction_options import CorrectionOptions
-from ..correction_result import CorrectionResult
+from ..correction.options import CorrectionOptions
+from ..correction.result import CorrectionResult
 from ..volume import CTVolume
 from .job import Job
 from .task import TaskRequest, TaskResult

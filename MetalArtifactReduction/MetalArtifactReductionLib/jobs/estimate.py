@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..correction_options import CorrectionOptions
+from ..correction.options import CorrectionOptions
 from ..methods.registry import methods
 from ..volume import CTVolume
 from .job import Job

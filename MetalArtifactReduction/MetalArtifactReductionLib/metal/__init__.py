@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..correction_options import CleanUpParameters as CleanUpParameters
     from .body import body_mask as body_mask
     from .components import MetalComponent as MetalComponent
+    from .options import CleanUpParameters as CleanUpParameters
     from .perturbation import PerturbationParameters as PerturbationParameters
     from .perturbation import perturb_mask as perturb_mask
     from .perturbation import perturbed_masks as perturbed_masks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .trace import metal_trace as metal_trace
 
 _FILES = {
-    "CleanUpParameters": "components",
+    "CleanUpParameters": "options",
     "MetalComponent": "components",
     "MetalSegmentation": "segmentation",
     "PerturbationParameters": "perturbation",

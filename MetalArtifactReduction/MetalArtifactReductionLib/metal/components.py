@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..correction_options import CleanUpParameters
 from ..errors import InputError
 from .body import body_mask
 from .distances import Distances
@@ -29,6 +28,7 @@ from .judgement import (
     is_isolated,
     saturation,
 )
+from .options import CleanUpParameters
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..correction_options import SEGMENTATIONS, CleanUpParameters
 from ..errors import InputError
 from ..volume import CTVolume, Orientation
 from .certain import certain_hu
@@ -19,6 +18,7 @@ from .components import (
 )
 from .distances import Distances
 from .fraction import part_fraction
+from .options import SEGMENTATIONS, CleanUpParameters
 from .threshold import certain_level, clip_level, kmeans_threshold, propose_threshold
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..correction_options import CorrectionOptions
+from ..correction.options import CorrectionOptions
 from ..errors import Cancelled, InputError
 from ..files.checks import check_is_ct
 from ..progress import Cancel, Progress
@@ -22,7 +22,7 @@ from .transaction import all_or_none
 from .volumes import node_from_volume, volume_from_node
 
 if TYPE_CHECKING:
-    from ..correction_result import CorrectionResult
+    from ..correction.result import CorrectionResult
     from ..metal import CleanUpParameters, MetalSegmentation
 
 OVERLAY_OPACITY = 0.5

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..correction_result import CorrectionResult
+from ..correction.result import CorrectionResult
 from ..errors import InputError, OutputError
 from ..progress import Cancel, Progress
 from .hierarchy import PREFIX

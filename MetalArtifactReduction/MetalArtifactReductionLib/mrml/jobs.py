@@ -29,7 +29,7 @@ from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 
 if TYPE_CHECKING:
-    from ..correction_options import CorrectionOptions
+    from ..correction.options import CorrectionOptions
     from ..metal import CleanUpParameters
 
 HandleCallback = Callable[["SceneJob"], None]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction_result import CorrectionResult
+from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.errors import OutputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,

@@ -7,75 +7,20 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, shown
-from .files.inputs import is_file
-from .tomography.trace import TraceParameters
+from ..errors import InputError, shown
+from ..metal.options import SEGMENTATIONS, CleanUpParameters
+from ..tomography.trace import TraceParameters
+from ..weights import SUFFIX
 
 RECONSTRUCTIONS = ("replace", "add-change", "frequency-split")
 """See :func:`.recombination.recombine`; the default first."""
-
-SEGMENTATIONS = ("threshold", "kmeans")
-"""See :func:`.metal.segment_metal`; the default first."""
-
-
-@dataclass(frozen=True)
-class CleanUpParameters:
-    """What is left out of the metal, and what the user says of it.
-
-    :param minimal_volume_mm3: smaller specks are noise or the tips of streaks. A clip or a wire,
-        blurred by the scanner, is several times that.
-    :param include_surface: keep small metal on the skin or outside the body (ECG leads, zips,
-        table parts); large parts, like an external fixator, are always kept.
-    :param surface_depth_mm: a part whose deepest voxel is nearer to the skin may lie on it ...
-    :param surface_air: ... and does if at least this share of its surroundings is air.
-    :param surface_volume_mm3: parts from here on are never taken for a lead.
-    :param clip_reach_mm: a part that does not reach the certain level still counts as metal (a
-        clip in soft tissue) if what is brighter than 500 HU around it ends within this distance.
-    :param clip_hu: ... and it is at least this bright; calcifications are darker.
-    :param contrast_reach_mm: in a scan whose veins or teeth reach the certain level, thin parts
-        within this distance of them are taken for the same.
-    :param streak_volume_mm3: smaller parts near (within ``streak_reach_mm``) metal of more than
-        30 times their volume are the bright ends of its streaks.
-    :param streak_reach_mm: see above.
-    :param include: labels of parts that are metal whatever is said of them here.
-    :param exclude: labels of parts that are none.
-    :param include_near: the same for parts in a sphere: (R, A, S, radius) in mm, in the patient.
-    :param exclude_near: spheres whose parts are no metal.
-    """
-
-    minimal_volume_mm3: float = 2.0
-    include_surface: bool = False
-    surface_depth_mm: float = 9.0
-    surface_air: float = 0.25
-    surface_volume_mm3: float = 300.0
-    clip_reach_mm: float = 6.0
-    clip_hu: float = 2000.0
-    contrast_reach_mm: float = 150.0
-    streak_volume_mm3: float = 15.0
-    streak_reach_mm: float = 30.0
-    include: tuple[int, ...] = ()
-    exclude: tuple[int, ...] = ()
-    include_near: tuple[tuple[float, float, float, float], ...] = ()
-    exclude_near: tuple[tuple[float, float, float, float], ...] = ()
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CleanUpParameters:
-        """What :func:`dataclasses.asdict` gave, also by way of JSON, which makes lists of tuples.
-
-        :raises TypeError: a parameter that does not exist.
-        """
-        return cls(**{name: _tuples(value) for name, value in values.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
 class CorrectionOptions:
     """How a volume is corrected, from command line, panel, script or a list of cases to the work.
 
-    :param method: a name of :func:`.methods.registry.methods`, or a file of weights.
+    :param method: a name of :func:`..methods.registry.methods`, or a file of weights.
     :param method_options: the method's own; plain values, as JSON knows them.
     :param reconstruction: one of :data:`RECONSTRUCTIONS`. The default has the smallest error and
         noise: RMSE in HU over the body / within 20 pixels of metal, from the image alone, mean of
@@ -135,14 +80,15 @@ class CorrectionOptions:
 
         :raises DeviceError: no such device.
         """
-        from .tomography.operator import as_device  # needs torch
+        from ..tomography.operator import as_device  # needs torch
 
         return replace(self, device=str(as_device(self.device)))
 
     def anywhere(self) -> CorrectionOptions:
         """The same for a process that stands in another folder: weights by their full path."""
-        weights = Path(self.method)
-        return replace(self, method=str(weights.absolute())) if is_file(weights) else self
+        if not self.method.endswith(SUFFIX):
+            return self
+        return replace(self, method=str(Path(self.method).absolute()))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from .volume import CTVolume
+    from ..volume import CTVolume
 
 VERSION = "0.1.0"
 """As in pyproject.toml, recorded in results; inside Slicer there is no installed package to ask."""
@@ -17,7 +17,7 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True)
 class CorrectionResult:
-    """What :func:`.correction.correct_volume` returns.
+    """What :func:`.correct.correct_volume` returns.
 
     :param corrected: the corrected volume, same geometry.
     :param metal_fraction: the metal that was corrected for, float32 0..1.

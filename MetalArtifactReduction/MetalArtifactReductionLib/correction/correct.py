@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import DeviceError, InputError
+from ..metal.certain import certain_metal
+from ..metal.segmentation import segment_metal
+from ..metal.trace import metal_trace
+from ..methods.base import InpaintingContext, Method, Proposal
+from ..methods.registry import create_method
+from ..progress import Cancel, Progress, check_cancelled, out_of_memory, part, report
+from ..tomography import ImageGrid, Reprojection, as_device
+from ..tomography.attenuation import hu_to_mu
+from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, gain, strength_along
-from .correction_options import CorrectionOptions
-from .correction_result import CorrectionResult
-from .errors import DeviceError, InputError
-from .metal.certain import certain_metal
-from .metal.segmentation import segment_metal
-from .metal.trace import metal_trace
-from .methods.base import InpaintingContext, Method, Proposal
-from .methods.registry import create_method
-from .progress import Cancel, Progress, check_cancelled, out_of_memory, part, report
+from .options import CorrectionOptions
 from .recombination import keep_bone, put_metal_back, recombine, restore_padding
-from .tomography import ImageGrid, Reprojection, as_device
-from .tomography.attenuation import hu_to_mu
-from .volume import CTVolume
+from .result import CorrectionResult
 from .working_grid import WorkingGrid
 
 LARGEST_METAL_SHARE = 0.3
@@ -52,7 +52,7 @@ def correct_volume(
 
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
-        grid; found by :func:`.metal.segment_metal` when None.
+        grid; found by :func:`..metal.segment_metal` when None.
     :param method: instead of that of the options: a name, a file of weights, or a method made
         already.
     :param options: everything else that can be chosen; the defaults if None.

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .correction_result import CorrectionResult
-from .metal.certain import certain_metal
+from ..metal.certain import certain_metal
+from ..volume import CTVolume
 from .recombination import put_metal_back, restore_padding
-from .volume import CTVolume
+from .result import CorrectionResult
 
 FINEST_MM, COARSEST_MM = 0.45, 1.2
 """Sides of the pixels that are taken as they are."""

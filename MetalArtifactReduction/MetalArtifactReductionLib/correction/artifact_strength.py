@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from .errors import InputError
+from ..errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from .methods.base import InpaintingContext, Method
-    from .methods.image_prior.inpainter import ImagePriorMethod
+    from ..methods.base import InpaintingContext, Method
+    from ..methods.image_prior.inpainter import ImagePriorMethod
 
 WEIGHTS = "prior"
 """Of the method that is asked."""
@@ -63,9 +63,9 @@ class SecondOpinion:
     @classmethod
     def on(cls, method: Method) -> SecondOpinion | None:
         """Of the shipped network, which may be the method's own; None without its weights."""
-        from .methods.image_prior.inpainter import ImagePriorMethod
-        from .methods.registry import create_method
-        from .weights import weights_path
+        from ..methods.image_prior.inpainter import ImagePriorMethod
+        from ..methods.registry import create_method
+        from ..weights import weights_path
 
         try:
             path = weights_path(WEIGHTS)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .metal.neighbourhood import largest_around, metal_window, widened
-from .tomography.attenuation import mu_to_hu
-from .tomography.smoothing import gaussian_smooth
+from ..metal.neighbourhood import largest_around, metal_window, widened
+from ..tomography.attenuation import mu_to_hu
+from ..tomography.smoothing import gaussian_smooth
 
 SPLIT_SIGMA_MM = 1.5
 """Standard deviation of the Gaussian that splits low from high frequencies."""
@@ -49,7 +49,7 @@ def recombine(
     Schmidt, Kachelriess: Frequency split metal artifact reduction (FSMAR). Med. Phys. 39 (2012)
     1904-1916.
 
-    :param how: one of :data:`.correction_options.RECONSTRUCTIONS`.
+    :param how: one of :data:`.options.RECONSTRUCTIONS`.
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1, same shape.
     :param sinogram: of the original images, ``(slices, views, bins)``.
@@ -122,7 +122,7 @@ def put_metal_back(
     :param free_of_metal_hu: corrected images in HU, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images in HU.
     :param metal_fraction: 0..1.
-    :param certain: bool, see :func:`.metal.certain.certain_metal`.
+    :param certain: bool, see :func:`..metal.certain.certain_metal`.
     """
     window = metal_window((metal_fraction > 0) | certain, (2, 2))
     out = free_of_metal_hu.clone()
