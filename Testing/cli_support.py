@@ -151,7 +151,7 @@ def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
         [sys.executable, str(script), str(when), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",  # of the bar, whatever this machine's own is
         preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no threads here
     ) as process:
         assert process.stdout is not None

@@ -10,6 +10,7 @@ import pytest
 
 from cli_support import ct_hu, run, stored, write_image
 from hip_support import clean_hip, rod
+from MetalArtifactReductionLib.physics.simulation import simulate_volume
 
 Capture = pytest.CaptureFixture[str]
 
@@ -18,10 +19,9 @@ QUICK = ("--masks", 12, "--steps", 2, "--device", "cpu", "--quiet")
 
 @pytest.fixture
 def hip(tmp_path: Path) -> Path:
-    """A hip with a rod, as a file."""
-    volume = clean_hip()
-    hu = np.where(rod() > 0, 6000, volume.hu).astype(np.int16)
-    return write_image(tmp_path / "hip.nii.gz", hu, volume.ijk_to_ras)
+    """A hip with a rod and its streaks, as a file."""
+    volume = simulate_volume(clean_hip(), {"316L": rod()}).corrupted
+    return write_image(tmp_path / "hip.nii.gz", volume.hu.astype(np.int16), volume.ijk_to_ras)
 
 
 def test_trains_corrects_and_the_weights_are_a_method(hip: Path, capfd: Capture) -> None:

@@ -68,7 +68,7 @@ def test_train_resume_and_correct(tmp_path: Path, config: Path, capfd: Capture) 
     source = write_image(tmp_path / "ct.nii.gz", volume.hu, np.diag([6.0, 6.0, 3.0, 1.0]))
     weights = tmp_path / "whole" / "weights.safetensors"
     target = tmp_path / "out.nii.gz"
-    corrected = run(capfd, "correct", source, target, "--method", weights, "--quiet")
+    corrected = run(capfd, "correct", source, target, "--always", "--method", weights, "--quiet")
     assert corrected.code == 0, corrected
     assert np.any(stored(target)[2:4] != stored(source)[2:4])
 

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction.working_grid import COARSEST_MM, FINEST_MM, WorkingGrid
+from MetalArtifactReductionLib.correction.working_grid import FINEST_MM, WorkingGrid
 from MetalArtifactReductionLib.methods.registry import methods
 from MetalArtifactReductionLib.tomography import (
     FilteredBackProjection,
@@ -102,8 +102,8 @@ def test_the_working_grid_covers_the_same_place(spacing: tuple[float, float, flo
         n * s for n, s in zip(grid.volume.hu.shape[1:], grid.volume.spacing_mm[1:], strict=True)
     )
     for side, pixel_mm in zip(grid.volume.spacing_mm[1:], spacing[1:], strict=True):
-        assert FINEST_MM <= side <= COARSEST_MM
-        assert side / pixel_mm == pytest.approx(round(side / pixel_mm)) or pixel_mm > side
+        assert FINEST_MM <= side < 2 * FINEST_MM or side == pixel_mm
+        assert side / pixel_mm == pytest.approx(round(side / pixel_mm))
     # Corner of the first voxel, and the extent, up to a pixel that is cut.
     first, own = (one.ijk_to_ras @ [-0.5, -0.5, 0, 1] for one in (grid.volume, volume))
     assert first == pytest.approx(own, abs=1e-4)

@@ -199,7 +199,8 @@ def test_large_changes_outside_the_trace_are_taken_back(tmp_path: Path) -> None:
     assert (np.abs(final) > 1).mean() < 0.4 * (np.abs(raw) > 1).mean()
     told = result.parameters["outside_trace"]
     assert isinstance(told, dict)
-    assert told["bounded_share_of_rays"] == pytest.approx((np.abs(raw) > 1).mean(), abs=1e-3)
+    share = (np.abs(raw) > 1).mean()  # and a few rays that only drawing the others back changes
+    assert share <= told["bounded_share_of_rays"] + 1e-4 < share + 5e-3
 
 
 def test_strict_tells_that_nothing_outside_the_trace_changed(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def _train_patient(options: argparse.Namespace) -> None:
     from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
     from ..methods.registry import create_method
+    from ..working_grid import WorkingGrid
 
     chosen = CorrectionOptions(device=options.device, batch_slices=options.batch_slices).settled()
     names = ("above", "below", "margin", "slices", "steps", "masks", "seed", "start", "folder")
@@ -88,7 +89,9 @@ def _train_patient(options: argparse.Namespace) -> None:
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
         if options.corrected is None:
-            training.prepare(volume, fraction, torch.device(chosen.device), progress, cancel)
+            common = WorkingGrid(volume)
+            seen = common.to_prepare(common.there(fraction))
+            training.prepare(*seen, torch.device(chosen.device), progress, cancel)
         else:
             result = correct_volume(
                 volume, fraction, training, options=chosen, progress=progress, cancel=cancel

@@ -77,8 +77,8 @@ def correct_volume(
     with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
     times.append(time.perf_counter())
 
-    stored = common.as_given(volume.hu), common.as_given(metal).hu
-    made.prepare(*stored, device, part(progress, 0.0, made.preparation), cancel)
+    seen = common.to_prepare(metal)
+    made.prepare(*seen, device, part(progress, 0.0, made.preparation), cancel)
     progress = part(progress, made.preparation, 1.0)
     times.append(time.perf_counter())
 

@@ -1,8 +1,8 @@
-"""The grid that a correction is computed on: one orientation, pixels of one order of size.
+"""The grid that a correction is computed on: one orientation, and no pixels finer than needed.
 
 Methods and their networks know streaks and blur in pixels of about a millimetre. On finer images
-the correction is computed from averages, on coarser ones between the pixels; its change is brought
-back to the image, whose own detail stays, and the metal is put back there.
+the correction is computed from averages; its change is brought back to the image, whose own detail
+stays, and the metal is put back there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..volume import CTVolume
 from .recombination import put_metal_back, restore_padding
 from .result import CorrectionResult
 
-FINEST_MM, COARSEST_MM = 0.45, 1.2
-"""Sides of the pixels that are taken as they are."""
+FINEST_MM = 0.45
+"""Side of the finest pixels that are taken as they are."""
 
 
 class WorkingGrid:
@@ -32,7 +32,7 @@ class WorkingGrid:
     def __init__(self, given: CTVolume) -> None:
         self._given = given
         self._anatomical, self._turn = given.anatomical()
-        # Above 1: so many pixels are averaged; below: one becomes so many.
+        # So many pixels are averaged, by row and column.
         self._factors = tuple(_factor(side) for side in self._anatomical.spacing_mm[1:])
         self.volume = self._anatomical
         if self.resampled:
@@ -45,16 +45,11 @@ class WorkingGrid:
     @property
     def resampled(self) -> bool:
         """Whether the pixels are others than the volume's."""
-        return self._factors != (1.0, 1.0)
+        return self._factors != (1, 1)
 
     def there(self, fraction: np.ndarray) -> np.ndarray:
         """A metal fraction on the given volume's grid, on this one."""
-        array = self._turn(fraction)
-        for axis, factor in zip((1, 2), self._factors, strict=True):
-            # Not divided in a line: that would make the metal wider.
-            array = array.repeat(round(1 / factor), axis) if factor < 1 else array
-            array = averaged(array, axis, round(factor)) if factor > 1 else array
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return self._there(self._turn(fraction))
 
     def number(self, index: int) -> int:
         """A slice of this grid as the given volume counts it."""
@@ -65,6 +60,13 @@ class WorkingGrid:
         inverse = self._turn.inverse
         affine = inverse.affine(self.volume.ijk_to_ras, self.volume.hu.shape)
         return CTVolume(inverse(np.asarray(array, dtype=np.float32)), affine)
+
+    def to_prepare(self, fraction: np.ndarray) -> tuple[CTVolume, np.ndarray]:
+        """What a method prepares itself on: volume and metal of this grid, stored as given.
+
+        :param fraction: on this grid.
+        """
+        return self.as_given(self.volume.hu), self.as_given(fraction).hu
 
     def back(self, result: CorrectionResult, fraction: np.ndarray) -> CorrectionResult:
         """A result on this grid as one of the given volume.
@@ -122,23 +124,19 @@ class WorkingGrid:
 
     def _there(self, array: np.ndarray) -> np.ndarray:
         for axis, factor in zip((1, 2), self._factors, strict=True):
-            array = averaged(array, axis, round(factor)) if factor > 1 else array
-            array = divided(array, axis, round(1 / factor)) if factor < 1 else array
+            array = averaged(array, axis, factor) if factor > 1 else array
         return np.ascontiguousarray(array, dtype=np.float32)
 
     def _back(self, array: np.ndarray) -> np.ndarray:
         for axis, factor in zip((1, 2), self._factors, strict=True):
-            array = divided(array, axis, round(factor)) if factor > 1 else array
-            array = averaged(array, axis, round(1 / factor)) if factor < 1 else array
+            array = divided(array, axis, factor) if factor > 1 else array
         _, rows, cols = self._anatomical.hu.shape
         return np.ascontiguousarray(array[:, :rows, :cols], dtype=np.float32)
 
 
-def _factor(side_mm: float) -> float:
+def _factor(side_mm: float) -> int:
     """Working pixels are so many times as long."""
-    if side_mm < FINEST_MM:
-        return float(math.ceil(FINEST_MM / side_mm - 1e-6))
-    return 1.0 / math.ceil(side_mm / COARSEST_MM - 1e-6)
+    return max(1, math.ceil(FINEST_MM / side_mm - 1e-6))
 
 
 def averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
