@@ -71,11 +71,11 @@ def _train_patient(options: argparse.Namespace) -> None:
 
     from ..correction import correct_volume
     from ..correction.options import CorrectionOptions
+    from ..correction.working_grid import WorkingGrid
     from ..errors import InputError
     from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
     from ..methods.registry import create_method
-    from ..working_grid import WorkingGrid
 
     chosen = CorrectionOptions(device=options.device, batch_slices=options.batch_slices).settled()
     names = ("above", "below", "margin", "slices", "steps", "masks", "seed", "start", "folder")

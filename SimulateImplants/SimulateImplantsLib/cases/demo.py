@@ -36,8 +36,8 @@ from .case import simulate_implants
 from .options import SimulationOptions
 from .rods_in_bone import rods_in_bone
 
-METHODS = ("li", "nmar")
-MOST_SLICES = 40
+METHODS = ("li", "nmar", "prior")
+MOST_SLICES = 24
 """The demo ends in two minutes on two cores: longer volumes are cropped around the metal."""
 
 
@@ -87,7 +87,7 @@ def run_demo(
     _check_folder(output)
     if volume is None:
         report(progress, 0.0, "building a phantom")
-        phantom = pelvis_phantom(seed, (3.0, 1.25, 1.25), (MOST_SLICES, 320, 320))
+        phantom = pelvis_phantom(seed, (5.0, 1.25, 1.25), (MOST_SLICES, 320, 320))
         volume = phantom.volume
         implants = [hip_prosthesis(hip) for hip in phantom.truth.hips if hip.side == "left"]
     else:
