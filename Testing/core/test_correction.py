@@ -102,7 +102,7 @@ def test_slices_without_metal_are_bit_identical_and_input_is_untouched(
     assert result.method == "nmar" and result.parameters["reconstruction"] == "replace"
 
 
-def test_nmar_beats_li_and_li_the_input_from_the_image_alone(scan: SimulationResult) -> None:
+def test_nmar_beats_li_and_near_metal_li_the_input_from_the_image_alone(scan: SimulationResult) -> None:
     assert scan.reference is not None
     # Beside the metal that is shown, which is wider than the true metal by the scanner's blur.
     shown = np.maximum(scan.metal_fraction, segment_metal(scan.corrupted).fraction)
@@ -115,7 +115,8 @@ def test_nmar_beats_li_and_li_the_input_from_the_image_alone(scan: SimulationRes
     rows = measure_images(case, {name: (hu, 0.0) for name, hu in images.items()})
     figures = {row.method: row.metrics for row in rows}
     none, li, nmar = (figures[m] for m in (UNCORRECTED, "li", "nmar"))
-    assert nmar.rmse_body_hu < li.rmse_body_hu < none.rmse_body_hu
+    # Lines across the other femur cost li far from the metal what they gain near it.
+    assert nmar.rmse_body_hu < min(li.rmse_body_hu, none.rmse_body_hu)
     assert max(nmar.rmse_near_metal_hu, li.rmse_near_metal_hu) < 0.9 * none.rmse_near_metal_hu
     assert nmar.bone_dice > li.bone_dice + 0.02
 
@@ -187,13 +188,14 @@ def test_every_variant_improves_the_image(
     result = correct_volume(scan.corrupted, method=method, reconstruction=reconstruction)
     assert scan.reference is not None
     tissue = (scan.metal_fraction == 0) & (scan.reference.hu > -300) & (result.metal_fraction == 0)
-    # Not the metal's blur, which stays around it.
-    tissue &= ndimage.distance_transform_edt(result.metal_fraction == 0, sampling=(99, 1, 1)) > 2
+    # Near the metal, but not its blur, which stays around it.
+    pixels = ndimage.distance_transform_edt(result.metal_fraction == 0, sampling=(99, 1, 1))
+    tissue &= (pixels > 2) & (pixels < 16)
     tissue[0] = False
     truth = scan.reference.hu[tissue]
     before = np.sqrt(((scan.corrupted.hu[tissue] - truth) ** 2).mean())
     after = np.sqrt(((result.corrected.hu[tissue] - truth) ** 2).mean())
-    assert after < before
+    assert after < 0.9 * before
 
 
 def test_result_does_not_depend_on_the_batch(scan: SimulationResult) -> None:
@@ -355,7 +357,7 @@ def test_real_nail_loses_its_shadows_and_keeps_its_metal() -> None:
         near[k, rows.min() - 3 : rows.max() + 4, max(cols.min() - 3, 0) : cols.max() + 4] = True
     tissue = near & (found.fraction == 0)
     # Air inside a thigh is a shadow of the nail.
-    assert (volume.hu[tissue] < -300).sum() > 3 * (result.corrected.hu[tissue] < -300).sum()
+    assert (volume.hu[tissue] < -300).sum() > 5 * (result.corrected.hu[tissue] < -300).sum()
     full = found.fraction == 1
     assert np.array_equal(result.corrected.hu[full], volume.hu[full])
     without = np.setdiff1d(np.arange(len(volume.hu)), found.slices)
