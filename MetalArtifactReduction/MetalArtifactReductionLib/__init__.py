@@ -17,8 +17,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .correction.result import VERSION as __version__
-
 if TYPE_CHECKING:
     from . import methods
     from .correction import correct_volume
@@ -37,6 +35,9 @@ __all__ = [
     "segment_metal",
     "write_volume",
 ]
+
+__version__ = "0.1.0"
+"""The one place; recorded in results. Inside Slicer there is no installed package to ask."""
 
 _FILES = {
     "CTVolume": ".volume",

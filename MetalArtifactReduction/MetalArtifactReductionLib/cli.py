@@ -20,6 +20,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
+from . import __version__
 from . import commands as commands_package
 from .commands import COMMANDS
 from .commands.options import add_command, add_compute_options, add_quiet, progress_bar
@@ -68,6 +69,7 @@ def build_parser(more: Sequence[Callable[[Any], None]] = ()) -> argparse.Argumen
     parser = _Parser(
         prog="mar", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"mar {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of any error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -85,7 +87,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
     debug = False
     _say_whatever_it_is()
     try:
-        options = build_parser(more).parse_args(arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        if given[0] == "help":
+            given = [*given[1:], "--help"]
+        options = build_parser(more).parse_args(given)
         debug = options.debug
         with ended_by_ctrl_c():
             code = options.run(options) or 0

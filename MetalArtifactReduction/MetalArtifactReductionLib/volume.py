@@ -106,6 +106,12 @@ class CTVolume:
     ijk_to_ras: np.ndarray
     source: VolumeSource | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        """Shape and voxel size instead of the arrays."""
+        origin = "" if self.source is None or self.source.path is None else f", {self.source.path}"
+        size = " x ".join(f"{side:g}" for side in self.spacing_mm)
+        return f"CTVolume({' x '.join(map(str, self.hu.shape))} of {size} mm{origin})"
+
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size ``(slice, row, col)`` in mm: the array's own axis order.

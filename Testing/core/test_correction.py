@@ -102,7 +102,9 @@ def test_slices_without_metal_are_bit_identical_and_input_is_untouched(
     assert result.method == "nmar" and result.parameters["reconstruction"] == "replace"
 
 
-def test_nmar_beats_li_and_near_metal_li_the_input_from_the_image_alone(scan: SimulationResult) -> None:
+def test_nmar_beats_li_and_near_metal_li_the_input_from_the_image_alone(
+    scan: SimulationResult,
+) -> None:
     assert scan.reference is not None
     # Beside the metal that is shown, which is wider than the true metal by the scanner's blur.
     shown = np.maximum(scan.metal_fraction, segment_metal(scan.corrupted).fraction)
@@ -345,6 +347,9 @@ def test_bad_input_is_refused_in_one_line(scan: SimulationResult) -> None:
         correct_volume(volume.with_hu(broken), metal)
     with pytest.raises(InputError, match="no metal found"):
         correct_volume(thigh())
+    for other in ("ct.nii.gz", volume.hu):
+        with pytest.raises(InputError, match=r"a CTVolume is needed.*read_volume"):
+            correct_volume(other)  # type: ignore[arg-type]
 
 
 def test_real_nail_loses_its_shadows_and_keeps_its_metal() -> None:

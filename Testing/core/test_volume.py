@@ -60,6 +60,11 @@ def test_spacing_follows_the_array() -> None:
     assert volume.spacing_mm == pytest.approx((3.0, 0.6, 0.5))
 
 
+def test_a_volume_says_its_size_and_not_its_values() -> None:
+    volume = CTVolume(np.zeros((30, 512, 512), np.float32), np.diag([-0.5, -0.5, 2.5, 1.0]))
+    assert repr(volume) == "CTVolume(30 x 512 x 512 of 2.5 x 0.5 x 0.5 mm)"
+
+
 def test_shear_is_the_gantry_tilt() -> None:
     angle = np.radians(17.0)
     directions = np.array([[1, 0, 0], [0, 1, np.sin(angle)], [0, 0, np.cos(angle)]])

@@ -237,6 +237,11 @@ def replace_in_trace(
 
 def _check(volume: CTVolume, metal_fraction: np.ndarray | None) -> None:
     """What can be found wrong with volume and mask before the work starts."""
+    if not isinstance(volume, CTVolume):
+        raise InputError(
+            f"a CTVolume is needed, not {type(volume).__name__}; read a file with read_volume(path)"
+            ", or make one of an array in HU: CTVolume(hu, ijk_to_ras)"
+        )
     if not np.isfinite(volume.hu).all():
         raise InputError("the volume holds NaN or infinite values; repair or export it again")
     if metal_fraction is None:

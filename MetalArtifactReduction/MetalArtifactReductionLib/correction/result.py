@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from ..volume import CTVolume
 
-VERSION = "0.1.0"
-"""As in pyproject.toml, recorded in results; inside Slicer there is no installed package to ask."""
-
 
 @dataclass(frozen=True)
 class CorrectionResult:

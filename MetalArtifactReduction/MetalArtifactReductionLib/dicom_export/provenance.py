@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..correction.result import VERSION
+from .. import __version__
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,7 +38,7 @@ class Derivation:
 
     method: str
     parameters: Mapping[str, object] = field(default_factory=dict)
-    version: str = VERSION
+    version: str = __version__
 
     @property
     def weights_sha256(self) -> str:

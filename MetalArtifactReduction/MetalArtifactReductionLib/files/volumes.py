@@ -220,7 +220,12 @@ def check_output(volume: CTVolume, path: str | PathLike[str], *, overwrite: bool
     path = Path(path)
     suffix = suffix_of(path)
     if suffix not in FORMATS:
-        raise OutputError(f"{path}: cannot write {suffix!r}; end the name in {', '.join(FORMATS)}")
+        raise OutputError(
+            f"{path}: cannot write {suffix!r}; end the name in {', '.join(FORMATS)}"
+            if suffix
+            else f"{path}: the name has no ending; give one of {', '.join(FORMATS)} (mar writes "
+            "DICOM into a name that ends in /, Python with dicom_export)"
+        )
     source = volume.source or VolumeSource()
     check_path_free(
         path,
