@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -83,35 +83,28 @@ def compare_before_after(
         )
         for image in images
     ]
-    voxel_cm3 = float(np.prod(spacing)) / 1000.0
-    bony = body & (fraction <= _PARTLY_METAL)
     bright = propose_threshold(original.hu)
-    around = near | (fraction > 0)
-
+    bone = ((image > BONE_HU) & body & (fraction <= _PARTLY_METAL) for image in images)
+    metal = ((image >= bright) & (near | (fraction > 0)) for image in images)
+    far = (_mean(image[quiet]) for image in images)
     rows = [
         *_without_truth(figures, streaks),
-        Measure(
-            "mean_hu_far",
-            "Mean HU in flat soft tissue far from metal",
-            "HU",
-            *(_mean(image[quiet]) for image in images),
-        ),
-        Measure(
-            "bone_cm3",
-            f"Volume above {BONE_HU:g} HU without metal (bone)",
-            "cm³",
-            *(float(((image > BONE_HU) & bony).sum()) * voxel_cm3 for image in images),
-        ),
-        Measure(
-            "metal_cm3",
-            f"Volume above {bright:.0f} HU around the metal",
-            "cm³",
-            *(float(((image >= bright) & around).sum()) * voxel_cm3 for image in images),
-        ),
+        Measure("mean_hu_far", "Mean HU in flat soft tissue far from metal", "HU", *far),
+        _volume("bone", f"above {BONE_HU:g} HU without metal (bone)", bone, spacing),
+        _volume("metal", f"above {bright:.0f} HU around the metal", metal, spacing),
     ]
     if expected_error_hu is not None:
         rows += _expected_error(turn(expected_error_hu)[kept][near & body])
     return (*rows, *further)
+
+
+def _volume(
+    key: str, what: str, masks: Iterable[np.ndarray], spacing_mm: tuple[float, float, float]
+) -> Measure:
+    """Of the voxels marked before and after."""
+    voxel_cm3 = float(np.prod(spacing_mm)) / 1000.0
+    volumes = (float(mask.sum()) * voxel_cm3 for mask in masks)
+    return Measure(f"{key}_cm3", f"Volume {what}", "cm³", *volumes)
 
 
 def measure_regions(

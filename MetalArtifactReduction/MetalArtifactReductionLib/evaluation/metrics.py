@@ -8,7 +8,6 @@ case can be measured; each docstring says how.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -70,6 +69,18 @@ class Metrics:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
+@dataclass(frozen=True)
+class _Regions:
+    """Where what is measured, bool arrays ``(slices, rows, cols)``; no metal in any."""
+
+    tissue: np.ndarray
+    near: np.ndarray
+    streaks: np.ndarray
+    flat: np.ndarray
+    soft_edges: np.ndarray
+    bone_edges: np.ndarray
+
+
 def evaluate(
     image_hu: np.ndarray,
     reference_hu: np.ndarray,
@@ -118,36 +129,57 @@ def evaluate(
         )
     is_metal = fraction > 0.02
     inside = body_mask(reference, spacing_mm) if body is None else _volume(body) > 0
-    tissue = inside & ~is_metal
-    close = within_pixels(is_metal, NEAR_METAL_PIXELS)
-    near = tissue & (close if near_metal is None else _volume(near_metal) > 0)
-    streaks = near if streak_region is None else tissue & (_volume(streak_region) > 0)
-    quiet = _region(noise_region, tissue, lambda: flat_region(reference, tissue & ~close))
-    soft = _region(
-        soft_edges, tissue, lambda: _edges_near(reference, near, tissue, -250.0, -30.0, 150.0)
-    )
-    bony = _region(
-        bone_edges, tissue, lambda: _edges_near(reference, near, tissue, -150.0, BONE_HU, 3000.0)
-    )
+    given = (near_metal, streak_region, noise_region, soft_edges, bone_edges)
+    regions = _regions(reference, is_metal, inside & ~is_metal, given)
+    metal_sizes = _metal_integrity(image, reference, fraction, metal_threshold_hu, reference_metal)
+    return _measured(image, reference, regions, metal_sizes)
 
+
+def _regions(
+    reference: np.ndarray,
+    is_metal: np.ndarray,
+    tissue: np.ndarray,
+    given: tuple[np.ndarray | None, ...],
+) -> _Regions:
+    """What is given, in the order of :class:`_Regions` after the tissue; the rest by default."""
+    chosen = [None if one is None else tissue & (_volume(one) > 0) for one in given]
+    near_metal, streaks, flat, soft, bone = chosen
+    close = within_pixels(is_metal, NEAR_METAL_PIXELS)
+    near = tissue & close if near_metal is None else near_metal
+    if streaks is None:
+        streaks = near
+    if flat is None:
+        flat = flat_region(reference, tissue & ~close)
+    if soft is None:
+        soft = _edges_near(reference, near, tissue, -250.0, -30.0, 150.0)
+    if bone is None:
+        bone = _edges_near(reference, near, tissue, -150.0, BONE_HU, 3000.0)
+    return _Regions(tissue, near, streaks, flat, soft, bone)
+
+
+def _measured(
+    image: np.ndarray, reference: np.ndarray, at: _Regions, metal_sizes: tuple[float, float]
+) -> Metrics:
     error = image.astype(np.float64) - reference
-    mse = _mean(error[tissue] ** 2)
-    metal_volume, metal_dice = _metal_integrity(
-        image, reference, fraction, metal_threshold_hu, reference_metal
+    mse = _mean(error[at.tissue] ** 2)
+    bone = ((one > BONE_HU) & at.tissue for one in (image, reference))
+    bone_volume, bone_dice = _overlap(*bone)
+    soft, bony = (
+        _ratio(edge_strength(image, where), edge_strength(reference, where))
+        for where in (at.soft_edges, at.bone_edges)
     )
-    bone_volume, bone_dice = _overlap((image > BONE_HU) & tissue, (reference > BONE_HU) & tissue)
     return Metrics(
         mse_hu2=mse,
         psnr_db=float(10 * np.log10(SSIM_RANGE_HU**2 / mse)) if mse > 0 else float("inf"),
-        ssim=_ssim(image, reference, tissue),
+        ssim=_ssim(image, reference, at.tissue),
         rmse_body_hu=float(np.sqrt(mse)),
-        rmse_near_metal_hu=float(np.sqrt(_mean(error[near] ** 2))),
-        streak_amplitude_hu=streak_amplitude(error[streaks]),
-        noise_ratio=_ratio(noise(image, quiet), noise(reference, quiet)),
-        edge_strength_soft=_ratio(edge_strength(image, soft), edge_strength(reference, soft)),
-        edge_strength_bone=_ratio(edge_strength(image, bony), edge_strength(reference, bony)),
-        metal_volume_ratio=metal_volume,
-        metal_dice=metal_dice,
+        rmse_near_metal_hu=float(np.sqrt(_mean(error[at.near] ** 2))),
+        streak_amplitude_hu=streak_amplitude(error[at.streaks]),
+        noise_ratio=_ratio(noise(image, at.flat), noise(reference, at.flat)),
+        edge_strength_soft=soft,
+        edge_strength_bone=bony,
+        metal_volume_ratio=metal_sizes[0],
+        metal_dice=metal_sizes[1],
         bone_volume_ratio=bone_volume,
         bone_dice=bone_dice,
     )
@@ -278,12 +310,6 @@ def _overlap(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     if volumes[1] == 0:
         return float("nan"), float("nan")
     return volumes[0] / volumes[1], 2.0 * int((found & truth).sum()) / sum(volumes)
-
-
-def _region(
-    given: np.ndarray | None, tissue: np.ndarray, default: Callable[[], np.ndarray]
-) -> np.ndarray:
-    return default() if given is None else tissue & (_volume(given) > 0)
 
 
 def _volume(array: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ WINDOWS_HU: Mapping[str, tuple[float, float]] = {
 
 
 _ENDS = ("RL", "AP", "SI")
+_TEXT = {"color": "white", "fontsize": 10}
 _BAR_MM = (200.0, 100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0)
 
 
@@ -122,28 +123,43 @@ def comparison_picture(
         facecolor="black",
     )
     axes = figure.subplots(rows, len(images), squeeze=False)
-    text = {"color": "white", "fontsize": 10}
     for column, (title, image) in enumerate(images.items()):
         caption = (captions or {}).get(title, "")
-        axes[0, column].set_title(f"{title}\n{caption}" if caption else title, **text)
-        for row, window in enumerate(windows):
-            level, wide = WINDOWS_HU[window]
-            limits = {"vmin": level - wide / 2, "vmax": level + wide / 2}
-            axes[row, column].imshow(image[frame], cmap="gray", aspect=aspect, **limits)
+        axes[0, column].set_title(f"{title}\n{caption}" if caption else title, **_TEXT)
+        difference = None
         if difference_to is not None and title != difference_to:
-            shown = axes[-1, column]
             difference = image[frame] - images[difference_to][frame]
-            shown.imshow(difference, cmap="RdBu_r", vmin=-300, vmax=300, aspect=aspect)
-    labels = [f"{name} (L {WINDOWS_HU[name][0]:g}, W {WINDOWS_HU[name][1]:g})" for name in windows]
-    if difference_to is not None:
-        labels.append(f"minus {difference_to}, +-300 HU")
-    for row, label in enumerate(labels):
-        axes[row, 0].set_ylabel(label, **text)
+        _draw(axes[:, column], image[frame], windows, difference, aspect)
+    _label_rows(axes[:, 0], windows, difference_to)
     for one in axes.ravel():
         _finish(one, (height, width), pixel_mm[1], view)
     with written_whole(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=110, format="png", facecolor="black")
     return Path(path)
+
+
+def _draw(
+    column: np.ndarray,
+    image: np.ndarray,
+    windows: Sequence[str],
+    difference: np.ndarray | None,
+    aspect: float,
+) -> None:
+    """One image in each window, and its difference in the last row."""
+    for axes, window in zip(column, windows, strict=False):
+        level, wide = WINDOWS_HU[window]
+        limits = {"vmin": level - wide / 2, "vmax": level + wide / 2}
+        axes.imshow(image, cmap="gray", aspect=aspect, **limits)
+    if difference is not None:
+        column[-1].imshow(difference, cmap="RdBu_r", vmin=-300, vmax=300, aspect=aspect)
+
+
+def _label_rows(column: np.ndarray, windows: Sequence[str], difference_to: str | None) -> None:
+    labels = [f"{name} (L {WINDOWS_HU[name][0]:g}, W {WINDOWS_HU[name][1]:g})" for name in windows]
+    if difference_to is not None:
+        labels.append(f"minus {difference_to}, +-300 HU")
+    for axes, label in zip(column, labels, strict=True):
+        axes.set_ylabel(label, **_TEXT)
 
 
 def _check(

@@ -42,8 +42,7 @@ def part_fraction(
     up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
     every ray to them meets metal, so nothing better than the original is to be had there.
 
-    :param hu: the volume ``(slices, rows, cols)``.
-    :param spacing_mm: ``(slice, row, col)``.
+    :param hu: the volume ``(slices, rows, cols)``; the order of ``spacing_mm``, too.
     :param part: from :func:`.components.bright_parts`.
     :param clipped_from_hu: see :func:`.threshold.clip_level`.
     :param certain_from_hu: see :func:`.certain.certain_hu`.
@@ -53,17 +52,9 @@ def part_fraction(
     box = padded(part.box, (1, reach[1] + 1, reach[2] + 1), hu.shape)
     values = hu[box]
     inside = np.zeros(values.shape, dtype=bool)
-    at = tuple(
-        slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True)
-    )
-    inside[at] = part.voxels
-
-    pixels = max(2, round(BLUR_MM / min(spacing_mm[1:])))
-    shell = ndimage.binary_dilation(inside, _PLANE_NEIGHBOURS, iterations=pixels)
-    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=pixels) & ~shell
-    background = float(np.median(values[near])) if near.any() else 0.0
-    background = float(np.clip(background, -200.0, 800.0))
-
+    at = (slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True))
+    inside[tuple(at)] = part.voxels
+    background = _background_hu(values, inside, max(2, round(BLUR_MM / min(spacing_mm[1:]))))
     size = (3 if reach[0] > 1 else 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
     metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
     metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
@@ -88,6 +79,14 @@ def part_fraction(
     # A filled hole may be dark at its rim.
     fraction = np.where(core, np.maximum(fraction, 0.5), fraction)
     return box, fraction.astype(np.float32)
+
+
+def _background_hu(hu: np.ndarray, part: np.ndarray, blur_pixels: int) -> float:
+    """Median around the part, its own blur left out."""
+    shell = ndimage.binary_dilation(part, _PLANE_NEIGHBOURS, iterations=blur_pixels)
+    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=blur_pixels) & ~shell
+    median = float(np.median(hu[near])) if near.any() else 0.0
+    return float(np.clip(median, -200.0, 800.0))
 
 
 def _small_holes(mask: np.ndarray, largest_pixels: float) -> np.ndarray:

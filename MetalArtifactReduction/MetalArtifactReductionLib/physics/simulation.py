@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
@@ -23,6 +23,16 @@ from .slice_models import SliceScan, physics_slice, relative_mu, trace_slice
 
 Model = Literal["physics", "trace-maximum", "missing-trace"]
 MODELS: tuple[str, ...] = get_args(Model)
+"""What a simulation computes in a slice:
+
+- ``"physics"``: polychromatic acquisition with noise, scatter and beam-hardening correction,
+  see :class:`Scanner` and :class:`AcquisitionParameters`.
+- ``"trace-maximum"``: the metal trace in the sinogram of the input is filled with that
+  sinogram's largest value, as if metal stopped as much as the thickest anatomy.
+- ``"missing-trace"``: the metal trace is set to 0, as if its data were lost.
+
+The last two use the geometry and the reconstruction of the acquisition and nothing else.
+"""
 
 FORMAT = 1
 """Of the record of parameters; changes when the same parameters no longer give the same volume."""
@@ -105,27 +115,14 @@ def simulate_volume(
 ) -> SimulationResult:
     """Simulate the artifacts of implants in a CT volume.
 
-    Models:
-
-    - ``"physics"``: polychromatic acquisition with noise, scatter and beam-hardening correction,
-      see :class:`Scanner` and :class:`AcquisitionParameters`.
-    - ``"trace-maximum"``: the metal trace in the sinogram of the input is filled with that
-      sinogram's largest value, as if metal stopped as much as the thickest anatomy.
-    - ``"missing-trace"``: the metal trace is set to 0, as if its data were lost.
-
-    The last two use the geometry and the reconstruction of ``parameters`` and nothing else.
-
-    Only slices that hold an implant are projected; all others, and pixels outside the scan field of
-    view, keep the input's values bit for bit. So the noise and blur of the simulated scan begin and
-    end with the implant; ``every_slice=True`` scans the others too. Each slice has its own random
-    numbers from ``(seed, slice index)``: the result depends neither on the batch size nor on which
-    other slices are simulated.
+    Slices without implant, and pixels outside the scan field of view, keep the input's values bit
+    for bit: the noise and blur of the simulated scan begin and end with the implant. Each slice has
+    its own random numbers from ``(seed, slice index)``, whichever others are simulated with it.
 
     :param volume: clean CT in HU; not modified.
     :param implants: fraction of each voxel ``(slices, rows, cols)`` by material name. They displace
         tissue; their sum must not pass 1.
-    :param parameters: the acquisition.
-    :param model: one of ``MODELS``.
+    :param parameters: the acquisition, computed as ``model`` says, one of ``MODELS``.
     :param seed: of the noise, not negative.
     :param device: torch device.
     :param batch_slices: slices between two reports of progress and checks of ``cancel``.
@@ -134,35 +131,22 @@ def simulate_volume(
     :param with_reference: also scan without implants.
     :param keep_sinograms: return the sinograms too (a few MB a slice).
     :param scanner: made earlier with the same grid, parameters and device, to save its set-up.
-    :param progress: called with the fraction done after every batch.
-    :param cancel: polled before every batch.
+    :param progress: called with the fraction done before every batch, as ``cancel`` is.
     :raises InputError: no implant in the volume or outside the field of view, fractions of another
         shape or not within 0..1, unknown material or model.
     :raises Cancelled: on request.
     """
     _check_choices(model, seed, batch_slices)
     materials = [material(name) for name in implants]
-    _check_fractions(volume, implants)
-    chosen = _chosen_slices(volume, implants, slices, every_slice)
-    if slices is not None:
-        implants = {name: _only(fraction, chosen) for name, fraction in implants.items()}
+    chosen, implants = _chosen_slices(volume, implants, slices, every_slice)
     scanner = _scanner(scanner, _grid(volume), parameters, device)
-    for name, fraction in implants.items():
-        scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
-
-    def scan(index: int) -> SliceScan:
-        return _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
-
+    _check_places(scanner, implants, chosen)
     images = [volume.hu.copy() for _ in range(2 if with_reference else 1)]
-    kept: list[SliceScan] = []
-    for done, index in enumerate(chosen):
-        if done % batch_slices == 0:
-            check_cancelled(cancel)
-            report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
-        found = _into(images, scanner, scan(index), index)
-        if keep_sinograms:
-            kept.append(found)
-    report(progress, 1.0, "artifacts simulated")
+    kept = []
+    for index in _in_batches(chosen, batch_slices, progress, cancel):
+        scan = _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
+        scan = _into(images, scanner, scan, index)
+        kept += [scan] if keep_sinograms else []
     return SimulationResult(
         corrupted=volume.with_hu(images[0]),
         ideal=volume.with_hu(_ideal(volume.hu, implants, materials, chosen, parameters)),
@@ -172,6 +156,25 @@ def simulate_volume(
         sinograms=_sinograms(kept, chosen) if keep_sinograms else None,
         parameters=_record(volume, implants, materials, parameters, model, int(seed), chosen),
     )
+
+
+def _check_places(
+    scanner: Scanner, implants: Mapping[str, np.ndarray], chosen: Sequence[int]
+) -> None:
+    for name, fraction in implants.items():
+        scanner.require_inside(fraction[chosen].max(axis=0), f"implant of {name}")
+
+
+def _in_batches(
+    chosen: Sequence[int], size: int, progress: Progress | None, cancel: Cancel | None
+) -> Iterator[int]:
+    """The same indices; between batches progress is told and a wish to stop heard."""
+    for done, index in enumerate(chosen):
+        if done % size == 0:
+            check_cancelled(cancel)
+            report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
+        yield index
+    report(progress, 1.0, "artifacts simulated")
 
 
 def _scanner(
@@ -256,8 +259,9 @@ def _chosen_slices(
     implants: Mapping[str, np.ndarray],
     slices: Sequence[int] | None,
     every_slice: bool,
-) -> list[int]:
-    """Indices to project, increasing."""
+) -> tuple[list[int], Mapping[str, np.ndarray]]:
+    """Indices to project, increasing, and the implants in them."""
+    _check_fractions(volume, implants)
     count = volume.hu.shape[0]
     wanted = range(count) if slices is None else sorted({int(i) for i in slices})
     for index in wanted:
@@ -269,7 +273,9 @@ def _chosen_slices(
         chosen = [i for i in wanted if any(f[i].any() for f in implants.values())]
     if not chosen:
         raise InputError("none of the slices asked for holds an implant; use every_slice=True")
-    return chosen
+    if slices is not None:
+        implants = {name: _only(fraction, chosen) for name, fraction in implants.items()}
+    return chosen, implants
 
 
 def _only(fraction: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
