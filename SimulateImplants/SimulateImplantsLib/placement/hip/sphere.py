@@ -102,6 +102,28 @@ class _Score:
             total += _FACING_WEIGHT * self.edges.joint_share(centre, radius, directions)
         return total
 
+    def on_grid(self, centres: np.ndarray, radii: np.ndarray, rays: np.ndarray) -> np.ndarray:
+        """Coarse scores ``(radii, centres)`` of spheres whose radii grow by 1 mm.
+
+        So do the gaps: what lies beyond one sphere is looked at once for all.
+        """
+
+        def edges(sizes: np.ndarray, directions: np.ndarray, way: float) -> np.ndarray:
+            each = (np.full(len(centres), size) for size in sizes)
+            return np.stack([self._mean_edge(centres, size, directions, way) for size in each])
+
+        total = edges(radii, rays, self.sign)
+        if self.facing is None:
+            return total
+        reached = np.arange(radii[0] + _JOINT_GAPS_MM[0], radii[-1] + _JOINT_GAPS_MM[-1] + 0.5)
+        beyond = edges(reached, self.facing, -self.sign)
+        gaps = range(len(_JOINT_GAPS_MM))
+        total += _FACING_WEIGHT * np.max([beyond[k : k + len(radii)] for k in gaps], axis=0)
+        for row, radius in zip(total, radii, strict=True):
+            size = np.full(len(centres), radius)
+            row += _FACING_WEIGHT * self.edges.joint_share(centres, size, rays)
+        return total
+
     def _mean_edge(
         self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
     ) -> np.ndarray:
@@ -144,7 +166,7 @@ def fit_sphere(
     grid = grid[np.linalg.norm(grid, axis=1) <= search_mm + 1e-6]
     radii = np.arange(radii_mm[0], radii_mm[1] + 1e-6, 1.0)
     few = rays[:: max(len(rays) // 220, 1)]
-    values = np.stack([score(centre0 + grid, np.full(len(grid), r), few, True) for r in radii])
+    values = score.on_grid(centre0 + grid, radii, few)
 
     def loss(q: np.ndarray, directions: np.ndarray, coarse: bool) -> float:
         outside = max(0.0, radii_mm[0] - q[3], q[3] - radii_mm[1])
