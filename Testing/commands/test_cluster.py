@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from cli_support import assert_refused, ct_hu, run, stored, write_image
+from MetalArtifactReductionLib.batch import dask
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install '.[cluster]')")
 
@@ -66,7 +68,11 @@ def test_cases_on_two_workers(
     assert (out / "a" / "corrected.nii.gz").stat().st_mtime_ns == before
 
 
-def test_no_scheduler_answers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_scheduler_answers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None will, however long one waits.
+    monkeypatch.setattr(dask, "on_dask", partial(dask.on_dask, timeout_s=0.5))
     write_image(tmp_path / "a.nii.gz", ct_hu())
     write_image(tmp_path / "b.nii.gz", ct_hu())
     outcome = run(

@@ -11,11 +11,12 @@ import pytest
 from cli_support import run, snapshot, stored
 from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
+from phantom_support import small_pelvis
 from simulate_support import QUICK
 from SimulateImplantsLib.cases.options import SimulationOptions
 from SimulateImplantsLib.cases.plan_files import read_plan
 from SimulateImplantsLib.dataset.variants import Variants, variant, write_variants
-from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +25,7 @@ BONES = ("femur_left", "femur_right", "hip_left", "hip_right")
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
-    return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
+    return small_pelvis()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,17 @@ def test_train_resume_and_correct(tmp_path: Path, config: Path, capfd: Capture) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes talk through gloo's Unix build")
-def test_two_processes_make_the_weights_of_one(tmp_path: Path, config: Path) -> None:
+def test_two_processes_make_the_weights_of_one(
+    tmp_path: Path, config: Path, capfd: Capture
+) -> None:
     """Each takes half of the batch; their gradients are averaged."""
     text = CONFIG.replace("batch_size = 1", "batch_size = 2").replace("steps = 4", "steps = 2")
     config.write_text(text + "adversarial = 0.1\n", encoding="utf-8")
     found = []
-    for devices in (1, 2):
+    for devices, start in ((1, partial(run, capfd)), (2, run_process)):
         folder = tmp_path / f"run{devices}"
         options = ("--quiet", "--accelerator", "cpu", "--devices", devices)
-        done = run_process("train", config, "--data", tmp_path, "--output", folder, *options)
+        done = start("train", config, "--data", tmp_path, "--output", folder, *options)
         assert done.code == 0, done
         assert done.out.count("2 steps in ") == 1
         found.append(load_file(folder / "weights.safetensors"))

@@ -13,6 +13,7 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
+from phantom_support import small_pelvis
 from SimulateImplantsLib.implants.registry import (
     ImplantEntry,
     Procedure,
@@ -22,7 +23,6 @@ from SimulateImplantsLib.implants.registry import (
     register,
     resolve,
 )
-from SimulateImplantsLib.phantoms import pelvis_phantom
 
 TOY = """
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pelvis and its femora, read only."""
     folder = tmp_path_factory.mktemp("pelvis")
-    phantom = pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
+    phantom = small_pelvis()
     write_volume(phantom.volume, folder / "ct.nii.gz", dtype="int16")
     (folder / "masks").mkdir()
     for name in ("femur_left", "femur_right", "hip_left", "hip_right"):
@@ -99,7 +99,7 @@ def python(site: Path, *arguments: object) -> str:
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,28 +21,32 @@ from SimulateImplantsLib.placement.geometry import angle_deg
 
 LEVELS = ["L1", "L2", "L3", "L4", "L5"]
 CASES = {
-    "supine": (11, (1.5, 1.2, 1.2), (140, 140, 140), {}),
+    "supine": (11, (1.5, 1.2, 1.2), (150, 150, 150), {}),
     "thick slices, scoliosis": (12, (3.0, 1.1, 1.1), (72, 150, 150), {"scoliosis_deg": 35.0}),
     "patient turned, oblique volume": (
         13,
         (1.6, 1.4, 1.4),
-        (140, 140, 140),
+        (180, 160, 160),
         {"patient_rotation_deg": (25, -30, 160), "grid_rotation_deg": (8, 5, -12)},
     ),
 }
 
 
-@pytest.fixture(scope="module", params=list(CASES))
-def case(request: pytest.FixtureRequest) -> tuple[Phantom, SpineProposal]:
-    seed, spacing, shape, options = CASES[request.param]
+@cache
+def proposed(name: str) -> tuple[Phantom, SpineProposal]:
+    seed, spacing, shape, options = CASES[name]
     phantom = lumbar_spine_phantom(seed, spacing, shape, **options)
     return phantom, propose_screws(phantom.labels, phantom.volume, levels=LEVELS)
 
 
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[Phantom, SpineProposal]:
+    return proposed(request.param)
+
+
 @pytest.fixture(scope="module")
 def straight() -> tuple[Phantom, SpineProposal]:
-    phantom = lumbar_spine_phantom(11, (1.5, 1.2, 1.2), (140, 140, 140))
-    return phantom, propose_screws(phantom.labels, phantom.volume, levels=["L2", "L3"])
+    return proposed("supine")
 
 
 def errors(phantom: Phantom, proposal: SpineProposal) -> np.ndarray:
@@ -93,17 +97,9 @@ def test_proposed_screws_keep_inside_the_bone(case: tuple[Phantom, SpineProposal
             assert 60 < grade.min_hu <= grade.mean_hu < 700
 
 
-@pytest.mark.parametrize(
-    ("seed", "spacing", "shape", "options"),
-    [
-        (11, (1.5, 1.2, 1.2), (150, 150, 150), {}),
-        (13, (1.6, 1.4, 1.4), (180, 160, 160), CASES["patient turned, oblique volume"][3]),
-    ],
-)
-def test_sacral_screws_run_from_the_facets_towards_the_promontory(
-    seed: int, spacing: tuple[float, ...], shape: tuple[int, ...], options: dict[str, Any]
-) -> None:
-    phantom = lumbar_spine_phantom(seed, spacing, shape, **options)
+@pytest.mark.parametrize("name", ["supine", "patient turned, oblique volume"])
+def test_sacral_screws_run_from_the_facets_towards_the_promontory(name: str) -> None:
+    phantom, _ = proposed(name)
     proposal = propose_screws(phantom.labels, phantom.volume, levels=["L5", "S1"])
     truth = next(v for v in phantom.truth.vertebrae if v.level == "S1")
     vertebra = proposal["S1"]
