@@ -137,7 +137,9 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: object, more: Any = ()) -
 def run_process(*arguments: object) -> Outcome:
     """``mar ARGUMENTS`` in a process of its own."""
     command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=HANG_S, check=False
+    )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -185,3 +187,9 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.err.endswith("\n")
     for word in words:
         assert word in outcome.err, (word, outcome.err)
+
+
+def write_csv(path: Path, *lines: str) -> Path:
+    """A file of these lines."""
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

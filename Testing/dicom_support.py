@@ -1,4 +1,4 @@
-"""CT series written with pydicom, without the code under test."""
+"""CT series written with pydicom, without the code under test, and what is said of broken ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.volumes import read_volume
 
 SHAPE = (9, 48, 64)
 SPACING = (0.7, 0.9)  # row, column
@@ -130,3 +134,20 @@ def scanner_header(index: int, dataset: Dataset) -> None:
     dataset.ReferencedImageSequence = [item]
     dataset.add_new(0x60000010, "US", dataset.Rows)  # an overlay
     dataset.add_new(0x60003000, "OW", bytes(dataset.Rows * dataset.Columns // 8))
+
+
+def refused(path: Path, **options: Any) -> str:
+    """What a reader says of a series that it cannot use: one line, and nothing of the patient."""
+    with pytest.raises(InputError) as raised:
+        read_volume(path, **options)
+    text = str(raised.value)
+    assert "\n" not in text and PATIENT not in text and PATIENT_ID not in text
+    return text
+
+
+def body(shape: tuple[int, int, int] = (6, 40, 40), air: float = -1000) -> np.ndarray:
+    """A round body in air with noise, HU."""
+    row, col = np.mgrid[: shape[1], : shape[2]]
+    hu = np.full(shape, air)
+    hu[:, np.hypot(row - 20, col - 20) < 14] = 40
+    return np.rint(hu + np.random.default_rng(5).normal(0, 9, shape)).astype(np.int16)

@@ -359,3 +359,28 @@ def install(monkeypatch: Any, scene: Any = None) -> None:
     for name in [name for name in sys.modules if name.split(".")[0].endswith("Panel")]:
         monkeypatch.delitem(sys.modules, name)
     QTimer.waiting.clear()
+
+
+def parameter_node(**values: Any) -> SimpleNamespace:
+    """What the correction's panel stores, with its defaults."""
+    defaults = {
+        "inputVolume": None,
+        "metalSegmentation": None,
+        "metalMethod": SimpleNamespace(value="threshold"),
+        "automaticThreshold": True,
+        "thresholdHu": 2500.0,
+        "includeSurface": False,
+        "method": "nmar",
+        "weightsFile": "",
+        "slicesAbove": 11,
+        "slicesBelow": 7,
+        "device": "cpu",
+        "always": False,
+        "result": None,
+        "profileLine": None,
+        "views": SimpleNamespace(value="comparison"),
+        "window": SimpleNamespace(value="bone"),
+        "overlay": SimpleNamespace(value="change"),
+        "overlayOpacity": 0.5,
+    }
+    return SimpleNamespace(**{**defaults, **values})

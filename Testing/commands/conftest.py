@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli_support import ct_hu, write_image
 from MetalArtifactReductionLib.progress import check_cancelled
 
 
@@ -40,3 +42,14 @@ def own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for package in ("MetalArtifactReductionLib.batch", "SimulateImplantsLib.dataset"):
         monkeypatch.setattr(f"{package}.run.run_isolated", run_isolated)
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Two CTs of one name in two folders, one without metal, and one that is no CT."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "ct.nii.gz", ct_hu())
+    write_image(tmp_path / "clean.nrrd", ct_hu(metal=False))
+    (tmp_path / "broken.nii").write_text("no image\n" * 100)
+    return tmp_path

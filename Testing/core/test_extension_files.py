@@ -34,7 +34,7 @@ def module_files(module: str) -> set[str]:
 def listed_in_cmake(module: str, variable: str) -> set[str]:
     """The files that a module's ``file(GLOB_RECURSE variable ...)`` finds."""
     folder = REPOSITORY / module
-    text = re.sub(r"#.*", "", (folder / "CMakeLists.txt").read_text())
+    text = re.sub(r"#.*", "", (folder / "CMakeLists.txt").read_text(encoding="utf-8"))
     globs = re.findall(
         r"file\(GLOB_RECURSE\s+(\w+)\s+RELATIVE\s+\S+\s+CONFIGURE_DEPENDS([^)]*)\)", text
     )
@@ -83,7 +83,7 @@ def test_cmake_itself_finds_the_same_files(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     for module in MODULES:
-        found = (tmp_path / "build" / f"{module}.txt").read_text().split(";")
+        found = (tmp_path / "build" / f"{module}.txt").read_text(encoding="utf-8").split(";")
         assert module_files(module) <= set(found)
         assert len(found) == len(set(found))
 
@@ -106,14 +106,14 @@ def test_installed_package_names_are_unique_to_the_extension() -> None:
 
 
 def cmake_setting(name: str) -> str:
-    text = (REPOSITORY / "CMakeLists.txt").read_text()
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
     match = re.search(rf'set\({name} "([^"]*)"', text)
     assert match, f"{name} is not set"
     return match.group(1)
 
 
 def test_catalog_entry_agrees_with_cmake() -> None:
-    entry = json.loads((REPOSITORY / "MetalArtifactReduction.json").read_text())
+    entry = json.loads((REPOSITORY / "MetalArtifactReduction.json").read_text(encoding="utf-8"))
     # The required and the allowed keys of Slicer's catalog entry schema 1.0.2.
     assert {"$schema", "category", "scm_url"} <= set(entry)
     assert set(entry) <= {
@@ -131,7 +131,7 @@ def test_catalog_entry_agrees_with_cmake() -> None:
 
 def test_pictures_for_the_catalog_exist() -> None:
     """The index downloads them from the branch that the entry names; none may be missing here."""
-    entry = json.loads((REPOSITORY / "MetalArtifactReduction.json").read_text())
+    entry = json.loads((REPOSITORY / "MetalArtifactReduction.json").read_text(encoding="utf-8"))
     addresses = cmake_setting("EXTENSION_SCREENSHOTURLS").split()
     assert addresses
     home = cmake_setting("EXTENSION_HOMEPAGE").removeprefix("https://github.com/")
@@ -157,9 +157,13 @@ def test_what_the_index_checks_of_a_repository() -> None:
 
 
 def test_project_has_the_name_of_the_catalog_entry() -> None:
-    assert "project(MetalArtifactReduction)" in (REPOSITORY / "CMakeLists.txt").read_text()
+    assert "project(MetalArtifactReduction)" in (REPOSITORY / "CMakeLists.txt").read_text(
+        encoding="utf-8"
+    )
     for module in MODULES:
-        assert f"add_subdirectory({module})" in (REPOSITORY / "CMakeLists.txt").read_text()
+        assert f"add_subdirectory({module})" in (REPOSITORY / "CMakeLists.txt").read_text(
+            encoding="utf-8"
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import pytest
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.mrml.volumes import image_data, vtk_matrix
+from phantom_support import small_spine, vertebrae
+from SimulateImplantsLib.mrml import propose
+from SimulateImplantsLib.phantoms import Phantom
 
 
 @pytest.fixture
@@ -59,3 +62,17 @@ def warp(scene: Any) -> Any:
     warp = scene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
     warp.SetAndObserveTransformToParent(spline)
     return warp
+
+
+@pytest.fixture(scope="session")
+def spine() -> Phantom:
+    return small_spine()
+
+
+@pytest.fixture(scope="session")
+def proposed(spine: Phantom) -> Any:
+    """A scene with the screws of two levels; made once, changed by no test."""
+    pytest.importorskip("slicer", reason="the package slicer-core is not installed")
+    scene = mrml.headless_scene()
+    node = mrml.node_from_volume(scene, spine.volume, "Spine")
+    return scene, node, propose(scene, node, vertebrae(spine))

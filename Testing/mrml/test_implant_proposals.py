@@ -11,6 +11,7 @@ from scipy import ndimage
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.mrml import node_from_volume
+from phantom_support import LEVELS, small_pelvis, vertebrae
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.nail import CephalomedullaryNail
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
@@ -20,10 +21,8 @@ from SimulateImplantsLib.mrml import (
     bone_labels,
     clicks_of,
     fit_screw,
-    implants_of,
     placement_quality,
     propose,
-    quality_table,
     screws_of,
     segment_bone,
     segmentation_from_labels,
@@ -31,31 +30,15 @@ from SimulateImplantsLib.mrml import (
     split_vertebrae,
 )
 from SimulateImplantsLib.mrml.propose import named_levels
-from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement.geometry import axis_placement
 from SimulateImplantsLib.placement.procedures import ProposalOptions
 from SimulateImplantsLib.placement.spine.levels import parse_levels
-
-LEVELS = ("L3", "L4")
-
-
-@pytest.fixture(scope="module")
-def spine() -> Phantom:
-    return lumbar_spine_phantom(3, (2.0, 1.4, 1.4), (96, 128, 128))
-
-
-@pytest.fixture(scope="module")
-def pelvis() -> Phantom:
-    return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
 
 
 @pytest.fixture
 def ct(scene: Any, spine: Phantom) -> Any:
     return node_from_volume(scene, spine.volume, "Spine")
-
-
-def vertebrae(phantom: Phantom) -> dict[str, np.ndarray]:
-    return {name: mask for name, mask in phantom.labels.items() if name[-2:] in LEVELS}
 
 
 def node_count(scene: Any) -> int:
@@ -192,15 +175,6 @@ def test_plain_bone_is_parted_at_the_clicks(scene: Any, ct: Any, spine: Phantom)
 #
 
 
-@pytest.fixture(scope="module")
-def proposed(spine: Phantom) -> Any:
-    """A scene with the screws of two levels; made once, changed by no test."""
-    pytest.importorskip("slicer", reason="the package slicer-core is not installed")
-    scene = mrml.headless_scene()
-    node = node_from_volume(scene, spine.volume, "Spine")
-    return scene, node, propose(scene, node, vertebrae(spine))
-
-
 def test_proposed_screws_lie_in_the_pedicles(proposed: Any, spine: Phantom) -> None:
     _, node, result = proposed
     screws = [one for one in result.implants if one.kind == "pedicle-screw"]
@@ -313,7 +287,8 @@ def test_vertebra_cut_by_the_volumes_end_warns(scene: Any, spine: Phantom) -> No
     assert any("L4" in text and "cut by the volume's end" in text for text in warnings)
 
 
-def test_labelled_hip_gets_a_prosthesis(scene: Any, pelvis: Phantom) -> None:
+def test_labelled_hip_gets_a_prosthesis(scene: Any) -> None:
+    pelvis = small_pelvis()
     node = node_from_volume(scene, pelvis.volume, "Pelvis")
     result = propose(
         scene, node, pelvis.labels, "total-hip", options=ProposalOptions(sides=("right",))
@@ -332,7 +307,8 @@ def test_labelled_hip_gets_a_prosthesis(scene: Any, pelvis: Phantom) -> None:
     np.testing.assert_allclose(np.linalg.inv(stem.matrix()) @ head.matrix(), apart, atol=1e-9)
 
 
-def test_clicked_hip_in_plain_bone_gets_a_nail(scene: Any, pelvis: Phantom) -> None:
+def test_clicked_hip_in_plain_bone_gets_a_nail(scene: Any) -> None:
+    pelvis = small_pelvis()
     node = node_from_volume(scene, pelvis.volume, "Pelvis")
     truth = next(hip for hip in pelvis.truth.hips if hip.side == "left")
     bone = {"bone": pelvis.bone_mask()}
@@ -351,107 +327,3 @@ def test_clicked_hip_in_plain_bone_gets_a_nail(scene: Any, pelvis: Phantom) -> N
     # The lag screw ends in the head.
     tip = one.matrix() @ np.append(nail.lag_tip_mm, 1.0)
     assert np.linalg.norm(tip[:3] - truth.head_centre_ras) < truth.head_radius_mm
-
-
-#
-# Quality
-#
-
-
-def screw_along(scene: Any, truth: Any, diameter: float, aside: np.ndarray) -> Any:
-    """A screw along the true axis of a pedicle, moved aside."""
-    entry = truth.entry_ras + aside
-    return add_implant(
-        scene,
-        PedicleScrew(diameter_mm=diameter, length_mm=40),
-        axis_placement(entry, entry + truth.direction),
-    )
-
-
-def test_constructed_breaches_are_graded(scene: Any, ct: Any, spine: Phantom) -> None:
-    """Moved towards the canal by known distances from the middle of the pedicle."""
-    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L4", "left"))
-    medial = np.cross(truth.direction, [0.0, 0.0, 1.0])
-    centre = next(t for t in spine.truth.vertebrae if t.level == "L4").canal_ras
-    medial *= np.sign(medial @ (centre - truth.isthmus_ras)) / np.linalg.norm(medial)
-    wanted_mm = (-1.5, 1.0, 3.0, 5.0)
-    for wanted in wanted_mm:
-        screw_along(scene, truth, 4.0, (0.5 * truth.width_mm - 2.0 + wanted) * medial)
-    rows = placement_quality(scene, ct, vertebrae(spine))
-    for wanted, row in zip(wanted_mm, rows, strict=True):
-        assert row.breach_mm == pytest.approx(max(wanted, 0.0), abs=1.0)
-        assert row.grade in ("A" if wanted < 0 else "ABC" if wanted < 2 else "BCD")
-        if wanted > 2:
-            assert row.breach_direction == "medial"
-        # A screw without level and side gets them from where it lies.
-        assert (row.implant.level, row.implant.side) == ("L4", "left")
-    assert [row.breach_mm for row in rows] == sorted(row.breach_mm for row in rows)
-
-
-def test_quality_rows_and_table(proposed: Any, spine: Phantom) -> None:
-    scene, node, result = proposed
-    rows = placement_quality(scene, node, vertebrae(spine))
-    assert [row.implant for row in rows] == implants_of(scene)
-    assert len(rows) == len(result.implants)
-    for row in rows:
-        assert row.touches == ()  # rods in their heads are no collision
-        if row.implant.kind == "pedicle-screw":
-            assert row.grade == "A"
-            assert 0.9 < row.share_in_bone <= 1.0
-            assert 100 < row.mean_hu < 700
-            assert row.min_hu <= row.mean_hu
-            assert 0 < row.convergence_deg < 40
-        else:
-            assert np.isnan(row.breach_mm)
-        assert row.outside == 0
-    table = quality_table(scene, rows)
-    assert table.GetNumberOfRows() == len(rows)
-    titles = [table.GetTable().GetColumnName(i) for i in range(table.GetNumberOfColumns())]
-    assert titles[:5] == ["Implant", "Level", "Side", "Size", "Grade"]
-    assert table.GetCellText(0, 4) == "A"
-    shown = float(table.GetTable().GetValueByName(0, "Mean HU").ToString())
-    assert shown == pytest.approx(rows[0].mean_hu, abs=0.06)
-    rod = next(i for i, row in enumerate(rows) if row.implant.kind == "rod")
-    assert table.GetTable().GetValueByName(rod, "Breach (mm)").ToString() == ""
-    assert quality_table(scene, rows[:1], into=table) is table
-    assert table.GetNumberOfRows() == 1
-
-
-def test_colliding_screws_are_named(scene: Any, ct: Any, spine: Phantom) -> None:
-    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L3", "left"))
-    first = screw_along(scene, truth, 5.0, np.zeros(3))
-    second = screw_along(scene, truth, 5.0, np.array([1.0, 0.0, 0.0]))
-    apart = screw_along(scene, truth, 5.0, np.array([0.0, 0.0, 60.0]))
-    rows = {row.implant.name: row for row in placement_quality(scene, ct)}
-    assert rows[first.name].touches == (second.name,)
-    assert rows[second.name].touches == (first.name,)
-    assert rows[apart.name].touches == ()
-
-
-def test_stem_through_a_stem_touches(scene: Any, ct: Any) -> None:
-    place = axis_placement((0, 0, 0), (0, 0, 1))
-    add_implant(scene, HipStem(), place, name="One")
-    place = place.copy()
-    place[0, 3] += 4.0
-    add_implant(scene, HipStem(), place, name="Other")
-    rows = placement_quality(scene, ct)
-    assert [row.touches for row in rows] == [("Other",), ("One",)]
-
-
-def test_quality_of_what_cannot_be_graded(scene: Any, ct: Any, spine: Phantom) -> None:
-    with pytest.raises(InputError, match="no implant in the scene"):
-        placement_quality(scene, ct)
-    truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L3", "left"))
-    screw = screw_along(scene, truth, 5.0, np.zeros(3))
-    (row,) = placement_quality(scene, ct, {"bone": spine.bone_mask()})
-    assert (row.grade, row.note) == ("", "")
-    assert row.share_in_bone > 0.8
-    (row,) = placement_quality(scene, ct, {"vertebrae_L4": spine.labels["vertebrae_L4"]})
-    assert "in no labelled vertebra" in row.note
-    place = screw.matrix()
-    place[2, 3] += 900.0
-    set_matrix(screw, place)
-    (row,) = placement_quality(scene, ct, vertebrae(spine))
-    assert row.note == "partly outside the CT: not graded"
-    with pytest.raises(InputError, match="resample it to the CT's geometry"):
-        placement_quality(scene, ct, {"bone": np.ones((2, 3, 4), bool)})

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionResult
@@ -18,6 +19,7 @@ from MetalArtifactReductionLib.mrml import layout, results
 from MetalArtifactReductionLib.mrml.inputs import check_input
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
+from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from mrml_support import affine, rotation
 
 SHAPE = (8, 60, 70)
@@ -66,21 +68,17 @@ def nodes(scene: Any, ct: Any) -> Any:
 
 
 def test_a_usual_ct_has_no_remarks(scene: Any, ct: Any) -> None:
-    assert check_input(scene, ct) == check_input(scene, ct)
-    assert check_input(scene, ct).problem == ""
-    assert check_input(scene, ct).notes == ()
+    found = check_input(scene, ct)
+    assert (found.problem, found.notes) == ("", ())
 
 
 def test_problems_are_said_in_words(scene: Any, ct: Any, nodes: Any, add_volume: Any) -> None:
     import slicer
 
     assert "choose a CT" in check_input(scene, None).problem
-    assert "labelmap" in check_input(scene, scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode"))\
-        .problem  # fmt: skip
-    assert "Vector" in check_input(scene, scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode"))\
-        .problem  # fmt: skip
-    assert "no voxels" in check_input(scene, scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))\
-        .problem  # fmt: skip
+    for kind, said in (("LabelMap", "labelmap"), ("Vector", "Vector"), ("Scalar", "no voxels")):
+        node = scene.AddNewNodeByClass(f"vtkMRML{kind}VolumeNode")
+        assert said in check_input(scene, node).problem
     pet = add_volume(np.where(body() < 0, 0, 700).astype(np.int16), AXIAL, name="PET")
     assert "MR or PET" in check_input(scene, pet).problem
     assert "map of changes" in check_input(scene, nodes.change_map).problem
@@ -104,20 +102,15 @@ def test_what_is_unusual_is_noted(scene: Any, nodes: Any, add_volume: Any) -> No
     clipped[metal_mask()] = 3071
     assert "3071 HU" in only_note(add_volume(clipped, AXIAL))
     assert "result of a correction" in only_note(nodes.corrected)
-    angle = np.radians(12.0)
-    turned = np.array(
-        [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
-    )
+    turned = Rotation.from_euler("x", 12, degrees=True).as_matrix()
     assert "tilted by 12°" in only_note(add_volume(body(), affine(turned, SPACING)))
     sheared = AXIAL.copy()
-    sheared[1, 2] = np.tan(angle) * SPACING[2]
+    sheared[1, 2] = np.tan(np.radians(12)) * SPACING[2]
     assert "gantry (12.0°)" in only_note(add_volume(body(), sheared))
     sagittal = affine(np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), (2.0, 3.0, 2.0))
     assert "sagittal or coronal" in only_note(add_volume(body().transpose(2, 0, 1), sagittal))
     # A turn about the patient's axis leaves the slices axial.
-    about = np.array(
-        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
-    )
+    about = Rotation.from_euler("z", 12, degrees=True).as_matrix()
     assert check_input(scene, add_volume(body(), affine(about, SPACING))).notes == ()
 
 
@@ -262,8 +255,6 @@ def test_regions_are_measured_and_follow_the_boxes(scene: Any, ct: Any, nodes: A
 
 
 def test_turned_box_holds_the_voxels_within(scene: Any, ct: Any, nodes: Any) -> None:
-    from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
-
     centre = (AXIAL @ np.array([35.0, 30.0, 3.5, 1.0]))[:3]
     region = results.add_region(scene, nodes.corrected, tuple(centre))
     region.SetSize(30.0, 10.0, 8.0)

@@ -42,11 +42,14 @@ class Module:
         return self.folder / f"{self.name}Panel"
 
     def tree(self) -> ast.Module:
-        return ast.parse(self.source.read_text())
+        return ast.parse(self.source.read_text(encoding="utf-8"))
 
     def class_named(self, name: str) -> ast.ClassDef:
         """A class of the module file, or of the files that it is split into."""
-        trees = [self.tree(), *(ast.parse(path.read_text()) for path in self.panel.glob("*.py"))]
+        trees = [
+            self.tree(),
+            *(ast.parse(path.read_text(encoding="utf-8")) for path in self.panel.glob("*.py")),
+        ]
         found = (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
         return next(node for node in found if node.name == name)
 
@@ -226,7 +229,9 @@ def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(module: Module
 
 @MODULES
 def test_widgets_named_in_the_module_exist(module: Module) -> None:
-    text = "".join(path.read_text() for path in [module.source, *module.panel.glob("*.py")])
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in [module.source, *module.panel.glob("*.py")]
+    )
     used = set(re.findall(r"\b_?ui\.([a-z]\w+)", text))
     assert len(used) > 8
     assert used <= set(module.widgets())
@@ -234,7 +239,9 @@ def test_widgets_named_in_the_module_exist(module: Module) -> None:
 
 @MODULES
 def test_every_button_does_something(module: Module) -> None:
-    text = "".join(path.read_text() for path in [module.source, *module.panel.glob("*.py")])
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in [module.source, *module.panel.glob("*.py")]
+    )
     buttons = {n for n, w in module.widgets().items() if w.get("class") == "QPushButton"}
     connected = set(re.findall(r'ui\.(\w+)\.connect\("(?:clicked|toggled)', text))
     connected |= set(re.findall(r"\(ui\.(\w+Button), ", text))
@@ -250,7 +257,7 @@ def test_slicer_imports_nothing_heavy_at_startup(module: Module) -> None:
     waiting = [module.source]
     while waiting:
         source = waiting.pop()
-        for node in ast.parse(source.read_text()).body:
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
