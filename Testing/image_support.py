@@ -1,4 +1,4 @@
-"""Images made with SimpleITK, without the code under test."""
+"""Images made with SimpleITK, and volumes stored otherwise, without the code under test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
+
+from MetalArtifactReductionLib.volume import CTVolume
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -47,3 +49,16 @@ def one_line(raised: pytest.ExceptionInfo[Exception]) -> str:
     text = str(raised.value)
     assert "\n" not in text and text
     return text
+
+
+def stored_as(volume: CTVolume, order: tuple[int, ...], signs: tuple[int, ...]) -> CTVolume:
+    """The same patient in another storage: by plain index arithmetic on voxels and affine."""
+    hu = volume.hu.transpose(order)[tuple(slice(None, None, s) for s in signs)]
+    affine = np.eye(4)
+    affine[:3, 3] = volume.ijk_to_ras[:3, 3]
+    for new, (old, sign) in enumerate(zip(order, signs, strict=True)):
+        column = volume.ijk_to_ras[:3, 2 - old]
+        affine[:3, 2 - new] = sign * column
+        if sign < 0:
+            affine[:3, 3] += (hu.shape[new] - 1) * column
+    return CTVolume(np.ascontiguousarray(hu), affine)

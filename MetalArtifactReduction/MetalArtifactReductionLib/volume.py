@@ -336,17 +336,3 @@ def padding_mask(hu: np.ndarray) -> np.ndarray:
         keep[0] = False
         slice_mask[...] = keep[labels]
     return mask
-
-
-def fill_padding(
-    hu: np.ndarray, mask: np.ndarray | None = None, air_hu: float = AIR_HU
-) -> np.ndarray:
-    """A copy for the computation in which padding is air; the input is not changed.
-
-    :param hu: ``(slices, rows, cols)`` in HU.
-    :param mask: what :func:`padding_mask` returned, if already known.
-    :param air_hu: what padding becomes.
-    """
-    if mask is None:
-        mask = padding_mask(hu)
-    return np.where(mask, np.asarray(air_hu, dtype=hu.dtype), hu)

@@ -10,6 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dicom_support import write_series
+from image_support import stored_as
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.files.volumes import read_volume, write_volume
@@ -41,19 +42,6 @@ def patient() -> CTVolume:
         hu[k] += 250 * np.cos(2 * angle + 0.4 * k) * np.exp(-np.hypot(x - 22, y - 26) / 15)
         hu[k][metal] = 3071.0
     return CTVolume(np.clip(hu, -1000, 3071).round().astype(np.float32), ANATOMICAL.copy())
-
-
-def stored_as(volume: CTVolume, order: tuple[int, ...], signs: tuple[int, ...]) -> CTVolume:
-    """The same patient in another storage: by plain index arithmetic on voxels and affine."""
-    hu = volume.hu.transpose(order)[tuple(slice(None, None, s) for s in signs)]
-    affine = np.eye(4)
-    affine[:3, 3] = volume.ijk_to_ras[:3, 3]
-    for new, (old, sign) in enumerate(zip(order, signs, strict=True)):
-        column = volume.ijk_to_ras[:3, 2 - old]
-        affine[:3, 2 - new] = sign * column
-        if sign < 0:
-            affine[:3, 3] += (hu.shape[new] - 1) * column
-    return CTVolume(np.ascontiguousarray(hu), affine)
 
 
 def corrected(

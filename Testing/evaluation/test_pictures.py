@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import image as png
 
+from image_support import stored_as
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.report import ReportCase, report_html
 from MetalArtifactReductionLib.files.pictures import PatientView, comparison_picture, scale_bar_mm
@@ -33,18 +34,6 @@ def patient() -> CTVolume:
     hu[1:3, 20:24, 30:34] = 3071.0
     hu[2, 12:30, 20:24] = 150.0
     return CTVolume(hu, np.diag([-SPACING[2], -SPACING[1], SPACING[0], 1.0]))
-
-
-def stored_as(volume: CTVolume, order: tuple[int, ...], signs: tuple[int, ...]) -> CTVolume:
-    hu = volume.hu.transpose(order)[tuple(slice(None, None, s) for s in signs)]
-    affine = np.eye(4)
-    affine[:3, 3] = volume.ijk_to_ras[:3, 3]
-    for new, (old, sign) in enumerate(zip(order, signs, strict=True)):
-        column = volume.ijk_to_ras[:3, 2 - old]
-        affine[:3, 2 - new] = sign * column
-        if sign < 0:
-            affine[:3, 3] += (hu.shape[new] - 1) * column
-    return CTVolume(np.ascontiguousarray(hu), affine)
 
 
 def test_a_slice_of_every_storage_is_shown_in_radiological_convention() -> None:
