@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -151,3 +152,32 @@ def body(shape: tuple[int, int, int] = (6, 40, 40), air: float = -1000) -> np.nd
     hu = np.full(shape, air)
     hu[:, np.hypot(row - 20, col - 20) < 14] = 40
     return np.rint(hu + np.random.default_rng(5).normal(0, 9, shape)).astype(np.int16)
+
+
+def multi_frame(folder: Path, file: Path, order: Sequence[int], syntax: str = "") -> None:
+    """The slices of a folder as the frames of one image.
+
+    :param order: which slice, counted from the lowest, each frame is.
+    """
+    import highdicom
+
+    slices = [pydicom.dcmread(path) for path in folder.iterdir()]
+    for dataset in slices:
+        dataset.remove_private_tags()
+    image = highdicom.legacy.LegacyConvertedEnhancedCTImage(
+        slices,
+        series_instance_uid=highdicom.UID(),
+        series_number=5,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    groups = list(image.PerFrameFunctionalGroupsSequence)
+    height = [float(g.PlanePositionSequence[0].ImagePositionPatient[2]) for g in groups]
+    lowest_first = np.argsort(height)
+    frames = [int(lowest_first[k]) for k in order]
+    image.PerFrameFunctionalGroupsSequence = [groups[frame] for frame in frames]
+    image.PixelData = image.pixel_array[frames].tobytes()
+    if syntax:
+        image.compress(syntax, generate_instance_uid=False)
+    image.save_as(file)

@@ -84,13 +84,6 @@ def colour(suffix: str) -> Make:
     return make
 
 
-def over_time(folder: Path) -> Path:
-    series = np.stack([ct_hu(), ct_hu()])
-    image = sitk.GetImageFromArray(series, isVector=False)
-    sitk.WriteImage(image, str(folder / "time.nii.gz"))
-    return folder / "time.nii.gz"
-
-
 def two_series(folder: Path) -> Path:
     write_dicom(folder / "scan", ct_hu(), SeriesNumber=4, SeriesDescription="native")
     return write_dicom(folder / "scan", ct_hu(), SeriesNumber=7, SeriesDescription="bone")
@@ -121,7 +114,6 @@ UNUSABLE: dict[str, tuple[Make, tuple[str, ...]]] = {
     ),
     "RGB .nii.gz": (colour(".nii.gz"), ("RGB voxels", "give the CT itself")),
     "RGB .nrrd": (colour(".nrrd"), ("3 components a voxel", "give the CT itself")),
-    "4-D": (over_time, ("96 x 96 x 6 x 2", "single volume")),
     "NaN": (with_value(np.nan), ("1 voxels are NaN", "slice 2, row 40, column 41", "air")),
     "infinite": (with_value(-np.inf), ("infinite", "replace them")),
     "truncated .nii": (truncated(".nii"), ("truncated", "copy or download it again")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import highdicom
@@ -10,10 +9,10 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import JPEGLSLossless
 from scipy.spatial.transform import Rotation
 
-from dicom_support import scanner_header, values, write_series
+from dicom_support import multi_frame, scanner_header, values, write_series
 from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.dicom_export import (
     DicomOutputs,
@@ -22,33 +21,6 @@ from MetalArtifactReductionLib.dicom_export import (
 )
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
-
-
-def multi_frame(folder: Path, file: Path, order: Sequence[int], syntax: str = "") -> None:
-    """The slices of a folder as the frames of one image.
-
-    :param order: which slice, counted from the lowest, each frame is.
-    """
-    slices = [pydicom.dcmread(path) for path in folder.iterdir()]
-    for dataset in slices:
-        dataset.remove_private_tags()
-    image = highdicom.legacy.LegacyConvertedEnhancedCTImage(
-        slices,
-        series_instance_uid=highdicom.UID(),
-        series_number=5,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-    )
-    groups = list(image.PerFrameFunctionalGroupsSequence)
-    height = [float(g.PlanePositionSequence[0].ImagePositionPatient[2]) for g in groups]
-    lowest_first = np.argsort(height)
-    frames = [int(lowest_first[k]) for k in order]
-    image.PerFrameFunctionalGroupsSequence = [groups[frame] for frame in frames]
-    image.PixelData = image.pixel_array[frames].tobytes()
-    if syntax:
-        image.compress(syntax, generate_instance_uid=False)
-    image.save_as(file)
 
 
 @pytest.mark.parametrize("syntax", ["", JPEGLSLossless], ids=["plain", "JPEG-LS"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.inputs import looks_like_dicom
+from ..files.several import EACH
 from .case import Case
 from .lists import WORKBOOKS, read_cases
-from .names import SUFFIXES, unique_names
+from .names import SUFFIXES, stem_of, unique_names
 
 
 def cases_from(
@@ -30,20 +31,20 @@ def cases_from(
     :raises InputError: a CSV that cannot be used; no case at all; a folder name used twice.
     """
     pattern = defaults or Case("", Path())
-    found: list[Case] = []
-    hints: dict[int, str] = {}
+    listed: list[tuple[Case, str]] = []
     for text in inputs:
         path = Path(text)
         if path.suffix.lower() in (".csv", *WORKBOOKS) and not path.is_dir():
-            found += read_cases(path, pattern)
+            listed += [(case, "") for case in read_cases(path, pattern)]
         elif path.is_dir():
             for one in volumes_in(path, leave_out, passed_by):
-                for case, hint in _with_every_series(replace(pattern, given=str(one), input=one)):
-                    if hint:
-                        hints[len(found)] = hint
-                    found.append(replace(case, input=one.absolute()))
+                every = _with_every_series(replace(pattern, given=str(one), input=one))
+                listed += [(replace(case, input=one.absolute()), hint) for case, hint in every]
         else:
-            found.append(replace(pattern, given=text, input=path.absolute()))
+            listed.append((replace(pattern, given=text, input=path.absolute()), ""))
+    listed = [one for case, hint in listed for one in _with_each_acquisition(case, hint)]
+    found = [case for case, _ in listed]
+    hints = {number: hint for number, (_, hint) in enumerate(listed) if hint}
     if not found:
         raise InputError(
             f"no volumes in {', '.join(inputs)}; give files, folders or a CSV of cases"
@@ -76,6 +77,33 @@ def _with_every_series(case: Case) -> list[tuple[Case, str]]:
             f"{case.input.name}-{number or uid}",
         )
         for uid, number in series.items()
+    ]
+
+
+def _with_each_acquisition(case: Case, hint: str) -> list[tuple[Case, str]]:
+    """The case, or one an acquisition or phase where each was asked for."""
+    if (case.acquisition or "").lower() != EACH:
+        return [(case, hint)]
+    from ..files.volumes import acquisitions_in
+
+    case = replace(case, acquisition=None)
+    try:
+        names = acquisitions_in(case.input, case.series, assume_ct=case.assume_ct)
+    except InputError:
+        names = ()  # told when it is the case's turn
+    if len(names) < 2:
+        return [(case, hint)]
+    return [
+        (
+            replace(
+                case,
+                given=f"{case.given} (acquisition {name})",
+                acquisition=name,
+                output=case.output and f"{case.output}-{name}",
+            ),
+            f"{hint or stem_of(case.input)}-{name}",
+        )
+        for name in names
     ]
 
 

@@ -51,7 +51,7 @@ def unique_names(own: Sequence[str], inputs: Sequence[Path], hints: Mapping[int,
     for name in own:
         if name:
             _claim(name, taken, folders)
-    stems = [_safe(hints[k]) if k in hints else _stem(path) for k, path in enumerate(inputs)]
+    stems = [_safe(hints[k]) if k in hints else stem_of(path) for k, path in enumerate(inputs)]
     alike = Counter(stem.casefold() for stem in stems)
     used = set(taken) | RESERVED
     numbers: Counter[str] = Counter()
@@ -99,7 +99,8 @@ def _numbered(name: str, used: set[str], numbers: Counter[str]) -> str:
             return candidate
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """The name of an input without its ending, as a folder name."""
     name = path.name or path.resolve().name or "volume"
     for suffix in (*SUFFIXES, ".zip", ".dcm", ".dicom", ".ima"):
         if name.lower().endswith(suffix) and len(name) > len(suffix):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import printable
+from ..files.several import EACH
 from .options import PART_OPTIONS, chosen_options, count, progress_bar
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def is_batch(options: argparse.Namespace) -> bool:
     lists = (".csv", *WORKBOOKS)
     if len(options.inputs) > 1 or options.inputs[0].lower().endswith(lists):
         return True
-    if asked_for(options) or options.series == EVERY_SERIES:
+    if asked_for(options) or options.series == EVERY_SERIES or options.acquisition == EACH:
         return True
     folder = Path(options.inputs[0])
     if options.output.lower().endswith(SUFFIXES) or not folder.is_dir():
@@ -109,7 +110,7 @@ _OF_ONE = {
     "mask": "give the masks in a CSV of cases, column mask",
     "series": "give the series in a CSV of cases, column series",
     **dict.fromkeys(PART_OPTIONS, "correct that volume by itself, or give its mask"),
-    "acquisition": "give the acquisition in a CSV of cases, column acquisition",
+    "acquisition": "give the acquisition in a CSV of cases, column acquisition, or each",
 }
 """Options of a single volume, and what a batch has instead."""
 
@@ -118,7 +119,7 @@ def _refuse_options_of_one(options: argparse.Namespace) -> None:
     from ..errors import InputError
 
     for name, remedy in _OF_ONE.items():
-        if getattr(options, name) not in (None, EVERY_SERIES):
+        if getattr(options, name) not in (None, EVERY_SERIES, EACH):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} {getattr(options, name)}: is for one volume; {remedy}")
 

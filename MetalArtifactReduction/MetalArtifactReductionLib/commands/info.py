@@ -25,11 +25,11 @@ def add_info(commands: Any) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     from ..files.checks import describe
-    from ..files.dicom_series import SeveralSeries
+    from ..files.several import SeveralVolumes
 
     try:
         volume = read_input(options)
-    except SeveralSeries as several:
+    except SeveralVolumes as several:
         _print_table(several.rows)
         raise
     facts = {name: _fact(value) for name, value in describe(volume).items()}

@@ -51,7 +51,9 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
         "--series", help="of a folder with several series: UID, number or description"
     )
     parser.add_argument(
-        "--acquisition", help="of a series with several acquisitions or phases; 'all' stacks them"
+        "--acquisition",
+        help="of a series with several acquisitions ('all' stacks them), or of a file with several"
+        " volumes (phases), from 1; 'each', of mar correct: a case for each one",
     )
     parser.add_argument(
         "--hu-offset",

@@ -33,6 +33,7 @@ from .dicom_stack import (
     strays_in_orientation,
     without_duplicates,
 )
+from .several import SeveralVolumes
 
 _TOLD_TILT_DEG = 0.05
 
@@ -62,6 +63,23 @@ def dicom_files(path: Path) -> list[Path]:
     if path.is_file():
         return media_files(path) if path.name.upper().startswith("DICOMDIR") else [path]
     return sorted(one for one in path.rglob("*") if one.is_file())
+
+
+def acquisitions_in(
+    path: Path, series: str | int | None = None, *, assume_ct: bool = False
+) -> tuple[str, ...]:
+    """What chooses each of several acquisitions of a series; empty where there is one.
+
+    :raises InputError: as :func:`read_dicom`.
+    """
+    with quiet_pydicom():
+        found, aside = ct_images(dicom_files(path), path, assume_ct=assume_ct)
+        slices = of_one_plane(chosen_series(path, found, series), aside)
+        try:
+            chosen_acquisition(path, slices, None)
+        except SeveralVolumes as several:
+            return several.names
+    return ()
 
 
 def media_files(path: Path) -> list[Path]:

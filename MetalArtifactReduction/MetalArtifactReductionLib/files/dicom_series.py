@@ -14,6 +14,7 @@ from ..errors import InputError
 from .dicom_enhanced import classic_frame_count, frame_count, single_frame
 from .dicom_headers import LeftAside, number_of, read_header, text_of, value_of
 from .dicom_quiet import quiet_pydicom
+from .several import SeveralVolumes
 
 MOST_LISTED = 12
 _UNITS = ("HU", "HU_MOD", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS", "US", "")
@@ -38,14 +39,6 @@ class Slice:
     def position(self) -> np.ndarray:
         """Centre of the first pixel in LPS, mm."""
         return np.array([float(x) for x in self.header.ImagePositionPatient])
-
-
-class SeveralSeries(InputError):
-    """No single series was meant; ``rows`` is the table of those there are."""
-
-    def __init__(self, message: str, rows: Sequence[dict[str, str]]) -> None:
-        super().__init__(message)
-        self.rows = tuple(rows)
 
 
 def ct_images(
@@ -154,7 +147,7 @@ def ct_series_in(folder: Path, *, assume_ct: bool = False) -> dict[str, str]:
 def chosen_series(path: Path, slices: list[Slice], wanted: str | int | None) -> list[Slice]:
     """The slices of the one series there is, or of the one that was asked for.
 
-    :raises SeveralSeries: none or several, listed.
+    :raises SeveralVolumes: none or several, listed.
     """
     groups = series_of(slices)
     chosen = list(groups)
@@ -176,14 +169,15 @@ def chosen_series(path: Path, slices: list[Slice], wanted: str | int | None) -> 
     key = "number" if unique else "SeriesInstanceUID"
     what = f"no single series '{wanted}' among" if wanted is not None else "holds"
     plural = "series" if wanted is not None or len(groups) == 1 else "CT series"
-    raise SeveralSeries(
+    raise SeveralVolumes(
         f"{path}: {what} {len(groups)} {plural}: {', '.join(lines)};"
         f" choose one by its {key} (series=..., --series)",
-        [_row(uid, group) for uid, group in groups.items()],
+        [series_row(uid, group) for uid, group in groups.items()],
     )
 
 
-def _row(uid: str, group: Sequence[Slice]) -> dict[str, str]:
+def series_row(uid: str, group: Sequence[Slice]) -> dict[str, str]:
+    """What a table says of a series, or of one acquisition of it."""
     header = group[0].header
     kvp = number_of(header, "KVP")
     acquisitions = sorted({text_of(item.header, "AcquisitionNumber") for item in group} - {""})
@@ -201,7 +195,7 @@ def _row(uid: str, group: Sequence[Slice]) -> dict[str, str]:
 
 def _told(group: Sequence[Slice]) -> str:
     """What tells one series from another: slices, spacing, kernel, tube voltage."""
-    row = _row("", group)
+    row = series_row("", group)
     spacing = f" every {row['spacing mm']} mm" if row["spacing mm"] else ""
     kvp = f"{row['kVp']} kVp" if row["kVp"] else ""
     return ", ".join(filter(None, (f"{len(group)} slices{spacing}", row["kernel"], kvp)))

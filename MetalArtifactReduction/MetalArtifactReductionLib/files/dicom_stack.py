@@ -15,10 +15,11 @@ import numpy as np
 from ..errors import InputError
 from .dicom_headers import number_of, text_of, whole_of
 from .dicom_pixels import PixelReader
-from .dicom_series import MOST_LISTED, Slice
+from .dicom_series import MOST_LISTED, Slice, series_row
+from .several import ALL, SeveralVolumes
 
-ALL = "all"
-"""For an acquisition: stack whatever there is."""
+UNNUMBERED = "?"
+"""Chooses the slices that name no acquisition where others do."""
 
 _SAME_POSITION_MM = 1e-3
 _EVEN = 0.05  # share of the spacing by which a position may stray from even spacing
@@ -75,21 +76,25 @@ def chosen_acquisition(
     :param wanted: AcquisitionNumber, temporal position or cardiac phase; ``"all"`` stacks them.
     :raises InputError: several overlap (listed), or none is the one that is wanted.
     """
-    if wanted is not None and str(wanted).strip().lower() == ALL:
+    text = "" if wanted is None else str(wanted).strip()
+    if text.lower() == ALL:
         return list(slices)
     found: list[str] = []
     for keyword, name in _ACQUISITIONS.items():
         groups: dict[str, list[Slice]] = {}
         for item in slices:
             groups.setdefault(text_of(item.header, keyword), []).append(item)
-        if wanted is not None and str(wanted).strip() in groups:
-            return groups[str(wanted).strip()]
+        if wanted is not None and (key := "" if text == UNNUMBERED else text) in groups:
+            return groups[key]
         found += [f"{name} {key} ({len(group)} slices)" for key, group in groups.items() if key]
         if wanted is None and len(groups) > 1 and _overlap(list(groups.values())):
-            listed = ", ".join(f"{key or '?'} ({len(one)} slices)" for key, one in groups.items())
-            raise InputError(
+            shown = [f"{key or UNNUMBERED} ({len(one)} slices)" for key, one in groups.items()]
+            listed = ", ".join(shown[:MOST_LISTED]) + ", ..." * (len(shown) > MOST_LISTED)
+            raise SeveralVolumes(
                 f"{path}: holds {len(groups)} {name}s in one place: {listed}; choose one"
-                " (acquisition=..., --acquisition), or 'all' to stack them"
+                " (acquisition=..., --acquisition), or 'all' to stack them",
+                [series_row("", one) | {"acquisition": key} for key, one in groups.items()],
+                [key or UNNUMBERED for key in groups],
             )
     if wanted is not None:
         listed = ", ".join(found[:MOST_LISTED]) or "none is numbered"
@@ -101,7 +106,9 @@ def _overlap(groups: Sequence[Sequence[Slice]]) -> bool:
     """Whether one group has a slice strictly inside, or exactly where, another has its own."""
     normal = axes_of(groups[0][0].header)[2]
     along = [np.array([float(item.position @ normal) for item in group]) for group in groups]
-    uids = [{text_of(item.header, "SOPInstanceUID") for item in group} for group in groups]
+    uids = [
+        {(text_of(item.header, "SOPInstanceUID"), item.frame) for item in group} for group in groups
+    ]
     for index, mine in enumerate(along):
         for other in range(index):
             theirs = along[other]

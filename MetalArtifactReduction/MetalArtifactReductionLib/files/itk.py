@@ -14,8 +14,9 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .inputs import check_readable
-from .itk_headers import check_payload, header_payload
+from .itk_headers import check_payload, header_payload, is_sequence
 from .leftovers import own_prefix
+from .several import chosen_phase
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COMPRESSION_LEVEL = 2
@@ -72,13 +73,15 @@ def itk_name(path: Path) -> Iterator[str]:
 
 
 def read_itk_file(
-    path: Path, *, layers: bool = False
+    path: Path, *, layers: bool = False, phase: str | int | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[Path, ...]]:
     """Read a .nrrd, .nhdr, .mha or .mhd file.
 
     :param layers: several components a voxel are layers of segments: where any of them is.
+    :param phase: which volume of a sequence, from 1.
     :returns: ``array (k, j, i)`` in the type of the file, ``ijk_to_ras (4, 4)``, files read.
     :raises InputError: truncated or corrupted, colour or vector, not three-dimensional.
+    :raises SeveralVolumes: a sequence, and no phase was chosen.
     """
     payload = header_payload(path)
     if payload is not None:
@@ -90,7 +93,7 @@ def read_itk_file(
         try:
             reader.SetFileName(name)
             reader.ReadImageInformation()
-            _check_layout(path, reader, layers)
+            before = _check_layout(path, reader, layers, phase)
             if payload is not None:
                 check_payload(path, payload, _bytes_of(reader))
             image = reader.Execute()
@@ -99,9 +102,11 @@ def read_itk_file(
                 f"{path}: truncated or corrupted ({first_line(error)}); export it again"
             ) from None
     if image.GetDimension() == 4:
-        image = image[:, :, :, 0]
+        image = image[:, :, :, before]
     elif image.GetDimension() == 2:
         image = sitk.JoinSeries(image)
+    if not layers and image.GetNumberOfComponentsPerPixel() > 1:
+        image = sitk.VectorIndexSelectionCast(image, before)
     files = (path,) if payload is None or payload.path == path else (path, payload.path)
     array = sitk.GetArrayFromImage(image)
     if layers and image.GetNumberOfComponentsPerPixel() > 1:
@@ -109,21 +114,23 @@ def read_itk_file(
     return array.reshape(array.shape[:3]), affine_of(image), files
 
 
-def _check_layout(path: Path, reader: Any, layers: bool) -> None:
-    """Only one scalar volume can be CT."""
+def _check_layout(path: Path, reader: Any, layers: bool, phase: str | int | None) -> int:
+    """Only scalar volumes can be CT; which of several it is."""
     components = reader.GetNumberOfComponents()
-    if components > 1 and not layers:
+    sequence = components > 1 and not layers and is_sequence(path)
+    if components > 1 and not layers and not sequence:
         raise InputError(
-            f"{path}: {components} components a voxel (colour, vectors, several segments, or a"
-            " sequence of volumes),"
+            f"{path}: {components} components a voxel (colour, vectors or several segments),"
             " not Hounsfield units; give the CT itself"
         )
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{path}: complex voxels, not Hounsfield units; give the CT itself")
-    size = reader.GetSize()
-    if len(size) not in (2, 3) and not (len(size) == 4 and size[3] == 1):
-        text = " x ".join(map(str, size))
+    size = (*reader.GetSize(), 1)
+    if len(size) > 5 or (len(size) == 5 and sequence):
+        text = " x ".join(map(str, size[:-1]))
         raise InputError(f"{path}: {text} is not one 3-D volume; extract a single volume first")
+    phases = components if sequence else (*size, 1)[3]
+    return chosen_phase(path, size[:3], phases, phase)
 
 
 def _bytes_of(reader: Any) -> int:

@@ -29,6 +29,16 @@ _EXPORT = "export it again"
 _COPY = "copy or download it again"
 
 
+def is_sequence(path: Path) -> bool:
+    """Whether the components of a voxel are volumes, as 3D Slicer stores sequences in NRRD."""
+    if path.suffix.lower() not in (".nrrd", ".nhdr"):
+        return False
+    fields = _fields(path, ":")[0]
+    kinds = fields.get("kinds", "").lower().split()
+    segments = any(name.startswith("segment0_") for name in fields)
+    return not segments and not {"list", "time"}.isdisjoint(kinds)
+
+
 @dataclass(frozen=True)
 class Payload:
     """Where the voxels of a file are."""

@@ -20,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutputError
 from ..volume import NiftiForms
+from .several import chosen_phase
 
 _MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # metres and micrometres; everything else counts as mm
 _AGAIN = "copy or download it again"
@@ -43,11 +44,13 @@ class NiftiImage:
     notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: Path) -> NiftiImage:
+def read_nifti(path: Path, phase: str | int | None = None) -> NiftiImage:
     """Read a .nii or .nii.gz file.
 
+    :param phase: which volume of a 4-D file, from 1.
     :returns: HU (or labels) with the header's slope and intercept applied, and the geometry.
-    :raises InputError: not NIfTI, truncated or corrupted, 4-D, colour or complex.
+    :raises InputError: not NIfTI, truncated or corrupted, colour or complex.
+    :raises SeveralVolumes: 4-D, and no phase was chosen.
     """
     with path.open("rb") as plain:
         # By content, not by name: browsers and servers unpack .gz without renaming it.
@@ -56,13 +59,13 @@ def read_nifti(path: Path) -> NiftiImage:
         try:
             file: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
             # No compression reaches 1040:1, so a larger claim is a lie that must not be allocated.
-            return _read(path, file, path.stat().st_size * (1040 if compressed else 1))
+            return _read(path, file, path.stat().st_size * (1040 if compressed else 1), phase)
         except (EOFError, OSError, zlib.error) as error:
             text = str(error).partition("\n")[0]
             raise InputError(f"{path}: truncated or corrupted ({text}); {_AGAIN}") from None
 
 
-def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
+def _read(path: Path, file: Any, most_bytes: int, phase: str | int | None) -> NiftiImage:
     kinds = (nib.Nifti1Image.header_class, nib.Nifti2Image.header_class)
     start = file.read(kinds[1].sizeof_hdr)
     kind: Any = next((one for one in kinds if one.may_contain_header(start)), None)
@@ -82,13 +85,16 @@ def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
             raise ValueError(f"size {shape}")
     except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: the header is corrupted ({error}); export it again") from None
-    if any(size > 1 for size in shape[3:]):
+    if any(size > 1 for size in shape[4:]):
         text = " x ".join(map(str, shape))
         raise InputError(f"{path}: {text} is not one 3-D volume; extract a single volume first")
     if dtype.kind not in "iuf":
         label = header.get_value_label("datatype")
         raise InputError(f"{path}: {label} voxels, not Hounsfield units; give the CT itself")
-    array = _voxels(path, file, (*shape[:3], 1, 1)[:3], dtype, offset, most_bytes)
+    shape, phases = (*shape[:3], 1, 1)[:3], (*shape, 1, 1, 1)[3]
+    before = chosen_phase(path, shape, phases, phase)
+    around = before, phases - 1 - before
+    array = _voxels(path, file, shape, dtype, offset, most_bytes, around)
     array = array.astype(dtype.newbyteorder("="), copy=False)
     forms = NiftiForms(tuple(map(tuple, affine.tolist())), fields)
     version = kinds.index(kind) + 1
@@ -96,18 +102,27 @@ def _read(path: Path, file: Any, most_bytes: int) -> NiftiImage:
 
 
 def _voxels(
-    path: Path, file: Any, shape: tuple[int, ...], dtype: np.dtype, offset: int, most_bytes: int
+    path: Path,
+    file: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    offset: int,
+    most_bytes: int,
+    around: tuple[int, int],
 ) -> np.ndarray:
     """Exactly the voxels that the header promises, ``(k, j, i)``, and nothing behind them.
+
+    :param around: how many other volumes lie before and behind this one.
 
     The stream is read to its end, since gzip compares its checksum only there.
     """
     count = 1
     for size in shape:
         count *= int(size)
-    if offset + count * dtype.itemsize > most_bytes:
-        raise EOFError(f"fewer than {offset + count * dtype.itemsize} bytes are there")
-    file.seek(offset)
+    needed = offset + (1 + sum(around)) * count * dtype.itemsize
+    if needed > most_bytes:
+        raise EOFError(f"fewer than {needed} bytes are there")
+    file.seek(offset + around[0] * count * dtype.itemsize)
     array = np.empty(count, dtype)
     left = array.data.cast("B")
     while len(left):
@@ -115,6 +130,8 @@ def _voxels(
         if not read:
             raise EOFError(f"{len(left)} of {array.nbytes} bytes of voxels are missing")
         left = left[read:]
+    for _ in range(around[1]):
+        _skip(file, array.nbytes)
     behind = file.read(_PADDING + 1)
     if len(behind) > _PADDING or behind.strip(b"\0"):
         raise InputError(
@@ -122,6 +139,15 @@ def _voxels(
             " export it again"
         )
     return array.reshape(shape[::-1])
+
+
+def _skip(file: Any, count: int) -> None:
+    """Read on; a seek beyond the end would not be noticed."""
+    while count:
+        read = len(file.read(min(count, _CHUNK)))
+        if not read:
+            raise EOFError(f"{count} bytes of voxels are missing")
+        count -= read
 
 
 def _form_fields(header: Any) -> tuple[tuple[str, tuple[float, ...]], ...]:

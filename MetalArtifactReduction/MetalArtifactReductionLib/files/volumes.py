@@ -24,6 +24,7 @@ from ..volume import (
 from .checks import air_note, check_is_ct
 from .grids import check_geometry
 from .inputs import check_readable
+from .several import EACH, SeveralVolumes
 from .whole import check_path_free, written_whole
 
 FORMATS = {
@@ -60,8 +61,8 @@ def read_volume(
         DICOM files (in any order, also in subfolders), or a .zip of any of these.
     :param series: which series of a folder with several: its SeriesInstanceUID, number or
         description.
-    :param acquisition: which of several acquisitions or phases in one series; ``"all"`` stacks
-        them.
+    :param acquisition: which of several acquisitions or phases in one series (``"all"`` stacks
+        them), or which volume of a 4-D file or sequence, from 1.
     :param hu_offset: added to the values of a file that holds HU plus a constant.
     :param assume_ct: take other modalities (C-arm) as CT.
     :param check: refuse what is not CT in Hounsfield units (see ``check_is_ct``).
@@ -78,7 +79,7 @@ def read_volume(
 
             volume = read_dicom(path, series, acquisition=acquisition, assume_ct=assume_ct)
         else:
-            volume = _read_file(path)
+            volume = _read_file(path, acquisition)
         check_geometry(path, volume.ijk_to_ras)
         if hu_offset:
             volume = _with_offset(volume, hu_offset)
@@ -95,9 +96,9 @@ def read_volume(
     return volume
 
 
-def _read_file(path: Path) -> CTVolume:
-    """A file in one of :data:`FORMATS`."""
-    stored = read_array(path)
+def _read_file(path: Path, phase: str | int | None = None) -> CTVolume:
+    """A file in one of :data:`FORMATS`; one phase of it."""
+    stored = read_array(path, phase=phase)
     tilt = shear_deg(stored.ijk_to_ras)
     sheared = (f"axes {tilt:.2f} deg from orthogonal (gantry tilt)",)
     source = VolumeSource(
@@ -109,6 +110,27 @@ def _read_file(path: Path) -> CTVolume:
         forms=stored.forms,
     )
     return volume_from_storage(stored.array, stored.ijk_to_ras, source)
+
+
+def acquisitions_in(
+    path: Path, series: str | int | None = None, *, assume_ct: bool = False
+) -> tuple[str, ...]:
+    """What chooses each of several acquisitions or phases; empty where there is one volume.
+
+    :raises InputError: as :func:`read_volume`.
+    """
+    check_readable(path, folder=True)
+    if suffix_of(path) == ".zip":
+        return ()
+    if is_dicom(path):
+        from .dicom import acquisitions_in as dicom_acquisitions
+
+        return dicom_acquisitions(path, series, assume_ct=assume_ct)
+    try:
+        read_array(path, phase=EACH)  # no phase is called so: told before any voxel is read
+    except SeveralVolumes as several:
+        return several.names if len(several.names) > 1 else ()
+    return ()
 
 
 def _read_zip(
@@ -125,7 +147,7 @@ def _read_zip(
         raise InputError(f"{path}: holds {len(volumes)} volumes ({names}); unpack it and give one")
     try:
         if volumes:
-            volume = _read_file(volumes[0])
+            volume = _read_file(volumes[0], acquisition)
         else:
             volume = read_dicom(folder, series, acquisition=acquisition, assume_ct=assume_ct)
     except InputError as error:
@@ -271,11 +293,13 @@ class StoredArray:
     notes: tuple[str, ...] = ()
 
 
-def read_array(path: Path, *, layers: bool = False) -> StoredArray:
+def read_array(path: Path, *, layers: bool = False, phase: str | int | None = None) -> StoredArray:
     """A file in one of :data:`FORMATS`.
 
     :param layers: take several components a voxel (segments of 3D Slicer) as one label each.
+    :param phase: which volume of a file with several, from 1.
     :raises InputError: not such a file, damaged, or a geometry that cannot be.
+    :raises SeveralVolumes: several, and none was chosen.
     """
     name = FORMATS.get(suffix_of(path))
     if name is None:
@@ -286,7 +310,7 @@ def read_array(path: Path, *, layers: bool = False) -> StoredArray:
     if name == "nifti":
         from .nifti import read_nifti
 
-        image = read_nifti(path)
+        image = read_nifti(path, phase)
         check_geometry(path, image.ijk_to_ras)
         version = "nifti2" if image.version == 2 else "nifti"
         return StoredArray(
@@ -294,7 +318,7 @@ def read_array(path: Path, *, layers: bool = False) -> StoredArray:
         )
     from .itk import read_itk_file
 
-    array, ijk_to_ras, files = read_itk_file(path, layers=layers)
+    array, ijk_to_ras, files = read_itk_file(path, layers=layers, phase=phase)
     check_geometry(path, ijk_to_ras)
     return StoredArray(array, ijk_to_ras, name, files)
 
