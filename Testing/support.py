@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,19 @@ def shared_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"real CT {name} is not beside the checkout")
     return path
+
+
+@contextmanager
+def peak_memory_mb() -> Iterator[Callable[[], float]]:
+    """Within the block: by how many MB this process has grown at most since its beginning."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("only Linux tells the peak of a part of a process's life")
+
+    def resident_mb(field: str) -> float:
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident_mb("VmRSS")
+    yield lambda: resident_mb("VmHWM") - before

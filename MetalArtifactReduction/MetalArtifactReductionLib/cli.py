@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Cancelled as error:
-        print(f"mar: {error}", file=sys.stderr)
+        print(printable(f"mar: {error}"), file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt as stop:
         print(f"mar: stopped; {str(stop) or 'nothing was written'}", file=sys.stderr)

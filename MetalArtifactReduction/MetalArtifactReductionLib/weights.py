@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .files.inputs import is_file
+from .files.inputs import check_readable, is_file
 from .files.schema import check_values, json_of
 from .files.whole import written_whole
 
@@ -148,6 +148,7 @@ def weights_path(name_or_path: str | PathLike[str]) -> Path:
     if is_file(path):
         return path
     if text.endswith(SUFFIX):
+        check_readable(path)  # says what is there instead
         raise InputError(f"{text}: no such file of weights; check the name")
     shipped = sorted(file.stem for file in SHIPPED.glob(f"*{SUFFIX}"))
     raise InputError(

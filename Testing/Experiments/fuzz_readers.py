@@ -54,6 +54,7 @@ _WORDS = (
         b"[" * 3000,
     ),
 )
+_VTK = ("vtk", "vtk-binary", "vtp", "vtp-binary")
 _LIBRARIES = {"dicom": ("SimpleITK",), "dicom-seg": ("SimpleITK", "highdicom.seg")}
 _RENEWED = 250  # files; the classes of 3D Slicer keep 4 MB of each scene for ever
 _HARD_LIMIT = 1 << 32  # address space, so that a fault cannot take the machine with it
@@ -128,9 +129,29 @@ def _mesh(folder: Path, kind: str) -> Path:
     import trimesh
 
     mesh = trimesh.creation.cylinder(radius=3.0, height=9.0, sections=12)
+    if kind in _VTK:
+        return _vtk_mesh(folder, kind, mesh)
     content = mesh.export(file_type=kind)
     path = folder / f"rod.{kind}"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def _vtk_mesh(folder: Path, kind: str, mesh: Any) -> Path:
+    import vtk
+
+    from SimulateImplantsLib.implants.mesh import Mesh
+
+    suffix, _, binary = kind.partition("-")
+    writer = vtk.vtkXMLPolyDataWriter() if suffix == "vtp" else vtk.vtkPolyDataWriter()
+    if suffix == "vtp" and not binary:
+        writer.SetDataModeToAscii()
+    if suffix == "vtk" and binary:
+        writer.SetFileTypeToBinary()
+    path = folder / f"rod.{suffix}"
+    writer.SetInputData(Mesh(np.array(mesh.vertices), np.array(mesh.faces)).to_polydata())
+    writer.SetFileName(str(path))
+    writer.Write()
     return path
 
 
@@ -284,7 +305,7 @@ FORMATS: dict[str, tuple[_Make, Callable[[Path], Any]]] = {
     **dict.fromkeys(("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd"), (_volume, _read_volume)),
     "dicom": (_dicom, _read_volume),
     "dicom-seg": (_dicom, _read_seg),
-    **dict.fromkeys(("stl", "obj", "ply"), (_mesh, _read_mesh)),
+    **dict.fromkeys(("stl", "obj", "ply", *_VTK), (_mesh, _read_mesh)),
     "safetensors": (_weights, _read_facts),
     "plan.json": (_text, _read_plan),
     "dataset.json": (_text, _read_dataset),

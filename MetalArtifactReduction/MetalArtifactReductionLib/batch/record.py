@@ -8,11 +8,12 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
+from ..files.schema import check_values, json_of, text_of_file
 from ..files.whole import written_whole
 from .case import Case
 
@@ -78,7 +79,17 @@ class CaseRecord:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> CaseRecord:
         """From what :func:`asdict` and JSON made of it."""
-        return cls(**{entry.name: values[entry.name] for entry in fields(cls)})
+        return cls(
+            **{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+        )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The file of a case, as far as it is read again."""
+
+    record: CaseRecord
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def fail(
@@ -152,10 +163,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        CaseRecord.of(values["record"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise OutputError(
-            f"{path}: is damaged, or not from a batch; remove the folder {path.parent}"
-        ) from None
+        try:
+            values = json_of(text_of_file(path, "JSON", "what a batch wrote"))
+        except ValueError as error:
+            raise InputError(f"{path}: is not JSON ({error})") from None
+        check_values(_Kept, values, str(path))
+    except InputError as error:
+        place = path if path.parent.name == FAILED else path.parent
+        raise OutputError(f"{error}; is damaged, or not from a batch: remove {place}") from None
     return dict(values)

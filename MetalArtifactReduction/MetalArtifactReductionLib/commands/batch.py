@@ -154,8 +154,8 @@ def correct_many(options: argparse.Namespace) -> int:
     if passed_by:
         more = f" and {len(passed_by) - 1} more" if len(passed_by) > 1 else ""
         print(
-            f"mar: note: {passed_by[0]}{more}: not looked into, beside volumes; give it as an "
-            "INPUT of its own if it holds CTs",
+            printable(f"mar: note: {passed_by[0]}{more}: not looked into, beside volumes; give it")
+            + " as an INPUT of its own if it holds CTs",
             file=sys.stderr,
         )
     settings = _settings(options, folder)
@@ -201,9 +201,9 @@ def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace
     with progress_bar("correcting", options.quiet) as progress:
         record = run_one(cases, options.case_index, settings, progress=progress)
     if record.status == "failed":
-        print(f"mar: {record.case}: {record.reason}", file=sys.stderr)
+        print(printable(f"mar: {record.case}: {record.reason}"), file=sys.stderr)
         return SOME_FAILED
-    print(f"{settings.folder / record.case}: {record.status}")
+    print(printable(f"{settings.folder / record.case}: {record.status}"))
     return 0
 
 
@@ -213,5 +213,5 @@ def _tell(summary: BatchSummary, settings: BatchSettings) -> int:
     for record in summary.failed:
         print(printable(f"mar: {record.case}: {record.reason}"), file=sys.stderr)
     before = f", {summary.earlier} of them from before" if summary.earlier else ""
-    print(f"{summary}{before}: {settings.folder / HTML_NAME}")
+    print(printable(f"{summary}{before}: {settings.folder / HTML_NAME}"))
     return SOME_FAILED if summary.failed else 0

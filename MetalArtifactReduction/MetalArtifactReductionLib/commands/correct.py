@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..correction.options import RECONSTRUCTIONS
+from ..errors import printable
 from .batch import add_batch_options, correct_many, is_batch
 from .options import (
     add_command,
@@ -169,7 +170,7 @@ def _correct_one(options: argparse.Namespace) -> None:
                 dicom_outputs_written(result, template, dicom, overwrite=options.force)
             )
             for note in written.notes:
-                print(f"mar: note: {note}", file=sys.stderr)
+                print(printable(f"mar: note: {note}"), file=sys.stderr)
         now()
     if len(result.left_alone) and not options.quiet:
         print(result.told)

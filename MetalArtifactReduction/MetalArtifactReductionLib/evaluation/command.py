@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.grids import geometry_difference
 from ..files.masks import read_mask
+from ..files.tables import cell
 from ..files.volumes import read_volume
 from ..files.whole import check_path_free, written_whole
 from ..metal import body_mask, segment_metal
@@ -155,7 +156,9 @@ def _write_csv(
     """One row a volume; an empty field where a region is empty."""
     rows = [["volume", *figures[0]]]
     for one, values in zip(inputs, figures, strict=True):
-        rows.append([str(one), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())])
+        rows.append(
+            [cell(str(one)), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())]
+        )
     with (
         written_whole(path, overwrite=overwrite) as place,
         place.open("w", newline="", encoding="utf-8") as file,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..metal.certain import certain_metal
+from ..files.tables import cell
 from ..volume import CTVolume
 from .metrics import Metrics, evaluate
 
@@ -162,5 +163,5 @@ def _csv(rows: Sequence[Row]) -> str:
     writer.writerow(["case", "method", *names, "seconds"])
     for row in rows:
         values = [f"{value:.6g}" for value in row.metrics.as_dict().values()]
-        writer.writerow([row.case, row.method, *values, f"{row.seconds:.3f}"])
+        writer.writerow([cell(row.case), cell(row.method), *values, f"{row.seconds:.3f}"])
     return out.getvalue().rstrip("\n")

@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
 from ..errors import InputError
+from .dicom_deflated import check_deflated
 from .inputs import looks_like_dicom
 
 TAGS = [
@@ -91,6 +92,7 @@ def read_header(file: Path) -> Any:
             if not os.access(file, os.R_OK):
                 raise PermissionError
             return LeftAside(file, "not DICOM")
+        check_deflated(file)
         # Old files lack the preamble; those that begin like one are read like the others.
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS, force=True)
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -103,6 +105,8 @@ def read_header(file: Path) -> Any:
         return header if image else LeftAside(file, "object without an image")
     except PermissionError:
         raise InputError(f"{file}: no permission to read it; change its permissions") from None
+    except InputError:
+        raise
     except InvalidDicomError:
         return LeftAside(file, "not DICOM")
     except Exception:  # whatever a damaged header makes pydicom stumble over

@@ -11,7 +11,11 @@ import pydicom
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ..errors import InputError
+from .dicom_deflated import check_deflated
 from .dicom_series import Slice
+
+_MOST_RATIO = 1040
+"""Voxels a byte: neither deflate nor the lossless schemes of DICOM reach that in a CT."""
 
 
 class PixelReader:
@@ -66,6 +70,7 @@ def opened(path: Path, *, pixels: bool = True) -> Any:
 
     :raises OSError, InvalidDicomError, ValueError: as pydicom.
     """
+    check_deflated(path)
     dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
@@ -105,11 +110,23 @@ def _decompressed(path: Path) -> np.ndarray:
             ) from None
 
 
+def _check_claim(slices: Sequence[Slice]) -> None:
+    """Refuse before allocating it what the files cannot hold, however they are compressed."""
+    voxels = len(slices) * int(slices[0].header.Rows) * int(slices[0].header.Columns)
+    there = sum(path.stat().st_size for path in {item.path for item in slices})
+    if voxels > _MOST_RATIO * there:
+        raise InputError(
+            f"{slices[0].path}: truncated, {there} bytes do not hold {voxels} voxels; copy the"
+            " series again"
+        )
+
+
 def hounsfield_units(
     slices: Sequence[Slice],
 ) -> tuple[np.ndarray, str, tuple[tuple[float, float], ...]]:
     """HU ``(slices, rows, cols)``, the type that holds them exactly, slope and intercept."""
     first = slices[0].header
+    _check_claim(slices)
     hu = np.empty((len(slices), first.Rows, first.Columns), dtype=np.float32)
     rescale = []
     whole = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .dicom_enhanced import classic_frame_count, frame_count, single_frame
 from .dicom_headers import LeftAside, number_of, read_header, text_of, value_of
 from .dicom_quiet import quiet_pydicom
 from .several import SeveralVolumes
 
 MOST_LISTED = 12
-_UNITS = ("HU", "HU_MOD", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS", "US", "")
+_UNITS = re.compile(r"(hnsfu|hounsfield(s|unit|units|einheit|einheiten)?|hu|humod|us|unspecified)*")
+"""Words for Hounsfield units, or for none said, without anything that is no letter."""
 _SAME_PLANE_COSINE = 0.996  # 5 deg
 _SAME_COSINES = 1e-3  # some scanners differ in the fourth decimal from slice to slice
 
@@ -285,8 +287,8 @@ def check_uniform(path: Path, slices: Sequence[Slice]) -> None:
                     " keep only the slices of one plane"
                 )
         unit = text_of(header, "RescaleType") or "HU"
-        if unit.upper().replace(" ", "").replace("[", "").replace("]", "") not in _UNITS:
+        if not _UNITS.fullmatch(re.sub(r"[^a-z]", "", unit.lower())):
             raise InputError(
-                f"{path}: the values are in {unit!r} (RescaleType), not Hounsfield units;"
+                f"{path}: the values are in {shown(unit)} (RescaleType), not Hounsfield units;"
                 " give the CT series itself"
             )

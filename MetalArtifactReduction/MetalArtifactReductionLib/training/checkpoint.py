@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..files.inputs import check_readable
 from ..files.whole import written_whole
 
 KEY = "metal-artifact-reduction-training"
@@ -55,7 +57,9 @@ def read_checkpoint(path: Path) -> TrainingState:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if os.path.lexists(path):
+        check_readable(path)
+    else:
         raise InputError(f"{path}: there is no checkpoint to resume; start without --resume")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..files.tables import cell
 from ..files.whole import written_whole
 
 Row = Mapping[str, float]
@@ -25,9 +26,9 @@ def write_curves(rows: Sequence[Row], folder: Path) -> None:
         written_whole(folder / "curve.csv", overwrite=True) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, names, restval="")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+        writer = csv.writer(file)
+        writer.writerow([cell(name) for name in names])
+        writer.writerows([f"{row[n]:.6g}" if n in row else "" for n in names] for row in rows)
     _draw(rows, [n for n in names if n not in ("step", "seconds")], folder / "curve.png")
 
 

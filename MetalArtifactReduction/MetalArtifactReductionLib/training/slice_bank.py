@@ -7,6 +7,7 @@ Reading CTs and voxelising implants need SimpleITK and VTK; a training machine o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
@@ -16,6 +17,7 @@ from zipfile import ZIP_LZMA, BadZipFile, ZipFile
 import numpy as np
 
 from ..errors import InputError
+from ..files.inputs import check_readable
 from ..files.whole import written_whole
 
 STEP_HU = 4
@@ -114,6 +116,8 @@ def read_bank(path: Path, slices: int = 1) -> SliceBank:
     :param slices: that every CT must have.
     :raises InputError: missing, no such file, or a CT with too few slices.
     """
+    if os.path.lexists(path):
+        check_readable(path)
     try:
         # Opened here: numpy leaves a file open that is no archive.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:

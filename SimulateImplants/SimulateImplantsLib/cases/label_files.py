@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.itk_headers import header_payload
 from MetalArtifactReductionLib.files.masks import read_labels
+from MetalArtifactReductionLib.files.schema import text_of_file
 from MetalArtifactReductionLib.files.volumes import FORMATS, suffix_of
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -75,14 +77,8 @@ def read_names(names: str | Path) -> dict[int, str]:
     path = Path(names)
     if path.suffix.lower() == ".json":
         return _names_from_json(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; give a CSV or JSON of label names, or {TOTALSEGMENTATOR}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a table of names ({error})") from None
+    wanted = f"a CSV or JSON of label names, or {TOTALSEGMENTATOR}"
+    text = text_of_file(path, "a table of names", wanted)
     rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
     found: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
@@ -118,6 +114,7 @@ def _names_in(path: Path) -> dict[int, str]:
         return {}
     import SimpleITK as sitk
 
+    header_payload(path)  # refuses what ITK should not be given
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.files.schema import json_of, text_of_file
+from MetalArtifactReductionLib.files.schema import check_values, json_of, text_of_file
 from MetalArtifactReductionLib.files.volumes import FORMATS, write_array_like
 from MetalArtifactReductionLib.volume import CTVolume, shear_deg
+
+from ..placement.plan_schema import Matrix, Shape
 
 RECORD = "simulation.json"
 FORMAT = 1
@@ -19,16 +23,68 @@ _SUFFIX_OF = {"nifti": ".nii.gz", "nifti2": ".nii.gz", "nrrd": ".nrrd", "metaima
 _TILT_LIMIT_DEG = 0.01
 
 
+@dataclass(frozen=True)
+class _CT:
+    """The CT that a simulation was made from."""
+
+    hu_sha256: str
+    ijk_to_ras: Matrix
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class _PlacedImplant:
+    """An implant; its own parameters are checked by its family."""
+
+    implant: dict[str, Any]
+    placement: Matrix
+    name: str
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Which slices of the CT were taken."""
+
+    first_slice: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The fractions of the materials, in the record's own folder."""
+
+    fractions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What of a :data:`RECORD` a simulation is repeated from."""
+
+    ct: _CT
+    model: str
+    acquisition: dict[str, Any]
+    seed: int
+    every_slice: bool
+    with_reference: bool
+    shape: tuple[int, int, int] | None = None
+    case_format: int = 0
+    cut: _Cut | None = None
+    placed_implants: list[_PlacedImplant] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    files: _Files = field(default_factory=_Files)
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A ``simulation.json``.
 
     :raises InputError: no such file, not JSON, or not of a simulation.
     """
-    record = read_json(path, "the simulation.json that a simulation wrote")
+    record = read_json(path, f"the {RECORD} that a simulation wrote")
     if not isinstance(record, dict) or not {"acquisition", "model", "ct"} <= record.keys():
         raise InputError(f"{path}: is no record of a simulation; give its {RECORD}")
-    if record.get("case_format", 0) > FORMAT:
+    version = record.get("case_format", 0)
+    if isinstance(version, int) and version > FORMAT:
         raise InputError(f"{path}: written by a later version; update this software")
+    check_values(CaseRecord, record, str(path))
     return record
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..cases.options import MODELS, PRESETS
 
@@ -156,4 +156,4 @@ def read_ct(path: Path, series: str | None) -> CTVolume:
 def note(messages: Iterable[str]) -> None:
     """Sentences for the user on the error stream."""
     for message in messages:
-        print(f"mar: note: {' '.join(message.split())}", file=sys.stderr)
+        print(printable(f"mar: note: {' '.join(message.split())}"), file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
-from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..implants import procedures
 from .options import add_ct, note, point, read_ct, whole_number
@@ -142,7 +142,7 @@ def _place(options: argparse.Namespace) -> None:
     with written_whole(options.output, overwrite=options.force) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     note(plan.warnings)
-    print(quality_text(rows))
+    print(printable(quality_text(rows)))
 
 
 def labels_of(

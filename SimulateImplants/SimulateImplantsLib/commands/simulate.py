@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
-from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..cases.options import MODELS, SimulationOptions
 from .options import (
@@ -128,7 +128,7 @@ def _simulate(options: argparse.Namespace) -> None:
     with new_folder(options.output) as folder:
         files = write_case(case, folder, suffix)
     note(case.warnings)
-    print(summary_of(case))
+    print(printable(summary_of(case)))
     print(f"\n{options.output}: {', '.join(sorted(f for f in files.values() if type(f) is str))}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.errors import printable
 
 from .options import add_ct, add_format, note, read_ct
 
@@ -58,4 +59,4 @@ def _voxelise(options: argparse.Namespace) -> None:
     note(voxels.warnings)
     width = max(map(len, voxels.volumes_mm3))
     for name, mm3 in voxels.volumes_mm3.items():
-        print(f"{name:<{width}}  {mm3 / 1000:6.2f} ml")
+        print(printable(f"{name:<{width}}  {mm3 / 1000:6.2f} ml"))

@@ -17,6 +17,7 @@ from MetalArtifactReductionLib.files.surfaces import SURFACE_SUFFIXES, read_surf
 from .base import Implant, ImplantPart
 from .mesh import Mesh, edge_counts, signed_volumes, weld
 from .rays import enclosed_volumes
+from .vtk_files import READERS, read_vtk
 
 if TYPE_CHECKING:
     import vtk
@@ -28,10 +29,6 @@ OVERLAP_TOLERANCE = 1e-4
 """Share of the volume that may be enclosed twice: rounding of coordinates in files."""
 
 _UNITS = ((1000.0, "m"), (25.4, "inches"), (10.0, "cm"), (0.1, "1/10 mm"), (0.001, "um"))
-_READERS = {
-    ".vtk": "vtkPolyDataReader",
-    ".vtp": "vtkXMLPolyDataReader",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,27 +122,12 @@ def read_mesh(path: Path) -> Mesh:
     suffix = path.suffix.lower()
     if suffix in SURFACE_SUFFIXES:
         return Mesh(*read_surface(path))
-    reader_name = _READERS.get(suffix)
-    if reader_name is None:
-        raise InputError(
-            f"{path.name}: {path.suffix or 'no'} extension is no surface format; "
-            f"take one of {', '.join((*SURFACE_SUFFIXES, *_READERS))}"
-        )
-    import vtk
-
-    reader = getattr(vtk, reader_name)()
-    reader.SetFileName(str(path))
-    silent = vtk.vtkObject()
-    shown = silent.GetGlobalWarningDisplay()
-    silent.SetGlobalWarningDisplay(0)
-    try:
-        reader.Update()
-    finally:
-        silent.SetGlobalWarningDisplay(shown)
-    polydata = reader.GetOutput()
-    if polydata is None or polydata.GetNumberOfPolys() + polydata.GetNumberOfStrips() == 0:
-        raise InputError(f"{path.name}: no triangles in this file; it is damaged or no surface")
-    return Mesh.from_polydata(polydata)
+    if suffix in READERS:
+        return read_vtk(path)
+    raise InputError(
+        f"{path.name}: {path.suffix or 'no'} extension is no surface format; "
+        f"take one of {', '.join((*SURFACE_SUFFIXES, *READERS))}"
+    )
 
 
 def checked_surface(mesh: Mesh, name: str, *, allow_self_intersection: bool = False) -> Mesh:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 Point = tuple[float, float, float]
 Axes = tuple[Point, Point, Point]
 Row = tuple[float, float, float, float]
+Matrix = tuple[Row, Row, Row, Row]
 _Positive = Annotated[float, Field(gt=0)]
 _LONGEST_NAME = 200
 
@@ -50,10 +51,13 @@ class _Mask(_Shape):
     turn_deg: float
 
 
+Shape = Annotated[_Ellipsoid | _Rod | _Mask, Field(discriminator="type")]
+
+
 @dataclass(frozen=True)
 class _Implant:
     implant: dict[str, Any]
-    matrix: tuple[Row, Row, Row, Row]
+    matrix: Matrix
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,6 +71,4 @@ class PlanRecord:
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    shapes: list[Annotated[_Ellipsoid | _Rod | _Mask, Field(discriminator="type")]] = field(
-        default_factory=list
-    )
+    shapes: list[Shape] = field(default_factory=list)

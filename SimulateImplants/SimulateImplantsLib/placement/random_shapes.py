@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.files.inputs import check_readable
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import crop
@@ -30,8 +31,7 @@ def load_masks(path: Path | str) -> np.ndarray:
     :raises InputError: no such file, or nothing usable in it.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"no file of metal shapes at {file}")
+    check_readable(file)
     try:
         with np.load(file, allow_pickle=False) as data:
             if "masks" not in data:
