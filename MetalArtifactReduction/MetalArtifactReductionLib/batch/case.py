@@ -13,6 +13,9 @@ _RARE = ("method_options", "window", "trace")
 """Options that no command line and no CSV offers so far."""
 
 
+_DEFAULT = CorrectionOptions()
+
+
 @dataclass(frozen=True)
 class Case:
     """One volume and how it is corrected.
@@ -47,7 +50,9 @@ class Case:
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides what comes out; plain values."""
-        chosen, default = self.options.as_dict(), CorrectionOptions().as_dict()
+        options, default = self.options, _DEFAULT
+        rare = [name for name in _RARE if getattr(options, name) != getattr(default, name)]
+        chosen = options.as_dict() if rare else {}  # which takes long for a long list
         weights = Path(self.options.method)
         return {
             "input": stamp(self.input),
@@ -59,7 +64,7 @@ class Case:
             "reconstruction": self.options.reconstruction,
             # Not of folders of earlier versions, which go on to count.
             **{name: value for name, value in self.reading().items() if value and name != "series"},
-            **{name: chosen[name] for name in _RARE if chosen[name] != default[name]},
+            **{name: chosen[name] for name in rare},
         }
 
 

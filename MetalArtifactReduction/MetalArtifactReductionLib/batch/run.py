@@ -63,11 +63,14 @@ def open_batch(cases: Sequence[Case], settings: BatchSettings) -> list[CaseRecor
         raise OutputError(f"{folder}: is a file; give the name of a folder for the results")
     if not folder.is_dir() and not folder.parent.is_dir():
         raise OutputError(f"{folder}: the folder {folder.parent} does not exist; create it first")
+    home = folder.resolve()
     for case in cases:
-        place = (folder / case.output).resolve()
-        if place == case.input.resolve() or place in case.input.resolve().parents:
+        place, read = home / case.output, case.input.resolve()
+        if "/" in case.output or place.is_symlink():
+            place = place.resolve()
+        if read.is_relative_to(place):
             raise OutputError(f"{place}: is the input itself; choose another folder of results")
-        if case.input.is_dir() and case.input.resolve() in (place, *place.parents):
+        if place.is_relative_to(read) and read.is_dir():
             raise OutputError(f"{folder}: lies in the input {case.given}; choose another folder")
     _check_methods(cases)
     try:
@@ -208,8 +211,8 @@ def _work(settings: BatchSettings, stop: Path, case: Case) -> CaseRecord:
 def _check_methods(cases: Sequence[Case]) -> None:
     from ..methods.registry import create_method
 
-    options = {str(case.options): case.options for case in cases}
-    for one in options.values():
+    chosen = {id(case.options): case.options for case in cases}  # most share one
+    for one in {str(options): options for options in chosen.values()}.values():
         create_method(one.method, **one.method_options)
 
 

@@ -6,7 +6,7 @@ import csv
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 from ..errors import printable
@@ -53,8 +53,9 @@ def write_summary(records: Sequence[CaseRecord], folder: Path) -> tuple[Path, Pa
     with written_together(paths, overwrite=True) as places:
         with places[paths[0]].open("w", newline="", encoding="utf-8-sig") as file:
             writer = csv.writer(file)
-            writer.writerow([entry.name for entry in fields(CaseRecord)])
-            writer.writerows([cell(value) for value in asdict(one).values()] for one in records)
+            names = [entry.name for entry in fields(CaseRecord)]
+            writer.writerow(names)
+            writer.writerows([cell(getattr(one, name)) for name in names] for one in records)
         places[paths[1]].write_text(page(records), encoding="utf-8")
     return paths
 

@@ -157,7 +157,7 @@ def _write_csv(
     rows = [["volume", *figures[0]]]
     for one, values in zip(inputs, figures, strict=True):
         rows.append(
-            [cell(str(one)), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())]
+            [str(cell(str(one))), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())]
         )
     with (
         written_whole(path, overwrite=overwrite) as place,

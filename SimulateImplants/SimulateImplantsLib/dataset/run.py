@@ -15,6 +15,7 @@ from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
 from MetalArtifactReductionLib.files.leftovers import clear_leftovers, locked
 from MetalArtifactReductionLib.files.tables import cell
 from MetalArtifactReductionLib.files.whole import check_new_folder, written_whole
+from MetalArtifactReductionLib.jobs.interrupt import ended_in_order
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
 
@@ -115,14 +116,15 @@ def _run(
 
     report(progress, there / cases, f"{there} of {cases} cases")
     try:
-        run_isolated(
-            partial(make_case, plan, folder, folder / _STOP),
-            order_by_ct(plan, waiting),
-            workers,
-            done,
-            folder / _STOP,
-            cancel,
-        )
+        with ended_in_order():
+            run_isolated(
+                partial(make_case, plan, folder, folder / _STOP),
+                order_by_ct(plan, waiting),
+                workers,
+                done,
+                folder / _STOP,
+                cancel,
+            )
     except (Cancelled, KeyboardInterrupt):
         finished = there + sum(r.status == "done" for r in results)
         raise Cancelled(
