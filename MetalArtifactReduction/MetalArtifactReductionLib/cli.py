@@ -114,7 +114,14 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
 
 
 def _say_whatever_it_is() -> None:
-    """Names of files that are no text, or a terminal that knows ASCII only, end nothing."""
+    """Names of files that are no text, a terminal that knows ASCII only, or none, end nothing."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file to be opened would get its number, and its text
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -74,7 +74,7 @@ def private_folder(parent: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="mar-job-", dir=parent)).absolute()
     except OSError as error:
         raise OutputError(
-            f"{parent or tempfile.gettempdir()}: no temporary folder can be made there "
+            f"{parent or 'temporary files'}: no folder can be made there "
             f"({error.strerror or error}); set the environment variable TMPDIR (on Windows TEMP)"
         ) from None
 
