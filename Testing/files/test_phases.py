@@ -147,12 +147,12 @@ def test_a_batch_takes_each_phase_and_every_series(tmp_path: Path) -> None:
         write_dicom(tmp_path / "study", ct_hu(), SeriesNumber=number)
     inputs = [str(path), str(tmp_path / "plain.nii.gz"), str(tmp_path / "cases.csv")]
     cases = cases_from([*inputs, str(tmp_path / "study")], Case("", Path(), acquisition="each"))
-    assert [(case.output, case.acquisition) for case in cases] == [
-        *((f"ct-{n}", str(n)) for n in (1, 2, 3)),
-        ("plain", None),
-        *((f"o-{n}", str(n)) for n in (1, 2, 3)),
-        *((f"study-{n}", None) for n in (3, 8)),
-    ]
+    assert {case.output: case.acquisition for case in cases} == {
+        **{f"ct-{n}": str(n) for n in (1, 2, 3)},
+        "plain": None,
+        **{f"o-{n}": str(n) for n in (1, 2, 3)},
+        **{f"study-{n}": None for n in (3, 8)},
+    }
     for case, hu in zip(cases[:3], PHASES, strict=True):
         assert np.array_equal(read_volume(case.input, **case.reading()).hu, hu)
     assert len({case.series for case in cases[-2:]}) == 2
