@@ -290,7 +290,7 @@ def test_colour_vectors_and_time(tmp_path: Path, suffix: str) -> None:
         ct_values((2 * 3, 20, 20)).reshape(2, 3, 20, 20), isVector=False
     )
     sitk.WriteImage(series, str(tmp_path / f"time{suffix}"))
-    with pytest.raises(InputError, match="20 x 20 x 3 x 2 is not one 3-D volume"):
+    with pytest.raises(InputError, match="holds 2 volumes of 20 x 20 x 3 voxels"):
         read_volume(tmp_path / f"time{suffix}")
     single = sitk.GetImageFromArray(ct_values((3, 20, 20))[None], isVector=False)
     sitk.WriteImage(single, str(tmp_path / f"one{suffix}"))

@@ -119,8 +119,8 @@ def _folder(path: Path) -> None:
         (_no_volumes, "holds no slices"),
         (_cut, "no bank of training slices"),
         (_scribbled, "no bank of training slices"),
-        (_emptied, "no bank of training slices"),
-        (_folder, "no bank of training slices"),
+        (_emptied, "the file is empty"),
+        (_folder, "is a folder"),
     ],
 )
 def test_files_that_are_no_bank_are_refused_in_one_line(

@@ -5,6 +5,7 @@ VTK's readers trust the file: a damaged one makes them crash or wait.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from .mesh import Mesh
 READERS = {".vtk": "vtkPolyDataReader", ".vtp": "vtkXMLPolyDataReader"}
 
 _SECONDS = 60.0
+_MOST_MEMORY = 1 << 32  # address space; VTK itself takes a part of it
 _PACKAGES = ("MetalArtifactReductionLib", "SimulateImplantsLib")
 
 
@@ -37,19 +39,16 @@ def read_vtk(path: Path) -> Mesh:
     ):
         folder = Path(name)
         made = folder / "surface.npz"
-        process = start_python(
-            ["-m", __name__, str(path.absolute()), str(made)],
-            packages=_PACKAGES,
-            folder=folder,
-            out=nowhere,
-            err=nowhere,
-        )
-        try:
-            code = process.wait(_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            kill_tree(process)
+        arguments = ["-m", __name__, str(path.absolute()), str(made)]
+        with start_python(
+            arguments, packages=_PACKAGES, folder=folder, out=nowhere, err=nowhere
+        ) as process:
+            try:
+                code = process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                kill_tree(process)
         if code != 0 or not made.is_file():
             raise InputError(f"{path.name}: no readable surface; it is damaged, export it again")
         with np.load(made, allow_pickle=False) as file:
@@ -63,6 +62,11 @@ def main(source: str, target: str) -> int:
     """The process: reads, checks every corner of every cell, and writes points and triangles."""
     import vtk
 
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        most = _MOST_MEMORY + 64 * Path(source).stat().st_size
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     reader = getattr(vtk, READERS[Path(source).suffix.lower()])()
     reader.SetFileName(source)
     reader.Update()
