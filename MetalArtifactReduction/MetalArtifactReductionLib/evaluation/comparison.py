@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metal.certain import certain_metal
 from ..files.tables import cell
+from ..metal.certain import certain_metal
 from ..volume import CTVolume
 from .metrics import Metrics, evaluate
 
