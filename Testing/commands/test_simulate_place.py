@@ -224,7 +224,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no name": (["--click", "1,2,3"], ("'1,2,3' is not NAME=R,A,S",)),
     "twice": (["--click", "L3=1,2,3", "--click", "L3=1,2,4"], ("--click L3 is given twice",)),
     "no bone": (
-        ["--click", "L3=0,-22,6", "--bone-threshold", "5000"],
+        ["--kind", "total-hip", "--click", "hip=0,-22,6", "--bone-threshold", "5000"],
         ("above 5000 HU", "lower the bone threshold"),
     ),
     "material": (["--click", "L3=1,2,3", "--material", "wood"], ("unknown material 'wood'",)),

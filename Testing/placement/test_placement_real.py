@@ -27,7 +27,7 @@ def test_clicked_lumbar_vertebrae() -> None:
         level: (volume.ijk_to_ras @ np.array([c, r, s, 1.0]))[:3]
         for level, (s, r, c) in bodies.items()
     }
-    proposal = propose_screws_from_clicks(volume.hu > 160, volume, clicks)
+    proposal = propose_screws_from_clicks(volume, clicks)
     screws = proposal.trajectories()
     assert len(screws) == 6
     for screw in screws:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _TEXT = (
     "Bones come from a segmentation with named vertebrae and femora (TotalSegmentator's names are "
     "known), or from one click in each vertebral body or femoral head. Writes a plan for mar "
-    "voxelise, mar simulate and 3D Slicer, and prints how well each implant lies. Example: "
+    "voxelise, mar simulate and 3D Slicer, and prints how well each implant lies. Ends with 1 "
+    "where a wanted screw could not be placed. Example: "
     "mar place ct.nii.gz plan.json --click L3=2,35,-610 --click L4=1,38,-645"
 )
 
@@ -86,9 +87,9 @@ def add_bones(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bone-threshold",
         type=float,
-        default=200.0,
         metavar="HU",
-        help="with clicks and no segmentation: bone is brighter (default: %(default)g)",
+        help="with clicks and no segmentation: bone is brighter (default: found from the bone at "
+        "each clicked vertebra; 200 for hips)",
     )
 
 
@@ -100,7 +101,7 @@ def click(text: str) -> tuple[str, tuple[float, float, float]]:
     return name.strip(), point(place)
 
 
-def _place(options: argparse.Namespace) -> None:
+def _place(options: argparse.Namespace) -> int:
     from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
     from MetalArtifactReductionLib.physics.materials import material
 
@@ -109,7 +110,8 @@ def _place(options: argparse.Namespace) -> None:
     from ..placement.anatomy import Anatomy
     from ..placement.patient import Bones, measure_patient
     from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
-    from ..placement.spine.levels import parse_levels
+    from ..placement.spine.levels import parse_levels, vertebra_masks
+    from ..placement.spine.propose import missing_screws
 
     if options.output.suffix.lower() != ".json":
         raise InputError(f"{options.output}: a plan is a JSON file; end the name in .json")
@@ -136,13 +138,19 @@ def _place(options: argparse.Namespace) -> None:
         else:
             wanted = ProposalOptions(sides, not options.no_rods, options.rod_diameter, metal)
             plan = proposed_plan(patient, options.kind, wanted)
-        known = labels or {"bone": bones.everything(volume)}
+        hips = procedures()[options.kind].site == "hip"
+        known = labels or ({"bone": bones.everything(volume)} if hips else {})
         rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
     data = plan.to_dict() | {"quality": quality_records(rows)}
     with written_whole(options.output, overwrite=options.force) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     note(plan.warnings)
     print(printable(quality_text(rows)))
+    expected = () if hips or options.sample else clicks or levels or vertebra_masks(labels)
+    missing = missing_screws(plan.implants, expected, sides)
+    if missing:
+        note([f"{options.output} is written without the screws of {', '.join(missing)}"])
+    return int(bool(missing))
 
 
 def labels_of(

@@ -65,6 +65,10 @@ class Anatomy:
         """Whether a level is segmented or measured."""
         return level in self._masks or level in self._models
 
+    def labelled(self, level: str) -> bool:
+        """Whether a mask was given for a level, not measured from a click."""
+        return level in self._masks
+
     def vertebra(self, level: str) -> tuple[VertebraFrame, BoneField]:
         """Frame and depths of a level.
 

@@ -17,7 +17,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 from .anatomy import union
 from .geometry import Vector
 from .hip.measure import HipModel, measure_hip
-from .spine.levels import hip_masks
+from .spine.levels import hip_masks, vertebra_masks
 from .spine.propose import (
     SpineProposal,
     VertebraModel,
@@ -37,17 +37,18 @@ class Bones:
 
     :param labels: masks on the CT's grid by name, see ``label_files.read_bones``.
     :param clicks: RAS points: in vertebral bodies by level ("L3"), or in femoral heads.
-    :param threshold_hu: where nothing is labelled bone is what is brighter.
+    :param threshold_hu: where nothing is labelled bone is what is brighter; when None it is found
+        at each clicked vertebra, and 200 HU for hips.
     """
 
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     clicks: Mapping[str, Vector] = field(default_factory=dict)
-    threshold_hu: float = BONE_HU
+    threshold_hu: float | None = None
 
     def everything(self, volume: CTVolume) -> np.ndarray:
         """One mask of all bone: the labels together, or by threshold."""
         bone = union(self.labels)
-        return bone_mask(volume, self.threshold_hu) if bone is None else bone
+        return bone_mask(volume, self.threshold_hu or BONE_HU) if bone is None else bone
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,19 @@ def _spine(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> SpineProposal:
-    if bones.clicks:
-        bone = bones.everything(volume)
+    labelled = vertebra_masks(bones.labels)
+    if bones.clicks and not set(bones.clicks) <= set(labelled):
         return propose_screws_from_clicks(
-            bone, volume, bones.clicks, sides=sides, progress=progress, cancel=cancel
+            volume,
+            bones.clicks,
+            threshold_hu=bones.threshold_hu,
+            sides=sides,
+            progress=progress,
+            cancel=cancel,
         )
+    wanted = list(bones.clicks) or levels
     return propose_screws(
-        bones.labels, volume, levels=levels, sides=sides, progress=progress, cancel=cancel
+        bones.labels, volume, levels=wanted, sides=sides, progress=progress, cancel=cancel
     )
 
 

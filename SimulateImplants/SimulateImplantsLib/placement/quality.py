@@ -18,6 +18,7 @@ from .anatomy import Anatomy, inside
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of
 from .spine.grading import grade_screw, sample_hu, shaft_samples
+from .spine.image_grade import grade_in_image
 
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
@@ -143,15 +144,24 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
     if not np.isfinite(hu).all():
         return replace(row, note="partly outside the CT: not graded")
     level = item.level if anatomy.knows(item.level) else anatomy.level_at(points)
-    if not level:
-        note = "in no labelled vertebra: not graded" if anatomy.has_vertebrae else ""
-        return replace(row, note=note)
-    try:
-        frame, field = anatomy.vertebra(level)
-    except InputError as error:
-        return replace(row, note=str(error))
-    side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
-    grade = grade_screw(field, frame, side, entry, target, screw.diameter_mm, anatomy.volume)
+    side = item.side or ("left" if item.matrix[0, 2] > 0 else "right")
+    frame = None
+    if level:
+        try:
+            frame, field = anatomy.vertebra(level)
+        except InputError as error:
+            return replace(row, note=str(error))
+        side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
+    grade = grade_in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
+    if frame is not None:
+        seen = grade
+        grade = grade_screw(field, frame, side, entry, target, screw.diameter_mm, anatomy.volume)
+        if not anatomy.labelled(level) or seen.grade > grade.grade:
+            grade = replace(
+                seen,
+                convergence_deg=grade.convergence_deg,
+                inclination_deg=grade.inclination_deg,
+            )
     return replace(
         row,
         level=item.level or level,
@@ -164,7 +174,7 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
         min_hu=grade.min_hu,
         convergence_deg=grade.convergence_deg,
         inclination_deg=grade.inclination_deg,
-        note="; ".join(frame.warnings),
+        note="; ".join(filter(None, (*(frame.warnings if frame else ()), grade.note))),
     )
 
 

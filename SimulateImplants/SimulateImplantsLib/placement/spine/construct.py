@@ -19,6 +19,8 @@ from .levels import level_index
 from .trajectory import PedicleTrajectory
 
 ROD_DIAMETERS_MM = (4.75, 5.5, 6.0, 6.35)
+_TAKEN_UP_MM = 1.0
+"""Between a rod and the middle of a slot: the set screw draws it in."""
 _LINK_ROOM_MM = 22.0
 """Between the seats of two screws: their heads and a cross-link's hook."""
 
@@ -66,10 +68,11 @@ def rod_construct(
     """The screws of one side with their heads turned to a rod through all of them, and the rod.
 
     The heads turn by at most 30 degrees; the rod runs through the seats in order from the head
-    down.
+    down. Where it would bend too sharply it is bent through beside them instead: each screw that
+    it misses by more than 1 mm says by how much ("rod_aside_mm" among its attributes).
 
     :return: screws in that order ("order" 0, 1, ... among their attributes), then the rod.
-    :raises InputError: fewer than two screws, or screws that no rod can follow.
+    :raises InputError: fewer than two screws, or none but pedicle screws can be joined.
     """
     if len(screws) < 2:
         raise InputError(f"a rod needs two or more screws on a side, {len(screws)} given")
@@ -81,22 +84,23 @@ def rod_construct(
             raise InputError(f"a rod joins pedicle screws, not {item.kind}")
         made.append(screw)
     for _ in range(3):
-        seats = np.array(
-            [_seat(item, screw).position for item, screw in zip(ordered, made, strict=True)]
-        )
-        line, tangent = Rod.through(list(seats), rod_diameter_mm, overhang_mm).centre_line()
+        seats = _seats(ordered, made)
+        line, tangent = _bent(seats, rod_diameter_mm, overhang_mm, material).centre_line()
         for i, item in enumerate(ordered):
             nearest = int(np.argmin(np.linalg.norm(line - seats[i], axis=1)))
             made[i] = made[i].facing(item.matrix[:3, :3].T @ tangent[nearest])
-    final = [_seat(item, screw) for item, screw in zip(ordered, made, strict=True)]
-    rod = Rod.through(final, rod_diameter_mm, overhang_mm, material)
+    final = _seats(ordered, made)
+    rod = _bent(final, rod_diameter_mm, overhang_mm, material)
+    line = _dense(rod.centre_line()[0])
+    aside = np.linalg.norm(line[:, None] - final, axis=2).min(axis=0)
     side = ordered[0].attributes.get("side", "")
     name = construct or f"spine {side}".strip()
     out = [
         PlannedImplant(
             screw.to_dict(),
             item.matrix,
-            {**item.attributes, "order": i, "construct": name},
+            {**item.attributes, "order": i, "construct": name}
+            | ({"rod_aside_mm": round(float(aside[i]), 1)} if aside[i] > _TAKEN_UP_MM else {}),
         )
         for i, (item, screw) in enumerate(zip(ordered, made, strict=True))
     ]
@@ -108,6 +112,48 @@ def rod_construct(
         "order": len(out),
     }
     return [*out, PlannedImplant(rod.to_dict(), np.eye(4), attributes)]
+
+
+def _seats(items: Sequence[PlannedImplant], screws: Sequence[PedicleScrew]) -> np.ndarray:
+    """Where the screws hold a rod, RAS ``(n, 3)``."""
+    return np.array([_seat(item, s).position for item, s in zip(items, screws, strict=True)])
+
+
+def _bent(seats: np.ndarray, diameter_mm: float, overhang_mm: float, material: str) -> Rod:
+    """The rod nearest to the seats that can be bent: smoothed until its radius is permitted.
+
+    Points p minimise |p - seats|^2 + w |second differences of p|^2; with w the rod gets straight.
+    """
+    bend = np.diff(np.eye(len(seats)), 2, axis=0)
+    for weight in (0.0, *np.geomspace(0.02, 2e4, 25)):
+        eased = np.linalg.solve(np.eye(len(seats)) + weight * bend.T @ bend, seats)
+        try:
+            return Rod.through(list(eased), diameter_mm, overhang_mm, material)
+        except InputError:
+            continue
+    middle, (_, _, axes) = seats.mean(axis=0), np.linalg.svd(seats - seats.mean(axis=0))
+    along = (seats - middle) @ axes[0]
+    reach = max(float(np.ptp(along)), 4 * diameter_mm)
+    way = axes[0] if along[-1] > along[0] else -axes[0]
+    ends = [middle - 0.5 * reach * way, middle + 0.5 * reach * way]
+    return Rod.through(ends, diameter_mm, overhang_mm, material)
+
+
+def _dense(line: np.ndarray) -> np.ndarray:
+    """Points 0.25 mm apart or less along a polyline."""
+    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    fine = np.linspace(0, at[-1], int(at[-1] / 0.25) + 2)
+    return np.stack([np.interp(fine, at, line[:, k]) for k in range(3)], axis=1)
+
+
+def bent_elsewhere(items: Sequence[PlannedImplant]) -> list[str]:
+    """What a user should know of heads that the rod misses."""
+    return [
+        f"{item.attributes['level']} {item.attributes['side']}: the rod cannot be bent through "
+        f"this head; it passes {item.attributes['rod_aside_mm']:g} mm beside"
+        for item in items
+        if "rod_aside_mm" in item.attributes
+    ]
 
 
 def cross_link(

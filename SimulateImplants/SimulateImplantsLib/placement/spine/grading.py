@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -33,6 +33,7 @@ class ScrewGrade:
     :param mean_hu, min_hu: over the shaft's cross-sections along its length (NaN without a CT).
     :param convergence_deg: towards the midline going forwards.
     :param inclination_deg: upwards against the vertebra's horizontal plane.
+    :param note: why it is not graded.
     """
 
     grade: str
@@ -43,6 +44,20 @@ class ScrewGrade:
     min_hu: float
     convergence_deg: float
     inclination_deg: float
+    note: str = ""
+
+    def without(self, reason: str) -> ScrewGrade:
+        """Not graded, and why."""
+        return replace(self, grade="", note=f"{reason}: not graded")
+
+    def with_share(self, share_in_bone: float) -> ScrewGrade:
+        """With that share of the shaft in bone."""
+        return replace(self, share_in_bone=share_in_bone)
+
+    def with_breach(self, breach_mm: float, direction: str) -> ScrewGrade:
+        """Graded by a breach."""
+        grade = gertzbein_robbins(breach_mm)
+        return replace(self, grade=grade, breach_mm=breach_mm, breach_direction=direction)
 
 
 def gertzbein_robbins(breach_mm: float) -> str:
@@ -55,7 +70,7 @@ def gertzbein_robbins(breach_mm: float) -> str:
     return "E"
 
 
-def _rings(entry: np.ndarray, target: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def rings(entry: np.ndarray, target: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Points of the shaft's surface ``(stations, angles, 3)`` and stations (mm from the entry)."""
     z = unit(target - entry)
     u = across((0.0, 0.0, 1.0), z)
@@ -94,7 +109,7 @@ def breach(
     through its entry.
     """
     entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
-    surface, s = _rings(entry, target, 0.5 * diameter_mm)
+    surface, s = rings(entry, target, 0.5 * diameter_mm)
     axis = entry + s[:, None] * unit(target - entry)
     back = float(frame.local(frame.canal)[1]) - 0.25 * frame.canal_radius_mm
     judged = frame.local(axis)[:, 1] > back
@@ -125,9 +140,7 @@ def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
 def shaft_samples(entry: np.ndarray, target: np.ndarray, diameter: float) -> np.ndarray:
     """Points filling the shaft evenly: ``(stations, points, 3)``, equal areas a ring."""
     axis = np.stack([entry, target])
-    shells = [
-        _rings(axis[0], axis[1], 0.5 * diameter * np.sqrt((k + 0.5) / 3))[0] for k in range(3)
-    ]
+    shells = [rings(axis[0], axis[1], 0.5 * diameter * np.sqrt((k + 0.5) / 3))[0] for k in range(3)]
     return np.concatenate(shells, axis=1)
 
 

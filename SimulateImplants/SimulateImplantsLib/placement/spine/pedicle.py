@@ -10,18 +10,22 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 
 from ..bone_field import BoneField, LocalGrid
-from ..geometry import unit
+from .levels import LEVELS
 from .sizes import ScrewSizes
 from .trajectory import PEDICLE_MM, SIDES, PedicleTrajectory, trajectory_along
 from .vertebra import VertebraFrame
 
 _STEP_MM = 0.8
 _SHARPNESS = 2.0
-_CONVERGENCE_RANGE = (0.0, float(np.tan(np.deg2rad(30.0))))
-_INCLINATION_RANGE = (-float(np.tan(np.deg2rad(12.0))), float(np.tan(np.deg2rad(12.0))))
-"""Tangents within which the bone alone decides; beyond them a screw pays for its angle (pedicles
-converge by 0 to 30 degrees from T12 to L5 and run nearly parallel to the upper endplate: Zindrick
-et al. 1987, Spine 12:160)."""
+_CONVERGENCE_DEG = {
+    **dict(zip(LEVELS[7:19], (27, 20, 15, 12, 10, 9, 8, 7, 7, 6, 5, 4), strict=True)),
+    **{f"L{n}": 5.0 * n for n in range(1, 6)},
+}
+"""Usual convergence from T1 to L5: the transverse angle of thoracic pedicles falls from 27 degrees
+to about 0 (Zindrick et al. 1987, Spine 12:160); lumbar screws converge by 5 degrees times the
+number of their vertebra (Dickman et al. 1992, J Neurosurg 77:860)."""
+_USUAL_DEG = 12.0
+_SPREAD_DEG, _MOST_DEG = 7.0, 12.0
 _ANGLE_COST = 12.0
 _FORWARD_GAIN = 0.04
 """Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
@@ -94,13 +98,18 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | No
     return _Isthmus(by_row[j][1], by_row[j][0])
 
 
-def _unusual(convergence: np.ndarray, inclination: np.ndarray) -> np.ndarray:
-    """Cost of angles (tangents) outside the usual ranges."""
+def _unusual(level: str, convergence: np.ndarray, inclination: np.ndarray) -> np.ndarray:
+    """Cost (mm of clearance) of angles (tangents) away from the level's usual ones.
+
+    Along a pedicle wider than the search is fine many axes are as good; the usual one is taken.
+    """
+    turn = np.rad2deg(np.arctan(convergence)) - _CONVERGENCE_DEG.get(level, _USUAL_DEG)
+    tilt = np.rad2deg(np.arctan(inclination))
     cost = np.zeros(())
-    pairs = ((convergence, _CONVERGENCE_RANGE), (inclination, _INCLINATION_RANGE))
-    for value, (low, high) in pairs:
-        cost = cost + np.maximum(low - value, 0) ** 2 + np.maximum(value - high, 0) ** 2
-    return _ANGLE_COST * cost
+    for angle in (turn, tilt):
+        beyond = np.maximum(np.abs(angle) - _MOST_DEG, 0)
+        cost = cost + 0.3 * np.square(angle / _SPREAD_DEG) + np.square(beyond / 3.0)
+    return cost
 
 
 def _path_depths(
@@ -133,54 +142,6 @@ def _direction(
     local /= np.linalg.norm(local, axis=-1, keepdims=True)
     result: np.ndarray = local @ frame.axes.T
     return result
-
-
-def _centroid_line(
-    field: BoneField, through: np.ndarray, direction: np.ndarray, reach_mm: float = 5.0
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Line through the centres of the pedicle's cross-sections about an axis."""
-    u = unit(np.cross(direction, field.grid.axes[:, 2]))
-    v = np.cross(direction, u)
-    h = 0.6
-    side = np.arange(-13.0, 13.01, h)
-    a, b = np.meshgrid(side, side, indexing="ij")
-    plane = a[..., None] * u + b[..., None] * v
-    stations = np.arange(-reach_mm, reach_mm + 0.01, 1.0)
-    centres: list[np.ndarray | None] = []
-    areas: list[float] = []
-    for s in stations:
-        inside = field.at(through + s * direction + plane) > 0
-        labels, count = ndimage.label(inside)
-        middle = labels[len(side) // 2, len(side) // 2]
-        if count == 0 or middle == 0:
-            centres.append(None)
-            areas.append(np.inf)
-            continue
-        part = labels == middle
-        centres.append(
-            through + s * direction + u * float(a[part].mean()) + v * float(b[part].mean())
-        )
-        areas.append(part.sum() * h * h)
-    area = np.array(areas)
-    best = float(area.min())
-    if not np.isfinite(best):
-        return None
-    # Sections that already open into body or arch tell nothing about the pedicle's axis.
-    start = int(np.argmin(area))
-    keep = [start]
-    for step in (-1, 1):
-        i = start + step
-        while 0 <= i < len(area) and area[i] < 1.15 * best:
-            keep.append(i)
-            i += step
-    if len(keep) < 5:
-        return None
-    points = np.array([centres[i] for i in keep])
-    weight = 1 / area[keep] ** 2
-    mean = np.average(points, axis=0, weights=weight)
-    _, _, axes = np.linalg.svd((points - mean) * np.sqrt(weight)[:, None], full_matrices=False)
-    line = axes[0] if axes[0] @ direction > 0 else -axes[0]
-    return mean, line
 
 
 def _sacral_axis(
@@ -216,27 +177,10 @@ def _sacral_axis(
     return through[best], directions[best]
 
 
-def _coarse_axis(
-    field: BoneField, frame: VertebraFrame, start: np.ndarray, sign: float, s: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best of a grid of points about ``start`` and of directions."""
-    shifts = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])
-    turns = np.tan(np.deg2rad(np.arange(-10.0, 41.0, 5.0)))
-    tilts = np.tan(np.deg2rad(np.arange(-25.0, 26.0, 5.0)))
-    dx, dz, c, g = (m.ravel() for m in np.meshgrid(shifts, shifts, turns, tilts, indexing="ij"))
-    through = start + dx[:, None] * frame.axes[:, 0] + dz[:, None] * frame.axes[:, 2]
-    score = _clearance(_path_depths(field, through, _direction(frame, c, g, sign), s), s)
-    score = score - 0.6 * g * g - _unusual(c, g)
-    best = int(np.argmax(score))
-    return through[best], _direction(frame, c[best], g[best], sign)
-
-
 def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.ndarray, np.ndarray]:
-    """The axis of largest clearance through a pedicle.
+    """The axis of largest clearance through a pedicle at angles usual for its level.
 
-    A coarse search over position and angles, then a fine one. The clearance is a soft minimum
-    of the depth along the axis; where it is flat (a pedicle is taller than wide) the centres of
-    the cross-sections decide.
+    A grid over position and angles about the isthmus, then the simplex method of Nelder and Mead.
 
     :return: point at the isthmus and unit direction (RAS).
     :raises InputError: no pedicle on that side.
@@ -251,41 +195,34 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         )
     start = frame.ras(isthmus.centre)
     s = np.arange(-PEDICLE_MM, _AHEAD_MM + 0.1, 1.0)
-    point, direction = _coarse_axis(field, frame, start, sign, s)
-    guide = None
-    for _ in range(3):
-        line = _centroid_line(field, point, direction)
-        if line is None:
-            break
-        guide = line
-        point, direction = line
 
-    x0 = np.array([*((point - start) @ frame.axes), 0.0])[:3]
-    anchor = start + frame.axes[:, 1] * x0[1]
-    local = frame.axes.T @ direction
-    slope = np.clip(-sign * local[0] / local[1], *_CONVERGENCE_RANGE)
-    tilt = np.clip(local[2] / local[1], *_INCLINATION_RANGE)
-    first = np.array([x0[0], x0[2], slope, tilt])
+    def loss(q: np.ndarray) -> np.ndarray:
+        """:param q: ``(..., 4)``: right and up from the start (mm), tangents of both angles."""
+        through = start + q[..., :1] * frame.axes[:, 0] + q[..., 1:2] * frame.axes[:, 2]
+        ways = _direction(frame, q[..., 2], q[..., 3], sign)
+        clearance = _clearance(_path_depths(field, through, ways, s), s)
+        cost: np.ndarray = _unusual(frame.level, q[..., 2], q[..., 3]) - clearance
+        return cost
 
-    def loss(q: np.ndarray) -> float:
-        p = anchor + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
-        d = _direction(frame, np.array(q[2]), np.array(q[3]), sign)
-        value = float(_clearance(_path_depths(field, p, d, s), s))
-        away = 0.04 * float((q[0] - first[0]) ** 2 + (q[1] - first[1]) ** 2)
-        turned = 8.0 * float((q[2] - first[2]) ** 2 + (q[3] - first[3]) ** 2)
-        follow = away + turned if guide is not None else 0.0
-        return -value + follow + 0.5 * float(q[3]) ** 2 + float(_unusual(q[2], q[3]))
-
+    shifts = np.arange(-4.0, 4.1, 1.0)
+    turns = _CONVERGENCE_DEG.get(frame.level, _USUAL_DEG) + np.arange(-15.0, 16.0, 5.0)
+    tilts = np.arange(-15.0, 16.0, 5.0)
+    tried = np.stack(
+        np.meshgrid(
+            shifts, shifts, np.tan(np.deg2rad(turns)), np.tan(np.deg2rad(tilts)), indexing="ij"
+        ),
+        axis=-1,
+    ).reshape(-1, 4)
+    first = tried[int(np.argmin(loss(tried)))]
     simplex = np.vstack([first, first + np.diag([0.8, 0.8, 0.06, 0.06])])
-    found = optimize.minimize(
+    q = optimize.minimize(
         loss,
         first,
         method="Nelder-Mead",
         options={"initial_simplex": simplex, "maxiter": 160, "xatol": 0.01, "fatol": 1e-3},
-    )
-    q = found.x
-    point = anchor + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
-    return point, _direction(frame, np.array(q[2]), np.array(q[3]), sign)
+    ).x
+    point = start + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
+    return point, _direction(frame, q[2], q[3], sign)
 
 
 def pedicle_trajectory(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..bone_field import BoneField, check_mask, mask_points
-from ..clicks import segment_vertebra, spine_directions
 from ..geometry import Vector, unit
-from ..plan import PlacementPlan
-from .construct import planned_screw, rod_construct
+from ..plan import PlacementPlan, PlannedImplant
+from .construct import bent_elsewhere, planned_screw, rod_construct
 from .grading import ScrewGrade, grade_screw
 from .levels import by_level, level_index, vertebra_masks
+from .local_bone import located_field
+from .locate import locate_bodies
 from .pedicle import pedicle_trajectory, vertebra_field
 from .sizes import ScrewSizes
 from .trajectory import SIDES, PedicleTrajectory
@@ -89,7 +90,12 @@ def _model(
     sides: Sequence[str],
 ) -> VertebraModel:
     frame = vertebra_frame(mask, ijk_to_ras, level, superior_hint=up, canal_direction=up)
-    field = vertebra_field(mask, ijk_to_ras, frame)
+    return _with_screws(frame, vertebra_field(mask, ijk_to_ras, frame), sizes, sides)
+
+
+def _with_screws(
+    frame: VertebraFrame, field: BoneField, sizes: ScrewSizes, sides: Sequence[str]
+) -> VertebraModel:
     trajectories, warnings = {}, list(frame.warnings)
     for side in sides:
         try:
@@ -160,39 +166,31 @@ def propose_screws(
 
 
 def propose_screws_from_clicks(
-    bone: np.ndarray,
     volume: CTVolume,
     clicks: Mapping[str, Vector],
     *,
+    threshold_hu: float | None = None,
     sides: Sequence[str] = SIDES,
     sizes: ScrewSizes | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SpineProposal:
-    """The same from a mask of all bone and one click in each vertebral body.
+    """The same from the CT alone and one click in each vertebral body.
 
-    :param bone: boolean, on the CT's grid, such as a threshold.
-    :param clicks: RAS points by the user's names of the levels.
-    :raises InputError: no click, no bone, a mask of another geometry, or no click usable.
+    :param clicks: RAS points by the user's names of the levels, anywhere in the bodies.
+    :param threshold_hu: bone is brighter; found from the bone at each click when None.
+    :raises InputError: no click, one outside the volume or in no bone, or none usable.
     """
-    mask = check_mask(bone, volume.hu.shape, "bone")
     if not clicks:
         raise InputError("no vertebra is clicked; click once into the body of each vertebra")
-    ups = spine_directions(clicks)
-    names = by_level(clicks)
-    models, warnings = [], []
-    for i, name in enumerate(names):
+    report(progress, 0.0, "finding the clicked vertebrae")
+    bodies, warnings = locate_bodies(volume, clicks, threshold_hu)
+    models = []
+    for i, (level, body) in enumerate(bodies.items()):
         check_cancelled(cancel)
-        report(progress, i / len(names), f"pedicles of {name}")
-        try:
-            part = segment_vertebra(
-                mask, volume.ijk_to_ras, clicks[name], ups[name], name, volume.hu
-            )
-            models.append(
-                _model(part, volume.ijk_to_ras, name, ups[name], sizes or ScrewSizes(), sides)
-            )
-        except InputError as error:
-            warnings.append(str(error))
+        report(progress, (i + 1) / (len(bodies) + 1), f"pedicles of {level}")
+        field = located_field(volume, body)
+        models.append(_with_screws(body.frame, field, sizes or ScrewSizes(), sides))
     report(progress, 1.0, "pedicles found")
     return _collect(models, warnings)
 
@@ -206,7 +204,7 @@ def spine_plan(
     material: str = "Ti6Al4V",
     rod_material: str = "Ti6Al4V",
 ) -> PlacementPlan:
-    """Screws and rods of a proposal as a plan (screws that fit no size are left out)."""
+    """Screws and rods of a proposal as a plan; screws that fit no size are left out, and told."""
     implants, warnings = [], list(proposal.warnings)
     for side in sides:
         found = [v.trajectories[side] for v in proposal.vertebrae if side in v.trajectories]
@@ -216,12 +214,18 @@ def spine_plan(
             if t.fits
         ]
         if rods and len(screws) >= 2:
-            implants += rod_construct(
-                screws, rod_diameter_mm=rod_diameter_mm, material=rod_material
-            )
-        else:
-            implants += screws
+            screws = rod_construct(screws, rod_diameter_mm=rod_diameter_mm, material=rod_material)
+            warnings += bent_elsewhere(screws)
+        implants += screws
     levels = ", ".join(v.level for v in proposal.vertebrae)
     return PlacementPlan(
         tuple(implants), description=f"pedicle screws {levels}", warnings=tuple(warnings)
     )
+
+
+def missing_screws(
+    implants: Sequence[PlannedImplant], levels: Iterable[str], sides: Sequence[str] = SIDES
+) -> list[str]:
+    """The screws of those levels and sides that a plan lacks, as "L4 left"."""
+    there = {(i.attributes.get("level"), i.attributes.get("side")) for i in implants}
+    return [f"{level} {side}" for level in levels for side in sides if (level, side) not in there]

@@ -16,8 +16,10 @@ class ScrewSizes:
 
     :param diameters_mm, lengths_mm: what the manufacturer offers.
     :param pedicle_margin_mm: bone left between the thread and the pedicle's outer surface.
-    :param pedicle_share: largest share of the pedicle's width that the thread fills
-        (above 0.8 pedicles deform and break: Misenhimer et al. 1989, Spine 14:367).
+    :param wider_share: of what a pedicle is wider than the thinnest screw and its margins need, so
+        much is added to the screw. Threads of over 0.8 of the width deform and break pedicles
+        (Misenhimer et al. 1989, Spine 14:367); so chosen they fill 0.73 of one 5.5 mm wide and
+        0.6 of one 12 mm wide.
     :param tip_margin_mm: bone left between the tip and the front of the body.
     :param depth_share: largest share of the way from entry to the front of the bone.
     """
@@ -25,8 +27,8 @@ class ScrewSizes:
     diameters_mm: tuple[float, ...] = (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5)
     lengths_mm: tuple[float, ...] = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0)
     pedicle_margin_mm: float = 0.75
-    pedicle_share: float = 0.7
-    tip_margin_mm: float = 4.0
+    wider_share: float = 0.5
+    tip_margin_mm: float = 5.0
     depth_share: float = 0.88
 
     def __post_init__(self) -> None:
@@ -35,12 +37,18 @@ class ScrewSizes:
             if not values or min(values) <= 0:
                 raise InputError(f"screw {name} {values}: at least one size above 0 is needed")
 
-    def diameter(self, clearance_mm: float) -> float | None:
-        """The thickest screw for an axis ``clearance_mm`` under the surface; None if too thin."""
-        room = min(
-            2 * (clearance_mm - self.pedicle_margin_mm), 2 * clearance_mm * self.pedicle_share
+    def diameter(self, width_mm: float, clearance_mm: float) -> float | None:
+        """The thickest screw for a pedicle of a width; None if even the thinnest is too thick.
+
+        :param clearance_mm: of its axis from the surface; no thread comes out there.
+        """
+        thinnest = min(self.diameters_mm)
+        spare = width_mm - 2 * self.pedicle_margin_mm - thinnest
+        if spare < 0:
+            return None
+        return snap_down(
+            min(thinnest + self.wider_share * spare, 2 * clearance_mm), self.diameters_mm
         )
-        return snap_down(room, self.diameters_mm)
 
     def length(self, depth_mm: float) -> float | None:
         """The longest screw for ``depth_mm`` of bone along the axis; None if none is so short."""

@@ -68,8 +68,9 @@ def _ring_clearance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the surface, and width of the bone, at points of an axis (mm).
 
-    The least of 24 rays across the axis, and the least of the 12 chords that they make. Finer than
-    the depth at the point itself, which the grid rounds off along the middle of a thin bone.
+    The least of 24 rays across the axis, and the least of the 12 chords that they make, after the
+    median of three rays side by side and of five points in a row: no single ray decides. Finer
+    than the depth at the point itself, which the grid rounds off along the middle of a thin bone.
     """
     u = unit(np.cross(direction, field.grid.axes[:, 2]))
     v = np.cross(direction, u)
@@ -83,6 +84,8 @@ def _ring_clearance(
     before = np.take_along_axis(depth, np.maximum(k - 1, 0)[..., None], 2)[..., 0]
     part = np.where(before > first, before / np.maximum(before - first, 1e-6), 0.0)
     crossing = np.where(k > 0, r[np.maximum(k - 1, 0)] + np.clip(part, 0, 1) * 0.4, 0.0)
+    crossing = ndimage.median_filter(crossing, (1, 3), mode="wrap")
+    crossing = ndimage.median_filter(crossing, (5, 1), mode="nearest")
     chords = crossing[:, :12] + crossing[:, 12:]
     return crossing.min(axis=1), chords.min(axis=1)
 
@@ -127,13 +130,13 @@ def _diameter(
     sizes: ScrewSizes, clearance_mm: float, width_mm: float, name: str
 ) -> tuple[float, tuple[str, ...]]:
     """The thickest screw, and a warning where even the thinnest is too thick."""
-    diameter = sizes.diameter(clearance_mm)
+    diameter = sizes.diameter(width_mm, clearance_mm)
     if diameter is not None:
         return diameter, ()
     thinnest = min(sizes.diameters_mm)
     return thinnest, (
         f"{name}: pedicle of {width_mm:.1f} mm is too small for any screw with its margin; "
-        f"the thinnest ({thinnest:g} mm) is proposed",
+        f"none is placed (the thinnest has {thinnest:g} mm)",
     )
 
 
@@ -144,8 +147,8 @@ def _length(sizes: ScrewSizes, room_mm: float, name: str) -> tuple[float, tuple[
         return length, ()
     shortest = min(sizes.lengths_mm)
     return shortest, (
-        f"{name}: only {room_mm:.0f} mm of bone along the axis; the shortest screw is "
-        f"{shortest:g} mm",
+        f"{name}: only {room_mm:.0f} mm of bone along the axis; none is placed (the "
+        f"shortest has {shortest:g} mm)",
     )
 
 

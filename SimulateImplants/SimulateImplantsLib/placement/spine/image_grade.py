@@ -1,0 +1,176 @@
+"""A pedicle screw judged by the image around it and the patient's axes: by no plan, no mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..bone_field import BoneField, LocalGrid
+from ..geometry import Vector, across, unit
+from .grading import ScrewGrade, rings, sample_hu, shaft_samples
+from .locate import local_threshold
+
+_STEP_MM = 1.0
+_ASIDE_MM, _ABOVE_MM, _BEYOND_MM = 36.0, 22.0, 24.0
+_FORWARD, _UPRIGHT = 0.7, 0.6
+"""Least part of a screw's direction that runs forward, and largest that runs along the patient."""
+_TOLERANCE_MM = 0.5
+_LEAST_CANAL_MM, _MOST_CANAL_MM, _WALL_MM = 8.0, 36.0, 15.0
+_PEDICLE_MM, _BODY_MM2 = 12.0, 380.0
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """Bone about a screw in its own frame: x right, y up, z along it from the entry (mm)."""
+
+    field: BoneField
+    area: np.ndarray
+    """Of the bone about the axis in the section at each step, mm2; 0 where it holds none."""
+    s: np.ndarray
+
+    @property
+    def bone(self) -> np.ndarray:
+        """On the grid of the field."""
+        inside: np.ndarray = self.field.depth > 0
+        return inside
+
+
+def grade_in_image(
+    volume: CTVolume, side: str, entry_ras: Vector, target_ras: Vector, diameter_mm: float
+) -> ScrewGrade:
+    """Measures of one screw; no grade, and a note why, where the image shows no pedicle about it.
+
+    A screw is graded when it runs forward, starts at the back of the bone, has the canal beside it
+    on its medial side where the bone is narrowest, and ends in a wider bone, the body. Bone is
+    parted from soft tissue at a threshold of its own, from the HU about its tip; what a section
+    across the screw encloses is bone.
+
+    :param side: "left" or "right".
+    """
+    entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
+    d = unit(target - entry)
+    hu = sample_hu(volume, shaft_samples(entry, target, diameter_mm))
+    medial = 1.0 if side == "left" else -1.0
+    stations = np.nan_to_num(hu, nan=-1000.0).mean(axis=1)
+    found = ScrewGrade(
+        grade="",
+        breach_mm=float("nan"),
+        breach_direction="",
+        share_in_bone=float("nan"),
+        mean_hu=float(stations.mean()),
+        min_hu=float(stations.min()),
+        convergence_deg=float(np.rad2deg(np.arctan2(medial * d[0], d[1]))),
+        inclination_deg=float(np.rad2deg(np.arcsin(np.clip(d[2], -1, 1)))),
+    )
+    if d[1] < _FORWARD or abs(d[2]) > _UPRIGHT:
+        return found.without("does not run forward through a pedicle")
+    if not np.isfinite(hu).all():
+        return found.without("partly outside the CT")
+    about = _surroundings(volume, entry, target)
+    inside = float((about.field.at(shaft_samples(entry, target, diameter_mm)) > 0).mean())
+    found = found.with_share(inside)
+    length = float(np.linalg.norm(target - entry))
+    isthmus = _isthmus(about, length, medial)
+    reason = _unlike_a_pedicle(about, isthmus, length)
+    if reason or isthmus is None:
+        return found.without(reason)
+    return found.with_breach(*_breach(about, entry, target, diameter_mm, isthmus, medial))
+
+
+def _surroundings(volume: CTVolume, entry: np.ndarray, target: np.ndarray) -> _Surroundings:
+    z = unit(target - entry)
+    up = across((0.0, 0.0, 1.0), z)
+    axes = np.stack([np.cross(z, up), up, z], axis=1)
+    length = float(np.linalg.norm(target - entry))
+    low = np.array([-_ASIDE_MM, -_ABOVE_MM, -_BEYOND_MM])
+    high = np.array([_ASIDE_MM, _ABOVE_MM, length + _BEYOND_MM])
+    grid = LocalGrid.spanning(entry, axes, low, high, _STEP_MM)
+    hu = np.nan_to_num(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)), nan=-1000.0)
+    s = low[2] + _STEP_MM * np.arange(grid.shape[2])
+    middle = (int(_ASIDE_MM), int(_ABOVE_MM))
+    tip = hu[
+        middle[0] - 6 : middle[0] + 7, middle[1] - 6 : middle[1] + 7, np.abs(s - length + 7) < 8
+    ]
+    bone = hu > local_threshold(tip)
+    closed = ndimage.binary_closing(np.pad(bone, 2), iterations=1)[2:-2, 2:-2, 2:-2] | bone
+    area = np.zeros(len(s))
+    for k in range(len(s)):
+        bone[..., k] |= ndimage.binary_fill_holes(closed[..., k])
+        labels, _ = ndimage.label(bone[..., k])
+        if labels[middle]:
+            area[k] = float((labels == labels[middle]).sum()) * _STEP_MM**2
+    return _Surroundings(BoneField.from_inside(bone, grid), area, s)
+
+
+def _isthmus(about: _Surroundings, length: float, medial: float) -> float | None:
+    """Where along the screw the bone is narrowest beside the canal (mm from the entry)."""
+    x, y = int(_ASIDE_MM), int(_ABOVE_MM)
+    rows = about.bone[:, y - 4 : y + 5]
+    rays = (rows[x:] if medial > 0 else rows[x::-1]).transpose(2, 1, 0)
+    first = np.flatnonzero((about.s >= 5.0) & (about.s <= 0.7 * length))
+    beside = np.array([np.mean([_canal_on(ray) for ray in rays[k]]) for k in first])
+    beside = ndimage.uniform_filter1d(beside, 3)
+    if beside.max() < 0.5:
+        return None
+    here = first[beside > 0.5 * beside.max()]
+    here = here[about.s[here] >= about.s[here[-1]] - _PEDICLE_MM]  # behind it lies the arch
+    smooth = ndimage.median_filter(about.area, 3)[here]
+    return float(about.s[here[np.argmin(smooth)]])
+
+
+def _unlike_a_pedicle(about: _Surroundings, isthmus: float | None, length: float) -> str:
+    """Why the bone about the screw is no pedicle that leads into a body; "" where it is."""
+    behind = (about.s < -12.0) & (about.s > -_BEYOND_MM)
+    if (about.area[behind] > 0).mean() > 0.6:
+        return "does not start at the back of the bone"
+    if isthmus is None:
+        return "no canal is seen beside it on its medial side"
+    tip = (about.s > length - 12.0) & (about.s <= length)
+    if np.median(about.area[tip]) < _BODY_MM2:
+        return "its tip is in no vertebral body"
+    return ""
+
+
+def _canal_on(ray: np.ndarray) -> bool:
+    """Bone (or a breached wall), then soft tissue as wide as a canal, then bone again."""
+    runs = np.flatnonzero(np.diff(np.concatenate([[1], ray.astype(int), [1]])))
+    for start, stop in zip(runs[::2], runs[1::2], strict=False):
+        wide = (stop - start) * _STEP_MM
+        if start * _STEP_MM <= _WALL_MM and wide >= _LEAST_CANAL_MM:
+            return bool(wide <= _MOST_CANAL_MM and stop < len(ray))
+    return False
+
+
+def _breach(
+    about: _Surroundings,
+    entry: np.ndarray,
+    target: np.ndarray,
+    diameter: float,
+    isthmus: float,
+    medial: float,
+) -> tuple[float, str]:
+    """How far and where the thread is outside the bone, from the pedicle's back to the tip.
+
+    Through its entry every screw comes out of the bone: what counts begins where it first is all
+    in bone, or before the isthmus.
+    """
+    surface, s = rings(entry, target, 0.5 * diameter)
+    outside = -about.field.at(surface)
+    entered = s[(outside.max(axis=1) <= 0) & (s < isthmus)]
+    begin = min(isthmus, entered[0] if len(entered) else max(isthmus - 5.0, 0.0))
+    outside[s < begin] = -np.inf
+    station, angle = np.unravel_index(int(np.argmax(outside)), outside.shape)
+    worst = float(outside[station, angle])
+    if worst <= _TOLERANCE_MM:
+        return 0.0, ""
+    axis = entry + s[station] * unit(target - entry)
+    offset = about.field.grid.axes.T @ (surface[station, angle] - axis)
+    if s[station] > s[-1] - 3.0 and float(about.field.at(axis)) < 0:
+        return worst, "anterior"
+    if abs(offset[0]) >= abs(offset[1]):
+        return worst, "medial" if offset[0] * medial > 0 else "lateral"
+    return worst, "superior" if offset[1] > 0 else "inferior"

@@ -1,0 +1,360 @@
+"""Where a clicked vertebra is and how it stands, from the CT's values about the click."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
+
+from ..bone_field import LocalGrid
+from ..geometry import Vector, across, unit
+from .grading import sample_hu
+from .levels import by_level, level_index
+from .vertebra import VertebraFrame
+
+_STEP_MM = 1.25
+_LOW, _HIGH = np.array([-45.0, -70.0, -34.0]), np.array([45.0, 40.0, 34.0])
+_SOFT_HU, _LEAST_RISE_HU, _MOST_RISE_HU = 50.0, 60.0, 130.0
+_FAT_HU = -30.0
+_BODY_MM = 26.0
+_FAR_MM = 17.0
+"""A body's middle further from its click than this is another body's."""
+
+
+@dataclass(frozen=True)
+class LocatedBody:
+    """One vertebra as the image shows it.
+
+    :param frame: its axes, body and canal.
+    :param threshold_hu: halfway from soft tissue to its own cancellous bone.
+    """
+
+    frame: VertebraFrame
+    threshold_hu: float
+
+
+def local_threshold(hu: np.ndarray) -> float:
+    """HU that parts a vertebra from what is about it, from values within its body.
+
+    Halfway between muscle and its cancellous bone; where that is as dark as muscle (osteoporosis)
+    the cortex alone is bone, and partial volume leaves it 60 HU above muscle or more.
+    """
+    rise = 0.5 * (float(np.median(hu)) - _SOFT_HU)
+    return _SOFT_HU + float(np.clip(rise, _LEAST_RISE_HU, _MOST_RISE_HU))
+
+
+def chain_directions(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Upwards at each point of a chain, whose bend goes on at its ends; superior for one alone."""
+    names = list(points)
+    place = np.array([points[n] for n in names], float)
+    if len(names) < 2:
+        return {n: np.array([0.0, 0.0, 1.0]) for n in names}
+    _, _, axes = np.linalg.svd(place - place.mean(axis=0))
+    axis = axes[0] if axes[0][2] >= 0 else -axes[0]
+    order = np.argsort(place @ axis)
+    ways = np.array([unit(step) for step in np.diff(place[order], axis=0)])
+    ups = [unit(a + b) for a, b in pairwise(ways)]
+    bend = 0.5 * (ways[1:] - ways[:-1]) if len(ways) > 1 else np.zeros((1, 3))
+    ups = [unit(ways[0] - bend[0]), *ups, unit(ways[-1] + bend[-1])]
+    return {names[i]: up for i, up in zip(order, ups, strict=True)}
+
+
+def locate_bodies(
+    volume: CTVolume, clicks: Mapping[str, Vector], threshold_hu: float | None = None
+) -> tuple[dict[str, LocatedBody], list[str]]:
+    """The clicked vertebrae, and why others could not be told.
+
+    Twice: bodies found about the clicks give the spine's course, and with it they are found again.
+
+    :param clicks: RAS point anywhere in each body, by level.
+    :param threshold_hu: bone is brighter; taken as far as 10 HU from each level's own threshold,
+        which is found from its bone and taken when None.
+    """
+    points = {name: np.asarray(clicks[name], float) for name in by_level(clicks)}
+    found: dict[str, LocatedBody] = {}
+    why: dict[str, str] = {}
+    start, forward = dict(points), None
+    for _ in range(2):
+        ups, usual = chain_directions(start), _usual_heights(start)
+        found, why = {}, {}
+        for name, point in points.items():
+            try:
+                _check_click(volume, name, point)
+                found[name] = _locate(
+                    volume, name, point, start[name], ups[name], forward, usual[name]
+                )
+            except InputError as error:
+                why[name] = str(error)
+        start = {n: found[n].frame.centre if n in found else points[n] for n in points}
+        if len(found) > 1:
+            forward = unit(np.sum([f.frame.anterior for f in found.values()], axis=0))
+    if threshold_hu is not None:
+        found = {
+            n: replace(
+                f,
+                threshold_hu=float(
+                    np.clip(threshold_hu, *((f.threshold_hu - 10.0, f.threshold_hu + 10.0)))
+                ),
+            )
+            for n, f in found.items()
+        }
+    return found, list(why.values())
+
+
+def _usual_heights(points: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Bodies take up 0.8 of the way from one to the next; 26 mm where no neighbour is clicked."""
+    out = {}
+    for name, point in points.items():
+        gaps = [
+            float(np.linalg.norm(point - other))
+            for level, other in points.items()
+            if abs(level_index(level) - level_index(name)) == 1
+        ]
+        out[name] = float(np.clip(0.8 * np.mean(gaps), 14.0, 34.0)) if gaps else _BODY_MM
+    return out
+
+
+def _check_click(volume: CTVolume, name: str, point: np.ndarray) -> None:
+    ijk = np.linalg.inv(volume.ijk_to_ras)[:3] @ np.append(point, 1.0)
+    if np.any(ijk < -0.5) or np.any(ijk > np.array(volume.hu.shape[::-1]) - 0.5):
+        raise InputError(
+            f"{name}: the clicked point {np.round(point, 1).tolist()} lies outside the volume"
+        )
+    ball = np.argwhere(np.ones((7, 7, 7))) * 2.0 - 6.0
+    hu = sample_hu(volume, point + ball[np.linalg.norm(ball, axis=1) < 7])
+    middle = float(np.nanmedian(hu))
+    if middle < _FAT_HU:
+        raise InputError(
+            f"{name}: no bone at the clicked point ({middle:.0f} HU); click into the middle of the "
+            "vertebral body"
+        )
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """The CT about a click on a grid along the spine: x right, y anterior, z superior (mm)."""
+
+    grid: LocalGrid
+    hu: np.ndarray
+    name: str
+
+    @classmethod
+    def about(
+        cls, volume: CTVolume, centre: np.ndarray, up: np.ndarray, forward: Vector, name: str
+    ) -> _Patch:
+        anterior = across(forward, up)
+        axes = np.stack([np.cross(anterior, up), anterior, up], axis=1)
+        grid = LocalGrid.spanning(centre, axes, _LOW, _HIGH, _STEP_MM)
+        hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
+        return cls(grid, np.clip(np.nan_to_num(hu, nan=-500.0), -200, 600), name)
+
+    def at(self, local: np.ndarray) -> np.ndarray:
+        """HU at points ``(..., 3)`` from the centre (mm)."""
+        index = (np.asarray(local) - _LOW) / _STEP_MM
+        value: np.ndarray = ndimage.map_coordinates(
+            self.hu, np.moveaxis(index, -1, 0), order=1, mode="nearest", output=np.float32
+        )
+        return value
+
+    def ras(self, local: Vector) -> np.ndarray:
+        """RAS of points from the centre."""
+        point: np.ndarray = self.grid.to_ras((np.asarray(local, float) - _LOW) / _STEP_MM)
+        return point
+
+
+def _locate(
+    volume: CTVolume,
+    name: str,
+    click: np.ndarray,
+    start: np.ndarray,
+    up: np.ndarray,
+    forward: np.ndarray | None,
+    usual_mm: float,
+) -> LocatedBody:
+    """Middle and height, outline, canal, plane of symmetry, then tilt, of one body.
+
+    :param usual_mm: height that such a body has.
+    """
+    ahead = np.array([0.0, 1.0, 0.0]) if forward is None else forward
+    patch = _Patch.about(volume, start, up, ahead, name)
+    rise, height, _ = _endplates(patch, np.zeros(2), (5.0, 5.0), usual_mm)
+    x, y, a, b = _ellipse(patch, rise, height)
+    rise, height, _ = _endplates(patch, np.array([x, y]), (0.6 * a, 0.6 * b), usual_mm)
+    threshold = local_threshold(_core(patch, np.array([x, y, rise]), a, b, height))
+    centre = np.array([x, y, rise])
+    canal, radius = _canal(patch, centre, b, height, threshold)
+    turn, shift = _mirror(patch, canal, centre)
+    canal[0] += shift
+    yaw = np.array([np.sin(turn), np.cos(turn), 0.0])
+    patch = _Patch.about(volume, patch.ras(centre), up, patch.grid.axes @ yaw, name)
+    back = -float(np.linalg.norm(canal[:2] - centre[:2]))
+    tilts = np.deg2rad(np.arange(-24, 24.1, 4)), np.deg2rad(np.arange(-16, 16.1, 4))
+    rise, height, (pitch, roll) = _endplates(
+        patch, np.zeros(2), (0.65 * a, 0.65 * b), usual_mm, *tilts
+    )
+    superior = unit(patch.grid.axes @ [-np.tan(roll), -np.tan(pitch), 1.0])
+    anterior = across(patch.grid.axes[:, 1], superior)
+    middle = patch.ras([0.0, 0.0, rise])
+    if np.linalg.norm(middle - click) > _FAR_MM + 0.5 * max(a - 20, 0):
+        raise InputError(
+            f"{name}: the body found is {np.linalg.norm(middle - click):.0f} mm from the clicked "
+            "point; click into the middle of the vertebral body"
+        )
+    return LocatedBody(
+        VertebraFrame(
+            level=name,
+            centre=middle,
+            left=np.cross(superior, anterior),
+            anterior=anterior,
+            superior=superior,
+            canal=middle + back * anterior,
+            canal_direction=up,
+            canal_radius_mm=radius,
+            body_width_mm=2 * a,
+            body_depth_mm=2 * b,
+            body_height_mm=height,
+        ),
+        threshold,
+    )
+
+
+def _core(patch: _Patch, centre: np.ndarray, a: float, b: float, height: float) -> np.ndarray:
+    """HU of the body's inner half."""
+    u, v, w = np.meshgrid(*[np.linspace(-0.6, 0.6, 9)] * 3, indexing="ij")
+    inside = np.hypot(u, v) < 0.6
+    points = np.stack([u * a, v * b, 0.6 * w * 0.5 * height], axis=-1)[inside]
+    return patch.at(centre + points)
+
+
+def _endplates(
+    patch: _Patch,
+    at: np.ndarray,
+    radii: tuple[float, float],
+    usual_mm: float,
+    pitches: Vector = (0.0,),
+    rolls: Vector = (0.0,),
+) -> tuple[float, float, tuple[float, float]]:
+    """Height of the body's middle, its own height, and how its endplates tilt (radians).
+
+    Going outwards HU falls at either endplate; the pair with the steepest falls, at a usual
+    distance and about the middle, is the body. Tilted planes are tried for the sharpest pair.
+    """
+    phi = np.arange(10) * np.pi / 5
+    disc = np.concatenate(
+        [
+            [[0.0, 0.0]],
+            *(r * np.stack([np.cos(phi), np.sin(phi)], axis=1) * radii for r in (0.5, 1.0)),
+        ]
+    )
+    z = np.arange(-34.0, 34.1, 0.5)
+    pitch, roll = (m.ravel() for m in np.meshgrid(pitches, rolls, indexing="ij"))
+    lean = np.tan(pitch)[:, None] * disc[:, 1] + np.tan(roll)[:, None] * disc[:, 0]
+    local = np.empty((len(pitch), len(z), len(disc), 3))
+    local[..., :2] = at + disc
+    local[..., 2] = z[:, None] + lean[:, None, :]
+    profile = ndimage.gaussian_filter1d(patch.at(local).mean(axis=2), 2.0, axis=1)
+    slope = np.clip(np.gradient(profile, 0.5, axis=1), -60, 60)
+    heights = np.arange(10.0, 40.1, 1.0)
+    middles = np.arange(-14.0, 14.1, 1.0)
+    best, found = -np.inf, (0.0, usual_mm, (0.0, 0.0))
+    c, h = (m.ravel() for m in np.meshgrid(middles, heights, indexing="ij"))
+    usual = 0.12 * np.square(c) + 0.4 * np.square(np.clip(np.abs(h - usual_mm) - 2.0, 0, None))
+    top, bottom = (np.rint((c + s * h / 2 + 34.0) / 0.5).astype(int) for s in (1, -1))
+    for k in range(len(pitch)):
+        score = np.minimum(-slope[k][top], slope[k][bottom]) - slope[k][top] + slope[k][bottom]
+        score = score - usual - 30.0 * (pitch[k] ** 2 + 2 * roll[k] ** 2)
+        i = int(np.argmax(score))
+        if score[i] > best:
+            best, found = score[i], (float(c[i]), float(h[i]), (float(pitch[k]), float(roll[k])))
+    return found
+
+
+def _ellipse(patch: _Patch, rise: float, height: float) -> tuple[float, float, float, float]:
+    """Middle and half axes of the ellipse about which HU falls most steeply outwards."""
+    z = rise + np.linspace(-0.3, 0.15, 7) * height
+    index = np.clip(np.rint((z - _LOW[2]) / _STEP_MM).astype(int), 0, patch.hu.shape[2] - 1)
+    section = ndimage.gaussian_filter(patch.hu[:, :, index].mean(axis=2), 0.9)
+    slope = np.stack(np.gradient(section, _STEP_MM), axis=-1)
+    # 0 is forward; between the sides and the canal's front wall the pedicles arise.
+    phi = np.deg2rad([*np.arange(-112.5, 113, 7.5), *np.arange(157.5, 203, 7.5)])
+    unit_circle = np.stack([np.sin(phi), np.cos(phi)], axis=1)
+    shifts = np.arange(-12.0, 12.1, 1.5)
+    halves, ratios = np.arange(11.0, 31.0, 1.0), np.array([0.6, 0.67, 0.74, 0.82, 0.9])
+    x, y, a, ratio = (m.ravel() for m in np.meshgrid(shifts, shifts, halves, ratios, indexing="ij"))
+    axes = np.stack([a, a * ratio], axis=1)
+    points = np.stack([x, y], axis=1)[:, None] + axes[:, None] * unit_circle
+    at = np.rint((points - _LOW[:2]) / _STEP_MM).astype(int)
+    at = np.clip(at, 0, np.array(section.shape) - 1)
+    normal = unit_circle / axes[:, None]
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    fall = -(slope[at[..., 0], at[..., 1]] * normal).sum(axis=-1)
+    score = np.clip(fall, -15, 45).mean(axis=1) - 0.02 * (x**2 + y**2)
+    best = int(np.argmax(score))
+    if score[best] < 5.0:
+        raise InputError(
+            f"{patch.name}: no vertebral body about the clicked point; click into its middle"
+        )
+    return float(x[best]), float(y[best]), float(axes[best, 0]), float(axes[best, 1])
+
+
+def _canal(
+    patch: _Patch, centre: np.ndarray, depth: float, height: float, threshold: float
+) -> tuple[np.ndarray, float]:
+    """Middle of the canal at the pedicles and its radius: soft, with bone on all sides.
+
+    :param depth: half of the body's, so that the canal's front wall is about there.
+    """
+    x, y = (m.ravel() for m in np.meshgrid(np.arange(-12, 12.1, 1.5), np.arange(-26, 0.1, 1.5)))
+    z = np.arange(-0.15, 0.61, 0.075) * height
+    s, phi = np.arange(0.0, 17.0, 1.0), np.arange(20) * np.pi / 10
+    star = s[:, None] * np.stack([np.sin(phi), np.cos(phi)], axis=1)[:, None]
+    local = np.empty((len(z), len(x), len(phi), len(s), 3), np.float32)
+    local[..., 0] = centre[0] + x[:, None, None] + star[..., 0]
+    local[..., 1] = centre[1] - depth + y[:, None, None] + star[..., 1]
+    local[..., 2] = centre[2] + z[:, None, None, None]
+    bone = patch.at(local) > threshold
+    wall = np.where(bone.any(axis=-1), s[np.argmax(bone, axis=-1)], 20.0)
+    shut = (wall < 16).mean(axis=-1)
+    inner = np.sort(wall, axis=-1)[..., :3].mean(axis=-1)
+    quality = shut + 0.06 * np.minimum(inner, 8.0) - 2.0 * (inner < 3.0)
+    top = np.sort(quality, axis=0)[-4:].mean(axis=0)
+    top = top - 0.0012 * x**2 - 0.0012 * (y + 9.0) ** 2
+    best = int(np.argmax(top))
+    heights = np.argsort(quality[:, best])[-4:]
+    if shut[heights, best].mean() < 0.75 or inner[heights, best].mean() < 3.5:
+        raise InputError(
+            f"{patch.name}: no canal closed by bone behind the clicked body; click into its "
+            "middle, or use a CT that shows the whole vertebra"
+        )
+    offset = np.array([x[best], y[best] - depth, z[heights].mean()])
+    at = centre + offset
+    return at, float(np.median(inner[heights, best]))
+
+
+def _mirror(patch: _Patch, canal: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
+    """Turn to the right (radians) and shift of the line through the canal that mirrors best."""
+    across_mm, along = np.arange(1.0, 32.0, 1.5), np.arange(-14.0, 34.0, 1.5)
+    heights = np.arange(-5.0, 5.1, 2.5)
+    aim = np.arctan2(centre[0] - canal[0], centre[1] - canal[1])
+    best, found = -np.inf, (0.0, 0.0)
+    for turn in np.deg2rad(np.arange(-21, 21.1, 1.5)):
+        f, r = np.array([np.sin(turn), np.cos(turn)]), np.array([np.cos(turn), -np.sin(turn)])
+        for shift in (-3.0, -1.5, 0.0, 1.5, 3.0):
+            line = canal[:2] + shift * r + along[:, None, None] * f
+            halves = []
+            for sign in (1.0, -1.0):
+                plane = line + sign * across_mm[:, None] * r
+                local = np.empty((len(heights), *plane.shape[:1], len(across_mm), 3))
+                local[..., :2], local[..., 2] = plane, (canal[2] + heights)[:, None, None]
+                halves.append(np.clip(patch.at(local), -50, 350).ravel())
+            alike = float(np.corrcoef(*halves)[0, 1])
+            score = alike - 0.4 * turn**2 - 0.4 * (turn - aim) ** 2 - 0.002 * shift**2
+            if score > best:
+                best, found = score, (float(turn), float(shift))
+    return found

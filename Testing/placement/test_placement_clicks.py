@@ -1,0 +1,136 @@
+"""Screws from clicks anywhere in a body, at any threshold; what the image says of bad ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
+from SimulateImplantsLib.placement import (
+    PlannedImplant,
+    SpineProposal,
+    axis_placement,
+    propose_screws_from_clicks,
+    rod_construct,
+    spine_plan,
+)
+from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
+from SimulateImplantsLib.placement.spine.construct import bent_elsewhere
+from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
+from SimulateImplantsLib.placement.spine.propose import missing_screws
+
+LEVELS = ["L2", "L3", "L4"]
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return lumbar_spine_phantom(14, (1.7, 1.4, 1.4), (128, 120, 120))
+
+
+def clicks(
+    phantom: Phantom, offset: tuple[float, float, float] = (0, 0, 0)
+) -> dict[str, np.ndarray]:
+    return {
+        v.level: v.centre_ras + np.array(offset)
+        for v in phantom.truth.vertebrae
+        if v.level in LEVELS
+    }
+
+
+@pytest.fixture(scope="module")
+def proposal(phantom: Phantom) -> SpineProposal:
+    return propose_screws_from_clicks(phantom.volume, clicks(phantom))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "offset"),
+    [(100.0, (0, 0, 0)), (300.0, (0, 0, 0)), (None, (8, 0, 0)), (None, (0, 0, 8))],
+)
+def test_neither_threshold_nor_click_moves_a_screw(
+    phantom: Phantom,
+    proposal: SpineProposal,
+    threshold: float | None,
+    offset: tuple[float, float, float],
+) -> None:
+    moved = propose_screws_from_clicks(
+        phantom.volume, clicks(phantom, offset), threshold_hu=threshold
+    )
+    for one, other in zip(proposal.trajectories(), moved.trajectories(), strict=True):
+        assert (one.level, one.side) == (other.level, other.side)
+        assert axis_distance(one.isthmus_ras, other.entry_ras, other.direction) < 2.0
+        assert angle_deg(one.direction, other.direction) < 5.0
+        assert abs(one.diameter_mm - other.diameter_mm) <= 1.0
+
+
+def test_a_level_that_cannot_be_told_leaves_the_others(phantom: Phantom) -> None:
+    given = clicks(phantom) | {"L1": np.array([0.0, 0.0, 900.0])}
+    found = propose_screws_from_clicks(phantom.volume, given)
+    assert [v.level for v in found.vertebrae] == LEVELS
+    assert any("L1" in w and "outside the volume" in w for w in found.warnings)
+    plan = spine_plan(found, rods=False)
+    assert missing_screws(plan.implants, ["L1", "L2"], ["left"]) == ["L1 left"]
+
+
+def test_the_image_grades_true_pedicle_axes_a_and_impossible_screws_never(
+    phantom: Phantom,
+) -> None:
+    graded = []
+    for truth in phantom.truth.pedicles:
+        if truth.level not in LEVELS:
+            continue
+        d, side = truth.direction, truth.side
+        medial = np.array([1.0 if side == "left" else -1.0, 0.0, 0.0])
+        entry, tip = truth.entry_ras, truth.entry_ras + 40 * d
+        graded.append(grade_in_image(phantom.volume, side, entry, tip, 4.5).grade)
+        across = 0.5 * (entry + tip) + 12 * d
+        for name, (start, end) in {
+            "backwards": (tip, entry),
+            "sideways": (across - 22 * medial, across + 22 * medial),
+            "canal": (entry + 14 * medial, tip + 14 * medial),
+            "beside the pedicle": (entry - 14 * medial, tip - 14 * medial),
+            "foramen": (entry - [0, 0, 16], tip - np.array([0, 0, 16])),
+            "out in front": (entry + 25 * d, tip + 25 * d),
+            "in soft tissue": (entry - 70 * medial, tip - 70 * medial),
+        }.items():
+            found = grade_in_image(phantom.volume, side, start, end, 4.5)
+            assert found.grade != "A", (truth.level, side, name)
+            assert found.grade or found.note
+    assert graded.count("A") >= 5, graded
+
+
+def test_an_osteoporotic_spine_is_found_by_its_cortex(phantom: Phantom) -> None:
+    hu = phantom.volume.hu.copy()
+    inside = (hu > 60) & (hu < 300)
+    hu[inside] = 60 + 0.25 * (hu[inside] - 60)
+    volume = CTVolume(hu, phantom.volume.ijk_to_ras)
+    found = propose_screws_from_clicks(volume, clicks(phantom))
+    for screw in found.trajectories():
+        truth = next(
+            t for t in phantom.truth.pedicles if (t.level, t.side) == (screw.level, screw.side)
+        )
+        assert angle_deg(screw.direction, truth.direction) < 12
+        line = screw.entry_ras + np.linspace(0, 30, 60)[:, None] * screw.direction
+        assert np.linalg.norm(line - truth.isthmus_ras, axis=1).min() < 3.5
+
+
+def test_a_rod_that_cannot_be_bent_loses_no_screw() -> None:
+    entries = {"L2": (0.0, 0.0, 70.0), "L3": (-9.0, 0.0, 67.0), "L4": (0.0, 0.0, 62.0)}
+    screws = [
+        PlannedImplant(
+            PedicleScrew().to_dict(),
+            axis_placement(entry, np.add(entry, (0.0, 40.0, 0.0))),
+            {"level": level, "side": "left"},
+        )
+        for level, entry in entries.items()
+    ]
+    with pytest.raises(InputError, match="bends to a radius"):
+        Rod.through([s.make().rod_seat().transformed(s.matrix) for s in screws])  # type: ignore[attr-defined]
+    made = rod_construct(screws)
+    assert [i.kind for i in made] == ["pedicle-screw"] * 3 + ["rod"]
+    assert isinstance(made[-1].make(), Rod)
+    told = bent_elsewhere(made)
+    assert any("L3 left" in message and "mm beside" in message for message in told)
