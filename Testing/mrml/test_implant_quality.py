@@ -114,10 +114,14 @@ def test_quality_of_what_cannot_be_graded(scene: Any, ct: Any, spine: Phantom) -
     truth = next(t for t in spine.truth.pedicles if (t.level, t.side) == ("L3", "left"))
     screw = screw_along(scene, truth, 5.0, np.zeros(3))
     (row,) = placement_quality(scene, ct, {"bone": spine.bone_mask()})
-    assert (row.grade, row.note) == ("", "")
+    assert (row.grade, row.note) == ("A", "")  # by the image alone
     assert row.share_in_bone > 0.8
     (row,) = placement_quality(scene, ct, {"vertebrae_L4": spine.labels["vertebrae_L4"]})
-    assert "in no labelled vertebra" in row.note
+    assert row.grade == "A"
+    set_matrix(screw, np.linalg.inv(np.diag([1.0, -1, -1, 1])) @ screw.matrix())
+    (row,) = placement_quality(scene, ct, {"bone": spine.bone_mask()})
+    assert row.grade == "" and row.note.endswith("not graded")
+    set_matrix(screw, np.linalg.inv(np.diag([1.0, -1, -1, 1])) @ screw.matrix())
     place = screw.matrix()
     place[2, 3] += 900.0
     set_matrix(screw, place)
