@@ -370,8 +370,11 @@ def _child(connection: Connection, kind: str, folder: Path, memory_mb: int) -> N
     read = FORMATS[kind][1]
     for library in _LIBRARIES.get(kind, ()):
         import_module(library)  # what it takes is not of the file
+    valid = next(one for one in (folder / "valid").iterdir() if one.is_file())
+    if kind == "dicom-seg":
+        import_module("highdicom.seg").segread(valid).get_volume()  # loads more at its first call
     try:
-        expected = read(next(one for one in (folder / "valid").iterdir() if one.is_file()))
+        expected = read(valid)
     except errors as error:
         connection.send(("unknown", str(error), 0.0))
         return

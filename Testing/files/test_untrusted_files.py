@@ -85,6 +85,22 @@ def test_a_pipe_or_a_device_is_told_at_once(
             assert f"is a {kind}, not a file" in str(told.value)
 
 
+@pytest.mark.parametrize("name", ["v" * 3000, "v.raw", "a/" * 2000])
+@pytest.mark.parametrize("header", ["v.mhd", "v.nhdr"])
+def test_data_that_lie_nowhere(tmp_path: Path, header: str, name: str) -> None:
+    path = write_image(tmp_path / header, ct_hu())
+    field, end = ("ElementDataFile", " = ") if header == "v.mhd" else ("data file", ": ")
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if line and not line.startswith(field)]
+    path.write_text("\n".join([*kept, f"{field}{end}{name}", ""]) + "\n")
+    for one in tmp_path.iterdir():
+        if one != path:
+            one.unlink()
+    with pytest.raises(InputError, match=r"its data file .* is missing") as told:
+        read_volume(path)
+    assert len(str(told.value)) < 400
+
+
 # -- of the wrong shape -------------------------------------------------------------------------
 
 RECORD: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .inputs import check_readable
 from .itk_headers import check_payload, header_payload, is_sequence
 from .leftovers import own_prefix
@@ -85,8 +86,9 @@ def read_itk_file(
     """
     payload = header_payload(path)
     if payload is not None:
-        if not payload.path.exists():
-            raise InputError(f"{path}: its data file {payload.path} is missing; put it beside it")
+        if not os.path.lexists(payload.path):  # also of a name that no file can have
+            name = shown(payload.path.name)
+            raise InputError(f"{path}: its data file {name} is missing; put it beside it")
         check_readable(payload.path)
     reader = sitk.ImageFileReader()
     with quiet_itk(), itk_name(path) as name:
