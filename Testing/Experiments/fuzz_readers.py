@@ -54,7 +54,7 @@ _WORDS = (
         b"[" * 3000,
     ),
 )
-_VTK = ("vtk", "vtk-binary", "vtp", "vtp-binary")
+VTK = ("vtk", "vtk-binary", "vtp", "vtp-binary")
 _LIBRARIES = {"dicom": ("SimpleITK",), "dicom-seg": ("SimpleITK", "highdicom.seg")}
 _RENEWED = 250  # files; the classes of 3D Slicer keep 4 MB of each scene for ever
 _HARD_LIMIT = 1 << 32  # address space, so that a fault cannot take the machine with it
@@ -129,7 +129,7 @@ def _mesh(folder: Path, kind: str) -> Path:
     import trimesh
 
     mesh = trimesh.creation.cylinder(radius=3.0, height=9.0, sections=12)
-    if kind in _VTK:
+    if kind in VTK:
         return _vtk_mesh(folder, kind, mesh)
     content = mesh.export(file_type=kind)
     path = folder / f"rod.{kind}"
@@ -305,7 +305,7 @@ FORMATS: dict[str, tuple[_Make, Callable[[Path], Any]]] = {
     **dict.fromkeys(("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd"), (_volume, _read_volume)),
     "dicom": (_dicom, _read_volume),
     "dicom-seg": (_dicom, _read_seg),
-    **dict.fromkeys(("stl", "obj", "ply", *_VTK), (_mesh, _read_mesh)),
+    **dict.fromkeys(("stl", "obj", "ply", *VTK), (_mesh, _read_mesh)),
     "safetensors": (_weights, _read_facts),
     "plan.json": (_text, _read_plan),
     "dataset.json": (_text, _read_dataset),
