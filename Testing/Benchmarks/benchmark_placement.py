@@ -1,6 +1,6 @@
 """How near proposed screws come to the true pedicle axes of procedural spines: a table.
 
-    python Testing/Benchmarks/benchmark_placement.py [--seeds 201 202 203 204 205 206]
+    python Testing/Benchmarks/benchmark_placement.py [--seeds 201 202 203 204 205 206] [--clicks]
 
 Every seed is another patient; in turn supine, with scoliosis in thick slices, and turned in an
 oblique volume. L1 to L5, both sides.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
-from SimulateImplantsLib.placement import propose_screws
+from SimulateImplantsLib.placement import propose_screws, propose_screws_from_clicks
 from SimulateImplantsLib.placement.geometry import angle_deg
 from SimulateImplantsLib.placement.spine.propose import SpineProposal
 
@@ -49,6 +49,7 @@ def errors(phantom: Phantom, proposal: SpineProposal) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(201, 207)))
+    parser.add_argument("--clicks", action="store_true", help="one in each body, not labels")
     options = parser.parse_args()
     title = f"within {LARGEST_MM:g} mm, {LARGEST_DEG:g} deg"
     print(f"| seed | patient | {title} | worst | mean | s |\n|---|---|---:|---:|---:|---:|")
@@ -57,7 +58,11 @@ def main() -> None:
         name, spacing, shape, changes = KINDS[seed % len(KINDS)]
         phantom = lumbar_spine_phantom(seed, spacing, shape, **changes)
         began = time.perf_counter()
-        one = errors(phantom, propose_screws(phantom.labels, phantom.volume, levels=LEVELS))
+        if options.clicks:
+            points = {v.level: v.centre_ras for v in phantom.truth.vertebrae if v.level in LEVELS}
+            one = errors(phantom, propose_screws_from_clicks(phantom.volume, points))
+        else:
+            one = errors(phantom, propose_screws(phantom.labels, phantom.volume, levels=LEVELS))
         seconds = time.perf_counter() - began
         found.append(one)
         print(f"| {seed} | {name} | {row(one)} | {seconds:.1f} |", flush=True)
