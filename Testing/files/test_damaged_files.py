@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fuzz_readers import BAD, FORMATS, VTK, fuzzed
+from fuzz_formats import FORMATS, VTK
+from fuzz_readers import BAD, fuzzed
 
 from support import HANG_S
 

@@ -266,7 +266,7 @@ def test_damaged_bytes_in_a_compressed_file(tmp_path: Path, suffix: str) -> None
 def test_header_without_its_data_file(tmp_path: Path, suffix: str) -> None:
     sitk.WriteImage(image(ct_values((2, 20, 20))), str(tmp_path / f"in{suffix}"))
     (tmp_path / "in.raw").unlink()
-    with pytest.raises(InputError, match=r"in\.raw is missing"):
+    with pytest.raises(InputError, match=r"in\.raw' is missing"):
         read_volume(tmp_path / f"in{suffix}")
 
 

@@ -182,7 +182,7 @@ def weights(path: Path, tail: float) -> Path:
 
 
 def test_small_changes_outside_the_trace_pass_and_are_told(tmp_path: Path) -> None:
-    raw, final, _, result = proposal_of(weights(tmp_path / "w.safetensors", 0.02))
+    raw, final, _, result = proposal_of(weights(tmp_path / "w.safetensors", 0.015))
     assert np.abs(raw).max() < 1.0
     assert np.array_equal(raw, final), "nothing is bounded"
     told = result.parameters["outside_trace"]

@@ -231,7 +231,7 @@ def test_random_plans_lie_in_the_body_and_render(tmp_path: Path) -> None:
             ijk = np.linalg.inv(volume.ijk_to_ras) @ [*shape["centre_ras"], 1]
             i, j, k = np.rint(ijk[:3]).astype(int)
             assert volume.hu[k, j, i] > -400
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="no such file"):
         load_masks(tmp_path / "missing.npz")
     np.savez(tmp_path / "other.npz", a=masks)
     with pytest.raises(InputError, match="'masks' is needed"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -89,18 +89,7 @@ def correct_volume(
     _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
     work.take_what_is_needed()
     times.append(time.perf_counter())
-    steps = ("segmentation", "preparation", "correction")
-    result = CorrectionResult(
-        corrected=volume.with_hu(work.corrected_hu),
-        metal_fraction=metal,
-        change_hu=work.corrected_hu - volume.hu,
-        expected_error_hu=work.expected_error_hu,
-        method=made.name,
-        parameters=work.record(),
-        timings=dict(zip(steps, np.diff(times).tolist(), strict=True)),
-        strength=work.strength,
-    )
-    result = common.back(result, given_metal)
+    result = common.back(work.result(volume, np.diff(times).tolist()), given_metal)
     report(progress, 1.0, result.told)
     return result
 
@@ -191,7 +180,24 @@ class _Work:
         if self.expected_error_hu is not None:
             self.expected_error_hu[left] = 0.0
 
-    def record(self) -> dict[str, object]:
+    def result(self, volume: CTVolume, seconds: Sequence[float]) -> CorrectionResult:
+        """What all batches came to, on the working grid.
+
+        :param volume: the uncorrected one.
+        :param seconds: of segmentation, preparation and correction.
+        """
+        return CorrectionResult(
+            corrected=volume.with_hu(self.corrected_hu),
+            metal_fraction=self._metal_fraction,
+            change_hu=self.corrected_hu - volume.hu,
+            expected_error_hu=self.expected_error_hu,
+            method=self._method.name,
+            parameters=self._record(),
+            timings=dict(zip(("segmentation", "preparation", "correction"), seconds, strict=True)),
+            strength=self.strength,
+        )
+
+    def _record(self) -> dict[str, object]:
         """Everything needed to repeat the correction, and how much it changed outside the trace.
 
         The latter as line integrals of rays that met no metal, 0 by methods that change none, see
