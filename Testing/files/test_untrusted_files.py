@@ -24,7 +24,7 @@ from MetalArtifactReductionLib.batch.record import (
     record_of,
 )
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.evaluation.command import _write_csv
+from MetalArtifactReductionLib.evaluation.command import write_csv
 from MetalArtifactReductionLib.files.masks import read_labels, read_mask
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.training.checkpoint import read_checkpoint
@@ -174,7 +174,7 @@ def cells(path: Path) -> list[list[str]]:
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\t=1"])
 def test_no_table_holds_a_formula(tmp_path: Path, name: str) -> None:
     shown = "'" + name.replace("\t", "\\t")
-    _write_csv(tmp_path / "e.csv", [Path(name)], [{"rmse_hu": -1.5}], overwrite=False)
+    write_csv(tmp_path / "e.csv", [Path(name)], [{"rmse_hu": -1.5}], overwrite=False)
     assert cells(tmp_path / "e.csv") == [["volume", "rmse_hu"], [shown, "-1.5"]]
 
 

@@ -80,8 +80,8 @@ def test_speed_is_linear_in_slices() -> None:
 
 def test_the_phantom_is_a_ct_that_can_be_corrected() -> None:
     from MetalArtifactReductionLib.files.checks import check_is_ct
-    from MetalArtifactReductionLib.jobs.estimate import _phantom
+    from MetalArtifactReductionLib.jobs.estimate import small_phantom
 
-    volume, metal = _phantom((64, 80))
+    volume, metal = small_phantom((64, 80))
     check_is_ct(volume)
     assert correct_volume(volume, metal, "li", always=True).change_hu.any()

@@ -86,7 +86,7 @@ def evaluate_files(
             for image in images
         ]
     if csv is not None:
-        _write_csv(csv, inputs, figures, overwrite)
+        write_csv(csv, inputs, figures, overwrite)
     return _table(_names(inputs), figures, truth is not None)
 
 
@@ -150,7 +150,7 @@ def _table(
     )
 
 
-def _write_csv(
+def write_csv(
     path: Path, inputs: Sequence[Path], figures: Sequence[Mapping[str, float]], overwrite: bool
 ) -> None:
     """One row a volume; an empty field where a region is empty."""

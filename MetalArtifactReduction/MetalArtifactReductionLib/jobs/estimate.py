@@ -138,7 +138,7 @@ def measure(
 
     began = clock()
     options = options.settled()
-    volume, metal = _phantom(shape)
+    volume, metal = small_phantom(shape)
     correct_volume(
         volume,
         metal,
@@ -154,7 +154,7 @@ def measure(
     return Speed(max(0.0, first - began - SLICES_AT_ONCE * slice_s), slice_s, options.device)
 
 
-def _phantom(shape: tuple[int, int]) -> tuple[CTVolume, np.ndarray]:
+def small_phantom(shape: tuple[int, int]) -> tuple[CTVolume, np.ndarray]:
     """An elliptic body with bones and two rods, and the rods: ``(2 SLICES_AT_ONCE, *shape)``."""
     rows, cols = shape
     y, x = np.mgrid[:rows, :cols]
