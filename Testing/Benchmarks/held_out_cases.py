@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.evaluation.comparison import UNCORRECTED, Row, ScanWithTruth
-from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, evaluate, flat_region
+from MetalArtifactReductionLib.evaluation.comparison import (
+    UNCORRECTED,
+    Row,
+    ScanWithTruth,
+    measure_images,
+)
+from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS, flat_region
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import written_whole
 from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
-from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import FORMAT, simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume
@@ -149,28 +153,12 @@ def held_out_cases(
 
 
 def measured(case: ScanWithTruth, images: Mapping[str, tuple[np.ndarray, float]]) -> list[Row]:
-    """Figures in slices with metal; noise where the truth is flat near metal.
-
-    Errors count beside certain metal: every method shows that as the scanner did, wider than it is.
-    """
+    """Figures in slices with metal; noise where the truth is flat near metal."""
     slices = np.flatnonzero(case.metal.any(axis=(1, 2)))
     reference, metal = case.reference_hu[slices], case.metal[slices]
-    spacing = case.corrupted.spacing_mm
-    near = body_mask(reference, spacing) & within_pixels(metal > 0.02, NEAR_METAL_PIXELS)
-    quiet = flat_region(reference, near)
-    shown = np.maximum(metal, certain_metal(case.corrupted.hu, case.metal)[slices])
-    rows = []
-    for label, (hu, seconds) in images.items():
-        figures = evaluate(
-            hu[slices],
-            reference,
-            shown,
-            spacing_mm=spacing,
-            noise_region=quiet,
-            reference_metal=metal >= 0.5,
-        )
-        rows.append(Row(case.name, label, figures, seconds))
-    return rows
+    body = body_mask(reference, case.corrupted.spacing_mm)
+    near = body & within_pixels(metal > 0.02, NEAR_METAL_PIXELS)
+    return measure_images(case, images, flat_region(reference, near))
 
 
 def corrected(

@@ -64,12 +64,16 @@ class Row:
 
 
 def measure_images(
-    case: ScanWithTruth, images: Mapping[str, tuple[np.ndarray, float]]
+    case: ScanWithTruth,
+    images: Mapping[str, tuple[np.ndarray, float]],
+    noise_region: np.ndarray | None = None,
 ) -> list[Row]:
     """Rows of images that exist already: label -> (HU, seconds).
 
     Only slices that hold metal are measured: the others are the same in every image. Errors count
     beside certain metal: every method shows that as the scanner did, wider than it is.
+
+    :param noise_region: bool, of those slices; default as in :func:`.metrics.evaluate`.
     """
     slices = np.flatnonzero(case.metal.reshape(len(case.metal), -1).any(axis=1))
     if slices.size == 0:
@@ -85,6 +89,7 @@ def measure_images(
                 case.reference_hu[slices],
                 shown,
                 spacing_mm=case.corrupted.spacing_mm,
+                noise_region=noise_region,
                 reference_metal=metal >= 0.5,
             ),
             seconds,

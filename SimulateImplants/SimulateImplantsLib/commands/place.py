@@ -89,7 +89,7 @@ def add_bones(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="HU",
         help="with clicks and no segmentation: bone is brighter (default: found from the bone at "
-        "each clicked vertebra; 200 for hips)",
+        "each clicked vertebra, which a given one moves by 10 HU at most; 200 for hips)",
     )
 
 

@@ -22,6 +22,8 @@ _STEP_MM = 1.25
 _LOW, _HIGH = np.array([-45.0, -70.0, -34.0]), np.array([45.0, 40.0, 34.0])
 _SOFT_HU, _LEAST_RISE_HU, _MOST_RISE_HU = 50.0, 60.0, 130.0
 _FAT_HU = -30.0
+_GIVEN_HU = 10.0
+"""So far a threshold that is given moves each level's own."""
 _BODY_MM = 26.0
 _FAR_MM = 17.0
 """A body's middle further from its click than this is another body's."""
@@ -95,15 +97,9 @@ def locate_bodies(
         if len(found) > 1:
             forward = unit(np.sum([f.frame.anterior for f in found.values()], axis=0))
     if threshold_hu is not None:
-        found = {
-            n: replace(
-                f,
-                threshold_hu=float(
-                    np.clip(threshold_hu, *((f.threshold_hu - 10.0, f.threshold_hu + 10.0)))
-                ),
-            )
-            for n, f in found.items()
-        }
+        for name, body in found.items():
+            nearest = np.clip(threshold_hu - body.threshold_hu, -_GIVEN_HU, _GIVEN_HU)
+            found[name] = replace(body, threshold_hu=body.threshold_hu + float(nearest))
     return found, list(why.values())
 
 
