@@ -7,6 +7,7 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.cases.plan_quality import plan_quality
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
@@ -18,7 +19,9 @@ from SimulateImplantsLib.placement import (
     rod_construct,
     spine_plan,
 )
+from SimulateImplantsLib.placement.anatomy import Anatomy
 from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
+from SimulateImplantsLib.placement.plan import PlacementPlan
 from SimulateImplantsLib.placement.spine.construct import bent_elsewhere
 from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
 from SimulateImplantsLib.placement.spine.propose import missing_screws
@@ -134,3 +137,21 @@ def test_a_rod_that_cannot_be_bent_loses_no_screw() -> None:
     assert isinstance(made[-1].make(), Rod)
     told = bent_elsewhere(made)
     assert any("L3 left" in message and "mm beside" in message for message in told)
+
+
+def test_a_label_grades_no_screw_that_runs_the_wrong_way(phantom: Phantom) -> None:
+    """Backwards through both pedicle and body all of it is in bone."""
+    truth = next(t for t in phantom.truth.pedicles if (t.level, t.side) == ("L3", "left"))
+    tip = truth.entry_ras + 40 * truth.direction
+    screws = [
+        PlannedImplant(
+            PedicleScrew(4.5, 40.0).to_dict(),
+            axis_placement(*ends),
+            {"level": "L3", "side": "left"},
+        )
+        for ends in ((truth.entry_ras, tip), (tip, truth.entry_ras))
+    ]
+    anatomy = Anatomy(phantom.volume, phantom.labels)
+    right, wrong = plan_quality(PlacementPlan(tuple(screws)), anatomy)
+    assert right.grade == "A"
+    assert wrong.grade == "" and "does not run forward" in wrong.note

@@ -18,7 +18,7 @@ from .anatomy import Anatomy, inside
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of
 from .spine.grading import grade_screw, sample_hu, shaft_samples
-from .spine.image_grade import grade_in_image
+from .spine.image_grade import grade_in_image, runs_forward
 
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
@@ -153,7 +153,7 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
             return replace(row, note=str(error))
         side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
     grade = grade_in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
-    if frame is not None:
+    if frame is not None and runs_forward(entry, target):
         seen = grade
         grade = grade_screw(field, frame, side, entry, target, screw.diameter_mm, anatomy.volume)
         if not anatomy.labelled(level) or seen.grade > grade.grade:

@@ -39,6 +39,12 @@ class _Surroundings:
         return inside
 
 
+def runs_forward(entry_ras: Vector, target_ras: Vector) -> bool:
+    """Whether a screw's direction is one of the patient's pedicles: by the axes of RAS alone."""
+    d = unit(np.asarray(target_ras, float) - np.asarray(entry_ras, float))
+    return bool(d[1] >= _FORWARD and abs(d[2]) <= _UPRIGHT)
+
+
 def grade_in_image(
     volume: CTVolume, side: str, entry_ras: Vector, target_ras: Vector, diameter_mm: float
 ) -> ScrewGrade:
@@ -66,7 +72,7 @@ def grade_in_image(
         convergence_deg=float(np.rad2deg(np.arctan2(medial * d[0], d[1]))),
         inclination_deg=float(np.rad2deg(np.arcsin(np.clip(d[2], -1, 1)))),
     )
-    if d[1] < _FORWARD or abs(d[2]) > _UPRIGHT:
+    if not runs_forward(entry, target):
         return found.without("does not run forward through a pedicle")
     if not np.isfinite(hu).all():
         return found.without("partly outside the CT")
