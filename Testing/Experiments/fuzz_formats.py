@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -205,6 +206,35 @@ def _read_mesh(path: Path) -> Any:
     return family(str(path)).mesh().triangles
 
 
+def _read_vtk(path: Path) -> Any:
+    """Its process is forked from one that has VTK, which takes a hundredth of a new Python."""
+    from SimulateImplantsLib.implants import vtk_files
+
+    def forked(arguments: list[str], **_: Any) -> Any:
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                os._exit(vtk_files.main(*arguments[-2:]))
+            os._exit(1)
+        return _Forked(child)
+
+    module: Any = vtk_files
+    module.start_python, module.kill_tree = forked, lambda _: None
+    return _read_mesh(path)
+
+
+class _Forked(contextlib.nullcontext[Any]):
+    """What :func:`subprocess.Popen` says of a process, as far as it is asked here."""
+
+    def __init__(self, child: int) -> None:
+        super().__init__(self)
+        self.child = child
+
+    def wait(self, seconds: float) -> int:
+        """The exit code; no signal comes from a reader of the fuzz that was killed."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+
+
 def _read_plan(path: Path) -> Any:
     read_plan = imported(
         "SimulateImplantsLib.cases.plan_files:read_plan", "SimulateImplantsLib.plan_files:read_plan"
@@ -261,7 +291,8 @@ FORMATS: dict[str, tuple[_Make, Callable[[Path], Any]]] = {
     **dict.fromkeys(("nifti", "nifti.gz", "nrrd", "mha", "mha.z", "mhd"), (_volume, _read_volume)),
     "dicom": (_dicom, _read_volume),
     "dicom-seg": (_dicom, _read_seg),
-    **dict.fromkeys(("stl", "obj", "ply", *VTK), (_mesh, _read_mesh)),
+    **dict.fromkeys(("stl", "obj", "ply"), (_mesh, _read_mesh)),
+    **dict.fromkeys(VTK, (_mesh, _read_vtk)),
     "safetensors": (_weights, _read_facts),
     "plan.json": (_text, _read_plan),
     "dataset.json": (_text, _read_dataset),

@@ -35,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fuzz_formats import FORMATS, imported
+from fuzz_formats import FORMATS, VTK, imported
 
 OUTCOMES = ("same", "changed", "refused", "silent", "traceback", "hang", "crash", "memory")
 BAD = OUTCOMES[3:]
@@ -53,7 +53,12 @@ _WORDS = (
         b"[" * 3000,
     ),
 )
-_LIBRARIES = {"dicom": ("SimpleITK",), "dicom-seg": ("SimpleITK", "highdicom.seg")}
+_OF_VTK = ("vtkIOLegacy", "vtkIOXML", "vtkFiltersCore", "util.numpy_support")
+_LIBRARIES = {
+    "dicom": ("SimpleITK",),
+    "dicom-seg": ("SimpleITK", "highdicom.seg"),
+    **dict.fromkeys(VTK, tuple(f"vtkmodules.{name}" for name in _OF_VTK)),
+}
 _RENEWED = 250  # files; the classes of 3D Slicer keep 4 MB of each scene for ever
 _HARD_LIMIT = 1 << 32  # address space, so that a fault cannot take the machine with it
 _CHECKED = ("nifti.gz", "zip", "mrb")

@@ -71,10 +71,10 @@ class Mesh:
     @staticmethod
     def from_polydata(polydata: vtk.vtkPolyData) -> Mesh:
         """Polygons and strips of a vtkPolyData as triangles; points are kept as they are."""
-        import vtk
-        from vtk.util.numpy_support import vtk_to_numpy
+        from vtkmodules.util.numpy_support import vtk_to_numpy
+        from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 
-        triangulate = vtk.vtkTriangleFilter()
+        triangulate = vtkTriangleFilter()
         triangulate.SetInputData(polydata)
         triangulate.PassVertsOff()
         triangulate.PassLinesOff()

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from MetalArtifactReductionLib.jobs.child_process import kill_tree, start_python
 
 from .mesh import Mesh
 
-READERS = {".vtk": "vtkPolyDataReader", ".vtp": "vtkXMLPolyDataReader"}
+READERS = {
+    ".vtk": "vtkmodules.vtkIOLegacy:vtkPolyDataReader",
+    ".vtp": "vtkmodules.vtkIOXML:vtkXMLPolyDataReader",
+}
 
 _SECONDS = 60.0
 _MOST_MEMORY = 1 << 32  # address space; VTK itself takes a part of it
@@ -60,14 +64,13 @@ def read_vtk(path: Path) -> Mesh:
 
 def main(source: str, target: str) -> int:
     """The process: reads, checks every corner of every cell, and writes points and triangles."""
-    import vtk
-
     with contextlib.suppress(ImportError):  # not on Windows
         import resource
 
         most = _MOST_MEMORY + 64 * Path(source).stat().st_size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    reader = getattr(vtk, READERS[Path(source).suffix.lower()])()
+    module, _, name = READERS[Path(source).suffix.lower()].partition(":")
+    reader = getattr(import_module(module), name)()  # all of vtk takes a second
     reader.SetFileName(source)
     reader.Update()
     polydata = reader.GetOutput()
@@ -83,7 +86,7 @@ def main(source: str, target: str) -> int:
 
 def _is_sound(cells: Any, points: int) -> bool:
     """Whether no cell has a corner that is no point; the triangle filter does not ask."""
-    from vtk.util.numpy_support import vtk_to_numpy
+    from vtkmodules.util.numpy_support import vtk_to_numpy
 
     corners = vtk_to_numpy(cells.GetConnectivityArray())
     offsets = vtk_to_numpy(cells.GetOffsetsArray())
