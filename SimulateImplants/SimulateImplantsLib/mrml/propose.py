@@ -16,7 +16,8 @@ from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled
 
 from ..implants.registry import procedure_of
 from ..placement.anatomy import union
-from ..placement.clicks import segment_vertebra, spine_directions
+from ..placement.clicks import segment_vertebra
+from ..placement.geometry import chain_directions
 from ..placement.patient import Bones, measure_patient
 from ..placement.plan import PlacementPlan
 from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
@@ -112,7 +113,7 @@ def split_vertebrae(
     bone = union(labels)
     assert bone is not None  # there are labels
     named = named_levels(clicks, lowest)
-    ups = spine_directions(named)
+    ups = chain_directions(named)
     parts: dict[str, np.ndarray] = {}
     warnings: list[str] = []
     for index, level in enumerate(by_level(named)):
@@ -153,7 +154,7 @@ def named_levels(clicks: Mapping[str, np.ndarray], lowest: str = "L5") -> dict[s
         )
     if lowest not in LEVELS:
         raise InputError(f"'{lowest}' is no vertebra: choose one of C1 to S1")
-    ups = spine_directions(dict(clicks))
+    ups = chain_directions(dict(clicks))
     points = list(clicks.values())
     axis = np.mean(list(ups.values()), axis=0)
     order = np.argsort([float(np.asarray(point) @ axis) for point in points])

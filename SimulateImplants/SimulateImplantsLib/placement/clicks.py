@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import dijkstra
 from MetalArtifactReductionLib.errors import InputError
 
 from .bone_field import LocalGrid, check_mask, crop
-from .geometry import Vector, across, unit
+from .geometry import Vector, across, chain_directions, unit
 
 _STEP_MM = 1.1
 _REACH_MM = 60.0
@@ -33,27 +33,6 @@ class _Slab:
     bottom: float
     next_top: float
     next_bottom: float
-
-
-def spine_directions(clicks: Mapping[str, Vector]) -> dict[str, np.ndarray]:
-    """Upwards at each click: along the chain of clicks, given from the head down or not.
-
-    The chain is ordered along its own longest extent; "up" is where RAS says so. One click
-    alone says nothing: superior of RAS.
-    """
-    names = list(clicks)
-    points = np.array([np.asarray(clicks[n], float) for n in names]).reshape(-1, 3)
-    if len(points) < 2:
-        return {n: np.array([0.0, 0.0, 1.0]) for n in names}
-    _, _, axes = np.linalg.svd(points - points.mean(axis=0))
-    axis = axes[0] if axes[0][2] >= 0 else -axes[0]
-    order = np.argsort(points @ axis)
-    out = {}
-    for rank, i in enumerate(order):
-        below = points[order[max(rank - 1, 0)]]
-        above = points[order[min(rank + 1, len(order) - 1)]]
-        out[names[i]] = unit(above - below)
-    return out
 
 
 def _local_bone(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
@@ -344,7 +323,7 @@ def segment_vertebrae(
     if not clicks:
         raise InputError("no vertebra is clicked; click once into the body of each vertebra")
     mask = check_mask(bone, np.asarray(bone).shape, "bone")
-    up = spine_directions(clicks)
+    up = chain_directions(clicks)
     return {
         name: segment_vertebra(mask, ijk_to_ras, click, up[name], name, hu)
         for name, click in clicks.items()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -92,3 +93,19 @@ def axis_distance(point: Vector, origin: Vector, direction: Vector) -> float:
     offset = np.asarray(point, float) - np.asarray(origin, float)
     d = unit(direction)
     return float(np.linalg.norm(offset - d * float(offset @ d)))
+
+
+def chain_directions(points: Mapping[str, Vector]) -> dict[str, np.ndarray]:
+    """Upwards at each point of a chain, whose bend goes on at its ends; superior for one alone."""
+    names = list(points)
+    place = np.array([points[n] for n in names], float)
+    if len(names) < 2:
+        return {n: np.array([0.0, 0.0, 1.0]) for n in names}
+    _, _, axes = np.linalg.svd(place - place.mean(axis=0))
+    axis = axes[0] if axes[0][2] >= 0 else -axes[0]
+    order = np.argsort(place @ axis)
+    ways = np.array([unit(step) for step in np.diff(place[order], axis=0)])
+    ups = [unit(a + b) for a, b in pairwise(ways)]
+    bend = 0.5 * (ways[1:] - ways[:-1]) if len(ways) > 1 else np.zeros((1, 3))
+    ups = [unit(ways[0] - bend[0]), *ups, unit(ways[-1] + bend[-1])]
+    return {names[i]: up for i, up in zip(order, ups, strict=True)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +12,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..bone_field import LocalGrid
-from ..geometry import Vector, across, unit
+from ..geometry import Vector, across, chain_directions, unit
 from .grading import sample_hu
 from .levels import by_level, level_index
 from .vertebra import VertebraFrame
@@ -49,22 +48,6 @@ def local_threshold(hu: np.ndarray) -> float:
     """
     rise = 0.5 * (float(np.median(hu)) - _SOFT_HU)
     return _SOFT_HU + float(np.clip(rise, _LEAST_RISE_HU, _MOST_RISE_HU))
-
-
-def chain_directions(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Upwards at each point of a chain, whose bend goes on at its ends; superior for one alone."""
-    names = list(points)
-    place = np.array([points[n] for n in names], float)
-    if len(names) < 2:
-        return {n: np.array([0.0, 0.0, 1.0]) for n in names}
-    _, _, axes = np.linalg.svd(place - place.mean(axis=0))
-    axis = axes[0] if axes[0][2] >= 0 else -axes[0]
-    order = np.argsort(place @ axis)
-    ways = np.array([unit(step) for step in np.diff(place[order], axis=0)])
-    ups = [unit(a + b) for a, b in pairwise(ways)]
-    bend = 0.5 * (ways[1:] - ways[:-1]) if len(ways) > 1 else np.zeros((1, 3))
-    ups = [unit(ways[0] - bend[0]), *ups, unit(ways[-1] + bend[-1])]
-    return {names[i]: up for i, up in zip(order, ups, strict=True)}
 
 
 def locate_bodies(
