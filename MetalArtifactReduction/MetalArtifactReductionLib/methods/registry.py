@@ -47,7 +47,7 @@ class MethodEntry:
     :param architecture: what files of weights call the network.
     :param network: its class, built with the arguments that the file holds.
     :param task: takes the options of a configuration, the folder with the data (or None) and the
-        seed, and makes the :class:`...training.task.Task`.
+        seed, and makes the :class:`..training.task.Task`.
     :param tells_error: it says how far its values may be off.
     :param trains_first: on the volume itself, so that a few slices tell nothing about its time.
     """

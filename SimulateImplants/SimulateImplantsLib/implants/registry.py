@@ -209,7 +209,7 @@ def implant_from_dict(description: Mapping[str, Any]) -> Implant:
     """Make an implant from ``{"kind": ..., parameter: value, ...}``.
 
     ``"preset"`` names a size to start from. Parameters that are not given take the preset's or
-    the family's default. The inverse of :meth:`Implant.to_dict`.
+    the family's default. The inverse of :meth:`.base.Implant.to_dict`.
     """
     if not isinstance(description, Mapping):
         raise InputError(f"an implant is a table of parameters, not {description!r}")
