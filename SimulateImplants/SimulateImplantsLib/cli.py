@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def _add_demo(commands: Any) -> None:
         "see the whole job on a phantom, or on a CT of yours, with known truth",
         "Puts a hip prosthesis into a phantom pelvis (or rods into the thickest bones of --input), "
         "simulates the scan with its artifacts, finds the metal, corrects it by each method, and "
-        "writes volumes, a scene for 3D Slicer, a picture and a table.",
+        "writes volumes, a scene for 3D Slicer, a picture and a table. Takes half a minute on two "
+        "idle cores, two for a CT of 512 x 512.",
     )
     parser.add_argument("--input", type=Path, metavar="CT", help="a CT without metal")
     parser.add_argument(
@@ -49,6 +51,9 @@ def _demo(options: argparse.Namespace) -> None:
 
     device = str(as_device(options.device))
     volume = None if options.input is None else read_volume(options.input)
+    if not options.quiet:
+        minutes = "half a minute" if volume is None else "two minutes"
+        print(f"this takes about {minutes} on two idle cores", file=sys.stderr)
     with progress_bar("demo", options.quiet) as progress:
         result = run_demo(
             options.output, volume, seed=options.seed, device=device, progress=progress

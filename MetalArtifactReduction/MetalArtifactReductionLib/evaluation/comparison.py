@@ -12,7 +12,7 @@ import numpy as np
 from ..files.tables import cell
 from ..metal.certain import certain_metal
 from ..volume import CTVolume
-from .metrics import Metrics, evaluate
+from .metrics import Metrics, default_regions, evaluate
 
 UNCORRECTED = "uncorrected"
 
@@ -80,17 +80,21 @@ def measure_images(
         raise ValueError(f"case {case.name!r} holds no metal")
     metal = case.metal[slices]
     shown = np.maximum(metal, certain_metal(case.corrupted.hu, case.metal)[slices])
+    reference = case.reference_hu[slices]
+    regions = default_regions(reference, shown, case.corrupted.spacing_mm)
+    if noise_region is not None:
+        regions["noise_region"] = noise_region
     return [
         Row(
             case.name,
             label,
             evaluate(
                 hu[slices],
-                case.reference_hu[slices],
+                reference,
                 shown,
                 spacing_mm=case.corrupted.spacing_mm,
-                noise_region=noise_region,
                 reference_metal=metal >= 0.5,
+                **regions,
             ),
             seconds,
         )

@@ -135,6 +135,28 @@ def evaluate(
     return _measured(image, reference, regions, metal_sizes)
 
 
+def default_regions(
+    reference_hu: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> dict[str, np.ndarray]:
+    """The masks that :func:`evaluate` makes itself, by name: made once, given for many images.
+
+    :param reference_hu: ``(slices, rows, cols)``. :param metal: fraction or mask, same shape.
+    """
+    is_metal = metal > 0.02
+    body = body_mask(reference_hu, spacing_mm)
+    at = _regions(reference_hu, is_metal, body & ~is_metal, (None,) * 5)
+    return {
+        "body": body,
+        "near_metal": at.near,
+        "streak_region": at.streaks,
+        "noise_region": at.flat,
+        "soft_edges": at.soft_edges,
+        "bone_edges": at.bone_edges,
+    }
+
+
 def _regions(
     reference: np.ndarray,
     is_metal: np.ndarray,
