@@ -47,7 +47,8 @@ def sample_parallel(
     view = theta / math.pi * parallel.views
     first_view = np.floor(view).astype(np.int64)
     view_weight = lagrange_cubic(view - first_view)
-    indices, weights = [], []
+    index = np.empty((*theta.shape, 16), np.int32)
+    weight = np.empty((*theta.shape, 16), np.float32)
     for i in range(4):
         tap = first_view + i - 1
         opposite = np.floor_divide(tap, parallel.views) % 2 == 1
@@ -58,14 +59,11 @@ def sample_parallel(
         for j in range(4):
             column = first_bin + j - 1
             inside = (column >= 0) & (column < parallel.bins)
-            indices.append((tap % parallel.views) * parallel.bins + np.where(inside, column, 0))
-            weights.append(view_weight[..., i] * bin_weight[..., j] * inside)
-    return TapMatrix(
-        np.stack(indices, -1).reshape(-1, 16),
-        np.stack(weights, -1).reshape(-1, 16),
-        parallel.views * parallel.bins,
-        device,
-    )
+            k = 4 * i + j
+            index[..., k] = (tap % parallel.views) * parallel.bins + np.where(inside, column, 0)
+            weight[..., k] = view_weight[..., i] * bin_weight[..., j] * inside
+    columns = parallel.views * parallel.bins
+    return TapMatrix(index.reshape(-1, 16), weight.reshape(-1, 16), columns, device)
 
 
 class FanProjector(Projector):

@@ -13,12 +13,13 @@ import math
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 
 from .geometry import ImageGrid, ParallelGeometry
 from .operator import Projector
 
-ELEMENTS_AT_ONCE = 1 << 18
-"""Pixel-view pairs at once: keeps temporaries in the tens of MB."""
+ELEMENTS_AT_ONCE = 1 << 16
+"""Pixel-view pairs at once: temporaries stay in the cache."""
 
 ELEMENTS_AT_ONCE_GPU = 1 << 23
 """On a GPU few large steps: starting small ones costs more than computing them."""
@@ -52,76 +53,78 @@ class FootprintProjector(Projector):
         # Metal lies in much the same place in neighbouring slices: one footprint serves them all.
         row, col = torch.nonzero((images != 0).any(dim=0), as_tuple=True)
         value = images[:, row, col].t().contiguous()
-        sinogram = torch.zeros(views * bins, count, device=self.device)
-        for view, index, share in self._footprints(row, col):
-            for tap in range(self._taps):
-                at = index + tap
-                ok = (at >= 0) & (at < bins)
-                place = view[:, None] * bins + at.clamp(0, bins - 1)
-                amount = (share[tap] * ok)[..., None] * value
-                sinogram.index_add_(0, place.view(-1), amount.view(-1, count))
-        return sinogram.t().reshape(count, views, bins)
+        wide = bins + 2 * self._taps  # with room for what falls beside the detector
+        sinogram = torch.zeros(views * wide, *([count] if count > 1 else []), device=self.device)
+        for view, first, shares in self._footprints(row, col):
+            place = (view[:, None] * wide + first).view(-1)
+            for tap, share in enumerate(shares):
+                amount = share[..., None] * value if count > 1 else share * value[:, 0]
+                sinogram.index_add_(0, place + tap, amount.view(place.numel(), *sinogram.shape[1:]))
+        inside = sinogram.view(views, wide, count)[:, self._taps : self._taps + bins]
+        return inside.permute(2, 0, 1).contiguous()
 
     def _adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
-        bins = self.geometry.bins
         rows, cols = self.image_shape
         pixel = torch.arange(rows * cols, device=self.device)
-        row, col = pixel // cols, pixel % cols
-        flat = sinogram.reshape(sinogram.shape[0], -1)
-        images = torch.zeros(sinogram.shape[0], rows * cols, device=self.device)
-        for view, index, share in self._footprints(row, col):
-            for tap in range(self._taps):
-                at = index + tap
-                ok = (at >= 0) & (at < bins)
-                place = view[:, None] * bins + at.clamp(0, bins - 1)
-                images += (
-                    (flat[:, place.view(-1)] * (share[tap] * ok).view(-1))
-                    .view(len(flat), len(view), -1)
-                    .sum(dim=1)
-                )
+        wide = F.pad(sinogram, (self._taps, self._taps))
+        width, flat = wide.shape[-1], wide.flatten(1)
+        images = torch.zeros(len(flat), rows * cols, device=self.device)
+        for view, first, shares in self._footprints(pixel // cols, pixel % cols):
+            place = view[:, None] * width + first
+            for tap, share in enumerate(shares):
+                images += (flat[:, place + tap] * share).sum(dim=1)
         return images.view(-1, rows, cols)
 
     def _footprints(
         self, row: torch.Tensor, col: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]]:
-        """For groups of views: the views, first bins ``(group, pixels)``, shares per tap in mm."""
+        """For groups of views: the views, first bins ``(group, pixels)``, shares per tap in mm.
+
+        Bins count from ``taps`` before the detector to as many behind it, where all others fall.
+        """
         row_mm, col_mm = self.grid.spacing_mm
         bins, bin_mm = self.geometry.bins, self.geometry.bin_mm
-        x = (col - (self.grid.cols - 1) / 2).float() * col_mm
-        y = ((self.grid.rows - 1) / 2 - row).float() * row_mm
+        x = (col - (self.grid.cols - 1) / 2).float() * (col_mm / bin_mm)
+        y = ((self.grid.rows - 1) / 2 - row).float() * (row_mm / bin_mm)
         angles = torch.from_numpy(self.geometry.angles_rad)
         at_once = ELEMENTS_AT_ONCE if self.device.type == "cpu" else ELEMENTS_AT_ONCE_GPU
         group = max(1, at_once // max(1, len(row)))
+        height = row_mm * col_mm / bin_mm
         for start in range(0, len(angles), group):
             view = torch.arange(start, min(start + group, len(angles)), device=self.device)
             # float64 for the angles only (MPS has no float64)
             cos = torch.cos(angles[start : start + group]).float().to(self.device)[:, None]
             sin = torch.sin(angles[start : start + group]).float().to(self.device)[:, None]
             a, b = (col_mm * cos).abs() / bin_mm, (row_mm * sin).abs() / bin_mm
-            centre = (x * cos + y * sin) / bin_mm
-            centre += (bins - 1) / 2 + self.geometry.offset_bins
-            outer, slope = (a + b) / 2, torch.minimum(a, b)
-            flat = outer - slope  # half the trapezoid's top
-            index = torch.floor(centre - outer + 0.5)
-            edge = index - 0.5 - centre
-            height = row_mm * col_mm / bin_mm
-            before = self._cumulative(edge, flat, slope)
-            share = []
-            for tap in range(self._taps):
-                after = self._cumulative(edge + (tap + 1), flat, slope)
-                share.append((after - before) * height)
-                before = after
-            yield view, index.long(), share
+            wide, narrow = torch.maximum(a, b), torch.minimum(a, b)
+            left = x * cos + y * sin  # of the trapezoid, in bins
+            left += (bins - 1) / 2 + self.geometry.offset_bins - (wide + narrow - 1) / 2
+            first = torch.floor(left)
+            edge = first.sub(left).add_(1.0)  # of the second bin, past the trapezoid's left end
+            index = first.long().add_(self._taps).clamp_(0, bins + self._taps)
+            yield view, index, self._shares(edge, wide, narrow, height)
 
-    @staticmethod
-    def _cumulative(u: torch.Tensor, flat: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-        """Share of a trapezoid of unit area to the left of ``u`` (bins from its centre)."""
-        safe = slope.clamp_min(1e-6)
-        rising = torch.minimum((u + flat + slope).clamp_min(0), slope)
-        falling = torch.minimum((flat + slope - u).clamp_min(0), slope)
-        top = torch.minimum((u + flat).clamp_min(0), 2 * flat)
-        area = rising**2 / (2 * safe) + top + (slope / 2 - falling**2 / (2 * safe))
-        return area / (2 * flat + slope)
+    def _shares(
+        self, edge: torch.Tensor, wide: torch.Tensor, narrow: torch.Tensor, height: float
+    ) -> list[torch.Tensor]:
+        """What each bin gets of a trapezoid, by differences of its cumulative at their edges.
+
+        :param edge: of the second bin, past the trapezoid's left end.
+        :param wide, narrow: widths of the boxes whose convolution it is.
+        """
+        scale, slope = height / wide, 0.5 / narrow.clamp_min(1e-6)
+        shares, before = [], torch.zeros_like(edge)
+        for tap in range(self._taps - 1):
+            past = edge + tap
+            rising = torch.minimum(past.clamp_min(0), narrow)
+            level = torch.minimum(past.sub_(narrow).clamp_min(0), wide - narrow)
+            falling = torch.minimum(past.sub_(wide - narrow).clamp_min_(0), narrow)
+            after = rising.mul_(rising).sub_(falling.square()).mul_(slope)
+            after.add_(level).add_(falling).mul_(scale)
+            shares.append(before.neg_().add_(after).clamp_min_(0))
+            before = after
+        shares.append(before.neg_().add_(height).clamp_min_(0))
+        return shares
 
 
 def metal_path_mm(projector: Projector, fraction: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -24,27 +26,28 @@ class TapMatrix:
     def __init__(
         self, index: np.ndarray, weight: np.ndarray, columns: int, device: torch.device
     ) -> None:
-        rows, taps = index.shape
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns = len(index), columns
         self.use_bags = device.type in ("cpu", "cuda")
-        # Ascending indices within a row keep the look-ups close together in memory.
-        order = np.argsort(index, axis=1, kind="stable")
-        index = np.take_along_axis(index, order, axis=1).astype(np.int32)
-        weight = np.take_along_axis(weight, order, axis=1).astype(np.float32)
-        self.index = torch.from_numpy(index).to(device)
-        self.weight = torch.from_numpy(weight).to(device)
-        if self.use_bags:
-            row_starts = np.arange(0, rows * taps + 1, taps)
-            transposed = (
-                sp.csr_matrix((weight.ravel(), index.ravel(), row_starts), shape=(rows, columns))
-                .tocsc()
-                .astype(np.float32)
-            )
-            self.t_start, self.t_index = (
-                torch.from_numpy(part.astype(np.int32)).to(device)
-                for part in (transposed.indptr, transposed.indices)
-            )
-            self.t_weight = torch.from_numpy(transposed.data).to(device)
+        self.index = torch.from_numpy(index.astype(np.int32, copy=False)).to(device)
+        self.weight = torch.from_numpy(weight.astype(np.float32, copy=False)).to(device)
+
+    @cached_property
+    def _bags(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Starts, indices and weights of the transpose; many matrices never need it."""
+        shape, taps = (self.rows, self.columns), self.index.shape[1]
+        transposed = sp.csr_matrix(
+            (
+                self.weight.cpu().numpy().ravel(),
+                self.index.cpu().numpy().ravel(),
+                np.arange(0, self.rows * taps + 1, taps),
+            ),
+            shape=shape,
+        ).tocsc()
+        start, index = (
+            torch.from_numpy(part.astype(np.int32)).to(self.index.device)
+            for part in (transposed.indptr, transposed.indices)
+        )
+        return start, index, torch.from_numpy(transposed.data).to(self.index.device)
 
     def forward(self, dense: torch.Tensor) -> torch.Tensor:
         """``(columns, width)`` -> ``(rows, width)``, float32."""
@@ -58,12 +61,13 @@ class TapMatrix:
     def transpose(self, dense: torch.Tensor) -> torch.Tensor:
         """``(rows, width)`` -> ``(columns, width)``, float32; the exact transpose of `forward`."""
         if self.use_bags:
+            start, index, weight = self._bags
             return F.embedding_bag(
-                self.t_index,
+                index,
                 dense,
-                self.t_start,
+                start,
                 mode="sum",
-                per_sample_weights=self.t_weight,
+                per_sample_weights=weight,
                 include_last_offset=True,
             )
         out = dense.new_zeros(self.columns, dense.shape[1])

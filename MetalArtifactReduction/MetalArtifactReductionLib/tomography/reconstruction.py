@@ -98,9 +98,10 @@ def _rebinning(fan: FanGeometry, parallel: ParallelGeometry, device: torch.devic
     s = parallel.bin_positions_mm[None, :] / fan.source_isocentre_mm
     inside = np.abs(s) < 1
     gamma = np.arcsin(np.clip(-s, -1, 1))
-    indices, weights = [], []
+    shape = parallel.views, parallel.bins, 32
+    index, weight = np.empty(shape, np.int32), np.empty(shape, np.float32)
     # The ray (theta, s) and the same ray seen from its other end, (theta + pi, -s).
-    for sign, turn in ((1, 0.0), (-1, math.pi)):
+    for end, (sign, turn) in enumerate(((1, 0.0), (-1, math.pi))):
         fan_angle = sign * gamma
         beta = theta + turn - fan_angle - math.pi / 2
         if fan.curved:
@@ -116,13 +117,12 @@ def _rebinning(fan: FanGeometry, parallel: ParallelGeometry, device: torch.devic
             for j in range(4):
                 column = first_bin + j - 1
                 ok = inside & (column >= 0) & (column < fan.bins)
-                index = ((first_view + i - 1) % fan.views) * fan.bins + np.where(ok, column, 0)
-                indices.append(index)
-                weights.append(view_weight[..., i] * (bin_weight[..., j] * ok))
-    weight = np.stack(weights, -1).reshape(-1, 32)
+                k = 16 * end + 4 * i + j
+                view_start = ((first_view + i - 1) % fan.views) * fan.bins
+                index[..., k] = view_start + np.where(ok, column, 0)
+                weight[..., k] = view_weight[..., i] * (bin_weight[..., j] * ok)
     # Where the detector's edge cuts one of the two measurements the other counts alone.
-    total = weight.sum(axis=1, keepdims=True)
+    total = weight.sum(axis=-1, keepdims=True)
     weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0.25)
-    return _Differentiable(
-        np.stack(indices, -1).reshape(-1, 32), weight, fan.views * fan.bins, device
-    )
+    columns = fan.views * fan.bins
+    return _Differentiable(index.reshape(-1, 32), weight.reshape(-1, 32), columns, device)
