@@ -44,17 +44,20 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.files.leftovers import claimed
     from MetalArtifactReductionLib.files.volumes import read_volume
+    from MetalArtifactReductionLib.files.whole import check_new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
     from .cases.demo import run_demo
 
     device = str(as_device(options.device))
     volume = None if options.input is None else read_volume(options.input)
+    check_new_folder(options.output)
     if not options.quiet:
         minutes = "half a minute" if volume is None else "two minutes"
         print(f"this takes about {minutes} on two idle cores", file=sys.stderr)
-    with progress_bar("demo", options.quiet) as progress:
+    with claimed(options.output), progress_bar("demo", options.quiet) as progress:
         result = run_demo(
             options.output, volume, seed=options.seed, device=device, progress=progress
         )

@@ -13,6 +13,7 @@ import pytest
 from MetalArtifactReductionLib.errors import OutputError
 from MetalArtifactReductionLib.files.leftovers import (
     ASIDE,
+    claimed,
     clear_leftovers,
     hidden_folder,
     locked,
@@ -53,20 +54,29 @@ def test_what_was_moved_aside_comes_back(tmp_path: Path) -> None:
     assert not (tmp_path / "replaced" / "old").exists()
 
 
-def test_the_second_run_is_told_of_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", ["locked", "claimed"])
+def test_the_second_run_is_told_of_the_first(tmp_path: Path, held: str) -> None:
+    folder, hold = tmp_path / ("é" * 80), {"locked": locked, "claimed": claimed}[held]
+    folder.mkdir(parents=True)
+    target = folder if held == "locked" else folder / ("o" * 240 + ".nii.gz")
     code = (
-        "import sys, pathlib; from MetalArtifactReductionLib.files.leftovers import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])): print('has it', flush=True); sys.stdin.read()"
+        f"import sys, pathlib; from MetalArtifactReductionLib.files.leftovers import {held}\n"
+        f"with {held}(pathlib.Path(sys.argv[1])): print('has it', flush=True); sys.stdin.read()"
     )
     first = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert first.stdout is not None and first.stdout.readline().strip() == b"has it"
-    told = rf"another run writes into it .*{first.pid}"
-    with pytest.raises(OutputError, match=told), locked(tmp_path):
+    with pytest.raises(OutputError, match=rf"another run .*{first.pid}"), hold(target):
         pass
+    clear_leftovers(folder)
+    assert len(list(folder.iterdir())) == 1
     first.kill()  # the system lets go of it
     first.communicate()
-    with locked(tmp_path):
-        assert json.loads((tmp_path / ".mar-lock").read_text())["process"] == os.getpid()
-    assert list(tmp_path.iterdir()) == []
+    with hold(target):
+        (lock,) = folder.iterdir()
+        assert json.loads(lock.read_text())["process"] == os.getpid()
+    assert list(folder.iterdir()) == []
+    lock.write_text("of a run that was killed")
+    clear_leftovers(folder)
+    assert list(folder.iterdir()) == []

@@ -55,7 +55,7 @@ def test_a_library_that_does_not_listen(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
-    assert told.endswith(b"mar: stopped; nothing was written\n")
+    assert told.endswith(b"mar: stopped; nothing unfinished was written\n")
     assert [one.name for one in tmp_path.iterdir()] == ["old"]
 
 

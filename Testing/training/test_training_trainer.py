@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -118,6 +119,59 @@ def test_five_and_five_steps_equal_ten_bit_by_bit(tmp_path: Path, precision: str
     assert any("running_mean" in name for name in stored)
     assert_same(stored, tensors(tmp_path / "parts"))
     assert_same(dict(whole.network.state_dict()), dict(resumed.network.state_dict()))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    assert whole.figures == resumed.figures
+
+
+class Interrupted(Toy):
+    """Ctrl-C comes in the sixth step, at one of its moments."""
+
+    def __init__(self, moment: str) -> None:
+        super().__init__()
+        self.moment = moment
+
+    def reached(self, moment: str) -> None:
+        if moment == self.moment and len(self.drawn) == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    def loss(
+        self, part: str, networks: Mapping[str, nn.Module], batch: Batch
+    ) -> tuple[torch.Tensor, Mapping[str, float | torch.Tensor]]:
+        found = super().loss(part, networks, batch)
+        self.reached(part)
+        return found
+
+    def optimizer(self, name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        optimizer = super().optimizer(name, parameters)
+        optimizer.register_step_post_hook(lambda *_: self.reached(f"step of the {name}"))
+        return optimizer
+
+    def validate(self, network: nn.Module, device: torch.device) -> Validation:
+        self.reached("validation")
+        return super().validate(network, device)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [
+        ("generator", 5),
+        ("step of the generator", 5),
+        ("discriminator", 5),
+        ("step of the discriminator", 6),
+        ("validation", 6),
+    ],
+)
+def test_an_interrupted_step_is_whole_or_not_done(tmp_path: Path, moment: str, step: int) -> None:
+    p = replace(SHORT, validate_every=3, checkpoint_every=100)
+    whole = train(Toy(), p, tmp_path / "whole")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(Cancelled, match=f"stopped at step {step}; resume"):
+            train(Interrupted(moment), p, tmp_path / "parts")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    resumed = train(Toy(), p, tmp_path / "parts", resume=True)
+    assert_same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert whole.figures == resumed.figures
 

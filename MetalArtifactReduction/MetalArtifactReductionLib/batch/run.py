@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import Cancelled, InputError, OutputError
-from ..files.leftovers import clear_leftovers, locked
+from ..files.leftovers import claimed, clear_leftovers, locked
 from ..jobs.interrupt import ended_in_order
 from ..jobs.isolated import run_isolated
 from ..progress import Cancel, Progress, report
@@ -180,7 +180,8 @@ def run_one(
     record = open_batch([case], settings)[0]
     if record.status == "done":
         return record
-    return run_case(case, settings, progress=progress)
+    with claimed(settings.folder / case.output.replace("/", "-")):
+        return run_case(case, settings, progress=progress)
 
 
 def in_processes(workers: int) -> Executor:

@@ -124,6 +124,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
     from ..correction import correct_volume
     from ..evaluation.outside_trace import changed_outside
+    from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_array_like, write_volume
     from ..files.whole import moved_at_once, written_together
     from ..methods.registry import create_method, require_expected_error
@@ -144,16 +145,11 @@ def _correct_one(options: argparse.Namespace) -> None:
     for path in files:
         check_output(volume, path, overwrite=options.force)
     _check_distinct(files, options.mask)
-    fraction = metal_of(options, volume)
-    with progress_bar("correcting", options.quiet) as progress:
-        result = correct_volume(
-            volume,
-            fraction,
-            method,
-            options=chosen,
-            progress=progress,
-        )
-    with moved_at_once() as now, ExitStack() as stack:
+    with claimed(*files, *dicom.paths()), ExitStack() as stack:
+        fraction = metal_of(options, volume)
+        with progress_bar("correcting", options.quiet) as progress:
+            result = correct_volume(volume, fraction, method, options=chosen, progress=progress)
+        now = stack.enter_context(moved_at_once())
         places = stack.enter_context(written_together(files, overwrite=options.force))
         if change_map is not None:
             write_array_like(result.change_hu, volume, places[change_map])

@@ -33,13 +33,14 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ..evaluation.command import evaluate_files
+    from ..files.leftovers import claimed
 
-    print(
-        evaluate_files(
+    with claimed(*([options.csv] if options.csv is not None else [])):
+        table = evaluate_files(
             options.inputs,
             reference=options.reference,
             mask=options.mask,
             csv=options.csv,
             overwrite=options.force,
         )
-    )
+    print(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..metal import CleanUpParameters, MetalSegmentation
-    from ..progress import Cancel, Progress
+    from ..progress import Progress
     from ..volume import CTVolume
 
 
@@ -241,20 +240,3 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
             bar.update(fraction - bar.n)
 
         yield progress
-
-
-@contextmanager
-def stopped_by_ctrl_c() -> Iterator[Cancel]:
-    """Ctrl-C asks the training to stop behind its step; a second one stops it at once."""
-    asked = False
-
-    def ask(_number: int, _frame: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -38,17 +38,19 @@ def add_segment(commands: Any) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
+    from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_array_like
     from ..metal import segment_metal
 
     volume = read_input(options)
     check_output(volume, options.output, overwrite=options.force)
-    found = segment_metal(
-        volume,
-        options.segmentation,
-        threshold_hu=options.threshold,
-        clean_up=clean_up_of(options),
-    )
-    array = found.fraction if options.fraction else found.mask
-    write_array_like(array, volume, options.output, overwrite=options.force)
+    with claimed(options.output):
+        found = segment_metal(
+            volume,
+            options.segmentation,
+            threshold_hu=options.threshold,
+            clean_up=clean_up_of(options),
+        )
+        array = found.fraction if options.fraction else found.mask
+        write_array_like(array, volume, options.output, overwrite=options.force)
     print(metal_table(found))

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .options import add_command, add_quiet, count, progress_bar, stopped_by_ctrl_c
+from .options import add_command, add_quiet, count, progress_bar
 
 
 def add_train(commands: Any) -> None:
@@ -21,10 +21,9 @@ def add_train(commands: Any) -> None:
         "train a network of one configuration file",
         "The configurations of the shipped weights lie in the repository under "
         "Testing/Experiments/configurations. RUN gets checkpoint, weights, best weights, curves "
-        "(CSV, PNG) and validation pictures. Ctrl-C stops after the running step and keeps the "
-        "checkpoint; --resume goes on "
-        "from it, with the same result as without the interruption. On several machines start "
-        "the same command with torchrun.",
+        "(CSV, PNG) and validation pictures. Ctrl-C stops at once and keeps the steps that are "
+        "done; --resume goes on from there, with the same result as without the interruption. On "
+        "several machines start the same command with torchrun.",
     )
     parser.add_argument(
         "config",
@@ -52,7 +51,7 @@ def _train(options: argparse.Namespace) -> None:
     from ..errors import InputError
     from ..methods.registry import make_task, task_names
     from ..training.config import read_config
-    from ..training.record import check_folder
+    from ..training.record import training_folder
 
     config = read_config(
         options.config,
@@ -62,7 +61,6 @@ def _train(options: argparse.Namespace) -> None:
         accelerator=options.accelerator,
         devices=options.devices,
     )
-    check_folder(options.output, options.resume)
     for package in ("lightning_fabric", "matplotlib"):
         if find_spec(package) is None:
             raise InputError(
@@ -71,15 +69,18 @@ def _train(options: argparse.Namespace) -> None:
             )
     from ..training.trainer import train
 
-    task = make_task(config.task, config.options, options.data, config.training.seed)
-    with progress_bar("train", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
+    with (
+        training_folder(options.output, options.resume),
+        progress_bar("train", options.quiet) as progress,
+    ):
+        progress(0.0, "reading what it is trained on")
+        task = make_task(config.task, config.options, options.data, config.training.seed)
         result = train(
             task,
             config.training,
             options.output,
             resume=options.resume,
             progress=progress,
-            cancel=cancel,
         )
     if not result.main:
         return

@@ -15,7 +15,6 @@ from .options import (
     metal_of,
     progress_bar,
     read_input,
-    stopped_by_ctrl_c,
 )
 
 
@@ -73,9 +72,11 @@ def _train_patient(options: argparse.Namespace) -> None:
     from ..correction.options import CorrectionOptions
     from ..correction.working_grid import WorkingGrid
     from ..errors import InputError
+    from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
     from ..methods.registry import create_method
+    from ..training.record import training_folder
 
     chosen = CorrectionOptions(device=options.device, batch_slices=options.batch_slices).settled()
     names = ("above", "below", "margin", "slices", "steps", "masks", "seed", "start", "folder")
@@ -87,15 +88,18 @@ def _train_patient(options: argparse.Namespace) -> None:
     fraction = metal_of(options, volume)
     if not fraction.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
-    with progress_bar("training", options.quiet) as progress, stopped_by_ctrl_c() as cancel:
+    outputs = () if options.corrected is None else (options.corrected,)
+    with (
+        training_folder(options.folder, options.resume),
+        claimed(*outputs),
+        progress_bar("training", options.quiet) as progress,
+    ):
         if options.corrected is None:
             common = WorkingGrid(volume)
             seen = common.to_prepare(common.there(fraction))
-            training.prepare(*seen, torch.device(chosen.device), progress, cancel)
+            training.prepare(*seen, torch.device(chosen.device), progress)
         else:
-            result = correct_volume(
-                volume, fraction, training, options=chosen, progress=progress, cancel=cancel
-            )
+            result = correct_volume(volume, fraction, training, options=chosen, progress=progress)
             with written_whole(options.corrected, overwrite=options.force) as temporary:
                 write_volume(result.corrected, temporary)
     print(f"{options.folder / 'weights.safetensors'}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import SimpleITK as sitk
 from ..errors import InputError, shown
 from .inputs import check_readable
 from .itk_headers import check_payload, header_payload, is_sequence
-from .leftovers import own_prefix
+from .leftovers import temporary_folder
 from .several import chosen_phase
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -65,8 +64,8 @@ def itk_name(path: Path) -> Iterator[str]:
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory(prefix=own_prefix()) as folder:
-            link = Path(folder) / f"volume{path.suffix.lower()}"
+        with temporary_folder() as folder:
+            link = folder / f"volume{path.suffix.lower()}"
             link.symlink_to(path.absolute())
             yield str(link)
     else:
@@ -167,8 +166,8 @@ def _written_name(path: Path) -> Iterator[str]:
     except UnicodeEncodeError:
         if path.suffix.lower() in (".nhdr", ".mhd"):
             raise OSError("its name is not UTF-8; write .nrrd or .mha") from None
-        with tempfile.TemporaryDirectory(prefix=own_prefix()) as folder:
-            beside = Path(folder) / "folder"
+        with temporary_folder() as folder:
+            beside = folder / "folder"
             beside.symlink_to(path.absolute().parent)
             made = beside / f"volume{path.suffix.lower()}"
             yield str(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ..errors import OutputError, shown
 
@@ -64,24 +66,48 @@ def hidden_folder(parent: Path, kind: str = _HIDDEN) -> Path:
     return Path(tempfile.mkdtemp(prefix=own_prefix(kind), dir=parent))
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A :func:`hidden_folder` in the system's place for temporary files, for as long as a block."""
+    folder = hidden_folder(Path(tempfile.gettempdir()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear_own() -> None:
     """As :func:`clear_leftovers` for this process itself, just before it ends."""
     for parent in _PARENTS:
         for path in parent.glob(f"{_HIDDEN}*"):
             if path.name.startswith((own_prefix(), own_prefix(ASIDE))):
                 _clear(path)
+    for lock in tuple(_HELD):
+        _remove(lock)
 
 
 def clear_leftovers(folder: Path, *, below: bool = False) -> None:
-    """Remove hidden folders that processes of this machine left when they were killed.
+    """Remove hidden folders and locks that processes left when they were killed.
+
+    Folders of processes of other machines stay: whether those run cannot be seen.
 
     :param below: in its subfolders too.
     """
     for path in (folder.rglob if below else folder.glob)(f"{_HIDDEN}*"):
+        if path.name.startswith(LOCK):
+            _clear_lock(path)
+            continue
         host, _, pid = path.name.rpartition("-")[0].rpartition("-")
         if host.rpartition("-")[2] != _host() or not pid.isdecimal() or process_alive(int(pid)):
             continue
         _clear(path)
+
+
+def _clear_lock(path: Path) -> None:
+    """Remove a lock that nobody holds."""
+    with contextlib.suppress(OSError), path.open("a") as file:
+        if _lock(file.fileno()) and _is_still(path, file.fileno()):
+            _remove(path)
 
 
 def _clear(path: Path) -> None:
@@ -100,27 +126,74 @@ def locked(folder: Path) -> Iterator[None]:
 
     :raises OutputError: another run holds it; says which.
     """
-    path = folder / LOCK
+    with _held(folder / LOCK, folder, "writes into it"):
+        yield
+
+
+@contextmanager
+def claimed(*outputs: Path) -> Iterator[None]:
+    """As :func:`locked` for outputs that are to be made, files or folders."""
     with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("a+", encoding="utf-8"))
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be written ({error.strerror}); choose another folder"
-            ) from None
-        # The file may be that of a run which has just removed it at its end.
-        if not _lock(file.fileno()) or not _is_still(path, file.fileno()):
+        for path in outputs:
+            name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+            stack.enter_context(_held(path.absolute().parent / f"{LOCK}-{name}", path, "makes it"))
+        yield
+
+
+@contextmanager
+def _held(lock: Path, what: Path, does: str) -> Iterator[None]:
+    """Hold a file that says who does something with ``what``."""
+    try:
+        file = _taken(lock)
+    except FileNotFoundError:
+        raise OutputError(
+            f"{what}: the folder {what.parent} does not exist; create it first"
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"{what}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
+    with file:
+        if file.tell():
             file.seek(0)
             raise OutputError(
-                f"{folder}: another run writes into it ({shown(file.read(), 200)}); wait for its"
-                " end, or give another folder"
+                f"{what}: another run {does} ({shown(file.read(), 200)}); wait for its end, or"
+                " give another name"
             )
-        file.truncate(0)
+        _HELD.add(lock)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
-        json.dump({"process": os.getpid(), "host": _host(), "since": started}, file)
-        file.flush()
-        stack.callback(path.unlink, missing_ok=True)
-        yield
+        try:
+            json.dump({"process": os.getpid(), "host": _host(), "since": started}, file)
+            file.flush()
+            yield
+        finally:
+            _HELD.discard(lock)
+            _remove(lock)
+
+
+def _taken(lock: Path) -> IO[str]:
+    """The file with its lock, emptied; or without, where another run has it, at its end."""
+    while True:
+        file = lock.open("a+", encoding="utf-8")
+        if not _lock(file.fileno()):
+            file.seek(0, os.SEEK_END)
+            if file.tell():
+                return file
+        elif _is_still(lock, file.fileno()):  # and not of a run that has just removed it
+            file.seek(0)
+            file.truncate()
+            return file
+        file.close()
+        time.sleep(0.02)
+
+
+_HELD: set[Path] = set()
+"""Locks of this process: for whoever has to end it at once."""
+
+
+def _remove(lock: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows keeps a file that is open; the next run clears it
+        lock.unlink(missing_ok=True)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
@@ -137,6 +210,7 @@ def _lock(descriptor: int) -> bool:
         if os.name == "nt":
             import msvcrt
 
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # the locked byte cannot be read
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl

@@ -128,7 +128,7 @@ def moved_at_once() -> Iterator[Callable[[], None]]:
     def now() -> None:
         nonlocal before
         # None: a handler that is not Python's, which could not be put back.
-        if threading.current_thread() is threading.main_thread():
+        if before is None and threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
             if before is not None:
                 signal.signal(signal.SIGINT, ask)

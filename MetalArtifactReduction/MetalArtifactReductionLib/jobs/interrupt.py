@@ -24,8 +24,8 @@ layer, a compression or the start of a library can be a long one."""
 def ended_by_ctrl_c() -> Iterator[None]:
     """Within the block Ctrl-C is a ``KeyboardInterrupt``, and after a grace the end of the process.
 
-    Nothing half written is left behind either way. Whoever ends in an order of its own sets
-    another handler meanwhile: a training, which ends behind its step; :func:`ended_in_order`.
+    Nothing half written is left behind either way. What must not be divided sets another handler
+    meanwhile, and is waited for: :func:`..files.whole.moved_at_once`, :func:`ended_in_order`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -66,20 +66,25 @@ def _end_after_grace(wakes: socket.socket) -> None:
     """End the process a little after a number of SIGINT came, unless the other side closes."""
     with wakes:
         while number := wakes.recv(1):
-            alone = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            if number[0] == signal.SIGINT and alone:
+            if number[0] == signal.SIGINT and not _held_off():
                 break
         else:
             return
         until = time.monotonic() + GRACE_S
         while (left := until - time.monotonic()) > 0:
-            wakes.settimeout(left)
+            wakes.settimeout(min(left, 0.1))
             with contextlib.suppress(TimeoutError):
                 if not wakes.recv(1):
                     return
+            if _held_off():
+                until = max(until, time.monotonic() + 0.3)
     from ..files.leftovers import clear_own
 
     with contextlib.suppress(OSError):
         clear_own()
-        os.write(sys.stderr.fileno(), b"\nmar: stopped; nothing was written\n")
+        os.write(sys.stderr.fileno(), b"\nmar: stopped; nothing unfinished was written\n")
     os._exit(STOPPED)
+
+
+def _held_off() -> bool:
+    return signal.getsignal(signal.SIGINT) is not signal.default_int_handler

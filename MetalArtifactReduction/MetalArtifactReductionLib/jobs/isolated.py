@@ -113,14 +113,15 @@ def _prepare(threads: int) -> None:
     A pool's processes wait for ever for a parent that was killed, so they watch it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    threading.Thread(target=leave_with_the_parent, daemon=True).start()
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)  # read when a job imports it
     if "torch" in sys.modules:  # by the user's own script
         sys.modules["torch"].set_num_threads(threads)
 
 
-def _leave_with_the_parent() -> None:
+def leave_with_the_parent() -> None:
+    """End this process once the one that started it has ended; for a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -13,7 +12,7 @@ from xml.etree import ElementTree
 
 from ..errors import InputError, OutputError
 from ..files.archives import unpack
-from ..files.leftovers import hidden_folder, own_prefix
+from ..files.leftovers import hidden_folder, temporary_folder
 from ..files.whole import check_path_free, written_whole
 from .namespace import slicer_classes
 
@@ -100,10 +99,10 @@ def load_scene(path: str | PathLike[str], scene: Any = None) -> Any:
         raise InputError(f"{source}: no such scene file; check the path")
     if source.suffix.lower() not in (".mrb", ".mrml"):
         raise InputError(f"{source}: not a scene; choose a .mrb or .mrml file")
-    with tempfile.TemporaryDirectory(prefix=own_prefix()) as unpacked:
+    with temporary_folder() as unpacked:
         file = source
         if source.suffix.lower() == ".mrb":
-            file = _unzip_bundle(source, Path(unpacked))
+            file = _unzip_bundle(source, unpacked)
         scene = headless_scene() if scene is None else scene
         messages = slicer.vtkMRMLMessageCollection()
         scene.SetURL(str(file))

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import shutil
+import signal
 import tempfile
+import threading
 import traceback
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files.leftovers import hidden_folder
+from ..jobs.isolated import leave_with_the_parent
 from .task import TrainingError
 
 AHEAD = 3
@@ -41,7 +47,7 @@ class BlockWorkers:
         self._queues: list[Any] = []
         self._processes: list[Any] = []
         self._next = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def makes(self, number: int) -> bool:
         """Whether that block can be had; others come too early or too late for the processes.
@@ -86,14 +92,15 @@ class BlockWorkers:
             process.join()
         self._processes, self._queues = [], []
         if self._folder is not None:
-            self._folder.cleanup()
+            shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
     def _start(self, first: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._next = first
         # Through files: pipes would copy every block in the training's own thread.
-        self._folder = tempfile.TemporaryDirectory(prefix="mar-blocks-", ignore_cleanup_errors=True)
+        self._folder = hidden_folder(Path(tempfile.gettempdir()))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for index in range(self._count):
             own = first + (index - first) % self._count
             self._queues.append(context.Queue(AHEAD))
@@ -101,7 +108,7 @@ class BlockWorkers:
                 target=_work,
                 args=(
                     self._queues[index],
-                    Path(self._folder.name),
+                    self._folder,
                     own,
                     self._count,
                     self._maker,
@@ -117,21 +124,15 @@ def _work(
     results: Any, folder: Path, first: int, step: int, maker: Maker, arguments: tuple[Any, ...]
 ) -> None:
     """What a process does until it is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training hears Ctrl-C, and ends it
+    threading.Thread(target=leave_with_the_parent, daemon=True).start()
     try:
         make = maker(*arguments)
         number = first
         while True:
             path = folder / f"{number}.npz"
             np.savez(path, **make(number))  # type: ignore[arg-type]
-            while True:
-                try:
-                    results.put(path, timeout=PATIENCE_S)
-                    break
-                except queue.Full:
-                    # A training that was killed asks for no more, and ends nobody.
-                    parent = multiprocessing.parent_process()
-                    if parent is not None and not parent.is_alive():
-                        return
+            results.put(path)
             number += step
     except Exception as error:
         traceback.print_exc()

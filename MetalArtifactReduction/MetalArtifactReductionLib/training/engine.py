@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 from ..errors import DeviceError, InputError
 from .parameters import TrainerParameters
@@ -69,3 +71,47 @@ def with_device(parameters: TrainerParameters, device: str | None) -> TrainerPar
     if kind is None:
         raise InputError(f"device {device!r} is unknown; use auto, cpu, cuda or mps")
     return replace(parameters, accelerator=kind)
+
+
+@contextmanager
+def heard_between_layers() -> Iterator[None]:
+    """Python takes a step between layers backwards, too, and hears Ctrl-C there."""
+
+    def listen(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            output.register_hook(lambda _gradient: None)
+
+    handle = register_module_forward_hook(listen)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def undoing(
+    networks: Mapping[str, torch.nn.Module], optimizers: Mapping[str, Any]
+) -> Callable[[], None]:
+    """A function that brings back what a step changes before it is whole.
+
+    Of one network these are its buffers; several are trained one after the other.
+
+    :param optimizers: of the same names, set up by Fabric.
+    """
+    several = len(networks) > 1
+    before = {
+        name: copy.deepcopy(network.state_dict() if several else dict(network.named_buffers()))
+        for name, network in networks.items()
+    }
+    states = {
+        name: copy.deepcopy(optimizer.optimizer.state_dict())
+        for name, optimizer in optimizers.items()
+        if several
+    }
+
+    def undo() -> None:
+        for name, state in before.items():
+            networks[name].load_state_dict(state, strict=False)
+        for name, state in states.items():
+            optimizers[name].optimizer.load_state_dict(state)
+
+    return undo

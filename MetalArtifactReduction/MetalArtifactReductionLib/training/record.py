@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..files.leftovers import locked
 from ..progress import Progress, report
 from .curves import write_curves
 from .task import Validation
@@ -33,6 +36,7 @@ class Record:
         self.curve: list[dict[str, float]] = []
         self.recent: list[dict[str, float]] = []
         self.validation = Validation()
+        self.validated_at = 0
 
     def tell(self, step: int, text: str) -> None:
         """Report progress."""
@@ -55,7 +59,7 @@ class Record:
 
     def validated(self, step: int, seconds: float, validation: Validation, score: float) -> bool:
         """Take in a validation: its figures and its picture; True if it is the best so far."""
-        self.validation = validation
+        self.validation, self.validated_at = validation, step
         figures = {f"validation_{k}": float(v) for k, v in validation.figures.items()}
         if figures:
             self.curve.append({"step": step, "seconds": round(seconds, 1), **figures})
@@ -76,12 +80,14 @@ class Record:
             "best": None if math.isinf(self.best) else self.best,
             "curve": self.curve,
             "recent": self.recent,
+            "validated_at": self.validated_at,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back from :meth:`state`."""
         self.best = math.inf if state["best"] is None else float(state["best"])
         self.curve, self.recent = list(state["curve"]), list(state["recent"])
+        self.validated_at = int(state.get("validated_at", 0))
 
     def _picture(self, step: int) -> None:
         from ..files.pictures import comparison_picture
@@ -95,6 +101,28 @@ class Record:
             pixel_mm=self.validation.pixel_mm,
             overwrite=True,
         )
+
+
+@contextmanager
+def training_folder(folder: Path, resume: bool) -> Iterator[None]:
+    """Keep a second training out of a folder; it goes again where nothing came into it.
+
+    Of the processes of one training, the first does so.
+
+    :raises OutputError: as :func:`check_folder`, or another training runs there.
+    """
+    there = folder.exists()
+    check_folder(folder, resume)
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
+        yield
+        return
+    try:
+        with locked(folder):
+            yield
+    finally:
+        if not there:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_folder(folder: Path, resume: bool) -> None:

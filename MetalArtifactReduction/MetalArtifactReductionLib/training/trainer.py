@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,18 @@ from typing import Any
 import torch
 
 from ..errors import Cancelled, DeviceError, InputError
+from ..files.whole import moved_at_once
 from ..progress import Cancel, Progress, out_of_memory
 from ..weights import save_weights
 from . import checkpoint as on_disk
-from .engine import launched, mixed_seed, own_randomness
+from .engine import heard_between_layers, launched, mixed_seed, own_randomness, undoing
 from .parameters import MAY_CHANGE, TrainerParameters
 from .record import BEST, CHECKPOINT, WEIGHTS, Record, check_folder
 from .schedule import MovingAverage, learning_rate_factor
 from .task import Batch, Task, TrainingError
+
+KEPT_S = 60.0
+"""A checkpoint is never older, for what ends a training without asking it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +67,13 @@ def train(
         absent. None: nothing is written.
     :param resume: go on from the folder's checkpoint.
     :param progress: told after every step.
-    :param cancel: asked before every step; the checkpoint is written before stopping.
+    :param cancel: asked before every step; the checkpoint is written before stopping, as it is
+        where Ctrl-C comes, in the middle of a step or not.
     :raises InputError: nothing to resume, or a checkpoint of other settings.
     :raises OutputError: the folder holds a training already, or cannot be written.
     :raises TrainingError: the loss is no longer finite; the last good weights are kept.
     :raises DeviceError: not enough memory for a single sample.
-    :raises Cancelled: when ``cancel`` said so.
+    :raises Cancelled: when ``cancel`` said so, or at Ctrl-C.
     """
     parameters = parameters or TrainerParameters()
     if folder is not None:
@@ -107,13 +112,15 @@ class _Run:
         followed = self.plain[task.trained]
         self.average = MovingAverage(followed, parameters.ema) if parameters.ema else None
         self.step = 0
+        self.sound = True
+        self.kept = time.monotonic()
         self.seconds = 0.0
         self.at_once = parameters.batch_size // self.fabric.world_size
 
-    def go(self, cancel: Cancel | None) -> TrainingResult:
-        """Every step that is left."""
+    def _steps(self, cancel: Cancel | None) -> None:
         p = self.parameters
         started, before = time.monotonic(), self.seconds
+        self._validate_if_due()
         while self.step < p.steps:
             late = p.minutes is not None and time.monotonic() - started > 60 * p.minutes
             asked = cancel is not None and cancel()
@@ -123,15 +130,26 @@ class _Run:
                 raise Cancelled(f"training stopped on request at step {self.step}; " + self._kept)
             if late:
                 break
-            figures = self._step()
-            self.seconds = before + time.monotonic() - started
-            self.record.log(self.step, self.seconds, figures)
-            if p.validate_every and self.step % p.validate_every == 0 and self.step < p.steps:
-                self._validate()
+            with moved_at_once() as whole:
+                figures = self._step(whole)
+                self.seconds = before + time.monotonic() - started
+                self.record.log(self.step, self.seconds, figures)
+            self._validate_if_due()
             if self.step % p.checkpoint_every == 0:
                 self._save()
+            elif not self._many and time.monotonic() - self.kept > KEPT_S:
+                self._write_checkpoint()
         self._validate()
         self._save()
+
+    def go(self, cancel: Cancel | None) -> TrainingResult:
+        """Every step that is left."""
+        try:
+            self._steps(cancel)
+        except KeyboardInterrupt:
+            if self.sound:
+                self._write_checkpoint()
+            raise Cancelled(f"training stopped at step {self.step}; {self._kept}") from None
         record = self.record
         return TrainingResult(
             self._trained(),
@@ -148,15 +166,31 @@ class _Run:
 
     @property
     def _kept(self) -> str:
-        return "nothing was written" if self.folder is None else f"resume it from {self.folder}"
+        there = self.folder is not None and (self.folder / CHECKPOINT).exists()
+        return f"resume it from {self.folder}" if there else "nothing was written"
 
-    def _step(self) -> dict[str, float]:
+    def _step(self, whole: Callable[[], None]) -> dict[str, float]:
+        """One step, or nothing of it.
+
+        :param whole: called where it can only be finished any more.
+        """
+        undo = undoing(self.plain, self.optimizers)
+        self.sound = False
+        try:
+            figures = self._stepped(whole, undo)
+        except KeyboardInterrupt:
+            undo()
+            self.sound = True
+            raise
+        self.sound = True
+        return figures
+
+    def _stepped(self, whole: Callable[[], None], undo: Callable[[], None]) -> dict[str, float]:
         p, fabric = self.parameters, self.fabric
         seed = (p.seed, self.step, fabric.global_rank)
         torch.manual_seed(mixed_seed(*seed))
         first = self.step * p.batch_size
         indices = range(first + fabric.global_rank, first + p.batch_size, fabric.world_size)
-        buffers = {n: [b.clone() for b in m.buffers()] for n, m in self.plain.items()}
         factor = learning_rate_factor(p.schedule, self.step, p.steps, p.warmup_steps)
         figures: dict[str, float] = {"learning_rate": 0.0}
         batches: list[Batch] = []
@@ -186,7 +220,10 @@ class _Run:
             )
             # With scaled half-precision gradients an overflow is ordinary: the scaler skips it.
             if not math.isfinite(norm) and p.precision != "16-mixed":
-                self._stop_at_nan(part, buffers)
+                undo()
+                self._stop_at_nan(part)
+            if part == list(self.optimizers)[-1]:
+                whole()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -211,9 +248,10 @@ class _Run:
         total: dict[str, float] = {}
         for batch, size in zip(batches, sizes, strict=True):
             share = size / sum(sizes)
-            with self.fabric.autocast():
-                loss, figures = self.task.loss(part, networks, batch)
-            self.fabric.backward(loss * share)
+            with heard_between_layers():
+                with self.fabric.autocast():
+                    loss, figures = self.task.loss(part, networks, batch)
+                self.fabric.backward(loss * share)
             for name, value in figures.items():
                 total[name] = total.get(name, 0.0) + share * float(value)
         return total
@@ -239,11 +277,8 @@ class _Run:
             self.step, f"memory is short: going on with {self.at_once} samples at once"
         )
 
-    def _stop_at_nan(self, part: str, buffers: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    def _stop_at_nan(self, part: str) -> None:
         """Keep the weights as they were before this step."""
-        for name, network in self.plain.items():
-            for buffer, good in zip(network.buffers(), buffers[name], strict=True):
-                buffer.copy_(good)
         network = self._trained()
         where = "nothing was written"
         if self.folder is not None and self.fabric.is_global_zero:
@@ -262,24 +297,40 @@ class _Run:
             self.average.write_to(network)
         return network.cpu().eval().requires_grad_(False)
 
+    def _validate_if_due(self) -> None:
+        """In the middle of a training; after one that was stopped meanwhile, too."""
+        every = self.parameters.validate_every
+        due = every and self.step and self.step % every == 0 and self.step < self.parameters.steps
+        if due and self.record.validated_at != self.step:
+            self._validate()
+
     def _validate(self) -> None:
         if self.fabric.is_global_zero:
             network = self._trained().to(self.fabric.device)
             with torch.no_grad():
                 validation = self.task.validate(network, self.fabric.device)
             score = validation.figures.get(self.task.best, math.inf)
-            best = self.record.validated(self.step, self.seconds, validation, score)
-            if best and self.folder is not None:
-                self._write_weights(self.folder / BEST, network)
+            with moved_at_once() as whole:
+                whole()
+                best = self.record.validated(self.step, self.seconds, validation, score)
+                if best and self.folder is not None:
+                    self._write_weights(self.folder / BEST, network)
         self.fabric.barrier()
 
     def _write_weights(self, path: Path, network: torch.nn.Module) -> None:
         task = self.task
         save_weights(path, network, task.facts(), half=task.half_weights, overwrite=True)
 
-    def _save(self) -> None:
+    def _write_checkpoint(self) -> None:
         if self.folder is not None and self.fabric.is_global_zero:
-            on_disk.write_checkpoint(self.folder / CHECKPOINT, self._state())
+            with moved_at_once() as whole:
+                whole()
+                on_disk.write_checkpoint(self.folder / CHECKPOINT, self._state())
+        self.kept = time.monotonic()
+
+    def _save(self) -> None:
+        self._write_checkpoint()
+        if self.folder is not None and self.fabric.is_global_zero:
             self._write_weights(self.folder / WEIGHTS, self._trained())
             self.record.write()
         self.fabric.barrier()

@@ -10,7 +10,6 @@ import numpy as np
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.result import CorrectionResult
-from MetalArtifactReductionLib.errors import OutputError
 from MetalArtifactReductionLib.evaluation.comparison import (
     UNCORRECTED,
     ScanWithTruth,
@@ -19,7 +18,7 @@ from MetalArtifactReductionLib.evaluation.comparison import (
 )
 from MetalArtifactReductionLib.files.pictures import comparison_picture
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
-from MetalArtifactReductionLib.files.whole import written_whole
+from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder, written_whole
 from MetalArtifactReductionLib.metal import MetalSegmentation, segment_metal
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
 from MetalArtifactReductionLib.physics.simulation import SimulationResult
@@ -37,6 +36,7 @@ from .options import SimulationOptions
 from .rods_in_bone import rods_in_bone
 
 METHODS = ("li", "nmar", "prior")
+PICTURE = "comparison.png"
 MOST_SLICES = 8
 """The demo ends in half a minute on two idle cores: longer volumes are cropped around the metal."""
 
@@ -88,7 +88,7 @@ def run_demo(
     :raises OutputError: the folder holds something already, or cannot be written.
     :raises InputError: no bone for an implant, unknown method.
     """
-    _check_folder(output)
+    check_new_folder(output)
     scanner = acquisition or (PHANTOM_SCANNER if volume is None else PRESETS["reference"])
     if volume is None:
         report(progress, 0.0, "building a phantom")
@@ -120,10 +120,10 @@ def run_demo(
     table = _table(simulation, corrections)
     check_cancelled(cancel)
     report(progress, 0.9, "writing")
-    output.mkdir(parents=True, exist_ok=True)
-    picture = _write(output, volume, simulation, metal, corrections, table)
+    with new_folder(output) as folder:
+        _write(folder, volume, simulation, metal, corrections, table)
     report(progress, 1.0, "done")
-    return DemoResult(simulation, metal, corrections, table, picture)
+    return DemoResult(simulation, metal, corrections, table, output / PICTURE)
 
 
 def cropped_around(
@@ -145,15 +145,6 @@ def cropped_around(
     return CTVolume(volume.hu[first : first + most_slices].copy(), matrix)
 
 
-def _check_folder(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file; give the name of a new folder")
-    if output.is_dir() and any(output.iterdir()):
-        raise OutputError(f"{output}: the folder is not empty; give the name of a new one")
-    if not output.parent.resolve().is_dir():
-        raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
-
-
 def _write(
     output: Path,
     volume: CTVolume,
@@ -161,8 +152,8 @@ def _write(
     metal: MetalSegmentation,
     corrections: Mapping[str, CorrectionResult],
     table: str,
-) -> Path:
-    """All files; returns the picture's path."""
+) -> None:
+    """All files."""
     corrupted = simulation.corrupted
     write_volume(volume, output / "clean.nrrd")
     write_volume(corrupted, output / "corrupted.nrrd", dtype="int16")
@@ -182,7 +173,7 @@ def _write(
         with written_whole(output / name) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     _write_scene(output / "scene.mrb", volume, corrupted, corrections)
-    return _write_picture(output / "comparison.png", simulation, corrections)
+    _write_picture(output / PICTURE, simulation, corrections)
 
 
 def _write_scene(
@@ -210,7 +201,7 @@ def _write_scene(
 
 def _write_picture(
     path: Path, simulation: SimulationResult, corrections: Mapping[str, CorrectionResult]
-) -> Path:
+) -> None:
     """The slice where the artifacts are worst."""
     corrupted = simulation.corrupted.hu
     truth = (simulation.reference or simulation.ideal).hu
@@ -221,7 +212,7 @@ def _write_picture(
         "with metal": corrupted[k],
         **{method.upper(): result.corrected.hu[k] for method, result in corrections.items()},
     }
-    return comparison_picture(
+    comparison_picture(
         images,
         path,
         ijk_to_ras=simulation.corrupted.ijk_to_ras,

@@ -102,6 +102,7 @@ def click(text: str) -> tuple[str, tuple[float, float, float]]:
 
 
 def _place(options: argparse.Namespace) -> int:
+    from MetalArtifactReductionLib.files.leftovers import claimed
     from MetalArtifactReductionLib.files.whole import check_path_free, written_whole
     from MetalArtifactReductionLib.physics.materials import material
 
@@ -124,26 +125,27 @@ def _place(options: argparse.Namespace) -> int:
     volume = read_ct(options.ct, options.series)
     labels = labels_of(options.segmentation, options.labels, volume)
     bones = Bones(labels, clicks, options.bone_threshold)
-    with progress_bar("placing", options.quiet) as progress:
-        patient = measure_patient(
-            volume,
-            bones,
-            procedures()[options.kind].site,
-            levels=levels,
-            sides=sides,
-            progress=progress,
-        )
-        if options.sample:
-            plan = sampled_plan(patient, options.kind, options.seed)
-        else:
-            wanted = ProposalOptions(sides, not options.no_rods, options.rod_diameter, metal)
-            plan = proposed_plan(patient, options.kind, wanted)
-        hips = procedures()[options.kind].site == "hip"
-        known = labels or ({"bone": bones.everything(volume)} if hips else {})
-        rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
-    data = plan.to_dict() | {"quality": quality_records(rows)}
-    with written_whole(options.output, overwrite=options.force) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    with claimed(options.output):
+        with progress_bar("placing", options.quiet) as progress:
+            patient = measure_patient(
+                volume,
+                bones,
+                procedures()[options.kind].site,
+                levels=levels,
+                sides=sides,
+                progress=progress,
+            )
+            if options.sample:
+                plan = sampled_plan(patient, options.kind, options.seed)
+            else:
+                wanted = ProposalOptions(sides, not options.no_rods, options.rod_diameter, metal)
+                plan = proposed_plan(patient, options.kind, wanted)
+            hips = procedures()[options.kind].site == "hip"
+            known = labels or ({"bone": bones.everything(volume)} if hips else {})
+            rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
+        data = plan.to_dict() | {"quality": quality_records(rows)}
+        with written_whole(options.output, overwrite=options.force) as temporary:
+            temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     note(plan.warnings)
     print(printable(quality_text(rows)))
     expected = () if hips or options.sample else clicks or levels or vertebra_masks(labels)

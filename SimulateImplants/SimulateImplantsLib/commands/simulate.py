@@ -108,6 +108,7 @@ def _add_metal(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.files.leftovers import claimed
     from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
@@ -123,10 +124,11 @@ def _simulate(options: argparse.Namespace) -> None:
     as_device(options.device)
     volume = read_ct(options.ct, options.series)
     suffix = suffix_for(volume, options.format)
-    with progress_bar("simulating", options.quiet) as progress:
-        case = _case(options, volume, plan or shapes, chosen, progress)
-    with new_folder(options.output) as folder:
-        files = write_case(case, folder, suffix)
+    with claimed(options.output):
+        with progress_bar("simulating", options.quiet) as progress:
+            case = _case(options, volume, plan or shapes, chosen, progress)
+        with new_folder(options.output) as folder:
+            files = write_case(case, folder, suffix)
     note(case.warnings)
     print(printable(summary_of(case)))
     print(f"\n{options.output}: {', '.join(sorted(f for f in files.values() if type(f) is str))}")

@@ -35,6 +35,7 @@ def add_voxelise(commands: Any) -> None:
 
 
 def _voxelise(options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.files.leftovers import claimed
     from MetalArtifactReductionLib.files.volumes import write_array_like
     from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder
 
@@ -46,16 +47,17 @@ def _voxelise(options: argparse.Namespace) -> None:
     check_new_folder(options.output)
     volume = read_ct(options.ct, options.series)
     suffix = suffix_for(volume, options.format)
-    with progress_bar("voxelising", options.quiet) as progress:
-        voxels = voxelize_metal(metal, volume, progress=progress)
-    with new_folder(options.output) as folder:
-        write_fractions(voxels.fractions, volume, folder, suffix)
-        write_array_like(voxels.metal_fraction(), volume, folder / f"metal-fraction{suffix}")
-        if options.labels:
-            write_labels(voxels.labels, volume, folder / f"labels{suffix}")
-            names = dict(enumerate(voxels.volumes_mm3, start=1))
-            text = json.dumps(names, indent=2)
-            (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+    with claimed(options.output):
+        with progress_bar("voxelising", options.quiet) as progress:
+            voxels = voxelize_metal(metal, volume, progress=progress)
+        with new_folder(options.output) as folder:
+            write_fractions(voxels.fractions, volume, folder, suffix)
+            write_array_like(voxels.metal_fraction(), volume, folder / f"metal-fraction{suffix}")
+            if options.labels:
+                write_labels(voxels.labels, volume, folder / f"labels{suffix}")
+                names = dict(enumerate(voxels.volumes_mm3, start=1))
+                text = json.dumps(names, indent=2)
+                (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
     note(voxels.warnings)
     width = max(map(len, voxels.volumes_mm3))
     for name, mm3 in voxels.volumes_mm3.items():

@@ -158,6 +158,8 @@ def checked_surface(mesh: Mesh, name: str, *, allow_self_intersection: bool = Fa
             f"mm ({hint})"
         )
     mesh = weld(mesh, tolerance_mm=max(1e-6, 1e-7 * extent))
+    if not len(mesh.triangles):
+        raise InputError(f"{name}: no triangle of the surface has an area; export it again")
     boundary, branching, _ = edge_counts(mesh.triangles)
     if boundary:
         raise InputError(

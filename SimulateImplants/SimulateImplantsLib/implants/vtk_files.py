@@ -9,7 +9,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.leftovers import own_prefix
+from MetalArtifactReductionLib.files.leftovers import temporary_folder
 from MetalArtifactReductionLib.jobs.child_process import kill_tree, start_python
 
 from .mesh import Mesh
@@ -38,10 +37,9 @@ def read_vtk(path: Path) -> Mesh:
     :raises InputError: damaged, or no triangles in it.
     """
     with (
-        tempfile.TemporaryDirectory(prefix=own_prefix()) as name,
+        temporary_folder() as folder,
         Path(os.devnull).open("w") as nowhere,
     ):
-        folder = Path(name)
         made = folder / "surface.npz"
         arguments = ["-m", __name__, str(path.absolute()), str(made)]
         with start_python(
