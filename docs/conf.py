@@ -5,9 +5,11 @@ A link, or a reference of a docstring, that leads nowhere fails.
 
 import inspect
 import re
+import subprocess
 import sys
 from importlib import import_module
 from importlib.util import resolve_name
+from pathlib import Path
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -27,9 +29,11 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 
 html_theme = "furo"
-html_title = project
+html_title = "Metal artifact reduction"
+html_show_copyright = False
 html_math_renderer = "mathml"
 
+LICENCES = [sys.executable, str(Path(__file__).parents[1] / ".ci" / "licences.py")]
 PUBLIC = (MetalArtifactReductionLib, SimulateImplantsLib)
 SEVERAL = re.compile(r":param \w+, [\w, ]+:")
 REFERENCE = re.compile(r":(\w+):`~?([.\w]+)`")
@@ -88,6 +92,12 @@ def exists_at_least(app, env, node, content):
     return content if known else None
 
 
+def add_licences(app, page, source):
+    """The table of the page, made now; a copyleft licence fails."""
+    if page == "reference/licences":
+        source[0] += subprocess.run(LICENCES, capture_output=True, text=True, check=True).stdout
+
+
 def formula(writer, node):
     """MathML, which browsers show without a script from a network."""
     block = node.tagname == "math_block"
@@ -98,5 +108,6 @@ def formula(writer, node):
 def setup(app):
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
+    app.connect("source-read", add_licences)
     app.connect("autodoc-process-docstring", write_names_out)
     app.connect("missing-reference", exists_at_least)

@@ -96,6 +96,9 @@ class CTVolume:
     closest to anterior-posterior and columns closest to right-left. Axes are permuted to get
     there, never flipped: the direction of each is in ``ijk_to_ras``.
 
+    >>> CTVolume(np.zeros((4, 8, 8), np.float32), np.diag([0.5, 0.5, 2.0, 1.0]))
+    CTVolume(4 x 8 x 8 of 2 x 0.5 x 0.5 mm)
+
     :param hu: float32 array ``(slices, rows, cols)`` in Hounsfield units, C-contiguous.
     :param ijk_to_ras: float64 ``(4, 4)``; maps ``(col, row, slice, 1)`` to RAS in mm. Columns need
         not be orthogonal: a tilted gantry shears the volume.

@@ -50,6 +50,15 @@ def correct_volume(
     is computed in one orientation and order of pixel size (:mod:`.working_grid`), so the result
     does not depend on how the scan is stored.
 
+    >>> row, col = np.mgrid[-32:32, -32:32]
+    >>> hu = np.where(np.hypot(row, col) < 28, 40.0, -1000.0)  # a body of soft tissue
+    >>> hu[np.hypot(row, col - 9) < 3] = 3071.0  # and a rod in two of its slices
+    >>> slices = np.stack([np.minimum(hu, 40.0), hu, hu, np.minimum(hu, 40.0)])
+    >>> volume = CTVolume(slices.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    >>> result = correct_volume(volume, method="li", always=True)
+    >>> result.told, np.abs(result.change_hu).max(axis=(1, 2)) > 0
+    ('corrected 2 slices', array([False,  True,  True, False]))
+
     :param volume: the CT; never modified.
     :param metal_fraction: share of each voxel that is metal, 0..1, or a mask, on the volume's
         grid; found by :func:`..metal.segment_metal` when None.

@@ -188,6 +188,14 @@ def write_volume(
 
     Values are rounded and limited to an integer type; float32 where the source is unknown.
 
+    >>> from tempfile import mkdtemp
+    >>> import numpy as np
+    >>> hu = np.where(np.hypot(*np.mgrid[-16:16, -16:16]) < 12, 40.0, -1000.0)
+    >>> volume = CTVolume(np.stack([hu] * 4).astype(np.float32), np.diag([0.5, 0.5, 2.0, 1.0]))
+    >>> path = write_volume(volume, Path(mkdtemp()) / "ct.nii.gz", dtype="int16")
+    >>> read_volume(path).spacing_mm
+    (2.0, 0.5, 0.5)
+
     :param path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd in a folder that exists.
     :param overwrite: replace a file that exists; never the volume's own source.
     :param dtype: numpy name of another voxel type.

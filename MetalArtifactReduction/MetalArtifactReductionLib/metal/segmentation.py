@@ -73,6 +73,14 @@ def segment_metal(
 ) -> MetalSegmentation:
     """Threshold, 3-D clean-up and soft borders.
 
+    >>> row, col = np.mgrid[-32:32, -32:32]
+    >>> hu = np.where(np.hypot(row, col) < 28, 40.0, -1000.0)  # a body of soft tissue
+    >>> hu[np.hypot(row, col - 9) < 3] = 3071.0  # and a rod in it
+    >>> volume = CTVolume(np.stack([hu] * 4).astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    >>> metal = segment_metal(volume)
+    >>> [(part.kept, part.highest_hu) for part in metal.components]
+    [(True, 3071.0)]
+
     :param volume: the CT; values may be clipped at any level. How it is stored does not matter.
     :param method: ``"threshold"`` (from the bright tail, see
         :func:`.threshold.propose_threshold`) or ``"kmeans"`` (:func:`.threshold.kmeans_threshold`).

@@ -186,7 +186,11 @@ def entries() -> Mapping[str, MethodEntry]:
 
 
 def methods() -> Mapping[str, MethodEntry]:
-    """The entries that a user can correct with, by name."""
+    """The entries that a user can correct with, by name.
+
+    >>> methods()["nmar"].label
+    'NMAR'
+    """
     return {name: entry for name, entry in entries().items() if entry.inpainter}
 
 

@@ -142,6 +142,18 @@ def simulate_implants(
 ) -> tuple[SimulationResult, tuple[str, ...]]:
     """The same without a record, for implants that a scene keeps: the result, and warnings.
 
+    >>> from MetalArtifactReductionLib.physics.acquisition import PRESETS
+    >>> rod = PlacedImplant(implant_from_dict({"kind": "rod", "length_mm": 60}))
+    >>> body = np.hypot(*np.mgrid[-16:16, -16:16]) < 14
+    >>> hu = np.where(body, 40.0, -1000.0).astype(np.float32)
+    >>> grid = np.diag([3.0, 3.0, 10.0, 1.0])
+    >>> grid[:2, 3] = -48.0
+    >>> volume = CTVolume(np.stack([hu] * 3), grid)
+    >>> options = SimulationOptions(PRESETS["parallel"], seed=1)
+    >>> result, _ = simulate_implants([rod], volume, options)
+    >>> bool(result.corrupted.hu[1].max() > result.reference.hu[1].max() + 2000)
+    True
+
     :raises InputError: see :func:`voxelize` and :func:`simulate_volume`.
     """
     voxels = voxelize(implants, volume, progress=part(progress, 0, SHARE), cancel=cancel)

@@ -210,6 +210,9 @@ def implant_from_dict(description: Mapping[str, Any]) -> Implant:
 
     ``"preset"`` names a size to start from. Parameters that are not given take the preset's or
     the family's default. The inverse of :meth:`.base.Implant.to_dict`.
+
+    >>> implant_from_dict({"kind": "rod", "length_mm": 60}).diameter_mm
+    5.5
     """
     if not isinstance(description, Mapping):
         raise InputError(f"an implant is a table of parameters, not {description!r}")

@@ -145,6 +145,16 @@ def voxelize(
     Where parts of several materials overlap, the denser one owns the space (a tantalum pin in
     PEEK needs no hole); among parts of one material the first implant in the list does.
 
+    >>> from SimulateImplantsLib import implant_from_dict
+    >>> rod = implant_from_dict({"kind": "rod", "length_mm": 20, "diameter_mm": 6})
+    >>> volume = CTVolume(np.zeros((24, 10, 10), np.float32), np.eye(4))  # voxels of 1 mm3
+    >>> place = np.eye(4)
+    >>> place[:3, 3] = 4.5, 4.5, 2.0
+    >>> (fraction,) = voxelize([PlacedImplant(rod, place)], volume).fractions.values()
+    >>> exact_mm3 = np.pi * 3**2 * 14 + 4 / 3 * np.pi * 3**3  # a cylinder with two half balls
+    >>> bool(abs(fraction.sum() / exact_mm3 - 1) < 0.01)
+    True
+
     :param implants: what and where.
     :param volume: only its grid matters: any orientation, anisotropic, oblique, tilted.
     :param labels: also make the label volume.
