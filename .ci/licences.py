@@ -20,6 +20,9 @@ DEVELOPERS = ("test", "docs")
 COPYLEFT = re.compile(r"\b(A|L)?GPL|GNU|SSPL|\bEUPL|Sleepycat|-SA\b|NonCommercial|-NC\b")
 """MPL is none of them: it binds the files under it, and they are used as they are."""
 
+SAID_ELSEWHERE = {"cuda-toolkit": "NVIDIA Proprietary Software"}
+"""Where the metadata says nothing: an empty package that brings NVIDIA's libraries together."""
+
 CARDS = Path(__file__).parents[1] / "MetalArtifactReduction/MetalArtifactReductionLib/weights"
 
 
@@ -48,7 +51,8 @@ def licence(package: Distribution) -> str:
         if one.startswith("License ::") and one != "License :: OSI Approved"
     ]
     text = (data.get("License") or "").strip().partition("\n")[0][:60]
-    return data.get("License-Expression") or "; ".join(classifiers) or text or "?"
+    said = data.get("License-Expression") or "; ".join(classifiers) or text
+    return said or SAID_ELSEWHERE.get(data["Name"], "?")
 
 
 def rows() -> Iterator[tuple[str, str, str, bool]]:

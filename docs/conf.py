@@ -95,7 +95,7 @@ def exists_at_least(app, env, node, content):
 def add_licences(app, page, source):
     """The table of the page, made now; a copyleft licence fails."""
     if page == "reference/licences":
-        source[0] += subprocess.run(LICENCES, capture_output=True, text=True, check=True).stdout
+        source[0] += subprocess.run(LICENCES, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def formula(writer, node):
