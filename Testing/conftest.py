@@ -8,5 +8,6 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["XDG_CONFIG_HOME"] = os.devnull  # nobody's own defaults
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "Benchmarks"), str(HERE / "Experiments")]

@@ -18,12 +18,15 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
 from . import commands as commands_package
 from .commands import COMMANDS
-from .commands.options import add_command, add_compute_options, add_quiet, progress_bar
+from .commands.configuration import take_defaults
+from .commands.messages import messages, note, progress_bar
+from .commands.options import add_command, add_compute_options
 from .errors import Cancelled, MARError, printable
 from .jobs.interrupt import STOPPED, ended_by_ctrl_c
 
@@ -31,13 +34,15 @@ __all__ = [
     "COMMANDS_GROUP",
     "add_command",
     "add_compute_options",
-    "add_quiet",
     "build_parser",
     "main",
+    "note",
     "progress_bar",
 ]
 
 COMMANDS_GROUP = "metal_artifact_reduction.commands"
+
+_FILES = ("INPUT", "OUTPUT", "FILE", "FOLDER")
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 
@@ -61,6 +66,24 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"mar: {message}; see {self.prog} --help\n")
 
 
+class _Completion(argparse.Action):
+    """Prints the shell's script, with the names of files where one is an argument."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _n: Any, shell: Any, _o: str | None = None
+    ) -> None:
+        """As argparse calls it."""
+        import shtab
+
+        commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        for one in commands.choices.values():
+            for action in one._actions:
+                if action.type is Path or action.metavar in _FILES:
+                    action.complete = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 def build_parser(more: Sequence[Callable[[Any], None]] = ()) -> argparse.ArgumentParser:
     """The parser with every command, the installed packages' own included.
 
@@ -71,6 +94,12 @@ def build_parser(more: Sequence[Callable[[Any], None]] = ()) -> argparse.Argumen
     )
     parser.add_argument("--version", action="version", version=f"mar {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of any error")
+    parser.add_argument(
+        "--print-completion",
+        choices=("bash", "zsh"),
+        action=_Completion,
+        help="print what lets the shell complete commands, options and files",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         module, name = command.split(":")
@@ -90,9 +119,12 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
         given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
         if given[0] == "help":
             given = [*given[1:], "--help"]
-        options = build_parser(more).parse_args(given)
+        parser = build_parser(more)
+        options = parser.parse_args(given)
         debug = options.debug
-        with ended_by_ctrl_c():
+        if take_defaults(options):
+            options = parser.parse_args(given)
+        with messages(options), ended_by_ctrl_c():
             code = options.run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:

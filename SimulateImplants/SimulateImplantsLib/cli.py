@@ -54,7 +54,7 @@ def _demo(options: argparse.Namespace) -> None:
     device = str(as_device(options.device))
     volume = None if options.input is None else read_volume(options.input)
     check_new_folder(options.output)
-    if not options.quiet:
+    if not options.quiet:  # on the terminal, and at once
         minutes = "half a minute" if volume is None else "two minutes"
         print(f"this takes about {minutes} on two idle cores", file=sys.stderr)
     with claimed(options.output), progress_bar("demo", options.quiet) as progress:

@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from MetalArtifactReductionLib.commands.options import add_command, add_quiet, count, progress_bar
+from MetalArtifactReductionLib.commands.messages import progress_bar
+from MetalArtifactReductionLib.commands.options import add_command, count
 
 
 def add_hip_experiment(commands: Any) -> None:
@@ -45,7 +46,6 @@ def add_hip_experiment(commands: Any) -> None:
         choices=("32-true", "bf16-mixed", "16-mixed"),
         help="of the training's arithmetic (default: %(default)s)",
     )
-    add_quiet(parser)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ def test_with_a_reference(
     outcome = run(
         capfd,
         *("evaluate", files["same"], files["biased"], "--reference", files["truth"], *mask),
-        *("--csv", tmp_path / "table.csv"),
+        *("--csv", tmp_path / "table.csv", "--quiet"),
     )
     assert outcome.code == 0 and outcome.err == ""
     heads, cells = table(outcome.out)
@@ -197,6 +197,6 @@ def test_the_csv_replaces_nothing_unasked_and_never_an_input(
 
 
 def test_in_a_process_of_its_own(files: dict[str, Path]) -> None:
-    outcome = run_process("evaluate", files["biased"], "--reference", files["truth"])
+    outcome = run_process("evaluate", files["biased"], "--reference", files["truth"], "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     assert table(outcome.out)[1]["RMSE body HU"] == ["7"]

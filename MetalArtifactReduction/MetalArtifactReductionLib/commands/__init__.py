@@ -11,5 +11,6 @@ COMMANDS = (
     ".evaluate:add_evaluate",
     ".train_patient:add_train_patient",
     ".train:add_train",
+    ".configuration:add_config",
 )
 """``"module:function"`` relative to this package, in the order of ``mar --help``."""

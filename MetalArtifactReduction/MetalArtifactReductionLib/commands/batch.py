@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import printable
 from ..files.several import EACH
-from .options import PART_OPTIONS, chosen_options, count, progress_bar
+from .messages import LOG, note, progress_bar
+from .options import PART_OPTIONS, chosen_options, count
 
 if TYPE_CHECKING:
     from ..batch.case import Case
@@ -153,17 +153,16 @@ def correct_many(options: argparse.Namespace) -> int:
     cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)
     if passed_by:
         more = f" and {len(passed_by) - 1} more" if len(passed_by) > 1 else ""
-        print(
-            printable(f"mar: note: {passed_by[0]}{more}: not looked into, beside volumes; give it")
-            + " as an INPUT of its own if it holds CTs",
-            file=sys.stderr,
-        )
+        told = f"{passed_by[0]}{more}: not looked into, beside volumes; give it as an INPUT of its"
+        note([f"{told} own if it holds CTs"])
     settings = _settings(options, folder)
     if settings.expected_error:
         for method in sorted({case.options.method for case in cases}):
             require_expected_error(method)
+    if options.dry_run:
+        return _tell_dry_run(cases, settings, options)
     if options.summary:
-        return _tell(summarize(cases, settings), settings)
+        return _tell(summarize(cases, settings), settings, options)
     if options.case_index is not None:
         return _one(cases, settings, options)
     if options.dask:
@@ -174,7 +173,7 @@ def correct_many(options: argparse.Namespace) -> int:
         execute = in_processes(options.workers or 1)
     with progress_bar("correcting", options.quiet) as progress:
         summary = run_batch(cases, settings, execute, progress=progress)
-    return _tell(summary, settings)
+    return _tell(summary, settings, options)
 
 
 def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
@@ -195,23 +194,43 @@ def _settings(options: argparse.Namespace, folder: Path) -> BatchSettings:
     )
 
 
+def _tell_dry_run(cases: list[Case], settings: BatchSettings, options: argparse.Namespace) -> int:
+    from ..batch.record import record_of
+    from .dry_run import batch_cost, told
+
+    left = [case for case in cases if record_of(case, settings).status != "done"]
+    if options.case_index is not None:
+        left = cases[options.case_index : options.case_index + 1]
+    methods = ", ".join(sorted({case.options.method for case in left}))
+    lines = [f"would correct {len(left)} of {len(cases)} cases into {settings.folder} ({methods})"]
+    told(*lines, *([batch_cost(left, options.workers or 1)] if left else []))
+    return 0
+
+
 def _one(cases: list[Case], settings: BatchSettings, options: argparse.Namespace) -> int:
     from ..batch.run import run_one
+    from .records import BatchRecord, printed
 
     with progress_bar("correcting", options.quiet) as progress:
         record = run_one(cases, options.case_index, settings, progress=progress)
     if record.status == "failed":
-        print(printable(f"mar: {record.case}: {record.reason}"), file=sys.stderr)
-        return SOME_FAILED
-    print(printable(f"{settings.folder / record.case}: {record.status}"))
-    return 0
+        LOG.error("%s: %s", record.case, record.reason)
+    if options.json:
+        print(printed(BatchRecord(str(settings.folder), [record])))
+    elif record.status != "failed":
+        print(printable(f"{settings.folder / record.case}: {record.status}"))
+    return SOME_FAILED if record.status == "failed" else 0
 
 
-def _tell(summary: BatchSummary, settings: BatchSettings) -> int:
+def _tell(summary: BatchSummary, settings: BatchSettings, options: argparse.Namespace) -> int:
     from ..batch.summary import HTML_NAME
+    from .records import BatchRecord, printed
 
     for record in summary.failed:
-        print(printable(f"mar: {record.case}: {record.reason}"), file=sys.stderr)
+        LOG.error("%s: %s", record.case, record.reason)
+    if options.json:
+        print(printed(BatchRecord(str(settings.folder), list(summary.records))))
+        return SOME_FAILED if summary.failed else 0
     before = f", {summary.earlier} of them from before" if summary.earlier else ""
     print(printable(f"{summary}{before}: {settings.folder / HTML_NAME}"))
     return SOME_FAILED if summary.failed else 0

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..correction.options import RECONSTRUCTIONS
-from ..errors import printable
+from ..correction.options import RECONSTRUCTIONS, CorrectionOptions
 from .batch import add_batch_options, correct_many, is_batch
+from .dry_run import add_dry_run
+from .messages import note, progress_bar
 from .options import (
     add_command,
     add_compute_options,
+    add_json,
     add_metal_options,
     add_read_options,
     chosen_options,
     metal_of,
-    progress_bar,
+    metal_table,
     read_input,
 )
 
 if TYPE_CHECKING:
+    from ..correction.result import CorrectionResult
     from ..dicom_export import DicomOutputs, DicomTemplate
+    from ..metal import MetalSegmentation
     from ..volume import CTVolume
+    from .records import CorrectRecord
 
 
 def add_correct(commands: Any) -> None:
@@ -84,6 +88,8 @@ def add_correct(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
     _add_dicom_options(parser)
     add_compute_options(parser)
+    add_json(parser)
+    add_dry_run(parser)
     add_batch_options(parser)
 
 
@@ -123,11 +129,11 @@ def _correct(options: argparse.Namespace) -> int:
 def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
     from ..correction import correct_volume
-    from ..evaluation.outside_trace import changed_outside
     from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_array_like, write_volume
     from ..files.whole import moved_at_once, written_together
     from ..methods.registry import create_method, require_expected_error
+    from .records import printed
 
     chosen = chosen_options(options)
     error_file = options.expected_error
@@ -145,8 +151,13 @@ def _correct_one(options: argparse.Namespace) -> None:
     for path in files:
         check_output(volume, path, overwrite=options.force)
     _check_distinct(files, options.mask)
+    if options.dry_run:
+        _tell_dry_run(options, volume, chosen)
+        return
     with claimed(*files, *dicom.paths()), ExitStack() as stack:
-        fraction = metal_of(options, volume)
+        fraction, found = metal_of(options, volume)
+        if found is not None and not (options.quiet or options.json):
+            print(metal_table(found))
         with progress_bar("correcting", options.quiet) as progress:
             result = correct_volume(volume, fraction, method, options=chosen, progress=progress)
         now = stack.enter_context(moved_at_once())
@@ -165,14 +176,65 @@ def _correct_one(options: argparse.Namespace) -> None:
             written = stack.enter_context(
                 dicom_outputs_written(result, template, dicom, overwrite=options.force)
             )
-            for note in written.notes:
-                print(printable(f"mar: note: {note}"), file=sys.stderr)
+            note(written.notes)
         now()
-    if len(result.left_alone) and not options.quiet:
+    if options.json:
+        print(printed(_record(options, volume, result, found, chosen.device)))
+    elif not options.quiet:
+        _tell(result)
+
+
+def _tell(result: CorrectionResult) -> None:
+    from ..evaluation.outside_trace import changed_outside
+
+    if len(result.left_alone):
         print(result.told)
     outside = changed_outside(result.parameters)
-    if outside and not options.quiet:
+    if outside:
         print(f"changed outside the metal's rays: {outside}")
+
+
+def _tell_dry_run(options: argparse.Namespace, volume: CTVolume, chosen: CorrectionOptions) -> None:
+    from .dry_run import correction_cost, told
+
+    fraction, _ = metal_of(options, volume)
+    slices = int(fraction.any(axis=(1, 2)).sum())
+    shape = " x ".join(map(str, volume.hu.shape[::-1]))
+    outputs = (options.output, options.change_map, options.expected_error, options.metal)
+    told(
+        f"would correct {options.input} ({shape}, {slices} slices with metal) with {chosen.method} "
+        f"on {chosen.device}",
+        f"would write {', '.join(str(one) for one in outputs if one is not None)}",
+        str(correction_cost(chosen, volume, slices)),
+    )
+
+
+def _record(
+    options: argparse.Namespace,
+    volume: CTVolume,
+    result: CorrectionResult,
+    found: MetalSegmentation | None,
+    device: str,
+) -> CorrectRecord:
+    from ..evaluation.outside_trace import KEY
+    from .records import CorrectRecord, MetalRecord
+
+    names = {"corrected": "output", "change_map": "", "expected_error": "", "metal": ""}
+    outputs = {name: getattr(options, dest or name) for name, dest in names.items()}
+    outside = result.parameters.get(KEY)
+    return CorrectRecord(
+        str(options.input),
+        {name: str(path) for name, path in outputs.items() if path is not None},
+        result.method,
+        device,
+        len(volume.hu),
+        [int(index) for index in result.left_alone],
+        MetalRecord.of(volume, result.metal_fraction, found),
+        {name: float(value) for name, value in outside.items()}
+        if isinstance(outside, Mapping)
+        else {},
+        dict(result.timings),
+    )
 
 
 def _dicom_outputs(

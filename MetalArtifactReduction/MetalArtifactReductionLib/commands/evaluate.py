@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import add_command
+from .messages import progress_bar
+from .options import add_command, add_json
 
 
 def add_evaluate(commands: Any) -> None:
@@ -29,18 +30,29 @@ def add_evaluate(commands: Any) -> None:
     )
     parser.add_argument("--csv", type=Path, help="write the table as CSV too")
     parser.add_argument("--force", action="store_true", help="replace an existing CSV")
+    add_json(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ..evaluation.command import evaluate_files
     from ..files.leftovers import claimed
+    from .records import EvaluateRecord, printed
 
-    with claimed(*([options.csv] if options.csv is not None else [])):
-        table = evaluate_files(
+    with (
+        claimed(*([options.csv] if options.csv is not None else [])),
+        progress_bar("measuring", options.quiet) as progress,
+    ):
+        found = evaluate_files(
             options.inputs,
             reference=options.reference,
             mask=options.mask,
             csv=options.csv,
             overwrite=options.force,
+            progress=progress,
         )
-    print(table)
+    if options.json:
+        reference = None if options.reference is None else str(options.reference)
+        figures: list[dict[str, float | None]] = [{**one} for one in found.figures]
+        print(printed(EvaluateRecord([str(one) for one in options.inputs], reference, figures)))
+    else:
+        print(found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import printable
-from .options import add_command, add_input, read_input
+from .options import add_command, add_input, add_json, read_volume_of
 
 
 def add_info(commands: Any) -> None:
@@ -17,28 +17,42 @@ def add_info(commands: Any) -> None:
         "info",
         _info,
         "tell what a volume is and whether it can be corrected",
-        "Prints matrix, spacing, orientation, HU range, padding, clipping and what the file says "
-        "of the scan. Nothing that identifies a patient is read or printed.",
+        "Prints matrix, spacing, orientation, HU range, what the file says of the scan, and what "
+        "is unusual, with what can be done about it. Nothing that identifies a patient is read or "
+        "printed.",
     )
     add_input(parser)
+    add_json(parser)
 
 
 def _info(options: argparse.Namespace) -> None:
     from ..files.checks import describe
     from ..files.several import SeveralVolumes
+    from .findings import findings
+    from .records import InfoRecord, printed
 
     try:
-        volume = read_input(options)
+        volume = read_volume_of(options)
     except SeveralVolumes as several:
-        _print_table(several.rows)
+        if not options.json:
+            _print_table(several.rows)
         raise
-    facts = {name: _fact(value) for name, value in describe(volume).items()}
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
+    facts, found = describe(volume), list(findings(volume))
+    del facts["warnings"]
+    aside = volume.source.left_aside if volume.source is not None else ()
+    left_aside = [f"{path} ({why})" for path, why in aside]
+    if options.json:
+        print(printed(InfoRecord(**facts, findings=found, left_aside=left_aside)))
+        return
+    shown = {name.replace("_", " "): _fact(value) for name, value in facts.items()}
+    width = max(map(len, shown))
+    for name, value in shown.items():
         if value:
-            print(f"{name.replace('_', ' '):<{width}}  {value}")
-    for path, why in volume.source.left_aside if volume.source is not None else ():
-        print(printable(f"left aside: {path} ({why})"))
+            print(f"{name:<{width}}  {value}")
+    for one in found:
+        print(printable(f"{'to know':<{width}}  {one.what}\n{'':<{width}}  -> {one.remedy}"))
+    for file in left_aside:
+        print(printable(f"left aside: {file}"))
 
 
 def _print_table(rows: Sequence[Mapping[str, str]]) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..correction.options import CorrectionOptions
-from ..errors import printable
 from ..metal.options import SEGMENTATIONS
+from .messages import add_message_options, note
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..metal import CleanUpParameters, MetalSegmentation
-    from ..progress import Progress
     from ..volume import CTVolume
 
 
@@ -32,7 +29,15 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {text}"
     )
-    parser.set_defaults(run=run)
+    add_message_options(parser)
+    parser.add_argument(
+        "--config",
+        dest="configuration",
+        type=Path,
+        metavar="FILE",
+        help="defaults from this file; see mar config",
+    )
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -66,20 +71,31 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON, and nothing else"
+    )
+
+
 def read_input(options: argparse.Namespace) -> CTVolume:
     """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
+    volume = read_volume_of(options)
+    note(volume.source.warnings if volume.source else ())
+    return volume
+
+
+def read_volume_of(options: argparse.Namespace) -> CTVolume:
+    """The volume of ``INPUT``."""
     from ..files.volumes import read_volume
 
-    volume = read_volume(
+    return read_volume(
         options.input,
         series=options.series,
         acquisition=options.acquisition,
         hu_offset=options.hu_offset,
         assume_ct=options.assume_ct,
     )
-    for warning in volume.source.warnings if volume.source else ():
-        print(printable(f"mar: note: {warning}"), file=sys.stderr)
-    return volume
 
 
 def add_metal_options(parser: argparse.ArgumentParser) -> Any:
@@ -186,33 +202,32 @@ def metal_table(found: MetalSegmentation) -> str:
     return "\n".join(lines)
 
 
-def metal_of(options: argparse.Namespace, volume: CTVolume) -> np.ndarray:
-    """The metal fraction: of ``--mask``, or segmented and told; see :func:`add_metal_options`."""
+def metal_of(
+    options: argparse.Namespace, volume: CTVolume
+) -> tuple[np.ndarray, MetalSegmentation | None]:
+    """The metal fraction: of ``--mask``, or segmented; see :func:`add_metal_options`."""
     from ..files.masks import read_mask
     from ..metal import segment_metal
 
     if options.mask is not None:
-        return read_mask(options.mask, volume)
+        return read_mask(options.mask, volume), None
     found = segment_metal(
         volume,
         options.segmentation,
         threshold_hu=options.threshold,
         clean_up=clean_up_of(options),
     )
-    if not options.quiet:
-        print(metal_table(found))
-    return found.fraction
+    return found.fraction, found
 
 
 def add_compute_options(parser: argparse.ArgumentParser) -> None:
-    """``--device``, ``--batch-slices``, ``--quiet``."""
+    """``--device``, ``--batch-slices``."""
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes the fastest there is"
     )
     parser.add_argument(
         "--batch-slices", type=count, default=8, help="slices at once; fewer need less memory"
     )
-    add_quiet(parser)
 
 
 def count(text: str) -> int:
@@ -220,23 +235,3 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
-
-
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """``--quiet``."""
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-@contextmanager
-def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
-    """A bar on the error stream that a library function can report to."""
-    from tqdm import tqdm
-
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-    with tqdm(total=1.0, desc=title, bar_format=layout, disable=quiet, leave=not quiet) as bar:
-
-        def progress(fraction: float, message: str) -> None:
-            bar.set_postfix_str(message, refresh=False)
-            bar.update(fraction - bar.n)
-
-        yield progress

@@ -9,6 +9,7 @@ from typing import Any
 from .options import (
     add_command,
     add_input,
+    add_json,
     add_metal_options,
     clean_up_of,
     metal_table,
@@ -35,12 +36,14 @@ def add_segment(commands: Any) -> None:
         "--fraction", action="store_true", help="write the share of metal, 0..1, not a mask"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output")
+    add_json(parser)
 
 
 def _segment(options: argparse.Namespace) -> None:
     from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_array_like
     from ..metal import segment_metal
+    from .records import MetalRecord, SegmentRecord, printed
 
     volume = read_input(options)
     check_output(volume, options.output, overwrite=options.force)
@@ -53,4 +56,8 @@ def _segment(options: argparse.Namespace) -> None:
         )
         array = found.fraction if options.fraction else found.mask
         write_array_like(array, volume, options.output, overwrite=options.force)
-    print(metal_table(found))
+    if options.json:
+        metal = MetalRecord.of(volume, found.fraction, found)
+        print(printed(SegmentRecord(str(options.input), str(options.output), metal)))
+    elif not options.quiet:
+        print(metal_table(found))

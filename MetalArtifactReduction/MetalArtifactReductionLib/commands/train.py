@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .options import add_command, add_quiet, count, progress_bar
+from .dry_run import add_dry_run
+from .messages import progress_bar
+from .options import add_command, count
+
+if TYPE_CHECKING:
+    from ..training.config import TrainingConfig
 
 
 def add_train(commands: Any) -> None:
@@ -44,7 +49,19 @@ def add_train(commands: Any) -> None:
         "--accelerator", choices=("auto", "cpu", "gpu", "mps"), help="auto takes a GPU if any"
     )
     parser.add_argument("--devices", type=count, help="how many of them")
-    add_quiet(parser)
+    add_dry_run(parser)
+
+
+def _tell_dry_run(options: argparse.Namespace, config: TrainingConfig) -> None:
+    from ..methods.registry import make_task
+    from .dry_run import told, training_cost
+
+    with progress_bar("trying a few steps", options.quiet) as progress:
+        progress(0.0, "reading what it is trained on")
+        task = make_task(config.task, config.options, options.data, config.training.seed)
+        cost = training_cost(config, task)
+    steps = f"{config.training.steps} steps of {config.training.batch_size} samples"
+    told(f"would train {config.task}: {steps}, into {options.output}", str(cost))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -69,6 +86,9 @@ def _train(options: argparse.Namespace) -> None:
             )
     from ..training.trainer import train
 
+    if options.dry_run:
+        _tell_dry_run(options, config)
+        return
     with (
         training_folder(options.output, options.resume),
         progress_bar("train", options.quiet) as progress,

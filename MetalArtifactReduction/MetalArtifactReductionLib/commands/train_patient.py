@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .messages import progress_bar
 from .options import (
     add_command,
     add_compute_options,
@@ -13,7 +14,7 @@ from .options import (
     add_metal_options,
     count,
     metal_of,
-    progress_bar,
+    metal_table,
     read_input,
 )
 
@@ -85,7 +86,9 @@ def _train_patient(options: argparse.Namespace) -> None:
     volume = read_input(options)
     if options.corrected is not None:
         check_output(volume, options.corrected, overwrite=options.force)
-    fraction = metal_of(options, volume)
+    fraction, found = metal_of(options, volume)
+    if found is not None and not options.quiet:
+        print(metal_table(found))
     if not fraction.any():
         raise InputError("the metal mask is empty; segment the metal or lower the threshold")
     outputs = () if options.corrected is None else (options.corrected,)

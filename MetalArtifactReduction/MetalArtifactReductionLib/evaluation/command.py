@@ -6,7 +6,9 @@ import csv as csv_module
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,9 @@ from ..files.volumes import read_volume
 from ..files.whole import check_path_free, written_whole
 from ..metal import body_mask, segment_metal
 from ..metal.body import within_pixels
+from ..progress import Progress, report
 from ..volume import CTVolume
-from .metrics import NEAR_METAL_PIXELS, evaluate, flat_region
+from .metrics import NEAR_METAL_PIXELS, default_regions, evaluate, flat_region
 from .streaks import streak_amplitudes
 from .without_reference import evaluate_without_reference
 
@@ -36,6 +39,23 @@ _UNITS = {
 }
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Volumes side by side; as text a table with a row a measure and a column a volume.
+
+    :param names: of the volumes. :param figures: measure -> value, NaN where a region is empty.
+    :param with_truth: measured against a reference.
+    """
+
+    names: tuple[str, ...]
+    figures: tuple[Mapping[str, float], ...]
+    with_truth: bool
+
+    def __str__(self) -> str:
+        """The table."""
+        return _table(self.names, self.figures, self.with_truth)
+
+
 def evaluate_files(
     inputs: Sequence[Path],
     *,
@@ -43,7 +63,8 @@ def evaluate_files(
     mask: Path | None = None,
     csv: Path | None = None,
     overwrite: bool = False,
-) -> str:
+    progress: Progress | None = None,
+) -> Evaluation:
     """Measure volumes of one scan in the slices that hold metal.
 
     With a reference the measures of :func:`.metrics.evaluate`, without one those of
@@ -55,7 +76,6 @@ def evaluate_files(
     :param mask: metal on that grid; found in the first volume where None.
     :param csv: write one row a volume there too, whole or not at all.
     :param overwrite: replace an existing CSV file, never an input.
-    :returns: a table with a row for each measure and a column for each volume.
     :raises InputError: an unusable file, or one of another geometry, before anything is measured.
     :raises OutputError: the CSV file exists, is an input, or cannot be written.
     """
@@ -74,6 +94,7 @@ def evaluate_files(
 
     slices = np.flatnonzero(metal.reshape(len(metal), -1).any(axis=1))
     images = [volume.hu[slices] for volume in volumes]
+    report(progress, 0.0, "measuring")
     spacing_mm = volumes[0].spacing_mm
     if truth is None:
         figures = _without_reference(images, metal[slices], spacing_mm)
@@ -81,13 +102,16 @@ def evaluate_files(
         for one, amplitude in zip(figures, streaks, strict=True):
             one["streak_amplitude_hu"] = amplitude
     else:
-        figures = [
-            evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm).as_dict()
-            for image in images
-        ]
+        at: dict[str, Any] = default_regions(truth.hu[slices], metal[slices], spacing_mm)
+        figures = []
+        for number, image in enumerate(images):
+            report(progress, number / len(images), f"measuring {inputs[number].name}")
+            measured = evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm, **at)
+            figures.append(measured.as_dict())
     if csv is not None:
         write_csv(csv, inputs, figures, overwrite)
-    return _table(_names(inputs), figures, truth is not None)
+    report(progress, 1.0, "done")
+    return Evaluation(tuple(_names(inputs)), tuple(figures), truth is not None)
 
 
 def _check_grid(path: Path, volume: CTVolume, first_path: Path, first: CTVolume) -> None:

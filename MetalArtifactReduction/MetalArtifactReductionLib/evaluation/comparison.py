@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def measure_images(
     metal = case.metal[slices]
     shown = np.maximum(metal, certain_metal(case.corrupted.hu, case.metal)[slices])
     reference = case.reference_hu[slices]
-    regions = default_regions(reference, shown, case.corrupted.spacing_mm)
+    regions: dict[str, Any] = default_regions(reference, shown, case.corrupted.spacing_mm)
     if noise_region is not None:
         regions["noise_region"] = noise_region
     return [

@@ -153,7 +153,7 @@ def describe(volume: CTVolume) -> dict[str, Any]:
         "matrix": [cols, rows, slices],
         "spacing_mm": [round(size, 6) for size in (col_mm, row_mm, slice_mm)],
         "orientation": orientation(volume.ijk_to_ras),
-        "stored_as": _stored_as(volume),
+        "stored_as": stored_as(volume),
         "shear_deg": round(shear_deg(volume.ijk_to_ras), 3),
         "voxel_type": source.dtype if source else hu.dtype.name,
         "size_mb": round(hu.nbytes / 1e6, 1),
@@ -193,7 +193,7 @@ def clipped_at(hu: np.ndarray) -> float | None:
     return float(high)
 
 
-def _stored_as(volume: CTVolume) -> str:
+def stored_as(volume: CTVolume) -> str:
     """The plane of the stored slices."""
     axes = volume.source.axes if volume.source is not None else (0, 1, 2)
     return ("axial", "coronal", "sagittal")[axes.index(0)]

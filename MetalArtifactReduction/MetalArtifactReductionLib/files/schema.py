@@ -7,6 +7,7 @@ fit is told with the field, its value, and what is allowed there.
 from __future__ import annotations
 
 import json
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +49,23 @@ def json_of(text: str) -> Any:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
+
+
+def toml_of(text: str, path: Path) -> dict[str, Any]:
+    """TOML as plain values.
+
+    :raises InputError: it is none; the message names the file and says where.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as TOML: {error}") from None
+    return values
 
 
 def check_values(kind: type, values: Any, where: str) -> None:

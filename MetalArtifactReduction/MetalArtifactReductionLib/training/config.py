@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..files.schema import check_values, text_of_file
+from ..files.schema import check_values, text_of_file, toml_of
 from .parameters import TrainerParameters, whole_number
 
 TABLES = ("task", "training", "options")
@@ -38,15 +37,7 @@ def read_config(path: Path, tasks: Sequence[str], **changes: Any) -> TrainingCon
     :param changes: training parameters that go before the file's; None leaves the file's.
     :raises InputError: no such file, not TOML, unknown names, values that cannot be used.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        content = tomllib.loads(text_of_file(path, "TOML", "the configuration of a training"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as TOML: {error}") from None
+    content = toml_of(text_of_file(path, "TOML", "the configuration of a training"), path)
     unknown = [name for name in content if name not in TABLES]
     if unknown:
         raise InputError(f"{path}: unknown entry {unknown[0]!r}; there are: {', '.join(TABLES)}")

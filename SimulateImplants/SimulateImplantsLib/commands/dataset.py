@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.cli import add_command, note, progress_bar
+from MetalArtifactReductionLib.commands.dry_run import add_dry_run, told
 from MetalArtifactReductionLib.errors import InputError
 
 from ..cases.options import MODELS, SimulationOptions
-from .options import acquisition_of, add_acquisition, add_format, count, note, whole_number
+from .options import (
+    acquisition_of,
+    add_acquisition,
+    add_format,
+    count,
+    read_ct,
+    simulation_cost,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from ..dataset.plan import DatasetPlan
@@ -66,8 +76,8 @@ def add_dataset(commands: Any) -> None:
     )
     add_acquisition(parser, several=True)
     add_format(parser)
+    add_dry_run(parser)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps, auto")
-    add_quiet(parser)
 
 
 def mix(text: str) -> dict[str, float]:
@@ -90,6 +100,9 @@ def _dataset(options: argparse.Namespace) -> int:
     from ..dataset.run import LOG, open_dataset, run_dataset
 
     plan, cases, workers = dataset_of(options)
+    if options.dry_run:
+        _tell_dry_run(plan, cases, workers, options)
+        return 0
     open_dataset(plan, options.output)
     without = sum(not source.has_bones for source in plan.sources)
     if without and plan.mix.get("realistic", 0) > 0:
@@ -106,6 +119,31 @@ def _dataset(options: argparse.Namespace) -> int:
     if not total:
         raise InputError(f"no case could be made: {summary.failed[0].reason}")
     return 1 if summary.failed else 0
+
+
+_SLICES_A_CASE = 40
+"""With metal, about: a hip prosthesis or two levels of screws in slices of 3 mm."""
+
+
+def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse.Namespace) -> None:
+    from MetalArtifactReductionLib.commands.dry_run import Cost
+
+    from ..dataset.plan import MARKER, case_folder
+
+    for source in plan.sources:
+        source.check()
+    left = [n for n in range(cases) if not (case_folder(options.output, n) / MARKER).exists()]
+    kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in plan.mix.items())
+    volume = read_ct(plan.sources[0].path, plan.sources[0].series)
+    scan = replace(plan.simulation, acquisition=plan.acquisitions[0])
+    one = simulation_cost(volume, scan, _SLICES_A_CASE)
+    seconds = (one.seconds or 0.0) * len(left) / workers
+    cost = Cost(seconds, None if one.memory is None else one.memory * workers)
+    told(
+        f"would make {len(left)} of {cases} cases from {len(plan.sources)} CTs ({kinds}) in "
+        f"{options.output}",
+        f"{cost}, at {_SLICES_A_CASE} slices a case",
+    )
 
 
 def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:

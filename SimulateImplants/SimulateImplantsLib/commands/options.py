@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MetalArtifactReductionLib.errors import InputError, printable
+from MetalArtifactReductionLib.cli import note
+from MetalArtifactReductionLib.errors import InputError
 
-from ..cases.options import MODELS, PRESETS
+from ..cases.options import MODELS, PRESETS, SimulationOptions
 
 if TYPE_CHECKING:
+    from MetalArtifactReductionLib.commands.dry_run import Cost
     from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
     from MetalArtifactReductionLib.volume import CTVolume
 
@@ -153,7 +155,29 @@ def read_ct(path: Path, series: str | None) -> CTVolume:
     return volume
 
 
-def note(messages: Iterable[str]) -> None:
-    """Sentences for the user on the error stream."""
-    for message in messages:
-        print(printable(f"mar: note: {' '.join(message.split())}"), file=sys.stderr)
+def simulation_cost(volume: CTVolume, chosen: SimulationOptions, slices: int) -> Cost:
+    """Of a simulation with so many slices to scan: two slices with a disc of metal, scanned here.
+
+    :param volume: the clean CT.
+    """
+    import time
+
+    import numpy as np
+
+    from MetalArtifactReductionLib.commands.dry_run import Cost, peak_memory
+
+    from ..cases.case import simulate_fractions
+    from ..voxels.metal import slices_of
+
+    two = slices_of(volume, max(0, len(volume.hu) // 2 - 1), min(2, len(volume.hu)))
+    rows, cols = (np.abs(np.arange(n) - n // 2) < 6 for n in two.hu.shape[1:])
+    metal = np.broadcast_to(np.outer(rows, cols), two.hu.shape).astype(np.float32)
+    times = [time.monotonic()]
+    one_by_one = replace(chosen, batch_slices=1)
+    simulate_fractions(
+        two, {"Ti6Al4V": metal}, one_by_one, progress=lambda *_: times.append(time.monotonic())
+    )
+    slice_s = times[-2] - times[-3]
+    seconds = times[-1] - times[0] + (slices - len(two.hu)) * slice_s
+    memory = peak_memory()
+    return Cost(seconds, None if memory is None else memory + 4 * volume.hu.nbytes)

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.cli import add_command, note, progress_bar
 from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..implants import procedures
-from .options import add_ct, note, point, read_ct, whole_number
+from .options import add_ct, point, read_ct, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,6 @@ def add_place(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=whole_number, default=0, help="of the sample (0)")
     parser.add_argument("--force", action="store_true", help="replace an existing plan")
-    add_quiet(parser)
 
 
 def add_bones(parser: argparse.ArgumentParser) -> None:

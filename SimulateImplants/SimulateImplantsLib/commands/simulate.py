@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
+from MetalArtifactReductionLib.cli import add_command, add_compute_options, note, progress_bar
+from MetalArtifactReductionLib.commands.dry_run import add_dry_run, told
 from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..cases.options import MODELS, SimulationOptions
@@ -16,9 +17,9 @@ from .options import (
     add_ct,
     add_format,
     allow_negative_points,
-    note,
     point,
     read_ct,
+    simulation_cost,
     whole_number,
 )
 
@@ -62,6 +63,7 @@ def add_simulate(commands: Any) -> None:
         "--sinograms", action="store_true", help="write sinograms.npz too: 10 MB a slice"
     )
     add_format(parser)
+    add_dry_run(parser)
     add_compute_options(parser)
 
 
@@ -124,6 +126,14 @@ def _simulate(options: argparse.Namespace) -> None:
     as_device(options.device)
     volume = read_ct(options.ct, options.series)
     suffix = suffix_for(volume, options.format)
+    if options.dry_run:
+        slices = _slices(options, volume, plan or shapes)
+        told(
+            f"would scan {slices} of {len(volume.hu)} slices of {options.ct} ({chosen.model}) and "
+            f"write into {options.output}",
+            str(simulation_cost(volume, chosen, slices)),
+        )
+        return
     with claimed(options.output):
         with progress_bar("simulating", options.quiet) as progress:
             case = _case(options, volume, plan or shapes, chosen, progress)
@@ -132,6 +142,25 @@ def _simulate(options: argparse.Namespace) -> None:
     note(case.warnings)
     print(printable(summary_of(case)))
     print(f"\n{options.output}: {', '.join(sorted(f for f in files.values() if type(f) is str))}")
+
+
+def _slices(options: argparse.Namespace, volume: CTVolume, metal: Metal | None) -> int:
+    """How many slices would be scanned."""
+    from MetalArtifactReductionLib.files.masks import read_mask
+
+    from ..cases.rods_in_bone import rods_in_bone
+    from ..voxels.metal import Metal, slices_with
+
+    if options.every_slice:
+        return len(volume.hu)
+    if options.metal:
+        masks = [read_mask(path, volume).any(axis=(1, 2)) for path in options.metal]
+        return sum(map(any, zip(*masks, strict=True)))
+    if options.rods is not None:
+        metal = Metal(rods_in_bone(volume, options.rods))
+    if metal is None:  # --again
+        return len(volume.hu)
+    return slices_with(metal, volume)[1]
 
 
 def _case(

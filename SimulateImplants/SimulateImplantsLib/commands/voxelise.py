@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from MetalArtifactReductionLib.cli import add_command, add_quiet, progress_bar
+from MetalArtifactReductionLib.cli import add_command, note, progress_bar
 from MetalArtifactReductionLib.errors import printable
 
-from .options import add_ct, add_format, note, read_ct
+from .options import add_ct, add_format, read_ct
 
 _TEXT = (
     "Writes into a new folder fraction-MATERIAL for every material of the plan (share of each "
@@ -31,7 +31,6 @@ def add_voxelise(commands: Any) -> None:
         "--labels", action="store_true", help="write labels and labels.json (number -> implant) too"
     )
     add_format(parser)
-    add_quiet(parser)
 
 
 def _voxelise(options: argparse.Namespace) -> None:
