@@ -23,9 +23,7 @@ from MetalArtifactReductionLib.evaluation.without_reference import distance_mm
 from MetalArtifactReductionLib.metal import segment_metal
 from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
-from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
-from MetalArtifactReductionLib.tomography import ImageGrid
 from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.voxels.metal import slices_of
 
@@ -83,7 +81,6 @@ def detectability(
     :param seeds: scans of every slice with the lesions, and as many without.
     :param told: one line a case.
     """
-    scanners: dict[tuple[str, ImageGrid], Scanner] = {}
     samples = []
     for number, one in enumerate(held_out):
         k = int(one.case.metal.sum(axis=(1, 2)).argmax())
@@ -92,20 +89,17 @@ def detectability(
         if not places:
             told(f"{one.case.name}: no soft tissue for a lesion beside the metal; left out")
             continue
-        _, rows, cols = patient.hu.shape
-        key = (one.acquisition, ImageGrid(rows, cols, patient.spacing_mm[1:]))
-        if key not in scanners:
-            scanners[key] = Scanner(key[1], acquisitions[one.acquisition], device)
         fractions = {name: fraction[k : k + 1] for name, fraction in one.fractions.items()}
         metal = segment_metal(one.case.corrupted).fraction[k : k + 1]  # as a user would
         channels = laguerre_gauss_channels(patient.spacing_mm[1:])
         found: dict[tuple[str, float], np.ndarray] = {}
         for row, contrast in enumerate((0.0, *contrasts_hu)):
             shown = with_lesions(patient, places, contrast)
+            scan = acquisitions[one.acquisition]
             first_seed = (number * 100 + row) * 1000  # no two scans of a run share their noise
             seen: dict[str, list[np.ndarray]] = {}
             for seed in range(first_seed, first_seed + seeds):
-                images = _images(shown, fractions, metal, methods, seed, scanners[key], device)
+                images = _images(shown, fractions, metal, methods, seed, scan, device)
                 for label, hu in images.items():
                     outputs = [channel_outputs(hu[0], place, channels) for place in places]
                     seen.setdefault(label, []).extend(outputs)
@@ -168,13 +162,11 @@ def _images(
     metal: np.ndarray,
     methods: Mapping[str, str],
     seed: int,
-    scanner: Scanner,
+    acquisition: AcquisitionParameters,
     device: str,
 ) -> dict[str, np.ndarray]:
     """One scan, uncorrected and by every method, and the same scan without metal."""
-    scan = simulate_volume(
-        patient, fractions, scanner.parameters, seed=seed, scanner=scanner, device=device
-    )
+    scan = simulate_volume(patient, fractions, acquisition, seed=seed, device=device)
     assert scan.reference is not None
     images = corrected(scan.corrupted, methods, metal, device)
     return {label: hu for label, (hu, _) in images.items()} | {WITHOUT_METAL: scan.reference.hu}

@@ -50,15 +50,8 @@ def implants():
 
 
 @pytest.fixture(scope="module")
-def scanner(volume):
-    return Scanner(ImageGrid(ROWS, COLS, (PIXEL, PIXEL)), PARAMETERS)
-
-
-@pytest.fixture(scope="module")
-def result(volume, implants, scanner):
-    return simulate_volume(
-        volume, implants, PARAMETERS, seed=7, scanner=scanner, keep_sinograms=True
-    )
+def result(volume, implants):
+    return simulate_volume(volume, implants, PARAMETERS, seed=7, keep_sinograms=True)
 
 
 def test_input_is_untouched_and_geometry_kept(volume, implants, result):
@@ -126,11 +119,9 @@ def test_reference_is_the_input_through_the_scanner(volume, result):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_same_seed_same_volume_whatever_the_batch_or_subset(volume, implants, scanner, model):
+def test_same_seed_same_volume_whatever_the_batch_or_subset(volume, implants, model):
     runs = [
-        simulate_volume(
-            volume, implants, PARAMETERS, model=model, seed=7, scanner=scanner, **options
-        )
+        simulate_volume(volume, implants, PARAMETERS, model=model, seed=7, **options)
         for options in (
             {"batch_slices": 1},
             {"batch_slices": 3},
@@ -149,9 +140,9 @@ def test_same_seed_same_volume_whatever_the_batch_or_subset(volume, implants, sc
     assert not np.array_equal(runs[3].corrupted.hu[0], volume.hu[0])
 
 
-def test_seed_changes_noise_only_and_slices_differ(volume, implants, scanner, result):
-    other = simulate_volume(volume, implants, PARAMETERS, seed=8, scanner=scanner)
-    again = simulate_volume(volume, implants, PARAMETERS, seed=7, scanner=scanner)
+def test_seed_changes_noise_only_and_slices_differ(volume, implants, result):
+    other = simulate_volume(volume, implants, PARAMETERS, seed=8)
+    again = simulate_volume(volume, implants, PARAMETERS, seed=7)
     assert np.array_equal(again.corrupted.hu, result.corrupted.hu)
     noise = other.reference.hu[3] - result.reference.hu[3]
     inside = body() == 20.0
@@ -161,8 +152,8 @@ def test_seed_changes_noise_only_and_slices_differ(volume, implants, scanner, re
     assert first[inside].std() > 1  # no two slices share their noise
 
 
-def test_clip(volume, implants, scanner):
-    r = simulate_volume(volume, implants, PARAMETERS, slices=[3], scanner=scanner)
+def test_clip(volume, implants):
+    r = simulate_volume(volume, implants, PARAMETERS, slices=[3])
     assert r.corrupted.hu.max() == 3071.0 and r.corrupted.hu.min() >= -1024.0
     assert r.ideal.hu.max() == 3071.0
     r = simulate_volume(volume, implants, PARAMETERS.with_changes(hu_clip=None), slices=[3])
@@ -201,7 +192,7 @@ def test_monoenergetic_metal_is_its_own_attenuation(volume):
     assert np.sqrt((streaks**2).mean()) < 0.002 * 1000 * mu
 
 
-def test_trace_maximum_and_missing_trace(volume, implants, scanner):
+def test_trace_maximum_and_missing_trace(volume, implants):
     scans = {
         model: simulate_volume(
             volume,
@@ -209,7 +200,6 @@ def test_trace_maximum_and_missing_trace(volume, implants, scanner):
             PARAMETERS,
             model=model,
             slices=[3],
-            scanner=scanner,
             keep_sinograms=True,
         )
         for model in ("trace-maximum", "missing-trace")
@@ -240,10 +230,10 @@ def test_pixels_outside_the_field_of_view_are_kept(volume, implants):
     assert s.field_of_view_mm == pytest.approx(2 * 550 * np.sin(139 / 2 * 3 / 950), rel=1e-6)
 
 
-def test_progress_and_cancel(volume, implants, scanner):
+def test_progress_and_cancel(volume, implants):
     seen = []
     report = lambda fraction, message: seen.append((fraction, message))  # noqa: E731
-    simulate_volume(volume, implants, PARAMETERS, batch_slices=2, scanner=scanner, progress=report)
+    simulate_volume(volume, implants, PARAMETERS, batch_slices=2, progress=report)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) == 3
     with pytest.raises(Cancelled):
@@ -252,7 +242,6 @@ def test_progress_and_cancel(volume, implants, scanner):
             implants,
             PARAMETERS,
             batch_slices=1,
-            scanner=scanner,
             cancel=lambda: True,
         )
 
@@ -289,18 +278,16 @@ def test_bad_input_is_named_before_any_work(volume, make, options, message):
     assert "\n" not in str(error.value)
 
 
-def test_scanner_of_another_grid_is_refused(volume, implants):
-    other = Scanner(ImageGrid(64, 64, (PIXEL, PIXEL)), PARAMETERS)
-    with pytest.raises(InputError, match="another image grid"):
-        simulate_volume(volume, implants, PARAMETERS, scanner=other)
-
-
-def test_scanner_of_another_device_is_refused(volume, implants, monkeypatch):
-    grid = ImageGrid(*volume.hu.shape[1:], volume.spacing_mm[1:])
-    other = Scanner(grid, PARAMETERS)
-    monkeypatch.setattr(other, "device", torch.device("meta"))  # stands in for a GPU
-    with pytest.raises(InputError, match="computes on meta, not on cpu"):
-        simulate_volume(volume, implants, PARAMETERS, scanner=other)
+def test_a_kept_gantry_changes_no_simulation(volume, implants, result):
+    """Whatever tube, dose and grid were simulated in between."""
+    low = PARAMETERS.with_changes(photons_per_ray=1e5, kvp=80.0)
+    other = simulate_volume(volume, implants, low, seed=7)
+    half = CTVolume(volume.hu[:, :, 8:], volume.ijk_to_ras)
+    simulate_volume(half, {k: f[:, :, 8:] for k, f in implants.items()}, PARAMETERS)
+    fresh = simulate_volume(volume, implants, low, seed=7)
+    assert np.array_equal(other.corrupted.hu, fresh.corrupted.hu)
+    again = simulate_volume(volume, implants, PARAMETERS, seed=7)
+    assert np.array_equal(again.corrupted.hu, result.corrupted.hu)
 
 
 def test_gpu_agrees_with_cpu(volume, implants, result):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
 
@@ -13,12 +14,12 @@ import torch
 
 from ..errors import InputError
 from ..progress import Cancel, Progress, check_cancelled, report
-from ..tomography import ImageGrid, as_device
+from ..tomography import ImageGrid
 from ..volume import CTVolume
 from .acquisition import PRESETS, AcquisitionParameters
 from .materials import Material, material
 from .noise import standard_normals
-from .scanner import Scanner
+from .scanner import BEAM_PARAMETERS, Scanner
 from .slice_models import SliceScan, physics_slice, relative_mu, trace_slice
 
 Model = Literal["physics", "trace-maximum", "missing-trace"]
@@ -109,7 +110,6 @@ def simulate_volume(
     every_slice: bool = False,
     with_reference: bool = True,
     keep_sinograms: bool = False,
-    scanner: Scanner | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SimulationResult:
@@ -130,7 +130,6 @@ def simulate_volume(
     :param every_slice: also scan slices without implant.
     :param with_reference: also scan without implants.
     :param keep_sinograms: return the sinograms too (a few MB a slice).
-    :param scanner: made earlier with the same grid, parameters and device, to save its set-up.
     :param progress: called with the fraction done before every batch, as ``cancel`` is.
     :raises InputError: no implant in the volume or outside the field of view, fractions of another
         shape or not within 0..1, unknown material or model.
@@ -139,7 +138,7 @@ def simulate_volume(
     _check_choices(model, seed, batch_slices)
     materials = [material(name) for name in implants]
     chosen, implants = _chosen_slices(volume, implants, slices, every_slice)
-    scanner = _scanner(scanner, _grid(volume), parameters, device)
+    scanner = _scanner(_grid(volume), parameters, device)
     _check_places(scanner, implants, chosen)
     images = [volume.hu.copy() for _ in range(2 if with_reference else 1)]
     kept = []
@@ -177,22 +176,17 @@ def _in_batches(
     report(progress, 1.0, "artifacts simulated")
 
 
-def _scanner(
-    given: Scanner | None, grid: ImageGrid, parameters: AcquisitionParameters, device: str
-) -> Scanner:
-    """A new scanner, or the one given if it fits."""
-    if given is None:
-        return Scanner(grid, parameters, device)
-    if given.parameters != parameters or given.grid != grid:
-        raise InputError("the scanner given was made for other parameters or another image grid")
-    if _place(given.device) != _place(as_device(device)):
-        raise InputError(f"the scanner given computes on {given.device}, not on {device}")
-    return given
+def _scanner(grid: ImageGrid, parameters: AcquisitionParameters, device: str) -> Scanner:
+    """Its gantry may be that of the simulation before."""
+    beam = {name: getattr(parameters, name) for name in BEAM_PARAMETERS}
+    usual = {name: getattr(PRESETS["reference"], name) for name in BEAM_PARAMETERS}
+    return _gantry(grid, parameters.with_changes(**usual), device).with_beam(**beam)
 
 
-def _place(device: torch.device) -> tuple[str, int]:
-    """``cuda`` is ``cuda:0``."""
-    return device.type, device.index or 0
+@lru_cache(maxsize=1)
+def _gantry(grid: ImageGrid, parameters: AcquisitionParameters, device: str) -> Scanner:
+    """Kept: it takes as long as six slices, and the cases of a dataset mostly share it."""
+    return Scanner(grid, parameters, device)
 
 
 def _grid(volume: CTVolume) -> ImageGrid:
