@@ -48,7 +48,7 @@ def found(name):
             for part in parts[end:]:
                 fields = getattr(here, "__dataclass_fields__", {})
                 here = fields[part] if part in fields else getattr(here, part)
-        except (ImportError, AttributeError, TypeError):
+        except (ImportError, AttributeError, TypeError, ValueError):
             continue
         return here
     return None
@@ -72,9 +72,10 @@ def whole_name(name, module):
 def write_names_out(app, what, name, thing, options, lines):
     """References are written relative to the file of the docstring, which Sphinx does not know."""
     whole = inspect.unwrap(thing) if callable(thing) else thing
-    module = whole if inspect.ismodule(whole) else sys.modules.get(getattr(whole, "__module__", ""))
-    if module is None:
-        return
+    written = name if inspect.ismodule(whole) else getattr(whole, "__module__", name)
+    while written not in sys.modules:  # a value is known by its class, which is in a module
+        written = written.rpartition(".")[0]
+    module = sys.modules[written]
     for number, line in enumerate(lines):
         line = SEVERAL.sub(lambda at: at[0].replace(", ", ","), line)  # else the first is a type
         lines[number] = REFERENCE.sub(
