@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,16 +190,23 @@ def load_weights(
 ) -> Weights:
     """Build the network that the file names and load its weights, on the CPU.
 
+    Shipped weights are loaded once: whoever asks again gets the same network, not to be changed.
+
     :param name_or_path: a name of shipped weights, or a ``.safetensors`` file.
     :param architecture: refuse files of any other.
     :param network: its class, called with the arguments that the file holds.
     :raises InputError: missing, corrupted, of another architecture, or not fitting the network
         that it names.
     """
+    path = weights_path(name_or_path)
+    load = _loaded_once if path.parent == SHIPPED else _loaded
+    return load(path, architecture, network)
+
+
+def _loaded(path: Path, architecture: str, network: Callable[..., torch.nn.Module]) -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = weights_path(name_or_path)
     facts = read_facts(path)
     if facts.architecture != architecture:
         raise InputError(
@@ -225,6 +233,9 @@ def load_weights(
     built.load_state_dict(tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Weights(built.eval().requires_grad_(False), facts, path, digest)
+
+
+_loaded_once = cache(_loaded)
 
 
 def initial_network(

@@ -149,10 +149,12 @@ class FourierSlice:
         first_row, row_weight = self.row_axis.taps(row_frequency)
         taps = np.arange(WINDOW_TAPS)
         height = self.row_axis.length
-        col = first_col[..., None] + taps + self.margin
-        row = (first_row[..., None] + taps) % height
-        index = col[..., :, None] * height + row[..., None, :]
-        weight = (col_weight * band[..., None])[..., :, None] * row_weight[..., None, :]
+        col = ((first_col[..., None] + taps + self.margin) * height).astype(np.int32)
+        row = ((first_row[..., None] + taps) % height).astype(np.int32)
+        index = col[..., :, None] + row[..., None, :]
+        weight = np.empty(index.shape, np.float32)
+        col_weight = (col_weight * band[..., None])[..., :, None]
+        np.multiply(col_weight, row_weight[..., None, :], out=weight, casting="same_kind")
         return TapMatrix(
             index.reshape(-1, WINDOW_TAPS**2),
             weight.reshape(-1, WINDOW_TAPS**2),
