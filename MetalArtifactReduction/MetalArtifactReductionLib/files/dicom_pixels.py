@@ -13,9 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from ..errors import InputError
 from .dicom_deflated import check_deflated
 from .dicom_series import Slice
-
-_MOST_RATIO = 1040
-"""Voxels a byte: neither deflate nor the lossless schemes of DICOM reach that in a CT."""
+from .inputs import MOST_UNPACKED
 
 
 class PixelReader:
@@ -114,7 +112,7 @@ def _check_claim(slices: Sequence[Slice]) -> None:
     """Refuse before allocating it what the files cannot hold, however they are compressed."""
     voxels = len(slices) * int(slices[0].header.Rows) * int(slices[0].header.Columns)
     there = sum(path.stat().st_size for path in {item.path for item in slices})
-    if voxels > _MOST_RATIO * there:
+    if voxels > MOST_UNPACKED * there:
         raise InputError(
             f"{slices[0].path}: truncated, {there} bytes do not hold {voxels} voxels; copy the"
             " series again"

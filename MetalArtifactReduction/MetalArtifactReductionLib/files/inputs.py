@@ -8,6 +8,10 @@ from pathlib import Path
 
 from ..errors import InputError
 
+MOST_UNPACKED = 1040
+"""Bytes, or voxels of a CT, that a compressed byte may become: neither deflate nor DICOM's lossless
+schemes reach that, so a larger claim is a lie that must not be allocated."""
+
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),

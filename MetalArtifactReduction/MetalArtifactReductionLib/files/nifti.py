@@ -20,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutputError
 from ..volume import NiftiForms
+from .inputs import MOST_UNPACKED
 from .several import chosen_phase
 
 _MM_PER_UNIT = {1: 1000.0, 3: 1e-3}  # metres and micrometres; everything else counts as mm
@@ -58,8 +59,8 @@ def read_nifti(path: Path, phase: str | int | None = None) -> NiftiImage:
         plain.seek(0)
         try:
             file: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
-            # No compression reaches 1040:1, so a larger claim is a lie that must not be allocated.
-            return _read(path, file, path.stat().st_size * (1040 if compressed else 1), phase)
+            most = path.stat().st_size * (MOST_UNPACKED if compressed else 1)
+            return _read(path, file, most, phase)
         except (EOFError, OSError, zlib.error) as error:
             text = str(error).partition("\n")[0]
             raise InputError(f"{path}: truncated or corrupted ({text}); {_AGAIN}") from None
