@@ -13,6 +13,7 @@ from ..bone_field import LocalGrid, mask_points, resample_mask, touches_border
 from ..geometry import Vector, across, unit
 
 _STEP_MM = 1.5
+_LEAST_RADIUS_MM = 3.5  # of a canal
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,37 @@ def _plane(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return u, np.cross(direction, u)
 
 
-def _hole(points: np.ndarray, middle: np.ndarray, direction: np.ndarray, step: float) -> _Hole:
-    """:param points: RAS of the bone; :param middle: their centroid."""
-    u, v = _plane(direction)
+def _shadow(
+    points: np.ndarray, middle: np.ndarray, direction: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of the largest hole in the bone's shadow, and where the first cell begins (mm).
+
+    :param points: RAS of the bone; :param middle: their centroid.
+    """
     offset = points - middle
-    plane = np.stack([offset @ u, offset @ v], axis=1)
+    plane = np.stack([offset @ axis for axis in _plane(direction)], axis=1)
     low = plane.min(axis=0) - 2 * step
     index = np.floor((plane - low) / step).astype(int)
     size = index.max(axis=0) + 3
     shadow = np.bincount(index[:, 0] * size[1] + index[:, 1], minlength=int(size.prod()))
-    bone = shadow.reshape(size) > 0
-    holes, count = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone)
-    if count == 0:
+    parts, _ = ndimage.label(shadow.reshape(size) == 0)
+    areas = np.bincount(parts.ravel())
+    areas[[0, parts[0, 0]]] = 0  # bone, and what lies around it
+    return parts == (np.argmax(areas) if areas.any() else -1), low
+
+
+def _hole(
+    inside: np.ndarray, low: np.ndarray, middle: np.ndarray, direction: np.ndarray, step: float
+) -> _Hole:
+    """What :func:`_shadow` found, measured."""
+    if not inside.any():
         return _Hole(0.0, 0.0, middle)
-    areas = np.bincount(holes.ravel())[1:]
-    best = holes == (int(np.argmax(areas)) + 1)
-    depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1] * step
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1] * step
     weight = np.where(depth > 0.6 * depth.max(), depth, 0)
     at = (np.array(ndimage.center_of_mass(weight)) + 0.5) * step + low
+    u, v = _plane(direction)
     centre = middle + u * at[0] + v * at[1]
-    return _Hole(float(areas.max()) * step**2, float(depth.max()), centre)
+    return _Hole(float(np.count_nonzero(inside)) * step**2, float(depth.max()), centre)
 
 
 def _fan(axis: np.ndarray, opening_deg: float, count: int) -> np.ndarray:
@@ -117,9 +129,15 @@ def find_canal(
     middle = points.mean(axis=0)
 
     def best_of(candidates: np.ndarray) -> tuple[np.ndarray, _Hole]:
-        holes = [_hole(points, middle, d, step_mm) for d in candidates]
-        index = int(np.argmax([h.area_mm2 if h.radius_mm > 3.5 else 0 for h in holes]))
-        return candidates[index], holes[index]
+        shadows = [_shadow(points, middle, d, step_mm) for d in candidates]
+
+        def measured(k: int) -> _Hole:
+            return _hole(*shadows[k], middle, candidates[k], step_mm)
+
+        order = np.argsort([-np.count_nonzero(inside) for inside, _ in shadows], kind="stable")
+        wide = ((k, hole) for k in order if (hole := measured(k)).radius_mm > _LEAST_RADIUS_MM)
+        index, hole = next(wide, (0, measured(0)))
+        return candidates[index], hole
 
     if direction is None:
         axis, hole = best_of(_fan(np.array([0.0, 0.0, 1.0]), 90.0, 260))
@@ -129,7 +147,7 @@ def find_canal(
         closer, closer_hole = best_of(_fan(axis, opening, 24))
         if closer_hole.area_mm2 > hole.area_mm2:
             axis, hole = closer, closer_hole
-    if hole.radius_mm < 3.5:
+    if hole.radius_mm < _LEAST_RADIUS_MM:
         raise InputError(
             "no vertebral canal found: the mask shows no closed ring of bone; segment the whole "
             "vertebra, arch included, or lower the bone threshold"
