@@ -18,14 +18,10 @@ sys.path[:0] = [str(HERE), str(HERE / "Benchmarks"), str(HERE / "Experiments")]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def made_once() -> Iterator[None]:
-    """Projectors and scanners: many tests look at images of the same grid."""
+def projectors_made_once() -> Iterator[None]:
+    """Many tests correct images of the same grid."""
+    module = sys.modules.get("MetalArtifactReductionLib.tomography.reprojection")
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            ("MetalArtifactReductionLib.tomography.reprojection", "ParallelProjector"),
-            ("MetalArtifactReductionLib.physics.simulation", "Scanner"),
-        ):
-            if module in sys.modules:
-                made = lru_cache(4)(getattr(sys.modules[module], name))
-                patch.setattr(sys.modules[module], name, made)
+        if module is not None:
+            patch.setattr(module, "ParallelProjector", lru_cache(4)(module.ParallelProjector))
         yield
