@@ -76,6 +76,13 @@ class CaseRecord:
     notes: str = ""
     reason: str = ""
 
+    @property
+    def streaks_change_hu(self) -> float | None:
+        """After minus before: above 0 the case got worse; None where nothing was measured."""
+        if self.streaks_before_hu is None or self.streaks_after_hu is None:
+            return None
+        return round(self.streaks_after_hu - self.streaks_before_hu, 3)
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> CaseRecord:
         """From what :func:`asdict` and JSON made of it."""

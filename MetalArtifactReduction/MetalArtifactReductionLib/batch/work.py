@@ -19,6 +19,7 @@ from ..jobs.task import NO_MEMORY
 from ..progress import Cancel, Progress, check_cancelled
 from .case import Case
 from .record import MARKER, BatchSettings, CaseRecord, fail, failed_file, write_json
+from .summary import PICTURE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +70,7 @@ def _correct(
     from ..correction import correct_volume
     from ..evaluation.before_after import compare_before_after
     from ..evaluation.outside_trace import changed_outside
+    from ..evaluation.report_pictures import write_before_after
     from ..files.masks import read_mask
     from ..files.volumes import read_volume
     from ..jobs.correction import plain
@@ -102,6 +104,7 @@ def _correct(
     target.parent.mkdir(parents=True, exist_ok=True)
     with _earlier_aside(target, settings), new_folder(target) as folder:
         write(result, folder)
+        write_before_after(folder / PICTURE, volume, result)
         figures = {key: [_rounded(m.before), _rounded(m.after)] for key, m in measures.items()}
         facts = {
             "settings": kept,

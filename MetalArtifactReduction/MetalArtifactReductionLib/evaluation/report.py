@@ -258,6 +258,11 @@ img {{ width: 100%; background: #000; image-rendering: auto; display: block; }}
 .picture .bar {{ right: 5%; bottom: 3%; border-bottom: 2px solid #fff; text-align: center; }}
 figcaption {{ font-size: 12px; color: #555; }}
 pre {{ background: #f4f4f4; padding: .8em; overflow-x: auto; font-size: 12px; }}
+@media print {{
+  body {{ margin: 0; font-size: 11px; print-color-adjust: exact; }}
+  figure, tr, svg, .note {{ break-inside: avoid; }} h2, h3 {{ break-after: avoid; }}
+  pre {{ white-space: pre-wrap; }}
+}}
 </style></head><body>
 {body}
 </body></html>

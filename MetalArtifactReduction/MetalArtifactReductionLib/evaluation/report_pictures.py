@@ -7,14 +7,23 @@ import struct
 import zlib
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from ..files.pictures import WINDOWS_HU, PatientView, frame_around_body
+
+if TYPE_CHECKING:
+    from ..correction.result import CorrectionResult
+    from ..volume import CTVolume
+
 LEAST_CHANGE_HU, LEAST_ERROR_HU = 1.0, 10.0
 """Changes and expected errors below are rounding and noise: a map's colours do not count them."""
 
-COLORS = ("#4c78a8", "#d6604d", "#54a24b", "#b279a2")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+"""Of Okabe and Ito: told apart whatever colours a reader sees."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,6 +67,19 @@ def grey_picture(
     """
     shown = (_square(slice_hu, pixel_mm) - (level_hu - width_hu / 2)) * (255.0 / width_hu)
     return np.clip(np.nan_to_num(shown), 0, 255).astype(np.uint8)
+
+
+def write_before_after(path: Path, volume: CTVolume, result: CorrectionResult) -> None:
+    """The slice with most metal, original and corrected side by side, as a grey PNG."""
+    seen, turn = volume.anatomical()
+    amount = turn(result.metal_fraction).sum(axis=(1, 2), dtype=np.float64)
+    index = int(amount.argmax())
+    view = PatientView.of(seen.ijk_to_ras)
+    pair = [view(hu[index]) for hu in (seen.hu, turn(result.corrected.hu))]
+    frame = frame_around_body(pair[0])
+    shown = [grey_picture(one[frame], *WINDOWS_HU["soft tissue"], view.pixel_mm) for one in pair]
+    gap = np.full((len(shown[0]), 4), 255, np.uint8)
+    path.write_bytes(png_bytes(np.hstack([shown[0], gap, shown[1]])))
 
 
 def change_picture(
