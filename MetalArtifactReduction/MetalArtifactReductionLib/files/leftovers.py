@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -225,3 +226,11 @@ def _lock(descriptor: int) -> bool:
 
 def _host() -> str:
     return "".join(c for c in socket.gethostname() if c.isalnum())[:32] or "host"
+
+
+def leave_with_the_parent() -> None:
+    """End this process once the one that started it has ended; for a thread of its own."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
+from ..files.leftovers import leave_with_the_parent
 from ..progress import Cancel, check_cancelled
 
 Job = TypeVar("Job")
@@ -118,11 +119,3 @@ def _prepare(threads: int) -> None:
         os.environ[f"{library}_NUM_THREADS"] = str(threads)  # read when a job imports it
     if "torch" in sys.modules:  # by the user's own script
         sys.modules["torch"].set_num_threads(threads)
-
-
-def leave_with_the_parent() -> None:
-    """End this process once the one that started it has ended; for a thread of its own."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

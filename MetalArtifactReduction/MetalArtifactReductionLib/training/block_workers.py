@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.leftovers import hidden_folder
-from ..jobs.isolated import leave_with_the_parent
+from ..files.leftovers import hidden_folder, leave_with_the_parent
 from .task import TrainingError
 
 AHEAD = 3
