@@ -37,6 +37,7 @@ from MetalArtifactReductionPanel.choices import (
 from MetalArtifactReductionPanel.estimates import Estimates
 from MetalArtifactReductionPanel.figures_section import FiguresSection
 from MetalArtifactReductionPanel.input_section import InputSection
+from MetalArtifactReductionPanel.inputs import Inputs
 from MetalArtifactReductionPanel.metal_section import MetalSection
 from MetalArtifactReductionPanel.method_section import MethodSection
 from MetalArtifactReductionPanel.parameters import ParameterLink
@@ -124,7 +125,7 @@ class MetalArtifactReductionParameterNode:
     always: bool = False
     result: vtkMRMLScalarVolumeNode
     views: Views = Views.COMPARISON
-    window: WindowPreset = WindowPreset.BONE
+    window: WindowPreset = WindowPreset.SOFT_TISSUE
     overlay: Overlay = Overlay.CHANGE
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     profileLine: vtkMRMLMarkupsLineNode
@@ -158,13 +159,15 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         logic.jobs.onPoll = self._onPoll
 
         part = slicer.util.childWidgetVariables
-        self.texts = texts = Texts(ui.scrollArea, ui.scrollAreaContents, ui.statusLabel)
-        self.input = InputSection(part(ui.inputCollapsibleButton), texts, logic.checkInput)
+        self.texts = texts = Texts(ui.statusLabel)
+        self.input = InputSection(
+            part(ui.inputCollapsibleButton), texts, logic.inputs.check, self._begin
+        )
         self.metal = MetalSection(
             part(ui.metalCollapsibleButton),
             texts,
             metal=logic.metal,
-            views=logic.results,
+            views=logic.views,
             current=logic.getParameterNode,
             onChange=self._update,
         )
@@ -180,8 +183,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
             part(ui.runCollapsibleButton), texts, logic.jobs, self._correct, self._onCorrected
         )
         result = part(ui.resultCollapsibleButton)
-        self.result = ResultSection(result, texts, logic.results, logic.getParameterNode)
-        self.figures = FiguresSection(result, texts, logic.results, self)
+        self.result = ResultSection(
+            result, texts, logic.results, logic.views, logic.getParameterNode
+        )
+        self.figures = FiguresSection(result, texts, logic.results, logic.views, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -207,6 +212,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.result.stopFlicker()
         self.metal.stopEditing()
         self.parameters.connect(None)
+        self.logic.views.giveBack()
 
     def onReload(self) -> None:
         """Reload the library together with the module."""
@@ -218,7 +224,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
-        self.texts.fitWidth()
+        self.logic.views.again()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""
@@ -245,16 +251,16 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """Ensure the parameter node exists and is observed."""
         self.parameters.connect(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            self._parameterNode.inputVolume = self.logic.firstUsableVolume()
+            self._parameterNode.inputVolume = self.logic.inputs.firstUsable()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Show what can be done now, and say why not."""
         parameters = self._parameterNode
         problem = self.input.show(parameters)
         ready = bool(parameters) and not problem
-        self.metal.show(parameters, ready)
+        elsewhere = self.metal.show(parameters, ready)
         unusable = self.method.show(parameters, ready, self.metal.slicesWithMetal())
-        self.run.show(parameters, problem or unusable)
+        self.run.show(parameters, problem or elsewhere or unusable)
         self.figures.show(parameters, self.result.show(parameters))
 
     def _onPoll(self) -> None:
@@ -275,10 +281,23 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
             onEnd=onEnd,
         )
 
+    def _begin(self, parameters: Any) -> None:
+        """Another CT is chosen."""
+        self.logic.inputs.begin(parameters)
+        self._fold(parameters.result is not None)
+
+    def _fold(self, done: bool) -> None:
+        """Room for the result once there is one: what led to it is done."""
+        ui = self.ui
+        for one in (ui.metalCollapsibleButton, ui.methodCollapsibleButton):
+            one.collapsed = done
+        ui.resultCollapsibleButton.collapsed = not done
+
     def _onCorrected(self, nodes: Any) -> None:
         """A correction ended well: select, show and measure its result."""
         corrected = self.result.take(nodes)
         if corrected is not None:
+            self._fold(True)
             self.figures.measure(corrected)
 
 
@@ -299,6 +318,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.jobs = BackgroundJobs()
         self.estimates = Estimates(self.jobs, _RESOURCES)
+        self.inputs = Inputs(lambda: self.views)
 
     @cached_property
     def metal(self) -> Any:
@@ -308,8 +328,15 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         return Metal(self.jobs, self.ensureDependencies)
 
     @cached_property
+    def views(self) -> Any:
+        """Shows CTs and results: ``SceneViews``."""
+        from MetalArtifactReductionPanel.scene_views import SceneViews
+
+        return SceneViews()
+
+    @cached_property
     def results(self) -> Any:
-        """Shows, measures and exports results: ``Results``."""
+        """Measures and exports results: ``Results``."""
         from MetalArtifactReductionPanel.results import Results
 
         return Results(self.jobs)
@@ -328,17 +355,6 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """End every process, remove every temporary file."""
         self.jobs.close()
         self.estimates.close()
-
-    def checkInput(self, volumeNode: Any) -> Any:
-        """What is to be said about an input: ``InputCheck``."""
-        from MetalArtifactReductionLib.mrml.inputs import check_input
-
-        return check_input(slicer.mrmlScene, volumeNode)
-
-    def firstUsableVolume(self) -> Any:
-        """The first volume of the scene that can be corrected, or None."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return next((one for one in volumes if not self.checkInput(one).problem), None)
 
     def correct(
         self,

@@ -25,7 +25,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from SimulateImplantsPanel.choices import Model, Plane, Shown, Sides, WindowPreset, from_scene
+from SimulateImplantsPanel.choices import Model, Shown, Sides, WindowPreset, from_scene
 from SimulateImplantsPanel.hints import hint_for
 from SimulateImplantsPanel.implant_sections import AddSection, ImplantsSection, SelectedSection
 from SimulateImplantsPanel.patient_sections import BoneSection, InputSection
@@ -95,8 +95,6 @@ class SimulateImplantsParameterNode:
     preset - Its size, by the name in the library's table.
     surface - A model node to be used as an implant.
     surfaceMaterial - What it is made of.
-    alignedView - Slice view that is turned to an implant.
-    alignedPlane - How it is turned.
     model - How artifacts come about.
     acquisition - Preset of the simulated scanner.
     kvp - Tube voltage.
@@ -131,8 +129,6 @@ class SimulateImplantsParameterNode:
     surfaceMaterial: Annotated[
         str, Choice(["Ti6Al4V", "cp-Ti", "CoCrMo", "316L", "tantalum", "PEEK", "UHMWPE"])
     ] = "Ti6Al4V"
-    alignedView: Annotated[str, Choice(["Red", "Yellow", "Green"])] = "Red"
-    alignedPlane: Plane = Plane.ALONG
     model: Model = Model.PHYSICS
     acquisition: Annotated[
         str,

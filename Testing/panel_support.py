@@ -379,7 +379,7 @@ def parameter_node(**values: Any) -> SimpleNamespace:
         "result": None,
         "profileLine": None,
         "views": SimpleNamespace(value="comparison"),
-        "window": SimpleNamespace(value="bone"),
+        "window": SimpleNamespace(value="soft-tissue"),
         "overlay": SimpleNamespace(value="change"),
         "overlayOpacity": 0.5,
     }

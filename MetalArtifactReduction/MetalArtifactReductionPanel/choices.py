@@ -87,8 +87,8 @@ class MetalMethod(Choice):
 class WindowPreset(Choice):
     """Window presets of the library, by their names there."""
 
-    BONE = "bone", _("Bone")
     SOFT_TISSUE = "soft-tissue", _("Soft tissue")
+    BONE = "bone", _("Bone")
     METAL = "metal", _("Metal and streaks")
 
 
@@ -96,6 +96,7 @@ class Views(Choice):
     """Layouts of the library, by their names there."""
 
     COMPARISON = "comparison", _("Original | corrected | change")
+    SINGLE = "single", _("One slice: swipe or flicker")
     FIGURES = "figures", _("Original | corrected | change, table and plot")
     FOUR_UP = "four-up", _("Corrected in three planes, metal in 3D")
 

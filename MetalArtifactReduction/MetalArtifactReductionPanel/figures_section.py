@@ -21,11 +21,13 @@ class FiguresSection:
     """Measures a result, follows the user's line and boxes, writes files.
 
     :param ui: the section's widgets. :param results: measures and writes: ``Results``.
+    :param views: where table and plot are: ``SceneViews``.
     :param observer: the panel, a ``VTKObservationMixin``.
     """
 
-    def __init__(self, ui: Any, texts: Texts, results: Any, observer: Any) -> None:
+    def __init__(self, ui: Any, texts: Texts, results: Any, views: Any, observer: Any) -> None:
         self._ui, self._texts, self._results, self._observer = ui, texts, results, observer
+        self._views = views
         self._parameters: Any = None
         self._result: Any = None
         self._followed: list[Any] = []
@@ -90,7 +92,7 @@ class FiguresSection:
             self._texts.say(self._ui.exportLabel, problem)
             self._fill()
             if self._result is corrected:
-                self._results.showFigures(corrected)
+                self._views.showFigures(corrected)
 
         self._results.measureAsync(corrected, ended)
 
@@ -100,7 +102,7 @@ class FiguresSection:
         with self._texts.said():
             p.profileLine = self._results.proposeLine(p.result, p.profileLine)
             self._results.updateProfile(p.result, p.profileLine)
-            self._results.showFigures(p.result)
+            self._views.showFigures(p.result)
 
     def onRegionButton(self) -> None:
         """Add a box to measure in."""

@@ -13,11 +13,19 @@ class InputSection:
 
     :param ui: the section's widgets.
     :param check: from a volume node to what is to be said about it, ``InputCheck``.
+    :param onChosen: called with the parameter node when another CT is chosen that can be used.
     """
 
-    def __init__(self, ui: Any, texts: Texts, check: Callable[[Any], Any]) -> None:
-        self._ui, self._texts, self._check = ui, texts, check
+    def __init__(
+        self,
+        ui: Any,
+        texts: Texts,
+        check: Callable[[Any], Any],
+        onChosen: Callable[[Any], None],
+    ) -> None:
+        self._ui, self._texts, self._check, self._onChosen = ui, texts, check, onChosen
         self._checked: tuple[Any, Any] = (None, None)
+        self._chosen: Any = None
         texts.manage(ui.inputMessageLabel, ui.inputNoteLabel)
 
     def show(self, parameters: Any) -> str:
@@ -30,4 +38,8 @@ class InputSection:
         check = self._checked[1]
         self._texts.say(self._ui.inputMessageLabel, check.problem if volume else "")
         self._texts.say(self._ui.inputNoteLabel, "\n".join(check.notes))
+        if parameters and volume is not self._chosen:
+            self._chosen = volume
+            if not check.problem:
+                self._onChosen(parameters)
         return str(check.problem)

@@ -11,7 +11,9 @@ from slicer.i18n import tr as _
 from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.metal.options import CleanUpParameters
 from MetalArtifactReductionLib.mrml import results_of
+from MetalArtifactReductionLib.mrml.belonging import metal_problem
 from MetalArtifactReductionLib.mrml.parts import metal_parts
+from MetalArtifactReductionLib.mrml.segmentations import outline_only
 from MetalArtifactReductionLib.mrml.training_slices import describe_training_slices
 
 from .background import BackgroundJobs
@@ -74,6 +76,25 @@ class Metal:
         """The connected parts of a metal segmentation: ``MetalPart``."""
         return metal_parts(segmentationNode, volumeNode)
 
+    def problem(self, segmentationNode: Any, volumeNode: Any) -> str:
+        """Why a segmentation cannot be this CT's metal; "" if it can."""
+        return metal_problem(segmentationNode, volumeNode)
+
+    def copyOf(self, segmentationNode: Any) -> Any:
+        """What is in a segmentation now; None without one."""
+        if segmentationNode is None:
+            return None
+        content = slicer.vtkSegmentation()
+        content.DeepCopy(segmentationNode.GetSegmentation())
+        return content
+
+    def restore(self, proposedNode: Any, segmentationNode: Any, content: Any) -> None:
+        """Take a proposal back: what it replaced, or no node at all."""
+        if content is not None:
+            segmentationNode.GetSegmentation().DeepCopy(content)
+        elif proposedNode is not None and proposedNode is not segmentationNode:
+            slicer.mrmlScene.RemoveNode(proposedNode)
+
     def drawn(self, segmentationNode: Any) -> tuple[Any, ...]:
         """What tells whether a segmentation was drawn in: its voxels, and when they changed."""
         segmentation = segmentationNode.GetSegmentation()
@@ -89,7 +110,7 @@ class Metal:
         node = slicer.mrmlScene.AddNewNodeByClass(
             "vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(_("Metal"))
         )
-        node.CreateDefaultDisplayNodes()
+        outline_only(node)
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         node.GetSegmentation().AddEmptySegment("", _("Metal"), [0.95, 0.75, 0.10])

@@ -12,6 +12,9 @@ from . import tables
 from .editing import MetalEditor
 from .texts import Texts
 
+LOWER_HU = 1000.0
+"""Below what a proposal takes by itself; cortical bone is brighter."""
+
 
 class MetalSection:
     """Proposal, parts and editing of the metal.
@@ -36,26 +39,33 @@ class MetalSection:
         self._ui, self._texts, self._metal, self._views = ui, texts, metal, views
         self._current, self._onChange = current, onChange
         self._parameters: Any = None
-        self._ready = False
+        self._ready, self._problem = False, ""
         self._partsOf: Any = ()
         self.parts: tuple[Any, ...] = ()
         self._found: tuple[Any, ...] = ()  # bright parts of the last proposal, metal or not
         self._foundIn: Any = None
         self._asked: dict[str, Any] = {}  # what it was asked for, with the user's word on parts
         self.proposal: Any = None
+        self._undo: list[tuple[Any, Any]] = []  # earlier metal, and what was in it
         self.editor = MetalEditor(ui.editorFrame.layout())
         texts.manage(ui.metalMessageLabel)
         part, volume, highest = _("Part"), _("Volume, cm³"), _("Highest HU")
         tables.set_titles(ui.partsTable, [part, volume, highest, _("Slices")])
         ui.proposeButton.connect("clicked(bool)", lambda _on: self.propose())
         ui.editButton.connect("toggled(bool)", self.onEditButton)
+        ui.undoButton.connect("clicked(bool)", lambda _on: self.undo())
+        ui.lowerButton.connect("clicked(bool)", lambda _on: self.proposeLower())
+        ui.surfaceButton.connect("clicked(bool)", lambda _on: self.proposeWithSurface())
+        ui.drawButton.connect("clicked(bool)", lambda _on: ui.editButton.click())
+        self._offer("")
         ui.partsTable.connect("itemSelectionChanged()", self.onPartSelected)
         ui.partsTable.connect("itemChanged(QTableWidgetItem*)", self.onPartTicked)
 
-    def show(self, parameters: Any, ready: bool) -> None:
+    def show(self, parameters: Any, ready: bool) -> str:
         """The parts of the chosen segmentation, and what can be done.
 
         :param ready: there is a CT that can be corrected.
+        :returns: why the chosen segmentation cannot be used; "" if it can.
         """
         self._parameters, self._ready = parameters, ready
         self._showParts()
@@ -64,13 +74,18 @@ class MetalSection:
         ui.partsTable.enabled = self.proposal is None
         ui.editButton.enabled = ready
         automatic = parameters.automaticThreshold if parameters else True
-        ui.thresholdSlider.enabled = not automatic
-        ui.metalMethodComboBox.enabled = automatic
+        for widget in (ui.thresholdSlider, ui.thresholdSliderLabel):
+            widget.visible = not automatic
+        for widget in (ui.metalMethodComboBox, ui.metalMethodComboBoxLabel):
+            widget.visible = automatic
+        ui.undoButton.visible = bool(self._undo) and self.proposal is None
+        return self._problem
 
     def clear(self) -> None:
         """The scene is gone."""
         self.proposal = None
-        self._found = ()
+        self._found, self._undo = (), []
+        self._offer("")
         self._texts.say(self._ui.metalMessageLabel, "")
 
     def slicesWithMetal(self) -> int | None:
@@ -105,29 +120,33 @@ class MetalSection:
         earlier = parameters.metalSegmentation
         if not self._metal.isProposal(earlier, parameters.inputVolume):
             earlier = None  # never draw over a segmentation that the user brought
+        self._offer("")
+        before = (parameters.metalSegmentation, self._metal.copyOf(earlier))
         with self._texts.said():
             self.proposal = self._metal.proposeAsync(
                 parameters.inputVolume,
                 into=earlier,
                 **asked,
-                onEnd=lambda handle: self._onProposed(handle, asked),
+                onEnd=lambda handle: self._onProposed(handle, asked, before),
             )
             self._onChange()
             self._texts.say(self._ui.metalMessageLabel, _("Looking for metal..."))
 
-    def _onProposed(self, handle: Any, asked: dict[str, Any]) -> None:
+    def _onProposed(self, handle: Any, asked: dict[str, Any], before: tuple[Any, Any]) -> None:
         self.proposal = None
         self._metal.forget(handle)  # the queue is the list of corrections
         self._texts.say(self._texts.status, "")
         if not handle.done:
             self._partsOf = ()
             self._showParts()  # ticked as before
-            self._texts.say(self._ui.metalMessageLabel, handle.error)
+            self._texts.say(self._ui.metalMessageLabel, without_options(handle.error))
+            self._offer(handle.error)
             return
         node, found = handle.nodes
         parameters = self._current()  # the panel may be closed by now
         if not self._metal.isProposal(node, parameters.inputVolume):
             return  # the user has gone on to another CT
+        self._undo.append(before)
         parameters.metalSegmentation = node
         parameters.thresholdHu = min(max(found.threshold_hu, 500), 8000)
         self._found = tuple(part for part in found.components if not part.is_speck)
@@ -142,6 +161,34 @@ class MetalSection:
         self._texts.say(self._ui.metalMessageLabel, message)
         self._views.goToMetal(node, parameters.inputVolume)
 
+    def _offer(self, error: str) -> None:
+        """What helps where no metal was found, as buttons; none without an error."""
+        automatic = self._parameters is None or not self._parameters.includeSurface
+        self._ui.surfaceButton.visible = automatic and "skin" in error
+        for button in (self._ui.lowerButton, self._ui.drawButton):
+            button.visible = bool(error)
+
+    def proposeLower(self) -> None:
+        """Look again, from fewer HU on."""
+        p = self._parameters
+        p.thresholdHu = LOWER_HU if p.automaticThreshold else max(0.8 * p.thresholdHu, 500)
+        p.automaticThreshold = False
+        self.propose()
+
+    def proposeWithSurface(self) -> None:
+        """Look again, on the skin too."""
+        self._parameters.includeSurface = True
+        self.propose()
+
+    def undo(self) -> None:
+        """The metal as it was before the last proposal."""
+        node, content = self._undo.pop()
+        self.stopEditing()
+        self._metal.restore(self._parameters.metalSegmentation, node, content)
+        self._found, self._partsOf = (), ()
+        self._parameters.metalSegmentation = node
+        self._onChange()
+
     def _showParts(self) -> None:
         """List the parts of the chosen segmentation, if it or the CT changed."""
         metal = self._parameters.metalSegmentation if self._parameters else None
@@ -150,10 +197,13 @@ class MetalSection:
         key = (metal, drawn, volume, volume and volume.GetMTime())
         if key == self._partsOf:
             return
-        self._partsOf, self.parts = key, ()
+        self._partsOf, self.parts, self._problem = key, (), ""
         label = self._ui.metalMessageLabel
         self._texts.say(label, "")
         if metal and volume and self._ready:
+            self._problem = self._metal.problem(metal, volume)
+            self._texts.say(label, self._problem)
+        if metal and volume and self._ready and not self._problem:
             with self._texts.said(label):
                 self.parts = self._metal.parts(metal, volume)
                 count = len(self.parts)
@@ -199,7 +249,6 @@ class MetalSection:
                 parameters.metalSegmentation = self._metal.newSegmentation(parameters.inputVolume)
             self.editor.open(parameters.metalSegmentation, parameters.inputVolume)
             self._ui.editorFrame.visible = True
-            self._texts.fitWidth()
             self._ui.editButton.text = _("Done editing")
 
     def stopEditing(self) -> None:
@@ -214,6 +263,13 @@ class MetalSection:
         self._ui.editButton.blockSignals(blocked)
         self._partsOf = ()  # what was painted does not change the segmentation's own time
         self._showParts()
+
+
+def without_options(error: str) -> str:
+    """A reason without what the command line offers: the panel has buttons for it."""
+    for begin in (". If one of them", "; if there is metal"):
+        error = error.partition(begin)[0]
+    return error.rstrip(".") + "."
 
 
 def _counted(texts: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .choices import Views, WindowPreset
 from .texts import Texts
 
 FLICKER_MS = 500
@@ -16,12 +17,16 @@ FLICKER_MS = 500
 class ResultSection:
     """Shows a result beside its original.
 
-    :param ui: the section's widgets. :param results: shows results: ``Results``.
+    :param ui: the section's widgets. :param results: what is known of results: ``Results``.
+    :param views: shows them: ``SceneViews``.
     :param current: gives the scene's parameter node, also while the panel is closed.
     """
 
-    def __init__(self, ui: Any, texts: Texts, results: Any, current: Callable[[], Any]) -> None:
+    def __init__(
+        self, ui: Any, texts: Texts, results: Any, views: Any, current: Callable[[], Any]
+    ) -> None:
         self._ui, self._texts, self._results, self._current = ui, texts, results, current
+        self._views = views
         self._parameters: Any = None
         self._shown: Any = None
         self._flicker: Any = None
@@ -34,7 +39,13 @@ class ResultSection:
         )
         ui.viewsComboBox.connect("activated(int)", lambda _index: self.showResult())
         ui.overlayComboBox.connect("activated(int)", lambda _index: self.showResult())
-        ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
+        for button, window in (
+            (ui.softTissueButton, WindowPreset.SOFT_TISSUE),
+            (ui.boneButton, WindowPreset.BONE),
+            (ui.metalWindowButton, WindowPreset.METAL),
+        ):
+            button.connect("clicked(bool)", lambda _on, window=window: self.setWindow(window))
+        ui.swipeSlider.connect("valueChanged(double)", self.onSwipe)
         ui.overlaySlider.connect("valueChanged(double)", self.onDisplayChanged)
         ui.showButton.connect("clicked(bool)", lambda _on: self.showResult())
         ui.flickerButton.connect("toggled(bool)", self.onFlickerButton)
@@ -45,8 +56,13 @@ class ResultSection:
         result = parameters.result if parameters else None
         problem = self._results.problem(result) if result else ""
         usable = result if result and not problem else None
-        for button in (self._ui.showButton, self._ui.flickerButton):
-            button.enabled = usable is not None
+        for widget in (self._ui.showButton, self._ui.flickerButton):
+            widget.visible = usable is not None
+        single = usable is not None and parameters.views is Views.SINGLE
+        for widget in (self._ui.swipeSlider, self._ui.swipeSliderLabel):
+            widget.visible = single
+        for widget in (self._ui.overlaySlider, self._ui.overlaySliderLabel):
+            widget.visible = usable is not None and not single
         if result is not self._shown:
             self._shown = result
             self._ui.flickerButton.checked = False
@@ -66,7 +82,6 @@ class ResultSection:
 
         :returns: the corrected volume; None where another CT is chosen by now.
         """
-        self._results.keepFacts(nodes)
         parameters = self._current()
         if self._results.originalOf(nodes.corrected) is not parameters.inputVolume:
             return None
@@ -85,30 +100,40 @@ class ResultSection:
             return
         self._ui.flickerButton.checked = False
         with self._texts.said(self._ui.exportLabel):
-            self._results.show(
+            self._views.show(
                 p.result, p.views.value, p.window.value, p.overlayOpacity, p.overlay.value
             )
         self._showOverlay(p.result)
+
+    def setWindow(self, window: WindowPreset) -> None:
+        """One click for a window."""
+        if self._parameters:
+            self._parameters.window = window
+            self.onDisplayChanged()
+
+    def onSwipe(self, percent: float) -> None:
+        """Original on the left, result on the right of the line."""
+        if self._parameters and self._parameters.result:
+            self._views.swipe(percent / 100)
 
     def onDisplayChanged(self, _value: Any = None) -> None:
         """Window preset or overlay opacity were changed."""
         p = self._parameters
         if p and p.inputVolume:
             with self._texts.said(self._ui.exportLabel):
-                self._results.setDisplay(p.inputVolume, p.window.value, p.overlayOpacity)
+                self._views.setDisplay(p.inputVolume, p.window.value, p.overlayOpacity)
 
     def _showOverlay(self, result: Any) -> None:
         """Which maps there are of a result (or None), and what the chosen one's colours mean."""
         known = result is not None and self._results.knowsExpectedError(result)
-        self._ui.overlayComboBox.enabled = known
-        self._ui.overlayComboBox.toolTip = (
-            _("Map over the result: what was changed, or how far values may be off.")
-            if known or result is None
-            else _("This result's method does not know its expected error.")
-        )
+        for widget in (self._ui.overlayComboBox, self._ui.overlayComboBoxLabel):
+            widget.visible = known  # of other methods there is one map only
+        shown = self._parameters and self._parameters.views is not Views.SINGLE
         text = ""
-        if result is not None and self._parameters:
-            text = self._results.overlayScale(result, self._parameters.overlay.value)
+        if result is not None and shown:
+            text = self._results.overlayText(
+                self._views.overlayScale(result, self._parameters.overlay.value)
+            )
         self._texts.say(self._ui.overlayLabel, text)
 
     def onFlickerButton(self, checked: bool) -> None:
@@ -116,7 +141,8 @@ class ResultSection:
         self.stopFlicker()
         if checked and self._parameters and self._parameters.result:
             with self._texts.said(self._ui.exportLabel):
-                self._flicker = self._results.flicker(self._parameters.result)
+                self._views.stopSwipe()
+                self._flicker = self._views.flicker(self._parameters.result)
                 self._timer.start()
 
     def _onFlicker(self) -> None:

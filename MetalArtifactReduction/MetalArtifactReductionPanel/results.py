@@ -1,4 +1,4 @@
-"""Shows, measures and exports results in Slicer's scene and views; nothing here needs the panel."""
+"""Measures and exports results in Slicer's scene; nothing here needs the panel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -17,21 +16,17 @@ from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_tex
 from MetalArtifactReductionLib.evaluation.report import figure_text
 from MetalArtifactReductionLib.jobs.queue import Job
 from MetalArtifactReductionLib.mrml import (
-    apply_window,
     kept,
-    layout,
     results,
     results_of,
-    set_overlay_opacity,
 )
 from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node
+from MetalArtifactReductionLib.mrml.hierarchy import ROLE_ATTRIBUTE
 from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
 
 from .background import BackgroundJobs
-
-NEW_VIEWS_MS = 100
 
 
 class Results:
@@ -43,93 +38,22 @@ class Results:
     def __init__(self, jobs: BackgroundJobs) -> None:
         self._jobs = jobs
 
-    #
-    # Views
-    #
-
-    def show(
-        self,
-        corrected: Any,
-        views: str,
-        window: str,
-        overlayOpacity: float,
-        overlay: str = "change",
-    ) -> None:
-        """Lay out Slicer's views and show a result in them.
-
-        :param views: one of ``layout.LAYOUTS``.
-        :param overlay: the map over it, one of ``layout.OVERLAYS``.
-        """
-        scene = slicer.mrmlScene
-        original = kept.original_of(corrected)
-        layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
-        nodes = layout.show_result(
-            scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
-        )
-        self.showFigures(corrected)
-        self.setDisplay(original, window, overlayOpacity)
-
-        def place() -> None:
-            if corrected.GetScene() is not scene or self.problem(corrected):
-                return  # removed meanwhile
-            for node in nodes:
-                slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
-            if views != layout.FOUR_UP:
-                layout.same_scale(nodes)
-            metal = kept.metal_of(corrected)
-            if metal is not None:
-                self.goToMetal(metal, original)
-            for line in results_of(scene, original, "line"):
-                middle = results.line_middle(line)
-                if middle is not None:
-                    self.goTo(middle)
-
-        place()
-        # Views that were made just now take their size, and a slice of their own, afterwards.
-        qt.QTimer.singleShot(NEW_VIEWS_MS, place)
-
-    def showFigures(self, corrected: Any) -> None:
-        """Put table and plot of a result into their views, if they are laid out."""
-        scene = slicer.mrmlScene
-        layout.show_figures(
-            scene, results.table_of(scene, corrected), results.plot_of(scene, corrected)
-        )
-
-    def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
-        """Show the largest part of the metal in every slice view, and all of it in 3D."""
-        self.goTo(metal_parts(segmentationNode, volumeNode)[0].centre_ras)
-        layout.look_at(slicer.mrmlScene, segmentationNode)
-
-    def goTo(self, ras: tuple[float, float, float]) -> None:
-        """Show a place in every slice view."""
-        layout.go_to(slicer.mrmlScene, ras)
-
-    def flicker(self, corrected: Any) -> Any:
-        """Original and corrected volume in turn: ``turn()``, ``stop()``."""
-        return layout.Flicker(slicer.mrmlScene, corrected)
-
-    def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
-        """Show a CT and its corrections in one window, and the maps this opaque."""
-        for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
-            apply_window(node, window)
-        for role in layout.OVERLAYS:
-            for node in results_of(slicer.mrmlScene, volumeNode, role):
-                set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
-
     def knowsExpectedError(self, corrected: Any) -> bool:
         """Whether there is a map of the expected error of a result."""
         return kept.expected_error_of(slicer.mrmlScene, corrected) is not None
 
-    def overlayScale(self, corrected: Any, overlay: str) -> str:
-        """What the colours of the map over a result mean, in a line; "" without a map."""
-        node = layout.overlay_of(slicer.mrmlScene, corrected, overlay)
-        display = node.GetDisplayNode() if node is not None else None
-        if display is None:
+    def overlayText(self, scale: Any) -> str:
+        """What the colours of a map mean, in a line; "" without a map.
+
+        :param scale: of ``SceneViews.overlayScale``.
+        """
+        if scale is None:
             return ""
-        text = _("Changes: blue is {hu:.0f} HU darker than before, red as much brighter.")
-        if node is kept.expected_error_of(slicer.mrmlScene, corrected):
+        node, hu = scale
+        text = _("Changes: blue is {hu:.0f} HU darker, red as much brighter; clear within noise.")
+        if node.GetAttribute(ROLE_ATTRIBUTE) == "expected-error":
             text = _("Expected error: blue is small, red is {hu:.0f} HU or more.")
-        return str(text.format(hu=display.GetLevel() + display.GetWindow() / 2))
+        return str(text.format(hu=hu))
 
     #
     # Facts
@@ -146,10 +70,6 @@ class Results:
         except InputError as error:
             return str(error)
         return ""
-
-    def keepFacts(self, nodes: Any) -> None:
-        """Keep what a correction did with its result."""
-        results.keep_facts(nodes)
 
     def summary(self, corrected: Any) -> str:
         """What a correction did, as rich text; "" if that was not kept."""

@@ -88,7 +88,7 @@ class RunSection:
         running = [handle for handle in handles if handle.state.value == "running"]
         going_on = any(not handle.ended for handle in handles)
         self._ui.progressBar.visible = going_on
-        self._ui.cancelButton.enabled = going_on
+        self._ui.cancelButton.visible = going_on
         if running:
             self._ui.progressBar.value = round(100 * running[0].fraction)
             if running[0].message:

@@ -1,4 +1,4 @@
-"""The panel's texts: as high as they need to be; what went wrong is said in words."""
+"""The panel's texts; what went wrong is said in words."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from slicer.i18n import tr as _
 
 
 class Texts:
-    """Shows texts that may take several lines.
+    """Shows texts that may take several lines; without one its place is given to the rest.
 
-    :param area: the panel's scroll area. :param contents: the widget in it.
     :param status: label for what has no place of its own.
     """
 
-    def __init__(self, area: Any, contents: Any, status: Any) -> None:
+    def __init__(self, status: Any) -> None:
         self.status = status
-        self._area, self._contents = area, contents
         self._labels = [status]
         self._again = False
-        self._timer = qt.QTimer(area)  # ends with what it lays out
+        self._timer = qt.QTimer(status)  # ends with what it lays out
         self._timer.setSingleShot(True)
         self._timer.setInterval(20)  # after Qt's own work on the layout
         self._timer.connect("timeout()", self.fit)
@@ -34,7 +32,7 @@ class Texts:
         self._labels += labels
 
     def say(self, label: Any, text: str) -> None:
-        """Show a text; without one its place is given to the rest."""
+        """Show a text."""
         label.visible = bool(text)
         if label.text != text:
             label.text = text
@@ -48,17 +46,11 @@ class Texts:
         """
         for label in self._labels:
             label.setMinimumHeight(0)  # Qt takes it into account
-            label.setFixedHeight(label.heightForWidth(label.width) if label.text else 0)
+            label.setMinimumHeight(label.heightForWidth(label.width) if label.text else 0)
         # A text that was hidden has its width only now.
         self._again = not self._again
         if self._again:
             self._timer.start()
-
-    def fitWidth(self) -> None:
-        """Nothing may be cut off: the panel is at least as wide as what it holds."""
-        width = self._contents.minimumSizeHint.width()
-        self._area.setMinimumWidth(width + self._area.verticalScrollBar().sizeHint.width() + 2)
-        self._timer.start()
 
     @contextmanager
     def said(self, label: Any = None) -> Iterator[None]:

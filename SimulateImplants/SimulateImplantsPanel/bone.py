@@ -8,7 +8,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from MetalArtifactReductionLib.mrml import results_of
-from SimulateImplantsLib.mrml import bone_labels, clicks_of, segment_bone, split_vertebrae
+from SimulateImplantsLib.mrml import (
+    bone_labels,
+    clicks_of,
+    name_points,
+    segment_bone,
+    split_vertebrae,
+)
 
 from .views import startPlacing
 
@@ -22,13 +28,21 @@ def segment(ct: Any, thresholdHu: float, earlier: Any = None) -> Any:
     return segment_bone(slicer.mrmlScene, ct, threshold_hu=thresholdHu, into=into)
 
 
-def placePoints(points: Any = None) -> Any:
-    """Let the user click points until Escape; returns the list of points."""
+def placePoints(points: Any, ct: Any, site: str, lowest: str) -> Any:
+    """Let the user click points until Escape; each is labelled with what it marks.
+
+    :param site: "spine" or "hip". :param lowest: level of the lowest point of a spine.
+    :returns: the list of points.
+    """
     if points is None:
         points = slicer.mrmlScene.AddNewNodeByClass(
             "vtkMRMLMarkupsFiducialNode", _("Vertebrae or hips")
         )
         points.CreateDefaultDisplayNodes()
+    points.RemoveObservers(points.PointPositionDefinedEvent)
+    points.AddObserver(
+        points.PointPositionDefinedEvent, lambda *_: name_points(points, ct, site, lowest)
+    )
     startPlacing(points, persistent=True)
     return points
 

@@ -102,14 +102,6 @@ class Sides(Choice):
         return ("left", "right") if self is Sides.BOTH else (self.value,)
 
 
-class Plane(Choice):
-    """Slice planes of an implant."""
-
-    ALONG = "along", _("Along, flat")
-    ALONG_VERTICAL = "along-vertical", _("Along, upright")
-    ACROSS = "across", _("Across")
-
-
 class Model(Choice):
     """Models of the artifacts."""
 

@@ -27,7 +27,6 @@ class ImplantsSection:
 
         self._ui, self._work, self._tools, self._onSelected = ui, work, tools, onSelected
         self._parameters: Any = None
-        self.quality: dict[str, Any] = {}
         self._proposals = RegistryChoice(ui.proposalComboBox, "proposal")
         tables.set_up_implants_table(ui.implantsTable)
         # While a screw is dragged its row changes many times a second.
@@ -42,6 +41,8 @@ class ImplantsSection:
             (ui.rodButton, self.addRod),
             (ui.crossLinkButton, self.addCrossLink),
             (ui.measureButton, self.measure),
+            (ui.undoButton, lambda: self._tools.history.undo()),
+            (ui.redoButton, lambda: self._tools.history.redo()),
         ):
             work.connect(button, job)
         ui.implantsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
@@ -73,13 +74,30 @@ class ImplantsSection:
         ui.measureButton.enabled = state.ready and state.implants > 0
         for button in (ui.duplicateButton, ui.removeButton):
             button.enabled = state.free and state.chosen > 0
-        ui.rodButton.enabled = state.free and state.chosen > 1
-        ui.crossLinkButton.enabled = state.free and state.chosen == 2
+        ui.rodButton.visible = state.free and state.chosen > 1
+        ui.crossLinkButton.visible = state.free and state.chosen == 2
+        spine = bool(parameters) and site_of(parameters.proposal) == "spine"
+        for widget in (
+            ui.levelsLineEdit, ui.levelsLineEditLabel,
+            ui.rodsCheckBox, ui.rodsCheckBoxLabel, ui.rodDiameterComboBox,
+        ):  # fmt: skip
+            widget.visible = spine
         ui.implantsTable.enabled = not self._work.running
+        history = self._tools.history if self._tools.ready() else None
+        ui.undoButton.enabled = state.free and history is not None and history.can_undo
+        ui.redoButton.enabled = state.free and history is not None and history.can_redo
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """Model node id -> ``QualityRow``, of what was measured and not changed since."""
+        measured = {
+            one.model.GetID(): self._tools.editing.qualityOf(one)
+            for one in self._tools.editing.every()
+        }
+        return {name: row for name, row in measured.items() if row is not None}
 
     def clear(self) -> None:
         """The scene is gone."""
-        self.quality = {}
         self.say("")
 
     def close(self) -> None:
@@ -93,13 +111,14 @@ class ImplantsSection:
     def fill(self) -> None:
         """The table anew."""
         implants = self._tools.editing.every()
+        self._tools.history.note()
         sizes = [self._tools.editing.sizeText(one) for one in implants]
         tables.fill_implants_table(self._ui.implantsTable, implants, sizes, self.quality)
         self._onSelected()
 
     def changed(self, one: Any) -> None:
         """The scene's implants changed, perhaps many times a second."""
-        if one is not None and self.quality.pop(one.model.GetID(), None) is not None:
+        if one is not None and self._tools.editing.forgetQuality(one):
             self.say(
                 _("{name} was changed after it was measured: Measure again.").format(name=one.name)
             )
@@ -154,10 +173,7 @@ class ImplantsSection:
     def measure(self) -> None:
         """How well the implants lie."""
         p = self._parameters
-        rows = self._tools.editing.measure(
-            p.inputVolume, p.boneSegmentation, **self._work.progress()
-        )
-        self.quality = {row.implant.model.GetID(): row for row in rows}
+        self._tools.editing.measure(p.inputVolume, p.boneSegmentation, **self._work.progress())
         self.say("")
         table = self._tools.editing.qualityTable()
         if table is not None:
@@ -248,6 +264,11 @@ class SelectedSection:
             "length_mm": ui.lengthSlider,
             "head_angle_deg": ui.headAngleSlider,
         }
+        self._labels = {
+            "diameter_mm": ui.diameterSliderLabel,
+            "length_mm": ui.lengthSliderLabel,
+            "head_angle_deg": ui.headAngleSliderLabel,
+        }
         for name, slider in self._sliders.items():
             slider.connect(
                 "valueChanged(double)", lambda value, name=name: self._edit({name: value})
@@ -270,8 +291,10 @@ class SelectedSection:
         ranges = self._tools.editing.ranges(implant)
         for name, slider in self._sliders.items():
             fixed = name == "length_mm" and getattr(implant, "path_mm", None)
-            slider.enabled = name in ranges and not fixed
-            if slider.enabled:
+            known = name in ranges and not fixed
+            for widget in (slider, self._labels[name]):
+                widget.visible = known
+            if known:
                 blocked = slider.blockSignals(True)
                 slider.minimum, slider.maximum = ranges[name].minimum, ranges[name].maximum
                 slider.singleStep = ranges[name].step
@@ -296,9 +319,8 @@ class SelectedSection:
             self._onChanged(chosen[0])
 
     def align(self) -> None:
-        """Turn a slice view to the selected implant."""
-        p = self._parameters
-        self._tools.views.align(self._implants.selected()[0], p.alignedView, p.alignedPlane.value)
+        """Turn the slice views to the selected implant: along it, twice, and across."""
+        self._tools.views.align(self._implants.selected()[0])
 
     def fit(self) -> None:
         """Largest size in the bone."""

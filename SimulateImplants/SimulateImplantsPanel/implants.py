@@ -22,6 +22,7 @@ from . import views
 from .bone import clicks
 
 duplicate, edit, remove = mrml.duplicate, mrml.edit_implant, mrml.remove
+qualityOf, forgetQuality = mrml.quality_of, mrml.forget_quality
 
 
 def every() -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .choices import PELVIS, SPINE
+from .choices import PELVIS, SPINE, site_of
 from .sections import State
 from .tools import Tools
 from .work import Work
@@ -66,6 +66,11 @@ class BoneSection:
         self._parameters = parameters
         self._ui.thresholdButton.enabled = state.ready
         self._ui.placePointsButton.enabled = state.ready
+        spine = bool(parameters) and site_of(parameters.proposal) == "spine"
+        for widget in (
+            self._ui.splitButton, self._ui.lowestLevelComboBox, self._ui.lowestLevelComboBoxLabel
+        ):  # fmt: skip
+            widget.visible = spine
         self._ui.splitButton.enabled = state.bone and bool(parameters.points)
         self._ui.boneSelector.enabled = not self._work.running
 
@@ -86,7 +91,10 @@ class BoneSection:
 
     def placePoints(self) -> None:
         """Let the user click."""
-        self._parameters.points = self._tools.bone.placePoints(self._parameters.points)
+        p = self._parameters
+        p.points = self._tools.bone.placePoints(
+            p.points, p.inputVolume, site_of(p.proposal), p.lowestLevel
+        )
 
     def split(self) -> None:
         """Part the vertebrae at the points."""

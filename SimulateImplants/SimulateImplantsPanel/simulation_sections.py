@@ -51,7 +51,6 @@ class ResultSection:
         p = self._parameters
         if p:
             self._tools.views.hideTable()
-            self._tools.views.outlineOnly(p.boneSegmentation)
             p.shown = Shown.CORRUPTED
             self.onDisplayChanged()
 

@@ -77,6 +77,13 @@ class Tools:
             self._link = ImplantLink(slicer.mrmlScene, onChange)
         return True
 
+    @cached_property
+    def history(self) -> Any:
+        """Undo and redo of implants: ``PlacementHistory``."""
+        from SimulateImplantsLib.mrml import PlacementHistory
+
+        return PlacementHistory(slicer.mrmlScene)
+
     def close(self) -> None:
         """Leave the scene alone, end every process, remove every temporary file."""
         if self._link is not None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import qt
 import slicer
 import vtk
 
 from MetalArtifactReductionLib.mrml import apply_window, results_of, show_in_slice_views
 from MetalArtifactReductionLib.mrml.layout import fill_views, go_to
-from SimulateImplantsLib.mrml import show_aligned
+from SimulateImplantsLib.mrml import show_planes
 
+_ESCAPE = "SimulateImplantsEscape"
 RESULTS = ("corrupted", "ideal", "reference")
 
 
-def align(one: Any, view: str = "Red", plane: str = "along") -> None:
-    """Turn a slice view to an implant."""
-    show_aligned(slicer.app.layoutManager().sliceWidget(view).mrmlSliceNode(), one, plane)
+def align(one: Any) -> None:
+    """Turn the slice views to an implant: along it, along and upright, across."""
+    manager = slicer.app.layoutManager()
+    names = ("Red", "Yellow", "Green")
+    show_planes([manager.sliceWidget(name).mrmlSliceNode() for name in names], one)
+    lookAt([one.model])
 
 
 def straighten() -> None:
@@ -25,12 +30,7 @@ def straighten() -> None:
     for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
         sliceNode = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
         sliceNode.SetOrientationToDefault()
-
-
-def outlineOnly(segmentation: Any) -> None:
-    """Leave the slices uncovered: streaks are to be seen."""
-    if segmentation is not None and segmentation.GetDisplayNode() is not None:
-        segmentation.GetDisplayNode().SetVisibility2DFill(False)
+    slicer.util.resetSliceViews()
 
 
 def showTable(table: Any) -> None:
@@ -89,10 +89,23 @@ def centre() -> Any:
 
 
 def startPlacing(markups: Any, persistent: bool) -> None:
-    """Let the mouse place control points of a markups node."""
+    """Let the mouse place control points of a markups node, until Escape."""
+    window = slicer.util.mainWindow()
+    if not slicer.util.findChildren(window, name=_ESCAPE):  # two of one key cancel each other
+        escape = qt.QShortcut(qt.QKeySequence("Esc"), window)
+        escape.objectName = _ESCAPE
+        escape.connect("activated()", stopPlacing)
     selection = slicer.app.applicationLogic().GetSelectionNode()
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     selection.SetReferenceActivePlaceNodeClassName(markups.GetClassName())
     selection.SetActivePlaceNodeID(markups.GetID())
     interaction.SetPlaceModePersistence(1 if persistent else 0)
     interaction.SetCurrentInteractionMode(interaction.Place)
+
+
+def stopPlacing() -> None:
+    """The mouse moves and turns views again."""
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    for escape in slicer.util.findChildren(slicer.util.mainWindow(), name=_ESCAPE):
+        escape.deleteLater()

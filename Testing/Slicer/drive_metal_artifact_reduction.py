@@ -82,7 +82,6 @@ def drive_input(driver: Driver, file: Path) -> None:
 
     volume = slicer.util.loadVolume(str(file))
     ui.inputSelector.setCurrentNode(volume)
-    widget.logic.results.setDisplay(volume, "bone", 0.5)
     driver.picture("ct", "inputCollapsibleButton")
     check(ui.proposeButton.enabled, ui.inputMessageLabel.text)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import vtk
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LONGEST_S = 600.0
+LONGEST_GAP_S = 0.3
 
 
 class Driver:
@@ -29,6 +32,8 @@ class Driver:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.count = 0
+        self.clicks = 0
+        self.heartbeat = Heartbeat(folder / "gaps.txt")
         # A virtual screen has no window manager that could maximize.
         slicer.util.mainWindow().setGeometry(0, 0, 1600, 1000)
         slicer.util.selectModule(module)
@@ -37,6 +42,15 @@ class Driver:
     @property
     def ui(self) -> Any:
         return self.widget.ui
+
+    def click(self, name: str, done: Callable[[], bool] = lambda: True) -> None:
+        """Click a button as a person does, and wait for what comes of it."""
+        button = getattr(self.ui, name)
+        check(button.visible and button.enabled, f"{name} cannot be clicked")
+        self.clicks += 1
+        with self.heartbeat.during(f"{self.widget.moduleName}: {name}"):
+            button.click()
+            self.wait(done)
 
     def picture(self, name: str, section: str = "") -> None:
         """Grab the main window, with a section of the panel in view."""
@@ -79,6 +93,51 @@ class Driver:
             check(time.monotonic() < until, f"not done within {longest_s:.0f} s")
             slicer.app.processEvents()
             time.sleep(0.02)
+
+
+class Heartbeat:
+    """The longest time that Slicer did not answer, for each thing that was done.
+
+    :param where: file that is told what was running whenever it was too long.
+    """
+
+    def __init__(self, where: Path) -> None:
+        self._where = where.open("w", encoding="utf-8")
+        self.longest_s: dict[str, float] = {}
+        self._action, self._last = "", 0.0
+        self._timer = qt.QTimer()
+        self._timer.setInterval(20)
+        self._timer.connect("timeout()", self._beat)
+        self._timer.start()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if self._action:
+            gap = max(now - self._last, self.longest_s.get(self._action, 0.0))
+            self.longest_s[self._action] = gap
+            faulthandler.dump_traceback_later(LONGEST_GAP_S, file=self._where)
+        self._last = now
+
+    @contextmanager
+    def during(self, action: str) -> Iterator[None]:
+        """Watch what is done in the block, and what comes of it until events are served."""
+        slicer.app.processEvents()
+        self._action, self._last = action, time.monotonic()
+        self._where.write(f"\n=== {action}\n")
+        self._where.flush()
+        faulthandler.dump_traceback_later(LONGEST_GAP_S, file=self._where)
+        try:
+            yield
+            slicer.app.processEvents()
+            self._beat()
+        finally:
+            self._action = ""
+            faulthandler.cancel_dump_traceback_later()
+
+    def table(self) -> str:
+        """Longest first."""
+        rows = sorted(self.longest_s.items(), key=lambda item: -item[1])
+        return "\n".join(f"{seconds:6.2f} s  {action}" for action, seconds in rows)
 
 
 def check(held: bool, message: str) -> None:

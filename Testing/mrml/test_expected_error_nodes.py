@@ -66,7 +66,7 @@ def test_the_map_lies_beside_the_change_map(scene: Any, ct: Any) -> None:
     result = finished(ct)
     nodes = mrml.add_results(scene, ct, result)
     error = nodes.expected_error
-    assert error.GetName() == "Thigh expected error (prior)"
+    assert error.GetName() == "Error PRIOR Thigh"
     assert error.GetNodeReference(INPUT_REFERENCE) is ct
     assert error.GetNodeReference(METAL_REFERENCE) is nodes.metal
     assert error.GetNodeReference(CORRECTED_REFERENCE) is nodes.corrected

@@ -25,7 +25,7 @@ def texts(scene: Any) -> Any:
     """Of the correction's panel."""
     from MetalArtifactReductionPanel.texts import Texts
 
-    return Texts(panel_support.Widget(), panel_support.Widget(), panel_support.QLabel())
+    return Texts(panel_support.QLabel())
 
 
 @pytest.fixture

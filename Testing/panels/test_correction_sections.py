@@ -25,7 +25,8 @@ def test_input_is_read_once_and_its_problem_said(texts: Any, ct: Any) -> None:
         read.append(node)
         return check_input(slicer.mrmlScene, node)
 
-    section = InputSection(ui, texts, check)
+    chosen: list[Any] = []
+    section = InputSection(ui, texts, check, chosen.append)
     assert section.show(None) and not ui.inputMessageLabel.visible  # nothing chosen is no mistake
     for _ in range(2):
         assert section.show(parameter_node(inputVolume=ct)) == ""
@@ -112,6 +113,45 @@ def test_a_proposal_is_selected_and_its_parts_are_listed(texts: Any, scene: Any,
     assert "2 parts" in ui.metalMessageLabel.text and "Metal above" in ui.metalMessageLabel.text
 
 
+def test_a_proposal_is_taken_back(texts: Any, scene: Any, ct: Any) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, jobs = metal_section(texts, ct, parameters)
+    assert not ui.undoButton.visible
+    ui.proposeButton.click()
+    node, found = mrml.propose_metal(scene, ct)
+    jobs.list[0].end("done", (node, found))
+    section.show(parameters, True)
+    before = mrml.fraction_from_node(node, ct)
+    ui.proposeButton.click()
+    node.GetSegmentation().RemoveAllSegments()
+    jobs.list[0].end("done", (node, found))
+    section.show(parameters, True)
+    ui.undoButton.click()
+    np.testing.assert_array_equal(mrml.fraction_from_node(node, ct), before)
+    ui.undoButton.click()
+    assert parameters.metalSegmentation is None and node.GetScene() is None
+
+
+def test_metal_of_another_scan_is_refused(texts: Any, scene: Any, ct: Any) -> None:
+    import slicer
+
+    from MetalArtifactReductionLib import mrml
+
+    metal, _found = mrml.propose_metal(scene, ct)
+    other = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
+    other.CopyContent(ct)
+    other.SetSpacing(1.0, 1.0, 3.0)
+    parameters = parameter_node(inputVolume=other, metalSegmentation=metal)
+    section, ui, _jobs = metal_section(texts, other, parameters)
+    assert "another grid" in section.show(parameters, True) == ui.metalMessageLabel.text
+    other.CopyContent(ct)
+    assert section.show(parameters, True) == ""  # a copy
+    slicer.util.updateVolumeFromArray(other, slicer.util.arrayFromVolume(ct) + 1)
+    assert "image differs" in section.show(parameters, True)
+
+
 def test_a_users_own_segmentation_is_never_replaced(texts: Any, scene: Any, ct: Any) -> None:
     own = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
     section, ui, jobs = metal_section(texts, ct, parameter_node(inputVolume=ct))
@@ -130,7 +170,15 @@ def test_why_nothing_was_proposed_stays_in_sight(texts: Any, ct: Any) -> None:
     ui.proposeButton.click()
     jobs.list[0].end("failed", error="no metal was found")
     section.show(parameters, True)  # as after every poll
-    assert ui.metalMessageLabel.text == "no metal was found"
+    assert ui.metalMessageLabel.text == "no metal was found."
+    assert ui.lowerButton.visible and ui.drawButton.visible and not ui.surfaceButton.visible
+    ui.lowerButton.click()
+    assert not parameters.automaticThreshold and parameters.thresholdHu == 1000
+    jobs.list[-1].end("failed", error="part 1 lies on the skin")
+    assert ui.surfaceButton.visible
+    ui.surfaceButton.click()
+    assert parameters.includeSurface and not ui.lowerButton.visible
+    jobs.list[-1].end("failed", error="no metal was found")
     section.show(parameter_node(), False)
     assert ui.metalMessageLabel.text == ""
 
@@ -186,10 +234,10 @@ def test_a_segmentation_that_was_drawn_in_has_no_boxes_to_tick(
 def test_own_threshold_or_the_cts(texts: Any, ct: Any) -> None:
     parameters = parameter_node(inputVolume=ct)
     section, ui, _ = metal_section(texts, ct, parameters)
-    assert not ui.thresholdSlider.enabled and ui.metalMethodComboBox.enabled
+    assert not ui.thresholdSlider.visible and ui.metalMethodComboBox.visible
     parameters.automaticThreshold = False
     section.show(parameters, True)
-    assert ui.thresholdSlider.enabled and not ui.metalMethodComboBox.enabled
+    assert ui.thresholdSlider.visible and not ui.metalMethodComboBox.visible
 
 
 def run_section(texts: Any) -> tuple[Any, Any, Background, list[Any]]:
@@ -220,7 +268,7 @@ def test_queue_and_what_became_of_it(texts: Any) -> None:
     jobs.list[2].end("failed", error="out of memory")
     assert ui.statusLabel.text == "Third: out of memory" and corrected == ["nodes"]
     section.showJobs()
-    assert not ui.cancelButton.enabled and not ui.progressBar.visible
+    assert not ui.cancelButton.visible and not ui.progressBar.visible
     section.clear()
     assert ui.jobsTable.rowCount == 0
 
@@ -244,7 +292,8 @@ def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
     results = Results(Background())
     panel = slicer.util.VTKObservationMixin()
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = FiguresSection(ui, texts, results, panel)
+    views = SimpleNamespace(showFigures=lambda corrected: None)
+    section = FiguresSection(ui, texts, results, views, panel)
     section.show(parameter_node(), None)
     assert not ui.measureButton.enabled and ui.exportButton.toolTip == "No result yet."
     line = results.proposeLine(nodes.corrected)
@@ -277,22 +326,24 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     from MetalArtifactReductionLib import mrml
     from MetalArtifactReductionPanel.result_section import ResultSection
     from MetalArtifactReductionPanel.results import Results
+    from MetalArtifactReductionPanel.scene_views import SceneViews
 
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True, show=False)
     parameters = parameter_node(inputVolume=ct)
     results = Results(Background())
     shown = []
-    results.show = lambda *given: shown.append(given)  # type: ignore[method-assign]
+    views = SceneViews()
+    views.show = lambda *given: shown.append(given)  # type: ignore[method-assign]
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, results, lambda: parameters)
+    section = ResultSection(ui, texts, results, views, lambda: parameters)
     section.show(parameters)
-    assert not ui.showButton.enabled
+    assert not ui.showButton.visible
     assert section.take(nodes) is nodes.corrected
     assert parameters.result is nodes.corrected and parameters.metalSegmentation is nodes.metal
-    assert [given[:2] for given in shown] == [(nodes.corrected, "comparison")]
-    assert section.show(parameters) is nodes.corrected and ui.showButton.enabled
+    assert [given[:3] for given in shown] == [(nodes.corrected, "comparison", "soft-tissue")]
+    assert section.show(parameters) is nodes.corrected and ui.showButton.visible
     assert "4 / 6" in ui.resultLabel.text
-    assert not ui.overlayComboBox.enabled and "does not know" in ui.overlayComboBox.toolTip
+    assert not ui.overlayComboBox.visible  # the method knows no expected error
     parameters.inputVolume, parameters.result = nodes.change_map, None
     assert section.take(nodes) is None and parameters.result is None
 
@@ -304,7 +355,6 @@ def test_slices_that_need_no_correction_are_counted(texts: Any, scene: Any, ct: 
 
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
     results = Results(Background())
-    results.keepFacts(nodes)
     assert "0 / 6" in results.summary(nodes.corrected)
     assert "4 of 4 slices with metal: no streaks" in results.summary(nodes.corrected)
 
@@ -313,11 +363,12 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     from MetalArtifactReductionLib import mrml
     from MetalArtifactReductionPanel.result_section import ResultSection
     from MetalArtifactReductionPanel.results import Results
+    from MetalArtifactReductionPanel.scene_views import SceneViews
 
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=True)
     parameters = parameter_node(inputVolume=ct, result=nodes.corrected)
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, Results(Background()), lambda: parameters)
+    section = ResultSection(ui, texts, Results(Background()), SceneViews(), lambda: parameters)
     section.show(parameters)
     composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     seen = []

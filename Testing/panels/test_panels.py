@@ -92,7 +92,7 @@ class Module:
         return bound
 
 
-MAR = Module("MetalArtifactReduction", unbound=frozenset({"method"}))
+MAR = Module("MetalArtifactReduction", unbound=frozenset({"method", "window"}))
 IMPLANTS = Module("SimulateImplants", unbound=frozenset({"kind", "preset", "proposal"}))
 MODULES = pytest.mark.parametrize("module", [MAR, IMPLANTS], ids=lambda module: module.name)
 
@@ -161,9 +161,8 @@ def test_implants_choices_are_the_librarys() -> None:
     from MetalArtifactReductionLib.physics.materials import material
     from MetalArtifactReductionLib.physics.simulation import MODELS
     from SimulateImplantsLib.implants import presets
-    from SimulateImplantsLib.mrml import LEVELS, PLANES
+    from SimulateImplantsLib.mrml import LEVELS
 
-    assert set(IMPLANTS.enum_values("Plane")) == set(PLANES)
     assert set(IMPLANTS.enum_values("Model")) == set(MODELS)
     assert set(IMPLANTS.enum_values("WindowPreset")) == set(WINDOWS)
     assert set(IMPLANTS.choices("acquisition")) == set(PRESETS)
@@ -178,7 +177,7 @@ def test_implants_choices_are_the_librarys() -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        *((IMPLANTS, name) for name in ("Sides", "Plane", "Model", "Shown", "WindowPreset")),
+        *((IMPLANTS, name) for name in ("Sides", "Model", "Shown", "WindowPreset")),
         *((MAR, name) for name in ("MetalMethod", "WindowPreset", "Views", "Overlay")),
     ],
 )

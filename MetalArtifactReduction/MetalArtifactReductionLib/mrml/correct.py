@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,31 @@ from ..errors import Cancelled, InputError
 from ..files.checks import check_is_ct
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
-from .display import apply_window, show_change, show_expected_error, show_in_slice_views
-from .hierarchy import CORRECTED_REFERENCE, METAL_REFERENCE, mark_result, place_results
+from .display import (
+    apply_window,
+    noise_level_hu,
+    show_change,
+    show_expected_error,
+    show_in_slice_views,
+)
+from .hierarchy import (
+    CORRECTED_REFERENCE,
+    METAL_REFERENCE,
+    PREFIX,
+    mark_result,
+    place_results,
+)
 from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
 from .transaction import all_or_none
-from .volumes import node_from_volume, volume_from_node
+from .volumes import node_from_volume, volume_from_node, voxel_array
 
 if TYPE_CHECKING:
     from ..correction.result import CorrectionResult
     from ..metal import CleanUpParameters, MetalSegmentation
 
 OVERLAY_OPACITY = 0.5
+_TITLES = {"corrected": "{method}", "change": "Change {method}", "expected-error": "Error {method}"}
+"""Before the CT's name: the Data tree shows some twenty letters."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +69,12 @@ class CorrectedNodes:
         from ..metal import metal_volume_mm3
 
         fraction, change = self.result.metal_fraction, self.result.change_hu
-        slices = len(change)
-        changed = np.abs(change[(change != 0) & (fraction == 0)])
+        some = change.reshape(len(change), -1).any(axis=1)
+        outside = change[some][fraction[some] == 0]
+        changed = np.abs(outside[outside != 0])
         return {
-            "slices": slices,
-            "slices_changed": int(np.count_nonzero(change.reshape(slices, -1).any(axis=1))),
+            "slices": len(change),
+            "slices_changed": int(np.count_nonzero(some)),
             "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.voxel_mm3) / 1000,
             "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
             "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
@@ -102,7 +117,7 @@ def add_proposal(
     """
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
-            scene, found.fraction, volume, volume_node, f"{volume_node.GetName()} metal", into=into
+            scene, found.fraction, volume, volume_node, f"Metal {volume_node.GetName()}", into=into
         )
         if into is None:
             added(node)
@@ -181,9 +196,34 @@ def add_results(
 ) -> CorrectedNodes:
     """Turn a finished correction of a volume node into nodes, wherever it was computed.
 
-    See :func:`correct_node` for the parameters. Method and parameters of the correction are kept
-    as attributes of the nodes, the latter as JSON.
+    See :func:`correct_node` for the parameters. Method, parameters and facts of the correction are
+    kept as attributes of the nodes, the latter two as JSON.
     """
+    steps = results_in_steps(
+        scene, volume_node, result, metal=metal, keep_fraction=keep_fraction, show=show
+    )
+    return all_of(steps)
+
+
+def all_of(steps: Generator[None, None, Any]) -> Any:
+    """What steps return, without a pause between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def results_in_steps(
+    scene: Any,
+    volume_node: Any,
+    result: CorrectionResult,
+    *,
+    metal: Any,
+    keep_fraction: bool,
+    show: bool,
+) -> Generator[None, None, CorrectedNodes]:
+    """:func:`add_results` with pauses, in which a user interface answers."""
     name, method = volume_node.GetName(), result.method
     attributes = {
         "method": method,
@@ -192,7 +232,7 @@ def add_results(
     with all_or_none(scene) as added:
 
         def add(hu: np.ndarray, role: str, references: Mapping[str, Any]) -> Any:
-            title = f"{name} {role.replace('-', ' ')} ({method})"
+            title = f"{_TITLES[role].format(method=method.upper())} {name}"
             volume = result.corrected.with_hu(hu)
             node = added(node_from_volume(scene, volume, title, like=volume_node))
             mark_result(node, role, volume_node, references=references, attributes=attributes)
@@ -201,31 +241,42 @@ def add_results(
         if metal is None:
             fraction, volume = result.metal_fraction, result.corrected
             metal = added(
-                segmentation_from_fraction(scene, fraction, volume, volume_node, f"{name} metal")
+                segmentation_from_fraction(scene, fraction, volume, volume_node, f"Metal {name}")
             )
             mark_result(metal, "metal", volume_node, attributes=attributes)
+            yield
         references = {METAL_REFERENCE: metal}
         corrected = add(result.corrected.hu, "corrected", references)
+        yield
         references[CORRECTED_REFERENCE] = corrected
         change = add(result.change_hu, "change", references)
+        yield
         error = share = None
         if result.expected_error_hu is not None:
             error = add(result.expected_error_hu, "expected-error", references)
+            yield
             show_expected_error(error)
+            yield
         if keep_fraction:
-            title = f"{name} metal fraction"
+            title = f"Metal fraction {name}"
             share = added(
                 node_from_fraction(
                     scene, result.metal_fraction, result.corrected, title, like=volume_node
                 )
             )
             mark_result(share, "fraction", volume_node, attributes=attributes)
-        apply_window(corrected, "bone")
-        show_change(change)
+        apply_window(corrected, "soft-tissue")
+        noise_hu = noise_level_hu(voxel_array(volume_node))
+        yield
+        show_change(change, noise_hu=noise_hu)
+        yield
         if show:
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
-    return CorrectedNodes(corrected, change, metal, share, folder, result, error)
+        nodes = CorrectedNodes(corrected, change, metal, share, folder, result, error)
+        corrected.SetAttribute(PREFIX + "facts", json.dumps(nodes.facts(), sort_keys=True))
+        yield
+    return nodes
 
 
 def chosen_options(
@@ -247,4 +298,4 @@ def ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
 
 
 def _folder_name(volume_node: Any) -> str:
-    return f"{volume_node.GetName()}: metal artifact reduction"
+    return f"MAR {volume_node.GetName()}"

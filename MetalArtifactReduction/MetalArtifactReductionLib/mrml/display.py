@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..evaluation.metrics import flat_region, noise
 from ..evaluation.report_pictures import LEAST_CHANGE_HU, LEAST_ERROR_HU, colour_limit_hu
 from .namespace import slicer_classes
 from .volumes import voxel_array
@@ -17,6 +18,7 @@ from .volumes import voxel_array
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
 _TRANSPARENT_BELOW = 0.1
+_NOISE_SLICES = 5
 _ERROR_TRANSPARENT_BELOW = 0.2
 """Below, a voxel does not count for the window: it is hardly changed; its error is noise."""
 
@@ -63,12 +65,15 @@ def apply_window(node: Any, preset: str) -> None:
     display.SetWindowLevel(window.width_hu, window.level_hu)
 
 
-def change_color_node(scene: Any) -> Any:
-    """The scene's colour table for change maps; made on first use, one a scene.
+def change_color_node(scene: Any, transparent_below: float = _TRANSPARENT_BELOW) -> Any:
+    """A colour table for change maps; made on first use, one a scene and dead band.
 
-    Blue is darker than before, red is brighter. Changes below 10 % of the window's limit are
-    transparent, so that an overlay leaves the CT uncovered where nothing was changed.
+    Blue is darker than before, red is brighter.
+
+    :param transparent_below: share of the window's limit up to which changes are transparent, so
+        that an overlay leaves the CT uncovered where nothing was changed; in whole per cent.
     """
+    percent = max(1, round(100 * transparent_below))
     half = _CHANGE_COLORS // 2
     colours = []
     for index in range(_CHANGE_COLORS):
@@ -76,9 +81,10 @@ def change_color_node(scene: Any) -> Any:
         pale = 0.8 * (1.0 - abs(amount))
         red = 0.95 if amount > 0 else pale
         blue = 0.95 if amount < 0 else pale
-        shown = abs(amount) >= _TRANSPARENT_BELOW
+        shown = 100 * abs(amount) >= percent
         colours.append((f"{amount:+.3f}", (red, pale, blue), shown))
-    return _color_node(scene, _CHANGE_COLORS_TAG, "Change (blue: lower, red: higher HU)", colours)
+    tag = f"{_CHANGE_COLORS_TAG}{percent}"
+    return _color_node(scene, tag, "Change (blue: lower, red: higher HU)", colours)
 
 
 def expected_error_color_node(scene: Any) -> Any:
@@ -120,18 +126,49 @@ def _color_node(
     return table
 
 
-def show_change(node: Any, limit_hu: float | None = None) -> None:
+def show_change(node: Any, limit_hu: float | None = None, *, noise_hu: float | None = None) -> None:
     """Show a change map in diverging colours, symmetric about no change.
 
     :param node: volume node with differences in HU.
     :param limit_hu: change at which the colour is strongest; by default what 99 % of the changed
         voxels stay within, rounded up to 50 HU.
+    :param noise_hu: smaller changes stay clear; a tenth of the limit if None or 0.
     """
     limit_hu = colour_limit_hu(voxel_array(node), LEAST_CHANGE_HU) if limit_hu is None else limit_hu
+    share = min(noise_hu / limit_hu, 0.5) if noise_hu else _TRANSPARENT_BELOW
     display = _display_node(node)
-    display.SetAndObserveColorNodeID(change_color_node(node.GetScene()).GetID())
+    display.SetAndObserveColorNodeID(change_color_node(node.GetScene(), share).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(2.0 * limit_hu, 0.0)
+
+
+def noise_level_hu(original_hu: np.ndarray) -> float:
+    """Standard deviation in flat soft tissue, of a few slices.
+
+    :param original_hu: ``(slices, rows, cols)``, HU.
+    :returns: HU; 0 where there is no such tissue.
+    """
+    some = original_hu[:: max(1, len(original_hu) // _NOISE_SLICES)]
+    return float(np.nan_to_num(noise(some, flat_region(some, some > 0))))
+
+
+def show_legend(node: Any, slice_nodes: Sequence[Any]) -> None:
+    """A bar in HU beside a map, in these slice views only.
+
+    :param node: volume node with a display node.
+    """
+    colors = slicer_classes().vtkSlicerColorLogic
+    legend = colors.AddDefaultColorLegendDisplayNode(node)
+    if legend is None:  # of a scene without Slicer's module Colors
+        return
+    legend.SetTitleText("HU")
+    legend.SetLabelFormat("%.0f")
+    legend.SetMaxNumberOfColors(_CHANGE_COLORS)
+    legend.SetNumberOfLabels(5)
+    legend.SetSize(0.12, 0.4)
+    legend.SetPosition(0.98, 0.5)
+    legend.SetViewNodeIDs([one.GetID() for one in slice_nodes])
+    legend.SetVisibility(bool(slice_nodes))
 
 
 def show_expected_error(node: Any, limit_hu: float | None = None) -> None:

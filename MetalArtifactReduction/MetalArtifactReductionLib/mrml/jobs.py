@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MARError
@@ -24,7 +24,7 @@ from ..jobs.correction import (
     segmentation_result,
 )
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
-from .correct import add_proposal, add_results, chosen_options, ct_from_node
+from .correct import add_proposal, chosen_options, ct_from_node, results_in_steps
 from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 
@@ -62,6 +62,7 @@ class SceneJob:
         self._inputs, self._add_nodes = inputs, add_nodes
         self._on_progress, self._on_end = on_progress, on_end
         self._told = ""
+        self._steps: Any = None
 
     @property
     def ended(self) -> bool:
@@ -137,30 +138,40 @@ class SceneJob:
                 self._told = told
                 self._on_progress(self)
             return False
-        self._finish(gone)
-        return True
+        return self._finish(gone)
 
-    def _finish(self, gone: bool) -> None:
-        """Nodes into the scene, or the reason why there are none; the folder goes."""
+    def _finish(self, gone: bool) -> bool:
+        """Nodes into the scene, or the reason why there are none; whether that is all."""
         job, state = self._job, self._job.state
         try:
             job.raise_for_error()
             if gone:
                 raise Cancelled(_GONE)
-            self.nodes = self._add_nodes(job)
+            if self._steps is None:
+                self._steps = self._add_nodes(job)
+            if isinstance(self._steps, Generator):
+                try:
+                    next(self._steps)
+                    return False  # one step a poll: whoever watches can go on between them
+                except StopIteration as end:
+                    self._steps = end.value
+            self.nodes = self._steps
         except MARError as error:
+            if isinstance(self._steps, Generator):
+                self._steps.close()  # nothing of it stays in the scene
             self._failure = error
             state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
         except MemoryError:
             self._failure = JobFailed("not enough memory for the results; close other volumes")
             state = JobState.FAILED
-        finally:
-            job.close()
+        job.close()
+        self._steps = None
         self.state = state
         self.error = str(self._failure) if self._failure is not None else ""
         self._inputs = ()
         if self._on_end is not None:
             self._on_end(self)
+        return True
 
 
 class SceneJobs:
@@ -222,18 +233,21 @@ class SceneJobs:
             title=f"{volume_node.GetName()}: {chosen.method}",
         )
 
-        def add_nodes(job: Job) -> Any:
+        def add_nodes(job: Job) -> Generator[None, None, Any]:
             from dataclasses import replace
 
             result = correction_result(job)
             placed = replace(result.corrected, ijk_to_ras=affine, source=source)
-            return add_results(
-                self.scene,
-                volume_node,
-                replace(result, corrected=placed),
-                metal=metal,
-                keep_fraction=keep_fraction,
-                show=show,
+            yield
+            return (
+                yield from results_in_steps(
+                    self.scene,
+                    volume_node,
+                    replace(result, corrected=placed),
+                    metal=metal,
+                    keep_fraction=keep_fraction,
+                    show=show,
+                )
             )
 
         return self.add(job, (volume_node, metal), add_nodes, on_progress, on_end)
@@ -272,7 +286,8 @@ class SceneJobs:
         """See what happened, without waiting; returns the handles that ended in this call."""
         self.queue.poll()
         ended = [handle for handle in list(self.handles) if handle.follow(self.scene)]
-        for job in [one for one in self.queue.jobs if one.ended]:
+        taken = [handle._job for handle in self.handles if not handle.ended]
+        for job in [one for one in self.queue.jobs if one.ended and one not in taken]:
             self.queue.remove(job)
         return ended
 
@@ -307,6 +322,7 @@ class SceneJobs:
 
         :param inputs: nodes (or None); when one of them leaves the scene the job is cancelled.
         :param add_nodes: called with the job that ended well; its result is the handle's ``nodes``.
+            A generator is taken a step a poll.
         """
         handle = SceneJob(self, job, inputs, add_nodes, on_progress, on_end)
         self.queue.add(job)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
-from .display import show_in_slice_views
-from .hierarchy import ROLE_ATTRIBUTE
+from .display import show_in_slice_views, show_legend
+from .hierarchy import ROLE_ATTRIBUTE, results_of
 from .kept import expected_error_of, original_of, result_of
 from .namespace import slicer_classes
 
-FOUR_UP, COMPARISON, FIGURES = "four-up", "comparison", "figures"
-LAYOUTS = (FOUR_UP, COMPARISON, FIGURES)
+FOUR_UP, COMPARISON, FIGURES, SINGLE = "four-up", "comparison", "figures", "single"
+LAYOUTS = (FOUR_UP, COMPARISON, FIGURES, SINGLE)
 """Names of the layouts: Slicer's own with 3-D view; three axial over three coronal slices; three
-axial slices over table and plot."""
+axial slices over table and plot; one slice, the result laid over its original."""
 
 VIEWS = {
     "MarOriginal": ("Orig", "#4a7fb5"),
@@ -83,8 +83,9 @@ def use_layout(layout_node: Any, name: str) -> None:
     :param name: one of :data:`LAYOUTS`.
     :raises InputError: another name.
     """
-    if name == FOUR_UP:
-        layout_node.SetViewArrangement(layout_node.SlicerLayoutFourUpView)
+    own = {FOUR_UP: "SlicerLayoutFourUpView", SINGLE: "SlicerLayoutOneUpRedSliceView"}
+    if name in own:
+        layout_node.SetViewArrangement(getattr(layout_node, own[name]))
         return
     description = layout_xml(name)
     number = _LAYOUT_IDS[name]
@@ -108,9 +109,14 @@ def show_result(
     """
     original, over = original_of(corrected), overlay_of(scene, corrected, overlay)
     of_error = over is not None and over.GetAttribute(ROLE_ATTRIBUTE) == EXPECTED_ERROR
-    if layout == FOUR_UP:
-        show_in_slice_views(scene, corrected, over, foreground_opacity=overlay_opacity)
-        return [node for node in _slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
+    for line in results_of(scene, original, "line"):
+        line.SetDisplayVisibility(layout == FIGURES)  # elsewhere it would hide what it crosses
+    if layout in (FOUR_UP, SINGLE):
+        shown = (corrected, over, overlay_opacity)
+        if layout == SINGLE:
+            shown = (original, corrected, 1.0)
+        show_in_slice_views(scene, *shown[:2], foreground_opacity=shown[2])
+        return [node for node in slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
     layers = {
         "MarOriginal": (original, None),
         "MarCorrected": (corrected, None),
@@ -118,7 +124,7 @@ def show_result(
         "MarChange": (corrected if of_error else original, over),
     }
     shown = []
-    for node in _slice_nodes(scene):
+    for node in slice_nodes(scene):
         name = node.GetLayoutName()
         composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{name}")
         if _own_view(name) is None or composite is None:
@@ -133,6 +139,10 @@ def show_result(
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
+    if over is not None:
+        show_legend(
+            over, [node for node in shown if _own_view(node.GetLayoutName()) == "MarChange"]
+        )
     return shown
 
 
@@ -179,7 +189,7 @@ def same_scale(nodes: list[Any]) -> None:
 
 def go_to(scene: Any, ras: tuple[float, float, float]) -> None:
     """Move every slice view to the slice of a point of the world."""
-    for node in _slice_nodes(scene):
+    for node in slice_nodes(scene):
         node.JumpSliceByOffsetting(*ras)
 
 
@@ -241,6 +251,8 @@ def _bounds_of(segmentation: Any) -> list[float]:
 class Flicker:
     """Original and corrected volume in turn, in the slice views that show the latter.
 
+    Where it lies over its original it is hidden in turn.
+
     :param corrected: a corrected volume node.
     """
 
@@ -251,7 +263,8 @@ class Flicker:
         self._opacity = {
             composite: composite.GetForegroundOpacity()
             for composite in composites
-            if composite.GetBackgroundVolumeID() == corrected.GetID()
+            if corrected.GetID()
+            in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())
         }
         self.shows_original = False
 
@@ -270,11 +283,13 @@ class Flicker:
             scene = composite.GetScene()
             if scene is None or node.GetScene() is not scene:
                 continue
-            composite.SetBackgroundVolumeID(node.GetID())
+            if composite.GetForegroundVolumeID() != self._corrected.GetID():
+                composite.SetBackgroundVolumeID(node.GetID())
             # The map of the changes would cover what is to be compared.
             composite.SetForegroundOpacity(0.0 if original else opacity)
 
 
-def _slice_nodes(scene: Any) -> list[Any]:
+def slice_nodes(scene: Any) -> list[Any]:
+    """Every slice view's node."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
     return [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]

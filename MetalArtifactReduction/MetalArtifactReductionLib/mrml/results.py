@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from ..volume import CTVolume
 from .hierarchy import (
     CORRECTED_REFERENCE,
     METAL_REFERENCE,
-    PREFIX,
     mark_result,
     place_results,
     results_of,
@@ -25,9 +23,6 @@ from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 from .transaction import all_or_none
 from .volumes import ijk_to_ras, require_scalar_volume, volume_from_node, voxel_array
-
-if TYPE_CHECKING:
-    from .correct import CorrectedNodes
 
 _COLUMNS = ("Measure", "Unit", "Before", "After", "Key")
 _CURVES = (("original", (0.29, 0.47, 0.66)), ("corrected", (0.84, 0.38, 0.30)))
@@ -57,13 +52,8 @@ def corrected_volumes(corrected: Any) -> tuple[CTVolume, CTVolume, np.ndarray]:
     return before, after, fraction_from_node(metal, original)
 
 
-def keep_facts(nodes: CorrectedNodes) -> None:
-    """Keep what a correction did as an attribute of its result, for the panel after reloading."""
-    nodes.corrected.SetAttribute(PREFIX + "facts", json.dumps(nodes.facts(), sort_keys=True))
-
-
 def facts_of(corrected: Any) -> dict[str, float]:
-    """What :func:`keep_facts` kept; empty if nothing."""
+    """What a correction did, for the panel after reloading; empty if nothing was kept."""
     return kept(corrected, "facts")
 
 
@@ -87,7 +77,7 @@ def put_measures(scene: Any, corrected: Any, measures: Sequence[Measure]) -> Any
     with all_or_none(scene) as added:
         node = table_of(scene, corrected)
         if node is None:
-            name = f"{corrected.GetName()}: before and after"
+            name = f"Figures {corrected.GetName()}"
             node = added(
                 scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
             )
@@ -246,7 +236,7 @@ def add_region(
         node.SetSize(size_mm, size_mm, size_mm)
         original = original_of(corrected)
         mark_result(node, "region", original)
-        place_results(scene, original, [node], f"{original.GetName()}: metal artifact reduction")
+        place_results(scene, original, [node], f"MAR {original.GetName()}")
     return node
 
 
@@ -285,17 +275,21 @@ def _new_chart(scene: Any, corrected: Any, added: Any) -> Any:
 
     def new(kind: str, title: str, role: str) -> Any:
         node = added(scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(title)))
-        _place(scene, node, role, corrected)
+        mark_result(node, role, original_of(corrected), references={CORRECTED_REFERENCE: corrected})
         return node
 
-    table = new("vtkMRMLTableNode", f"{name}: HU along the line", "profile")
-    chart = new("vtkMRMLPlotChartNode", f"{name}: plot of HU", "plot")
+    # What only the plot needs stays out of the Data tree.
+    table = new("vtkMRMLTableNode", f"HU along the line {name}", "profile")
+    table.SetHideFromEditors(True)
+    chart = new("vtkMRMLPlotChartNode", f"Plot {name}", "plot")
+    _place(scene, chart, "plot", corrected)
     chart.SetNodeReferenceID(_TABLE_REFERENCE, table.GetID())
     chart.SetTitle("HU along the line")
     chart.SetXAxisTitle("mm")
     chart.SetYAxisTitle("HU")
     for title, color in _CURVES:
         series = new("vtkMRMLPlotSeriesNode", title, "series")
+        series.SetHideFromEditors(True)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("mm")
         series.SetYColumnName(title)
@@ -326,4 +320,4 @@ def _fill(node: Any, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
 def _place(scene: Any, node: Any, role: str, corrected: Any) -> None:
     original = original_of(corrected)
     mark_result(node, role, original, references={CORRECTED_REFERENCE: corrected})
-    place_results(scene, original, [node], f"{original.GetName()}: metal artifact reduction")
+    place_results(scene, original, [node], f"MAR {original.GetName()}")

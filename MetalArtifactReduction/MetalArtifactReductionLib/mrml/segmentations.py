@@ -50,16 +50,13 @@ def segmentation_from_fraction(
     :param into: segmentation node whose segments are replaced; a new node if None.
     :returns: ``vtkMRMLSegmentationNode`` with a closed surface for 3-D views when there is metal.
     """
-    slicer = slicer_classes()
     stored, matrix = to_storage(np.asarray(fraction) >= threshold, volume)
-    labelmap = slicer.vtkOrientedImageData()
-    fill_image(labelmap, stored.astype(np.uint8))
-    labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
+    labelmap = cropped_labelmap(stored, matrix)
 
     node = into
     if node is None:
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
-        node.CreateDefaultDisplayNodes()
+        outline_only(node)
     node.GetSegmentation().RemoveAllSegments()
     # In this order: the reference geometry is kept relative to the segmentation's own transform,
     # and saving resamples to it.
@@ -71,6 +68,31 @@ def segmentation_from_fraction(
         node.GetSegmentation().SetConversionParameter("Smoothing factor", "0.0")
         node.CreateClosedSurfaceRepresentation()
     return node
+
+
+def cropped_labelmap(stored: np.ndarray, matrix: np.ndarray) -> Any:
+    """A ``vtkOrientedImageData`` no larger than what it marks: surfaces and views are quick then.
+
+    :param stored: bool ``(k, j, i)``. :param matrix: its voxels to RAS, ``(4, 4)``.
+    """
+    labelmap = slicer_classes().vtkOrientedImageData()
+    boxes = [np.flatnonzero(stored.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not boxes[0].size:
+        boxes = [np.arange(1)] * 3
+    crop = tuple(slice(int(box[0]), int(box[-1]) + 1) for box in boxes)
+    part = stored[crop].astype(np.uint8)
+    extent = [n for s in reversed(crop) for n in (s.start, s.stop - 1)]
+    labelmap.SetExtent(*extent)
+    fill_image(labelmap, part)
+    labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
+    return labelmap
+
+
+def outline_only(segmentation: Any) -> None:
+    """Leave slices uncovered: what lies inside and around is to be seen."""
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.GetDisplayNode().SetVisibility2DFill(False)
+    segmentation.GetDisplayNode().SetSliceIntersectionThickness(2)
 
 
 def fraction_from_segmentation(

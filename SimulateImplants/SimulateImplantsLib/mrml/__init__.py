@@ -5,9 +5,10 @@ argument. Nodes are known by attributes and references, never by name.
 """
 
 from ..placement.spine.levels import LEVELS
-from .bone import bone_labels, clicks_of, segment_bone, segmentation_from_labels
+from .bone import bone_labels, clicks_of, name_points, segment_bone, segmentation_from_labels
 from .companions import duplicate, remove
 from .fit import fit_screw
+from .history import PlacementHistory
 from .lines import add_line, update_from_line, update_line
 from .link import ImplantLink, begin_line, edit_implant, finish_line
 from .nodes import (
@@ -19,7 +20,14 @@ from .nodes import (
 )
 from .plans import add_plan, plan_of
 from .propose import ProposedNodes, propose, split_vertebrae
-from .quality import QualityRow, placement_quality, quality_table, size_text
+from .quality import (
+    QualityRow,
+    forget_quality,
+    placement_quality,
+    quality_of,
+    quality_table,
+    size_text,
+)
 from .rods import add_cross_link, add_rod, follow_screws, rods_through, screws_of
 from .sample import SAMPLES, SampleNodes, add_sample
 from .scene_implant import SceneImplant, implant_of_node, implants_of, placed_implants
@@ -33,13 +41,14 @@ from .simulate import (
 )
 from .surfaces import show_handles, show_handles_of
 from .variants import variants_in_background
-from .views import PLANES, show_aligned, slice_to_ras
+from .views import PLANES, show_aligned, show_planes, slice_to_ras
 
 __all__ = [
     "LEVELS",
     "PLANES",
     "SAMPLES",
     "ImplantLink",
+    "PlacementHistory",
     "ProposedNodes",
     "QualityRow",
     "SampleNodes",
@@ -62,14 +71,17 @@ __all__ = [
     "finish_line",
     "fit_screw",
     "follow_screws",
+    "forget_quality",
     "implant_of_node",
     "implants_of",
+    "name_points",
     "new_construct",
     "placed_implants",
     "placement_at",
     "placement_quality",
     "plan_of",
     "propose",
+    "quality_of",
     "quality_table",
     "remove",
     "rods_through",
@@ -80,6 +92,7 @@ __all__ = [
     "show_aligned",
     "show_handles",
     "show_handles_of",
+    "show_planes",
     "simulate_in_background",
     "simulate_node",
     "size_text",

@@ -9,12 +9,14 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
-from MetalArtifactReductionLib.mrml.segmentations import segmentation_from_fraction
+from MetalArtifactReductionLib.mrml.segmentations import outline_only, segmentation_from_fraction
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
 from ..placement.patient import BONE_HU, bone_mask
+from ..placement.spine.levels import LEVELS, level_of
 from .scene_implant import matrix_between
 
+_OURS = "named by the panel"
 BONE_COLOR = (0.94, 0.87, 0.72)
 
 
@@ -71,7 +73,7 @@ def segment_bone(
             bone.astype(np.float32),
             volume,
             ct_node,
-            f"{ct_node.GetName()} bone",
+            f"Bone {ct_node.GetName()}",
             into=into,
         )
         if into is None:
@@ -80,7 +82,7 @@ def segment_bone(
         segment.SetName("bone")
         segment.SetColor(*BONE_COLOR)
         mark_result(node, "bone", ct_node, attributes={"threshold_hu": threshold_hu})
-        place_results(scene, ct_node, [node], f"{ct_node.GetName()}: implants")
+        place_results(scene, ct_node, [node], f"Implants {ct_node.GetName()}")
     return node
 
 
@@ -101,7 +103,7 @@ def segmentation_from_labels(
         node = added(
             scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
         )
-        node.CreateDefaultDisplayNodes()
+        outline_only(node)
         node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
         node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
         for segment_name, mask in labels.items():
@@ -114,6 +116,32 @@ def segmentation_from_labels(
             )
         node.CreateClosedSurfaceRepresentation()
     return node
+
+
+def name_points(points: Any, ct_node: Any, site: str, lowest: str = "L5") -> None:
+    """Label clicked points with what they mark; a label of the user's own stays as it is.
+
+    :param points: ``vtkMRMLMarkupsFiducialNode``, while it is clicked.
+    :param site: "spine": levels up from ``lowest``; "hip": the patient's left and right.
+    """
+    count = points.GetNumberOfDefinedControlPoints()
+    given = [points.GetNthControlPointLabel(index) for index in range(count)]
+    ours = [points.GetNthControlPointDescription(index) == _OURS for index in range(count)]
+    new = [not our and not level_of(label) for our, label in zip(ours, given, strict=True)]
+    if not all(our or fresh for our, fresh in zip(ours, new, strict=True)):
+        return
+    places = np.array([points.GetNthControlPointPositionWorld(index) for index in range(count)])
+    if site == "spine":
+        bottom = LEVELS.index(lowest)
+        ranks = np.argsort(np.argsort(places[:, 2])) if count else []
+        names = [LEVELS[max(bottom - int(rank), 0)] for rank in ranks]
+    else:
+        bounds = [0.0] * 6
+        ct_node.GetRASBounds(bounds)
+        names = ["hip right" if place[0] > sum(bounds[:2]) / 2 else "hip left" for place in places]
+    for index, name in enumerate(names):
+        points.SetNthControlPointDescription(index, _OURS)
+        points.SetNthControlPointLabel(index, name)
 
 
 def clicks_of(points: Any, ct_node: Any) -> dict[str, np.ndarray]:

@@ -23,8 +23,9 @@ from ..placement.plan import PlacementPlan
 from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
 from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of
 from .bone import segmentation_from_labels
+from .companions import remove
 from .plans import add_plan
-from .scene_implant import SceneImplant
+from .scene_implant import PROPOSED, SceneImplant, implants_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def propose(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> ProposedNodes:
-    """Implants fitted to the bones of a CT, as editable nodes.
+    """Implants fitted to the bones of a CT, as editable nodes; an earlier proposal is replaced.
 
     :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae, femora and hips are
         recognised by name.
@@ -86,7 +87,13 @@ def propose(
     plan = (
         sampled_plan(patient, kind, variant) if variant else proposed_plan(patient, kind, options)
     )
-    return ProposedNodes(tuple(add_plan(scene, plan, like=ct_node)), plan, plan.warnings)
+    earlier = [one for one in implants_of(scene) if one.model.GetAttribute(PROPOSED)]
+    implants = tuple(add_plan(scene, plan, like=ct_node))
+    for one in implants:
+        one.model.SetAttribute(PROPOSED, "1")
+    for one in earlier:
+        remove(one)
+    return ProposedNodes(implants, plan, plan.warnings)
 
 
 def split_vertebrae(
@@ -129,10 +136,10 @@ def split_vertebrae(
         raise InputError("no clicked vertebra could be used: " + "; ".join(warnings))
     with all_or_none(scene) as added:
         node = added(
-            segmentation_from_labels(scene, parts, ct_node, f"{ct_node.GetName()} vertebrae")
+            segmentation_from_labels(scene, parts, ct_node, f"Vertebrae {ct_node.GetName()}")
         )
         mark_result(node, "vertebrae", ct_node)
-        place_results(scene, ct_node, [node], f"{ct_node.GetName()}: implants")
+        place_results(scene, ct_node, [node], f"Implants {ct_node.GetName()}")
     return node, tuple(warnings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from ..placement.collision import same_construct_joint
 from ..placement.quality import PlacedItem, Quality, measure_placement
 from ..placement.quality import size_text as size_of
 from .rods import joined
-from .scene_implant import LEVEL, PREFIX, SIDE, SceneImplant, implants_of
+from .scene_implant import LEVEL, PREFIX, QUALITY, SIDE, SceneImplant, implants_of
 
 TABLE_ATTRIBUTE = PREFIX + "quality"
 """Node attribute of the table node."""
@@ -97,8 +98,25 @@ def placement_quality(
                 if not one.model.GetAttribute(attribute):
                     one.model.SetAttribute(attribute, value)
         note = quality.note or one.problem
+        one.model.SetAttribute(QUALITY, json.dumps(vars(quality) | {"note": note}))
         rows.append(QualityRow(**(vars(quality) | {"note": note}), implant=one))
     return rows
+
+
+def quality_of(one: SceneImplant) -> QualityRow | None:
+    """How well an implant lay when it was measured; None if it was not, or was changed since."""
+    try:
+        kept = json.loads(one.model.GetAttribute(QUALITY) or "null")
+        return None if kept is None else QualityRow(**kept, implant=one)
+    except (ValueError, TypeError):  # an attribute that somebody edited
+        return None
+
+
+def forget_quality(one: SceneImplant) -> bool:
+    """It was changed: what was measured holds no more; whether there was something."""
+    known = one.model.GetAttribute(QUALITY) is not None
+    one.model.RemoveAttribute(QUALITY)
+    return known
 
 
 def quality_table(scene: Any, rows: list[QualityRow], *, into: Any = None) -> Any:

@@ -103,7 +103,7 @@ def add_fraction(
                 scene,
                 voxels.metal_fraction(),
                 volume,
-                f"{ct_node.GetName()} metal fraction",
+                f"Metal fraction {ct_node.GetName()}",
                 like=ct_node,
             )
         )
@@ -197,7 +197,7 @@ def add_simulation(
     with all_or_none(scene) as added:
         text = added(
             scene.AddNewNodeByClass(
-                "vtkMRMLTextNode", scene.GenerateUniqueName(f"{name} simulation parameters")
+                "vtkMRMLTextNode", scene.GenerateUniqueName(f"Parameters {name}")
             )
         )
         record = result.parameters | {"ct": name, "placed_implants": implant_records(implants)}
@@ -205,17 +205,17 @@ def add_simulation(
         references = {PARAMETERS_REFERENCE: text}
         volumes: dict[str, Any] = {}
         for role, label in (
-            ("corrupted", f"with artifacts ({model})"),
-            ("ideal", "with implants, ideal"),
-            ("reference", "scan without implants"),
+            ("corrupted", "Artifacts"),
+            ("ideal", "Ideal"),
+            ("reference", "No implants"),
         ):
             data = getattr(result, role)
             if data is not None:
-                node = added(node_from_volume(scene, data, f"{name} {label}", like=ct_node))
+                node = added(node_from_volume(scene, data, f"{label} {name}", like=ct_node))
                 mark_result(node, role, ct_node, references=references, attributes=attributes)
                 apply_window(node, "metal")
                 volumes[role] = node
-        metal, title = result.metal_fraction, f"{name} metal fraction"
+        metal, title = result.metal_fraction, f"Metal fraction {name}"
         fraction = added(node_from_fraction(scene, metal, result.corrupted, title, like=ct_node))
         mark_result(fraction, "fraction", ct_node, references=references, attributes=attributes)
         segmentation = added(_outlines(scene, ct_node, result))
@@ -240,11 +240,9 @@ def add_simulation(
 def _outlines(scene: Any, ct_node: Any, result: SimulationResult) -> Any:
     """A segmentation of all implants."""
     labelled = (result.labels > 0).astype("float32")
-    name = f"{ct_node.GetName()} implants"
+    name = f"Metal {ct_node.GetName()}"
     node = segmentation_from_fraction(scene, labelled, result.corrupted, ct_node, name)
-    # Outlines only: a filled one would cover the streaks, and the models show it in 3-D.
-    node.GetDisplayNode().SetVisibility2DFill(False)
-    node.GetDisplayNode().SetVisibility3D(False)
+    node.GetDisplayNode().SetVisibility3D(False)  # the models show it
     return node
 
 
@@ -263,4 +261,4 @@ def implant_records(implants: Sequence[PlacedImplant]) -> list[dict[str, Any]]:
 
 
 def _folder_name(ct_node: Any) -> str:
-    return f"{ct_node.GetName()}: implants"
+    return f"Implants {ct_node.GetName()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from .scene_implant import SceneImplant
 
 PLANES = ("along", "along-vertical", "across")
 """Through the axis, as axial as it goes; through the axis, square to that; square to the axis."""
+
+MARGIN_MM = 40.0
+"""Around an implant: the bone that it lies in."""
 
 _LEFT, _ANTERIOR, _SUPERIOR = np.array([[-1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
 
@@ -51,6 +55,20 @@ def slice_to_ras(placement: np.ndarray, plane: str = "along", at_mm: float = 0.0
     matrix[:3, :3] = np.stack([right, up, normal], axis=1)
     matrix[:3, 3] = placement[:3, 3] + at_mm * axis
     return matrix
+
+
+def show_planes(slice_nodes: Sequence[Any], one: SceneImplant) -> None:
+    """The three planes of an implant in three slice views, each with the whole of it.
+
+    :param slice_nodes: ``vtkMRMLSliceNode`` for :data:`PLANES`.
+    """
+    size_mm = float(getattr(one.implant, "length_mm", 0.0)) + 2 * MARGIN_MM
+    for node, plane in zip(slice_nodes, PLANES, strict=True):
+        columns, rows, _ = node.GetDimensions()
+        mm = size_mm / max(min(columns, rows), 1)
+        node.SetXYZOrigin(0.0, 0.0, 0.0)
+        node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
+        show_aligned(node, one, plane)
 
 
 def show_aligned(

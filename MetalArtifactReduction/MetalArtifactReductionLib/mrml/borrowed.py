@@ -1,0 +1,68 @@
+"""Views that are lent to a panel: what they showed before is given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .hierarchy import INPUT_REFERENCE, ROLE_ATTRIBUTE
+
+
+class BorrowedViews:
+    """Layout, links and windows as they are now, until :meth:`give_back`.
+
+    Slices stay where the user has moved them.
+
+    :param scene: the ``vtkMRMLScene``.
+    """
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._layouts = [(node, node.GetViewArrangement()) for node in self._nodes("Layout")]
+        self._composites = [
+            (
+                node,
+                node.GetBackgroundVolumeID(),
+                node.GetForegroundVolumeID(),
+                node.GetForegroundOpacity(),
+                node.GetLinkedControl(),
+                node.GetHotLinkedControl(),
+            )
+            for node in self._nodes("SliceComposite")
+        ]
+        self._windows: dict[Any, tuple[bool, float, float]] = {}
+
+    def window(self, volume_node: Any) -> None:
+        """Remember a volume's window, once; call it before it is changed."""
+        display = volume_node.GetDisplayNode()
+        if display is not None and display not in self._windows:
+            automatic, width = bool(display.GetAutoWindowLevel()), display.GetWindow()
+            self._windows[display] = (automatic, width, display.GetLevel())
+
+    def give_back(self) -> None:
+        """Everything as it was; results make room for the CT that they were made from."""
+        for node, arrangement in self._layouts:
+            node.SetViewArrangement(arrangement)
+        for node, background, foreground, opacity, linked, hot in self._composites:
+            if node.GetScene() is not self._scene:
+                continue
+            ours = self._result(node.GetBackgroundVolumeID())
+            if ours is not None:
+                node.SetBackgroundVolumeID(background or ours.GetNodeReferenceID(INPUT_REFERENCE))
+            if self._result(node.GetForegroundVolumeID()) is not None:
+                node.SetForegroundVolumeID(foreground)
+                node.SetForegroundOpacity(opacity)
+            node.SetLinkedControl(linked)
+            node.SetHotLinkedControl(hot)
+        for display, (automatic, width, level) in self._windows.items():
+            display.SetWindowLevel(width, level)
+            display.SetAutoWindowLevel(automatic)
+
+    def _result(self, node_id: str | None) -> Any:
+        """The result that a layer shows, or None where it shows something else."""
+        node = self._scene.GetNodeByID(node_id) if node_id else None
+        return node if node is not None and node.GetAttribute(ROLE_ATTRIBUTE) else None
+
+    def _nodes(self, kind: str) -> list[Any]:
+        name = f"vtkMRML{kind}Node"
+        count = self._scene.GetNumberOfNodesByClass(name)
+        return [self._scene.GetNthNodeByClass(index, name) for index in range(count)]

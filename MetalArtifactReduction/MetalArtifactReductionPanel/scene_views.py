@@ -1,0 +1,156 @@
+"""Slicer's views, lent to the panel: what it shows in them, and how they are given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml import apply_window, kept, layout, results, results_of
+from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
+from MetalArtifactReductionLib.mrml.display import set_overlay_opacity
+from MetalArtifactReductionLib.mrml.zoom import most_metal, zoom
+
+from .swipe import Swipe
+
+NEW_VIEWS_MS = 100
+
+
+class SceneViews:
+    """A CT, its metal or a result in Slicer's views."""
+
+    def __init__(self) -> None:
+        self._borrowed: Any = None
+        self._swipe: Any = None
+        self._share = 0.5
+        self._last: tuple[Any, ...] = ()  # what was shown, and how
+
+    def borrow(self) -> Any:
+        """Remember what the views show, before they are changed the first time."""
+        if self._borrowed is None:
+            self._borrowed = BorrowedViews(slicer.mrmlScene)
+        return self._borrowed
+
+    def giveBack(self) -> None:
+        """The views as they were before the panel changed them."""
+        self.stopSwipe()
+        if self._borrowed is not None:
+            self._borrowed.give_back()
+            self._borrowed = None
+
+    def again(self) -> None:
+        """What the panel showed when it was left, if it is still there."""
+        if self._last and self._borrowed is None:
+            how, node, *rest = self._last
+            if node.GetScene() is slicer.mrmlScene:
+                how(node, *rest)
+
+    def showInput(self, volumeNode: Any, window: str) -> None:
+        """A CT that was chosen, whole."""
+        self.giveBack()
+        self.borrow()
+        self._last = (self.showInput, volumeNode, window)
+        slicer.util.setSliceViewerLayers(background=volumeNode, foreground=None, fit=True)
+        self.setDisplay(volumeNode, window, 0.0)
+
+    def show(
+        self,
+        corrected: Any,
+        views: str,
+        window: str,
+        overlayOpacity: float,
+        overlay: str = "change",
+    ) -> None:
+        """Lay out Slicer's views and show a result in them.
+
+        :param views: one of ``layout.LAYOUTS``.
+        :param overlay: the map over it, one of ``layout.OVERLAYS``.
+        """
+        self.stopSwipe()
+        self.borrow()
+        self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
+        scene = slicer.mrmlScene
+        original = kept.original_of(corrected)
+        layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
+        nodes = layout.show_result(
+            scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
+        )
+        self.showFigures(corrected)
+        self.setDisplay(original, window, overlayOpacity)
+        metal = kept.metal_of(corrected)
+        where = None if metal is None else most_metal(metal, original)
+        if metal is not None:
+            layout.look_at(scene, metal)
+
+        def place() -> None:
+            if corrected.GetScene() is not scene:
+                return  # removed meanwhile
+            for node in nodes if where is None else ():
+                slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+            if where is not None:
+                zoom(nodes, where)
+            if views not in (layout.FOUR_UP, layout.SINGLE):
+                layout.same_scale(nodes)
+
+        place()
+        if views == layout.SINGLE:
+            self.swipe(self._share)
+        # Views that were made just now take their size, and a slice of their own, afterwards.
+        qt.QTimer.singleShot(NEW_VIEWS_MS, place)
+
+    def showFigures(self, corrected: Any) -> None:
+        """Put table and plot of a result into their views, if they are laid out."""
+        scene = slicer.mrmlScene
+        layout.show_figures(
+            scene, results.table_of(scene, corrected), results.plot_of(scene, corrected)
+        )
+
+    def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
+        """Show the slice with most metal in every slice view, and all of it in 3D."""
+        self.borrow()
+        zoom(layout.slice_nodes(slicer.mrmlScene), most_metal(segmentationNode, volumeNode))
+        layout.look_at(slicer.mrmlScene, segmentationNode)
+
+    def goTo(self, ras: tuple[float, float, float]) -> None:
+        """Show a place in every slice view."""
+        layout.go_to(slicer.mrmlScene, ras)
+
+    def flicker(self, corrected: Any) -> Any:
+        """Original and corrected volume in turn: ``turn()``, ``stop()``."""
+        return layout.Flicker(slicer.mrmlScene, corrected)
+
+    def swipe(self, share: float) -> None:
+        """Original left of a line and result right of it, in the single view.
+
+        :param share: of the view's width, 0..1.
+        """
+        self._share = share
+        if self._swipe is None:
+            self._swipe = Swipe(slicer.app.layoutManager().sliceWidget("Red"))
+        self._swipe.at(share)
+
+    def stopSwipe(self) -> None:
+        """The whole result again."""
+        if self._swipe is not None:
+            self._swipe.stop()
+            self._swipe = None
+
+    def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
+        """Show a CT and its corrections in one window, and the maps this opaque."""
+        self.borrow().window(volumeNode)
+        for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
+            apply_window(node, window)
+        for role in layout.OVERLAYS:
+            for node in results_of(slicer.mrmlScene, volumeNode, role):
+                set_overlay_opacity(slicer.mrmlScene, node, overlayOpacity)
+
+    def overlayScale(self, corrected: Any, overlay: str) -> Any:
+        """Map over a result and the HU at which its colour is strongest; None without a map."""
+        try:
+            node = layout.overlay_of(slicer.mrmlScene, corrected, overlay)
+        except InputError:  # its CT is gone
+            return None
+        display = node.GetDisplayNode() if node is not None else None
+        return None if display is None else (node, display.GetLevel() + display.GetWindow() / 2)

@@ -1,0 +1,105 @@
+"""Three patients, clicked through by the panels' own buttons, with a picture of each step.
+
+    Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
+        --python-script Testing/Slicer/drive_stories.py [--output FOLDER] [--only NAME]
+
+Prints the clicks of each story and, for each action, the longest time that Slicer did not answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from driving import SHARED_DATA, Driver, check, run
+
+HIP_NAIL = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
+NO_METAL = SHARED_DATA / "tcga_ov_09-2043_abdomen_pelvis.nii.gz"
+CORRECTION = "MetalArtifactReduction"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "stories")
+    parser.add_argument("--only", choices=tuple(STORIES), help="one story")
+    return parser.parse_known_args(sys.argv[1:])[0]
+
+
+def opened(driver: Driver, module: str) -> None:
+    slicer.util.selectModule(module)
+    driver.widget = slicer.util.getModuleWidget(module)
+
+
+def loaded(driver: Driver, file: Path) -> Any:
+    """A CT that is in the scene before the panel is opened."""
+    slicer.util.selectModule("Data")
+    volume = slicer.util.loadVolume(str(file))
+    with driver.heartbeat.during("open the panel"):
+        opened(driver, CORRECTION)
+    check(driver.ui.inputSelector.currentNode() is volume, "the CT is not chosen")
+    return volume
+
+
+def propose(driver: Driver) -> None:
+    driver.click("proposeButton", lambda: driver.widget.metal.proposal is None)
+
+
+def corrected(driver: Driver) -> None:
+    ui, jobs = driver.ui, driver.widget.logic.jobs
+    driver.click("applyButton", lambda: jobs.idle and ui.measuresTable.rowCount > 5)
+
+
+def hip_nail(driver: Driver) -> None:
+    """A nail in a hip: found, corrected, compared."""
+    loaded(driver, HIP_NAIL)
+    driver.picture("nail-loaded", "inputCollapsibleButton")
+    propose(driver)
+    driver.picture("nail-metal", "metalCollapsibleButton")
+    corrected(driver)
+    driver.picture("nail-corrected", "resultCollapsibleButton")
+    driver.click("boneButton")
+    driver.picture("nail-bone", "resultCollapsibleButton")
+    driver.click("softTissueButton")
+    driver.ui.viewsComboBox.setCurrentText("One slice: swipe or flicker")
+    driver.ui.viewsComboBox.activated(driver.ui.viewsComboBox.currentIndex)
+    driver.picture("nail-swipe", "resultCollapsibleButton")
+    slicer.util.selectModule("Data")
+    driver.window_picture("nail-left")
+    opened(driver, CORRECTION)
+    driver.picture("nail-back", "resultCollapsibleButton")
+
+
+def no_metal(driver: Driver) -> None:
+    """A CT without metal: the panel says so, and what can be done."""
+    loaded(driver, NO_METAL)
+    propose(driver)
+    driver.picture("none-found", "metalCollapsibleButton")
+
+
+STORIES: dict[str, tuple[Callable[[Driver], None], int]] = {
+    "nail": (hip_nail, 6),
+    "none": (no_metal, 3),
+}
+"""Each with the most clicks that it may take."""
+
+
+def drive(driver: Driver) -> None:
+    for name, (story, most) in STORIES.items():
+        if options.only in (None, name):
+            slicer.mrmlScene.Clear()
+            driver.clicks = 0
+            story(driver)
+            print(f"{name}: {driver.clicks} clicks", flush=True)
+            check(driver.clicks <= most, f"{name}: more than {most} clicks")
+    print(driver.heartbeat.table(), flush=True)
+
+
+options = arguments()
+run(CORRECTION, options.output, drive)

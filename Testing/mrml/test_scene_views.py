@@ -1,0 +1,102 @@
+"""What slice views show of metal and results, and that they are given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="the package slicer-core is not installed")
+
+from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.mrml import layout
+from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
+from MetalArtifactReductionLib.mrml.display import noise_level_hu, show_change
+from MetalArtifactReductionLib.mrml.zoom import MARGIN_MM, most_metal, zoom
+from MetalArtifactReductionLib.volume import CTVolume
+
+
+@pytest.fixture
+def scene() -> Any:
+    return mrml.headless_scene()
+
+
+def ct_with_wedge(scene: Any) -> Any:
+    """Metal in slices 2 to 5; most of it, 30 mm wide, in slice 4."""
+    hu = np.full((8, 40, 50), -1000.0, np.float32)
+    hu[:, 4:36, 4:46] = 40.0
+    for k, half in ((2, 1), (3, 2), (4, 5), (5, 1)):
+        hu[k, 18:22, 25 - half : 25 + half] = 3000.0
+    affine = np.diag([-3.0, -3.0, 4.0, 1.0])
+    affine[:3, 3] = (70.0, 60.0, -100.0)
+    return mrml.node_from_volume(scene, CTVolume(hu, affine), "CT")
+
+
+def test_views_go_to_the_slice_with_most_metal(scene: Any) -> None:
+    ct = ct_with_wedge(scene)
+    metal, _found = mrml.propose_metal(scene, ct)
+    place = most_metal(metal, ct)
+    assert place.centre_ras == pytest.approx((70 - 3 * 24.5, 60 - 3 * 19.5, -100 + 4 * 4.0))
+    assert place.size_mm == pytest.approx(9 * 3 + 2 * MARGIN_MM)
+    mrml.show_in_slice_views(scene, ct)
+    nodes = layout.slice_nodes(scene)
+    zoom(nodes, place)
+    for node in nodes:
+        to_ras = node.GetSliceToRAS()
+        assert [to_ras.GetElement(i, 3) for i in range(3)] == pytest.approx(place.centre_ras)
+        assert min(node.GetFieldOfView()[:2]) == pytest.approx(place.size_mm)
+
+
+def test_metal_is_an_outline(scene: Any) -> None:
+    metal, _found = mrml.propose_metal(scene, ct_with_wedge(scene))
+    assert not metal.GetDisplayNode().GetVisibility2DFill()
+    assert metal.GetDisplayNode().GetVisibility2DOutline()
+
+
+def test_noise_is_that_of_the_tissue(scene: Any) -> None:
+    rng = np.random.default_rng(0)
+    hu = np.full((6, 96, 96), 50.0) + rng.normal(0, 12.0, (6, 96, 96))
+    assert noise_level_hu(hu) == pytest.approx(12.0, rel=0.1)
+    assert noise_level_hu(np.full((2, 32, 32), -1000.0)) == 0.0
+
+
+def test_changes_within_the_noise_stay_clear(scene: Any) -> None:
+    change = mrml.node_from_volume(scene, CTVolume(np.zeros((2, 20, 20)), np.eye(4)), "Change")
+    show_change(change, 200.0, noise_hu=30.0)
+    colors = change.GetDisplayNode().GetColorNode()
+    shown = np.array([colors.GetLookupTable().GetTableValue(i)[3] for i in range(255)])
+    amounts = np.linspace(-200, 200, 255)
+    np.testing.assert_array_equal(shown > 0, np.abs(amounts) >= 30.0)
+
+
+def test_views_are_given_back(scene: Any) -> None:
+    ct = ct_with_wedge(scene)
+    ct.GetDisplayNode().SetAutoWindowLevel(False)
+    ct.GetDisplayNode().SetWindowLevel(1234.0, 56.0)
+    mrml.show_in_slice_views(scene, ct)
+    lent = BorrowedViews(scene)
+    lent.window(ct)
+    mrml.apply_window(ct, "metal")
+    mrml.correct_node(scene, ct, method="li", device="cpu", always=True)
+    lent.give_back()
+    assert ct.GetDisplayNode().GetWindow() == 1234.0 and ct.GetDisplayNode().GetLevel() == 56.0
+    for composite in (
+        scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(3)
+    ):
+        assert composite.GetBackgroundVolumeID() == ct.GetID()
+        assert composite.GetForegroundVolumeID() is None
+
+
+def test_one_slice_shows_the_result_over_its_original(scene: Any) -> None:
+    ct = ct_with_wedge(scene)
+    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True)
+    layout.show_result(scene, nodes.corrected, layout.SINGLE, overlay_opacity=0.5)
+    composite = scene.GetNthNodeByClass(0, "vtkMRMLSliceCompositeNode")
+    both = (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())
+    assert both == (ct.GetID(), nodes.corrected.GetID())
+    flicker = layout.Flicker(scene, nodes.corrected)
+    flicker.turn()
+    assert composite.GetForegroundOpacity() == 0.0
+    flicker.stop()
+    assert composite.GetForegroundOpacity() == 1.0
