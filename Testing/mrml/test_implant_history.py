@@ -1,4 +1,4 @@
-"""Undo and redo, what of a placement outlives saving, names of clicked points, planes of a screw."""
+"""Undo and redo of implants, what outlives saving, names of clicked points, planes of a screw."""
 
 from __future__ import annotations
 

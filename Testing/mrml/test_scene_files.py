@@ -111,7 +111,7 @@ def test_the_files_are_readable_by_others_and_relative(
     assert len(names) >= 6
     assert not [name for name in names if Path(name).is_absolute() or str(tmp_path) in name]
     ct = mrml.volume_from_node(results.corrected)
-    images = [sitk.ReadImage(str(file)) for file in (moved / "Data").glob("*corrected*.nrrd")]
+    images = [sitk.ReadImage(str(file)) for file in (moved / "Data").glob("NMAR*.nrrd")]
     assert len(images) == 1
     array = sitk.GetArrayFromImage(images[0])
     slice_, row, col = 4, 7, 11

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from .segmentations import fraction_from_segmentation
-from .volumes import volume_from_node
+from .segmentations import box_of, fraction_from_segmentation
+from .volumes import ijk_to_ras, storage_axes, voxel_array
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,25 @@ def metal_parts(segmentation: Any, volume_node: Any) -> tuple[MetalPart, ...]:
     :raises InputError: nothing segmented, or nothing inside the volume.
     """
     mask = fraction_from_segmentation(segmentation, volume_node) > 0
-    volume = volume_from_node(volume_node, world=True)
-    crop = ndimage.find_objects(mask.view(np.uint8))[0]
+    axes = storage_axes(volume_node)
+    hu = voxel_array(volume_node).transpose(axes)
+    to_world = ijk_to_ras(volume_node, world=True)
+    crop = box_of(mask)
     labels, _ = ndimage.label(mask[crop], structure=np.ones((3, 3, 3)))
-    voxel_mm3 = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3])))
+    voxel_mm3 = abs(float(np.linalg.det(to_world[:3, :3])))
     parts = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == label
         first = [b.start + c.start for b, c in zip(box, crop, strict=True)]
         whole = tuple(slice(f, f + n) for f, n in zip(first, inside.shape, strict=True))
         centre = [float(n.mean()) + f for n, f in zip(np.nonzero(inside), first, strict=True)]
-        world = volume.ijk_to_ras @ np.array([*centre[::-1], 1.0])
+        stored = np.array(centre)[np.argsort(axes)]  # (k, j, i) as the node stores them
+        world = to_world @ np.array([*stored[::-1], 1.0])
         parts.append(
             MetalPart(
                 number=0,
                 volume_mm3=float(inside.sum()) * voxel_mm3,
-                highest_hu=float(volume.hu[whole][inside].max()),
+                highest_hu=float(hu[whole][inside].max()),
                 slices=(whole[0].start, whole[0].stop - 1),
                 centre_ras=(float(world[0]), float(world[1]), float(world[2])),
             )

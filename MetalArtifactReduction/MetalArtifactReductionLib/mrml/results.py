@@ -273,15 +273,17 @@ def _view(node: Any) -> CTVolume:
 def _new_chart(scene: Any, corrected: Any, added: Any) -> Any:
     name = corrected.GetName()
 
-    def new(kind: str, title: str, role: str) -> Any:
-        node = added(scene.AddNewNodeByClass(kind, scene.GenerateUniqueName(title)))
+    def new(kind: str, title: str, role: str, *, hidden: bool = True) -> Any:
+        node = scene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetName(scene.GenerateUniqueName(title))
+        node.SetHideFromEditors(hidden)  # the Data tree looks once, when a node is added
+        node = added(scene.AddNode(node))
         mark_result(node, role, original_of(corrected), references={CORRECTED_REFERENCE: corrected})
         return node
 
-    # What only the plot needs stays out of the Data tree.
     table = new("vtkMRMLTableNode", f"HU along the line {name}", "profile")
-    table.SetHideFromEditors(True)
-    chart = new("vtkMRMLPlotChartNode", f"Plot {name}", "plot")
+    chart = new("vtkMRMLPlotChartNode", f"Plot {name}", "plot", hidden=False)
     _place(scene, chart, "plot", corrected)
     chart.SetNodeReferenceID(_TABLE_REFERENCE, table.GetID())
     chart.SetTitle("HU along the line")
@@ -289,7 +291,6 @@ def _new_chart(scene: Any, corrected: Any, added: Any) -> Any:
     chart.SetYAxisTitle("HU")
     for title, color in _CURVES:
         series = new("vtkMRMLPlotSeriesNode", title, "series")
-        series.SetHideFromEditors(True)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("mm")
         series.SetYColumnName(title)

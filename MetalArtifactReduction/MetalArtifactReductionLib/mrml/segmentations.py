@@ -76,16 +76,21 @@ def cropped_labelmap(stored: np.ndarray, matrix: np.ndarray) -> Any:
     :param stored: bool ``(k, j, i)``. :param matrix: its voxels to RAS, ``(4, 4)``.
     """
     labelmap = slicer_classes().vtkOrientedImageData()
-    boxes = [np.flatnonzero(stored.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    if not boxes[0].size:
-        boxes = [np.arange(1)] * 3
-    crop = tuple(slice(int(box[0]), int(box[-1]) + 1) for box in boxes)
+    crop = box_of(stored)
     part = stored[crop].astype(np.uint8)
     extent = [n for s in reversed(crop) for n in (s.start, s.stop - 1)]
     labelmap.SetExtent(*extent)
     fill_image(labelmap, part)
     labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
     return labelmap
+
+
+def box_of(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """What a mask marks lies within; the first voxel where it marks nothing."""
+    found = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    ends = [(int(one[0]), int(one[-1]) + 1) if one.size else (0, 1) for one in found]
+    first, second, third = (slice(*both) for both in ends)
+    return first, second, third
 
 
 def outline_only(segmentation: Any) -> None:

@@ -35,15 +35,11 @@ def most_metal(segmentation: Any, volume_node: Any) -> Place:
     metal = fraction_from_segmentation(segmentation, volume_node) > 0
     k = int(np.argmax(np.count_nonzero(metal, axis=(1, 2))))
     corners = [(i.min(), i.max()) for i in np.nonzero(metal[k])]
-    index = np.zeros((2, 4))
-    for corner in (0, 1):
-        stored = [0.0] * 3  # (k, j, i) as the node stores them
-        for axis, value in zip(
-            storage_axes(volume_node), (k, *(both[corner] for both in corners)), strict=True
-        ):
-            stored[axis] = value
-        index[corner] = [*stored[::-1], 1.0]
-    first, last = (ijk_to_ras(volume_node, world=True) @ index.T).T[:, :3]
+    as_stored = np.argsort(storage_axes(volume_node))
+    first, last = (
+        (ijk_to_ras(volume_node, world=True) @ [*np.array([k, *ends])[as_stored][::-1], 1.0])[:3]
+        for ends in zip(*corners, strict=True)
+    )
     right, front, top = ((first + last) / 2).tolist()
     return Place((right, front, top), float(np.abs(last - first).max()) + 2 * MARGIN_MM)
 
