@@ -123,4 +123,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        raise SystemExit(
+            f"{error}; where the CTs come from: Testing/Experiments/README.md"
+        ) from None

@@ -2,8 +2,9 @@
 
     python Testing/Experiments/pack_training_slices.py DATA OUTPUT.npz [--held-out]
 
-DATA holds the public CTs. Thin slices are averaged to 2 mm and more. With ``--held-out`` a few
-slices of the CT that is kept for validation are packed instead.
+DATA holds the public CTs (README.md beside this file says where they come from). Thin slices are
+averaged to 2 mm and more. With ``--held-out`` a few slices of the CT that is kept for validation
+are packed instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.training.slice_bank import (
     CleanSlices,
@@ -56,6 +58,8 @@ def main() -> None:
     volumes, metal = [], []
     for name, first, end, count in HELD_OUT if options.held_out else TRAINING:
         volume = read_volume(options.data / f"{name}.nii.gz")
+        if len(volume.hu) == (end - first) // count:  # as it may be passed on: averaged already
+            first, end, count = 0, len(volume.hu), 1
         steps = to_steps(averaged(volume.hu[first:end], count))
         index = len(volumes)
         volumes.append(CleanSlices(name, steps, float(volume.spacing_mm[1])))
@@ -87,4 +91,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        raise SystemExit(
+            f"{error}; where the CTs come from: Testing/Experiments/README.md"
+        ) from None

@@ -141,7 +141,8 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
             if key in ("input", "mask"):
                 what = f"its {key} has changed since it was made"
             raise OutputError(
-                f"{folder}: {what}; give a new folder, or let it be made again (--force)"
+                f"{folder}: {what}; give a new folder, or let it be made again (force=True,"
+                " --force)"
             )
         if not different:
             return CaseRecord.of({**kept["record"], "case": case.output, "input": case.given})

@@ -84,7 +84,7 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise OutputError(
             f"{folder}: the folder is not empty; give the name of a new one, or allow replacing an"
-            " earlier export (--force)"
+            " earlier export (overwrite=True, --force)"
         )
     foreign = next((file for file in sorted(folder.iterdir()) if not _is_own(file)), None)
     if foreign is not None:

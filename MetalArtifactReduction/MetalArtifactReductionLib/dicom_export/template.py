@@ -111,7 +111,7 @@ def dicom_template(
             name = f"{source.path}: " if source is not None and source.path is not None else ""
             raise InputError(
                 f"{name}not from DICOM, so nothing says whose it is; give the series it was"
-                " converted from (--dicom-template FOLDER), or write .nii.gz or .nrrd"
+                " converted from (folder=..., --dicom-template), or write .nii.gz or .nrrd"
             )
         return _checked(DicomTemplate(volume, source.path or source.files[0].parent))
     path = Path(folder)

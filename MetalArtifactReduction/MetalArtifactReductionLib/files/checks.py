@@ -57,7 +57,8 @@ def check_is_ct(volume: CTVolume) -> None:
         if offset:
             raise InputError(
                 f"{name}: values from {low:g} to {high:g} are CT with the offset {offset} not"
-                f" applied; subtract {offset} to get Hounsfield units (--hu-offset -{offset})"
+                f" applied; subtract {offset} to get Hounsfield units"
+                f" (hu_offset=-{offset}, --hu-offset -{offset})"
             )
         raise InputError(
             f"{name}: values from {low:g} to {high:g} hold no air or fat (below"

@@ -74,8 +74,8 @@ def ct_images(
     if not ct:
         modalities = ", ".join(sorted({str(value_of(i.header, "Modality")) for i in images}))
         raise InputError(
-            f"{path}: modality {modalities}, not CT; give a CT series, or --assume-ct if the"
-            " values are Hounsfield units"
+            f"{path}: modality {modalities}, not CT; give a CT series, or assume_ct=True"
+            " (--assume-ct) if the values are Hounsfield units"
         )
     scouts = {id(one) for one in ct if "LOCALIZER" in text_of(one.header, "ImageType").split("/")}
     slices = [one for one in ct if id(one) not in scouts and _has_plane(one.header)]

@@ -266,7 +266,7 @@ def check_output(volume: CTVolume, path: str | PathLike[str], *, overwrite: bool
     if source.dicom is not None and source.dicom.uneven_mm:
         raise OutputError(
             f"{path}: the slices are unevenly spaced, which no grid holds; write DICOM (a name that"
-            " ends in /, or --dicom), or resample the series first"
+            " ends in /), or resample the series first"
         )
     tilt = shear_deg(volume.ijk_to_ras)
     if FORMATS[suffix] == "nifti" and tilt > _SHEAR_LIMIT_DEG:

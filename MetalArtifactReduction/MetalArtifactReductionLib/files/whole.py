@@ -43,7 +43,8 @@ def check_path_free(
     for target in targets:
         if not overwrite and os.path.lexists(target):
             raise OutputError(
-                f"{target}: exists already; choose another name or allow overwriting (--force)"
+                f"{target}: exists already; choose another name or allow overwriting"
+                " (overwrite=True, --force)"
             )
 
 

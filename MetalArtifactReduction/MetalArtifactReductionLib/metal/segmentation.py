@@ -161,7 +161,10 @@ def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalCompo
     )
     left_out = [one for one in components if not one.is_speck]
     if not left_out:
-        return f"{message}; if there is metal, give a lower threshold or a mask (--threshold HU)"
+        return (
+            f"{message}; if there is metal, give a lower threshold (threshold_hu=..., --threshold"
+            " HU) or a mask"
+        )
     named = "; ".join(
         f"part {one.label}, {one.volume_mm3:.0f} mm³ up to {one.highest_hu:.0f} HU in slices "
         f"{one.slices[0]}-{one.slices[1]}: {one.remark}"
@@ -171,9 +174,9 @@ def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalCompo
     more_text = f"; and {more} more" if more > 0 else ""
     surface = any(one.remark == SURFACE for one in left_out)
     options = [
-        *(["--include-surface"] if surface else []),
-        f"--include {left_out[0].label}",
-        "--threshold HU",
+        *(["include_surface=True (--include-surface)"] if surface else []),
+        f"include=({left_out[0].label},) (--include {left_out[0].label})",
+        "threshold_hu=... (--threshold HU)",
     ]
     return (
         f"{message}. Left out: {named}{more_text}. If one of them is metal, give "

@@ -60,7 +60,9 @@ def read_checkpoint(path: Path) -> TrainingState:
     if os.path.lexists(path):
         check_readable(path)
     else:
-        raise InputError(f"{path}: there is no checkpoint to resume; start without --resume")
+        raise InputError(
+            f"{path}: there is no checkpoint to resume; start without resume (--resume)"
+        )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             text = (file.metadata() or {}).get(KEY)

@@ -35,7 +35,7 @@ def read_clean(entries: Sequence[str], data: Path | None, least_slices: int) -> 
     if not entries:
         raise InputError("no volumes to train on; name some in the configuration (volumes)")
     if data is None:
-        raise InputError("the folder with the CTs is not given; use --data FOLDER")
+        raise InputError("the folder with the CTs is not given (data=..., --data FOLDER)")
     volumes = []
     for entry in entries:
         found = re.fullmatch(r"(.+?)(?::(\d+)-(\d+))?", entry)

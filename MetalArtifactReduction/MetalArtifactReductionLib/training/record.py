@@ -134,7 +134,8 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise OutputError(f"{folder}: is a file; give the name of a folder")
     if not resume and (folder / CHECKPOINT).exists():
         raise OutputError(
-            f"{folder}: holds a training already; go on with it (--resume) or name another folder"
+            f"{folder}: holds a training already; go on with it (resume=True, --resume) or name"
+            " another folder"
         )
     if not folder.parent.resolve().is_dir():
         raise OutputError(f"{folder}: the folder {folder.parent} does not exist; create it first")

@@ -118,7 +118,7 @@ def suffix_for(volume: CTVolume, suffix: str | None = None) -> str:
             return ".nrrd"
         raise OutputError(
             f"axes {tilt:.2f} deg from orthogonal (gantry tilt) cannot be kept in NIfTI; use "
-            "--format .nrrd"
+            "another format (--format .nrrd)"
         )
     return chosen
 

@@ -113,7 +113,8 @@ class DatasetPlan:
         if self.mix.get("realistic", 0) > 0 and not any(s.has_bones for s in self.sources):
             raise InputError(
                 "no CT has labelled bones, so only the kinds rods and random are possible; give a "
-                "segmentation or clicks in a configuration file, or --mix rods=0.5,random=0.5"
+                "segmentation or clicks in a configuration file, or a mix without"
+                " them (--mix rods=0.5,random=0.5)"
             )
         if self.margin_slices < 0:
             raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")

@@ -107,8 +107,8 @@ def measure_patient(
     """
     if not bones.labels and not bones.clicks:
         raise InputError(
-            "nothing says where the bones are: give --segmentation, or --click L3=R,A,S for each "
-            "vertebra (hip=R,A,S for each femoral head)"
+            "nothing says where the bones are: give labels (--segmentation), or a click into each "
+            "vertebra (--click L3=R,A,S) or femoral head (--click hip=R,A,S)"
         )
     if site == "spine":
         return Patient(spine=_spine(volume, bones, levels, sides, progress, cancel))

@@ -221,7 +221,9 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> ImageTas
     """
     given = from_options(ImageOptions, options, "[options]")
     if data is None:
-        raise InputError("the folder with the training slices is not given; use --data FOLDER")
+        raise InputError(
+            "the folder with the training slices is not given (data=..., --data FOLDER)"
+        )
     parameters = ImageSampleParameters(
         given.gantries, given.size, given.window, given.slices, given.crops, given.crop
     )

@@ -262,7 +262,9 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> MetalTas
     """
     given = from_options(MetalOptions, options, "[options]")
     if data is None:
-        raise InputError("the folder with the training slices is not given; use --data FOLDER")
+        raise InputError(
+            "the folder with the training slices is not given (data=..., --data FOLDER)"
+        )
     sampler = MetalSampler(read_bank(data / given.bank, given.slices + 2), given, seed)
     workers = None
     if given.workers > 0:

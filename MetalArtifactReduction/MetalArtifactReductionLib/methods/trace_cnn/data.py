@@ -98,7 +98,7 @@ def read_hips(names: Sequence[str], data: Path | None) -> list[Hip]:
         if name not in CASES:
             raise InputError(f"hip {name!r} is unknown; there are: {', '.join(CASES)}")
     if data is None:
-        raise InputError("the folder with the CTs is not given; use --data FOLDER")
+        raise InputError("the folder with the CTs is not given (data=..., --data FOLDER)")
     nail = read_volume(data / NAIL)
     fraction = segment_metal(nail, "kmeans").fraction
     with_metal = np.flatnonzero(fraction.reshape(len(fraction), -1).any(axis=1))
