@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from MetalArtifactReductionLib.volume import CTVolume
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -41,6 +45,18 @@ def shared_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"real CT {name} is not beside the checkout")
     return path
+
+
+def packed_ct(name: str) -> CTVolume:
+    """A CT of ``packed`` beside the checkout, RAS axes; skips the test where it is absent."""
+    pytest.importorskip("jpeg_ls", exc_type=ImportError)
+    path = shared_data(f"packed/{name}.npz")
+    reader = runpy.run_path(str(path.parent / "read_ct_pack.py"))["read_ct_pack"]
+    hu, spacing_zyx, origin, direction = reader(path)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(direction, (3, 3)) * spacing_zyx[::-1]
+    matrix[:3, 3] = origin
+    return CTVolume(hu, np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def test_numpy_numbers_become_plain_ones() -> None:
         ({"kind": "pedicle-screw", "diameter_mm": True}, ("True", "not a number")),
         ({"kind": "pedicle-screw", "head_angle_deg": 31}, ("31 deg", "0 to 30")),
         ({"kind": "pedicle-screw", "set_screw": "yes"}, ("set_screw", "yes")),
-        ({"kind": "pedicle-screw", "material": "gold"}, ("gold", "Ti6Al4V")),
+        ({"kind": "pedicle-screw", "material": "copper"}, ("copper", "Ti6Al4V")),
         ({"kind": "pedicle-screw", "core_taper_mm": 2.9}, ("core_taper_mm of 2.9", "less than")),
         ({"kind": "pedicle-screw", "diamter_mm": 6}, ("diamter_mm", "did you mean diameter_mm")),
         ({"kind": "pedicle-screw", "preset": "6 x 99"}, ("6 x 99", "6.5 x 45 mm")),

@@ -13,9 +13,17 @@ from MetalArtifactReductionLib.errors import InputError
 from SimulateImplantsLib.implants import implant_from_dict, implant_kinds, parameter_ranges
 from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
 from SimulateImplantsLib.implants.base import Implant
+from SimulateImplantsLib.implants.bent_wires import (
+    AneurysmClip,
+    Staple,
+    SternalWire,
+    SurgicalClip,
+)
 from SimulateImplantsLib.implants.bone_screw import BoneScrew
 from SimulateImplantsLib.implants.cage import InterbodyCage
+from SimulateImplantsLib.implants.coil import EmbolisationCoil
 from SimulateImplantsLib.implants.cross_link import CrossLink
+from SimulateImplantsLib.implants.dental import Braces, Bridge, Crown, DentalImplant, Filling
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.mesh import Mesh
@@ -24,7 +32,9 @@ from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.plate import AnteriorPlate
 from SimulateImplantsLib.implants.rays import enclosed_volumes
 from SimulateImplantsLib.implants.rod import Rod
+from SimulateImplantsLib.implants.stent import Stent
 from SimulateImplantsLib.implants.total_hip import TotalHip
+from SimulateImplantsLib.implants.wires import Lead, Wire
 
 FAMILIES = [
     PedicleScrew(),
@@ -48,6 +58,19 @@ FAMILIES = [
     CephalomedullaryNail(length_mm=360, bow_radius_mm=1500, locking_screws=2, side="right"),
     BoneScrew(),
     BoneScrew(10.5, 95, 9.7, 2.0, 27.0, 3.0, 1.6),
+    Filling(),
+    Crown(7, 9, 8, 0.4, 0.5),
+    Bridge(),
+    DentalImplant(),
+    Braces(),
+    Wire(path_mm=((0, 0, 0), (2, 3, 35), (0, 20, 70), (-2, 4, 105))),
+    Lead(path_mm=((0, 0, 0), (20, 30, 0), (40, 10, -80))),
+    SternalWire(),
+    Staple(),
+    SurgicalClip(),
+    AneurysmClip(),
+    EmbolisationCoil(4.0),
+    Stent(length_mm=40),
 ]
 
 

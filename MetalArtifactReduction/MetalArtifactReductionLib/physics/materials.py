@@ -99,7 +99,7 @@ def element_mass_attenuation(symbol: str, energy_kev: float | np.ndarray) -> np.
     """Total mass attenuation of an element in cm2/g, with coherent scatter.
 
     Log-log interpolation; both sides of every absorption edge are tabulated 5 eV from it, so edges
-    stay steps. Within 0.2 % of xraydb away from these 10 eV.
+    stay steps. Within 0.5 % of xraydb away from these 10 eV.
 
     :param symbol: chemical symbol.
     :param energy_kev: photon energy, any shape.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _TEXT = (
     "Bones come from a segmentation with named vertebrae and femora (TotalSegmentator's names are "
-    "known), or from one click in each vertebral body or femoral head. Writes a plan for mar "
+    "known), or from one click in each vertebral body or femoral head; other places, as teeth, "
+    "are found by themselves, and clicks choose among them. Writes a plan for mar "
     "voxelise, mar simulate and 3D Slicer, and prints how well each implant lies. Ends with 1 "
     "where a wanted screw could not be placed. Example: "
     "mar place ct.nii.gz plan.json --click L3=2,35,-610 --click L4=1,38,-645"
@@ -36,7 +37,8 @@ def add_place(commands: Any) -> None:
         "--kind",
         choices=tuple(procedures()),
         default="spine",
-        help="screws and rods; stem, head and cup; or a femoral nail (default: %(default)s)",
+        metavar="KIND",
+        help="%(choices)s (default: %(default)s)",
     )
     add_bones(parser)
     parser.add_argument(
@@ -139,15 +141,17 @@ def _place(options: argparse.Namespace) -> int:
             else:
                 wanted = ProposalOptions(sides, not options.no_rods, options.rod_diameter, metal)
                 plan = proposed_plan(patient, options.kind, wanted)
-            hips = procedures()[options.kind].site == "hip"
-            known = labels or ({"bone": bones.everything(volume)} if hips else {})
+            site = procedures()[options.kind].site
+            known = labels or ({"bone": bones.everything(volume)} if site == "hip" else {})
             rows = plan_quality(plan, Anatomy(volume, known, patient.vertebrae))
         data = plan.to_dict() | {"quality": quality_records(rows)}
         with written_whole(options.output, overwrite=options.force) as temporary:
             temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     note(plan.warnings)
     print(printable(quality_text(rows)))
-    expected = () if hips or options.sample else clicks or levels or vertebra_masks(labels)
+    expected = (
+        () if site != "spine" or options.sample else clicks or levels or vertebra_masks(labels)
+    )
     missing = missing_screws(plan.implants, expected, sides)
     if missing:
         note([f"{options.output} is written without the screws of {', '.join(missing)}"])

@@ -51,7 +51,7 @@ class Implant(ABC):
     material: str
 
     def __init_subclass__(cls) -> None:
-        if not cls.ranges:
+        if "ranges" not in cls.__dict__:
             cls.ranges = ranges_table().get(getattr(cls, "kind", ""), {})
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -25,7 +25,8 @@ GROUP = "metal_artifact_reduction.implants"
 """Entry points of other packages: each is an :class:`ImplantEntry`."""
 
 _IMPLANTS = __name__.rpartition(".")[0]
-_PROCEDURES = "SimulateImplantsLib.placement.procedures"
+_PLACEMENT = "SimulateImplantsLib.placement"
+_PROCEDURES = f"{_PLACEMENT}.procedures"
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,25 @@ class Procedure:
     """A way of placing implants on a patient's bones.
 
     :param name: for ``mar place --kind``. :param label: for the panel, in English.
-    :param site: the bones to be measured for it: "spine" or "hip".
+    :param site: what has to be measured for it: "spine", "hip", or what ``find`` finds.
     :param propose: what fits best: ``(Patient, ProposalOptions) -> PlacementPlan`` of
         ``placement``, or "module:name" of it.
     :param sample: a plausible variant: ``(Patient, seed, index) -> PlacementPlan``, likewise.
+    :param find: the site's places in a CT about which nothing is known:
+        ``(CTVolume) -> tuple[Spot, ...]``, likewise.
+    :param draw: implants on them: ``(Patient, Generator) -> list[PlannedImplant]``; stands for
+        ``propose`` and ``sample``.
     :param weight: of being drawn among the procedures of its site for a dataset.
     """
 
     name: str
     label: str
     site: str
-    propose: str | Callable[..., Any]
-    sample: str | Callable[..., Any]
+    propose: str | Callable[..., Any] = ""
+    sample: str | Callable[..., Any] = ""
     weight: float = 1.0
+    find: str | Callable[..., Any] = ""
+    draw: str | Callable[..., Any] = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class ImplantEntry:
     :param forwards: placed by hand it points to the patient's front, as screws do, else upwards.
     :param along_line: it runs from its origin along +z for ``length_mm``: entry and target of a
         line say where it is.
+    :param sits: how it should lie: share of its surface in tissues, lowest and highest, see
+        ``placement.tissue``.
     :param procedures: how it is placed on bones.
     """
 
@@ -68,6 +77,7 @@ class ImplantEntry:
     sizes: tuple[Preset, ...] = ()
     forwards: bool = False
     along_line: bool = False
+    sits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     procedures: tuple[Procedure, ...] = ()
 
     def load(self) -> type[Implant]:
@@ -89,6 +99,14 @@ def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
 def _procedure(name: str, label: str, site: str, sample: str, weight: float = 1.0) -> Procedure:
     propose = f"{_PROCEDURES}:propose_{name.replace('-', '_')}"
     return Procedure(name, label, site, propose, f"{_PROCEDURES}:{sample}", weight)
+
+
+def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -> Procedure:
+    """A procedure of a region that is found by itself: its file is named after the site."""
+    module = f"{_PLACEMENT}.{site}"
+    return Procedure(
+        name, label, site, weight=weight, find=f"{module}:find", draw=f"{module}:{draw}"
+    )
 
 
 @lru_cache(maxsize=1)
@@ -124,6 +142,50 @@ def _registered() -> dict[str, ImplantEntry]:
             procedures=(short, long),
         ),
         _own("bone-screw", "Bone screw", "bone_screw:BoneScrew", forwards=True, along_line=True),
+        _own(
+            "filling",
+            "Dental filling",
+            "dental:Filling",
+            sits={"enamel": (0.5, 1.0), "air": (0.0, 0.1)},
+            procedures=(_on_site("fillings", "Dental fillings", "teeth", "draw_fillings", 2.0),),
+        ),
+        _own(
+            "crown",
+            "Dental crown",
+            "dental:Crown",
+            sits={"near enamel": (0.7, 1.0), "air": (0.0, 0.3)},
+            procedures=(_on_site("crowns", "Dental crowns", "teeth", "draw_crowns", 2.0),),
+        ),
+        _own(
+            "bridge",
+            "Dental bridge",
+            "dental:Bridge",
+            sits={"near enamel": (0.5, 1.0), "air": (0.0, 0.4)},
+            procedures=(_on_site("bridge", "Dental bridge", "teeth", "draw_bridge"),),
+        ),
+        _own(
+            "dental-implant",
+            "Dental implant",
+            "dental:DentalImplant",
+            sits={"root: bone+enamel": (0.75, 1.0)},
+            procedures=(_on_site("dental-implants", "Dental implants", "teeth", "draw_implants"),),
+        ),
+        _own(
+            "braces",
+            "Braces",
+            "dental:Braces",
+            sits={"bracket: near enamel": (0.5, 1.0), "enamel": (0.0, 0.35)},
+            procedures=(_on_site("braces", "Braces", "teeth", "draw_braces"),),
+        ),
+        _own("wire", "Wire (Kirschner)", "wires:Wire", along_line=True),
+        _own("fiducial", "Fiducial marker", "wires:Fiducial", along_line=True),
+        _own("lead", "Pacing lead", "wires:Lead"),
+        _own("sternal-wire", "Sternal wire", "bent_wires:SternalWire"),
+        _own("staple", "Staple", "bent_wires:Staple", forwards=True),
+        _own("surgical-clip", "Surgical clip", "bent_wires:SurgicalClip"),
+        _own("aneurysm-clip", "Aneurysm clip", "bent_wires:AneurysmClip"),
+        _own("embolisation-coil", "Embolisation coil", "coil:EmbolisationCoil"),
+        _own("stent", "Stent", "stent:Stent"),
         _own("user-mesh", "", "user_mesh:UserMesh"),
         _own("sphere", "", "simple_shapes:Sphere"),
         _own("ellipsoid", "", "simple_shapes:Ellipsoid"),
@@ -169,6 +231,16 @@ def procedures(site: str | None = None) -> dict[str, Procedure]:
     """The ways of placing implants on bones by name, at one site or at all."""
     every = (procedure for entry in entries() for procedure in entry.procedures)
     return {one.name: one for one in every if site in (None, one.site)}
+
+
+def sites() -> tuple[str, ...]:
+    """Every site of a procedure."""
+    return tuple(dict.fromkeys(one.site for one in procedures().values()))
+
+
+def finder_of(site: str) -> Any:
+    """What finds a site in a CT by itself; "" where bones have to be named or clicked."""
+    return next((one.find for one in procedures(site).values() if one.find), "")
 
 
 def procedure_of(name: str) -> Procedure:

@@ -12,10 +12,9 @@ from scipy.interpolate import CubicSpline
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
-from .mesh import Mesh, circle, equal_area_radius, loft
+from .mesh import Mesh
 from .pedicle_screw import RodSeat
-
-SEGMENTS = 40
+from .tube import tube
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Rod(Implant):
     """
 
     kind: ClassVar[str] = "rod"
+    segments: ClassVar[int] = 40
 
     diameter_mm: float = 5.5
     length_mm: float = 80.0
@@ -48,12 +48,14 @@ class Rod(Implant):
         except (TypeError, ValueError):
             path = np.empty(0)
         if path.ndim != 2 or path.shape[1] != 3 or len(path) < 2 or not np.isfinite(path).all():
-            raise InputError("rod: path_mm has to be two or more points of three finite numbers")
+            raise InputError(
+                f"{self.kind}: path_mm has to be two or more points of three finite numbers"
+            )
         object.__setattr__(self, "path_mm", tuple(tuple(float(v) for v in p) for p in path))
         gaps = np.linalg.norm(np.diff(path, axis=0), axis=1)
         if gaps.min() < 0.1:
             raise InputError(
-                f"rod: points {gaps.argmin()} and {gaps.argmin() + 1} of path_mm are "
+                f"{self.kind}: points {gaps.argmin()} and {gaps.argmin() + 1} of path_mm are "
                 f"{gaps.min():.3g} mm apart; points have to be 0.1 mm or more apart"
             )
         line, tangent = self.centre_line()
@@ -62,11 +64,11 @@ class Rod(Implant):
         radius = float((step / np.maximum(turn, 1e-9)).min())
         if radius < self.diameter_mm:
             raise InputError(
-                f"rod: path_mm bends to a radius of {radius:.1f} mm; a rod of "
+                f"{self.kind}: path_mm bends to a radius of {radius:.1f} mm; a {self.kind} of "
                 f"{self.diameter_mm:g} mm needs at least its diameter"
             )
         if step.sum() < 2 * self.diameter_mm:
-            raise InputError(f"rod: path_mm is only {step.sum():.1f} mm long")
+            raise InputError(f"{self.kind}: path_mm is only {step.sum():.1f} mm long")
 
     @staticmethod
     def through(
@@ -118,7 +120,8 @@ class Rod(Implant):
         if len(points) == 2:
             at = spline.x
         else:
-            at = np.linspace(0.0, spline.x[-1], max(8, int(np.ceil(spline.x[-1] / 1.5))) + 1)
+            step = min(1.5, 0.5 * self.diameter_mm)
+            at = np.linspace(0.0, spline.x[-1], max(8, int(np.ceil(spline.x[-1] / step))) + 1)
         tangent = spline(at, 1)
         return spline(at), tangent / np.linalg.norm(tangent, axis=1, keepdims=True)
 
@@ -128,38 +131,7 @@ class Rod(Implant):
 
     def _body(self) -> Mesh:
         line, tangent = self.centre_line()
-        radius = 0.5 * self.diameter_mm
-        # Parallel transport of a normal along the line: no twist.
-        normal = np.empty_like(line)
-        helper = np.eye(3)[np.argmin(np.abs(tangent[0]))]
-        current = np.cross(tangent[0], helper)
-        for i, t in enumerate(tangent):
-            current = current - (current @ t) * t
-            current = current / np.linalg.norm(current)
-            normal[i] = current
-        binormal = np.cross(tangent, normal)
-        # Hemispheres at both ends lie within the length.
-        length = np.linalg.norm(np.diff(line, axis=0), axis=1)
-        at = np.concatenate([[0.0], np.cumsum(length)])
-        angle = np.linspace(0.0, np.pi / 2, 17)
-        cap = radius * (1 - np.cos(angle))
-        inner = at[(at > radius + 0.2) & (at < at[-1] - radius - 0.2)]
-        stations = np.concatenate([cap[1:], inner, (at[-1] - cap)[::-1][:-1]])
-        size = radius * np.concatenate(
-            [np.sin(angle)[1:], np.ones(len(inner)), np.sin(angle)[::-1][:-1]]
-        )
-
-        def along(values: np.ndarray) -> np.ndarray:
-            return np.stack([np.interp(stations, at, values[:, k]) for k in range(3)], axis=-1)
-
-        centre, n, b = along(line), along(normal), along(binormal)
-        n /= np.linalg.norm(n, axis=1, keepdims=True)
-        b /= np.linalg.norm(b, axis=1, keepdims=True)
-        xy = circle(SEGMENTS) * equal_area_radius(SEGMENTS)
-        rings = centre[:, None] + size[:, None, None] * (
-            xy[None, :, :1] * n[:, None] + xy[None, :, 1:] * b[:, None]
-        )
-        return loft(rings, line[0], line[-1])
+        return tube(line, 0.5 * self.diameter_mm, tangent, self.segments)
 
 
 def _spline(points: np.ndarray) -> CubicSpline:

@@ -14,9 +14,11 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
+from ..implants.registry import finder_of, resolve
 from .anatomy import union
 from .geometry import Vector
 from .hip.measure import HipModel, measure_hip
+from .sites import Spot, nearest_spots
 from .spine.levels import hip_masks, vertebra_masks
 from .spine.propose import (
     SpineProposal,
@@ -58,11 +60,14 @@ class Patient:
     :param vertebrae: from the head down, with their largest-clearance screws.
     :param hips: by side.
     :param warnings: what could not be measured.
+    :param volume, spots: the CT and the places in it, of a site that is found by itself.
     """
 
     spine: SpineProposal | None = None
     hips: tuple[HipModel, ...] = ()
     warnings: tuple[str, ...] = ()
+    volume: CTVolume | None = None
+    spots: tuple[Spot, ...] = ()
 
     @property
     def vertebrae(self) -> dict[str, VertebraModel]:
@@ -101,10 +106,17 @@ def measure_patient(
 ) -> Patient:
     """Measure the bones that implants need.
 
-    :param site: "spine" or "hip", see ``implants.Procedure``.
+    :param site: "spine", "hip", or one that is found by itself, see ``implants.Procedure``; there
+        clicks choose the nearest places.
     :param levels: of labelled vertebrae only these.
     :raises InputError: no label and no click, or nothing that could be measured.
     """
+    finder = finder_of(site)
+    if finder:
+        report(progress, 0.0, f"looking for {site}")
+        spots = nearest_spots(resolve(finder)(volume), bones.clicks)
+        report(progress, 1.0, f"{site} found")
+        return Patient(volume=volume, spots=spots)
     if not bones.labels and not bones.clicks:
         raise InputError(
             "nothing says where the bones are: give labels (--segmentation), or a click into each "

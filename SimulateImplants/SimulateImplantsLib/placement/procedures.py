@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants.registry import procedure_of, resolve
+from ..implants.registry import Procedure, procedure_of, resolve
 from .hip.measure import HipModel
 from .hip.plan import nail_plan, prosthesis_plan
 from .patient import Patient
@@ -43,7 +45,10 @@ def proposed_plan(
     :param kind: a procedure, see ``implants.procedures``.
     :raises InputError: nothing fits.
     """
-    plan: PlacementPlan = resolve(procedure_of(kind).propose)(patient, options or ProposalOptions())
+    procedure = procedure_of(kind)
+    if procedure.draw:
+        return _drawn(patient, procedure, 0, 0)
+    plan: PlacementPlan = resolve(procedure.propose)(patient, options or ProposalOptions())
     return plan
 
 
@@ -54,12 +59,24 @@ def sampled_plan(patient: Patient, kind: str, seed: int, index: int = 0) -> Plac
     :param seed, index: the same ones give the same variant.
     :raises InputError: nothing measured to sample from.
     """
-    plan: PlacementPlan = resolve(procedure_of(kind).sample)(patient, seed, index)
+    procedure = procedure_of(kind)
+    plan: PlacementPlan
+    if procedure.draw:
+        plan = _drawn(patient, procedure, seed, index)
+    else:
+        plan = resolve(procedure.sample)(patient, seed, index)
     if not plan.implants:
         raise InputError(
             "the sample holds no implant: " + ("; ".join(plan.warnings) or "try again")
         )
     return plan
+
+
+def _drawn(patient: Patient, procedure: Procedure, seed: int, index: int) -> PlacementPlan:
+    """What a region's file draws on the places that were found."""
+    items = resolve(procedure.draw)(patient, np.random.default_rng([seed, index]))
+    parameters = {"kind": procedure.name, "site": procedure.site, "index": index}
+    return PlacementPlan(tuple(items), seed, procedure.label, parameters)
 
 
 def propose_spine(patient: Patient, options: ProposalOptions) -> PlacementPlan:

@@ -13,12 +13,14 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.base import Implant
 from ..implants.pedicle_screw import PedicleScrew
+from ..implants.registry import entry_of
 from ..implants.rod import Rod
 from .anatomy import Anatomy, inside
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of
 from .spine.grading import grade_screw, sample_hu, shaft_samples
 from .spine.image_grade import grade_in_image, runs_forward
+from .tissue import tissue_grade
 
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
@@ -45,7 +47,8 @@ class Quality:
 
     :param level, side: as given, or where the screw was found to lie.
     :param size: as people say it: "6.5 x 45 mm".
-    :param grade: Gertzbein-Robbins, A to E, of a pedicle screw in a known vertebra.
+    :param grade: Gertzbein-Robbins, A to E, of a pedicle screw in a known vertebra; "good" or
+        "poor" of a family that belongs in certain tissues.
     :param breach_mm, breach_direction: out of the vertebra, or of the femur.
     :param share_in_bone: of a screw's shaft; of others see :class:`seat.Seat`.
     :param contact: see :class:`seat.Seat`.
@@ -119,7 +122,11 @@ def _measured(item: PlacedItem, anatomy: Anatomy) -> Quality:
         return _screw(row, item, implant, anatomy)
     seat = seat_of(implant, item.matrix, item.side, anatomy)
     if seat is None:
-        return row
+        sits = entry_of(implant.kind).sits
+        if not sits:
+            return row
+        grade, note = tissue_grade(implant, item.matrix, sits, anatomy.volume)
+        return replace(row, grade=grade, note=note)
     return replace(
         row,
         share_in_bone=seat.share_in_bone,
