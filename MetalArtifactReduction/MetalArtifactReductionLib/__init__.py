@@ -19,16 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import methods
-    from .correction import correct_volume
+    from .correction import correct_sinogram, correct_volume
     from .correction.options import CorrectionOptions
     from .files.volumes import read_volume, write_volume
     from .metal.segmentation import segment_metal
+    from .tomography.scan import Scan
     from .volume import CTVolume
 
 __all__ = [
     "CTVolume",
     "CorrectionOptions",
+    "Scan",
     "__version__",
+    "correct_sinogram",
     "correct_volume",
     "methods",
     "read_volume",
@@ -42,6 +45,8 @@ __version__ = "0.1.0"
 _FILES = {
     "CTVolume": ".volume",
     "CorrectionOptions": ".correction.options",
+    "Scan": ".tomography.scan",
+    "correct_sinogram": ".correction.sinogram",
     "correct_volume": ".correction.correct",
     "read_volume": ".files.volumes",
     "segment_metal": ".metal.segmentation",

@@ -12,8 +12,16 @@ if TYPE_CHECKING:
     from .correct import correct_volume as correct_volume
     from .options import CorrectionOptions as CorrectionOptions
     from .result import CorrectionResult as CorrectionResult
+    from .sinogram import SinogramResult as SinogramResult
+    from .sinogram import correct_sinogram as correct_sinogram
 
-_FILES = {"correct_volume": "correct", "CorrectionOptions": "options", "CorrectionResult": "result"}
+_FILES = {
+    "correct_sinogram": "sinogram",
+    "correct_volume": "correct",
+    "CorrectionOptions": "options",
+    "CorrectionResult": "result",
+    "SinogramResult": "sinogram",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -73,6 +73,19 @@ def correct_volume(
     :raises Cancelled: when ``cancel`` said so.
     """
     options = (options or CorrectionOptions()).changed(**changes)
+    return corrected_by(Reprojection, volume, metal_fraction, method, options, progress, cancel)
+
+
+def corrected_by(
+    scan_of: Callable[[ImageGrid, torch.device, str], Reprojection],
+    volume: CTVolume,
+    metal_fraction: np.ndarray | None,
+    method: str | Method | None,
+    options: CorrectionOptions,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> CorrectionResult:
+    """:func:`correct_volume` with the sinograms of ``scan_of(grid, device, window)``."""
     made = create_method(method or options.method, **options.method_options)
     device = as_device(options.device)
     _check(volume, metal_fraction)
@@ -93,7 +106,7 @@ def correct_volume(
 
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
-    scan = Reprojection(grid, device, options.window)
+    scan = scan_of(grid, device, options.window)
     work = _Work(volume, metal, made, scan, options)
     _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
     work.take_what_is_needed()
@@ -133,14 +146,16 @@ class _Work:
         fraction = torch.from_numpy(self._metal_fraction[slices]).to(scan.device)
         image_mu = hu_to_mu(original_hu)
 
-        sinogram = scan.projector(image_mu)
+        sinogram = scan.sinogram(slices, image_mu)
         trace = metal_trace(scan.projector, fraction, options.trace)
         context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
         proposal = method.propose(sinogram, trace, context)
         if proposal is not None:
             free_of_metal_hu = proposal.hu
+            scan.keep(slices, trace, lambda: scan.projector(hu_to_mu(free_of_metal_hu)))
         else:
             inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
+            scan.keep(slices, trace, lambda: inpainted)
             free_of_metal_hu = recombine(
                 options.reconstruction,
                 original_hu,

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..tomography.fan import fan_rays, lagrange_cubic
 from ..tomography.footprint import FootprintProjector
 from ..tomography.geometry import FanGeometry, ImageGrid, ParallelGeometry
+from ..tomography.rebinning import lagrange_cubic, rays_of
 
 TOUCHING_MM = 1e-3
 """Shorter paths in an implant are rounding: that much titanium attenuates 0.02 %."""
@@ -155,7 +155,7 @@ class MetalPaths:
         views = 8 * int(np.ceil(np.pi / 2 * grid.diagonal_mm / np.sqrt(2) / pixel / 8))
         raster = ParallelGeometry(views, bins, pixel / 2)
         self._direct = FootprintProjector(grid, raster, device)
-        theta, s_mm = np.broadcast_arrays(*fan_rays(geometry))
+        theta, s_mm = np.broadcast_arrays(*rays_of(geometry))
         view = np.mod(theta, 2 * np.pi) / np.pi * views  # of 2 * views + 1 rows, see below
         place = s_mm / raster.bin_mm + (bins - 1) / 2
         rays = np.stack([place / (bins - 1) * 2 - 1, view / (2 * views) * 2 - 1], axis=-1)

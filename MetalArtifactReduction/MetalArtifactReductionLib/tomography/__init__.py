@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .parallel import ParallelProjector as ParallelProjector
     from .reconstruction import FilteredBackProjection as FilteredBackProjection
     from .reconstruction import fbp as fbp
+    from .reprojection import MeasuredScan as MeasuredScan
     from .reprojection import Reprojection as Reprojection
+    from .scan import Scan as Scan
 
 _FILES = {
     "WINDOWS": "filters",
@@ -31,10 +33,12 @@ _FILES = {
     "FilteredBackProjection": "reconstruction",
     "FootprintProjector": "footprint",
     "ImageGrid": "geometry",
+    "MeasuredScan": "reprojection",
     "ParallelGeometry": "geometry",
     "ParallelProjector": "parallel",
     "Projector": "operator",
     "Reprojection": "reprojection",
+    "Scan": "scan",
     "as_device": "operator",
     "fbp": "reconstruction",
     "metal_path_mm": "footprint",

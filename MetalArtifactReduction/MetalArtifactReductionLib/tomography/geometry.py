@@ -32,23 +32,29 @@ class ImageGrid:
 
 @dataclass(frozen=True)
 class ParallelGeometry:
-    """Parallel-beam views over half a turn.
+    """Parallel-beam views, over half a turn unless said otherwise.
 
-    :param views: number of views, equally spaced over ``[0, pi)``.
+    :param views: number of views, equally spaced over ``[start, start + range)``.
     :param bins: number of detector bins.
-    :param bin_mm: distance between bins in mm.
+    :param bin_mm: distance between bins in mm; negative where they count towards smaller ``s``.
     :param offset_bins: the isocentre projects to bin ``(bins - 1) / 2 + offset_bins``.
+    :param start_rad: angle of the first view.
+    :param range_rad: angle of all views together.
+    :param direction: 1 counter-clockwise, -1 clockwise.
     """
 
     views: int
     bins: int
     bin_mm: float
     offset_bins: float = 0.0
+    start_rad: float = 0.0
+    range_rad: float = math.pi
+    direction: int = 1
 
     @property
     def angles_rad(self) -> np.ndarray:
         """View angles, float64 ``(views,)``."""
-        return np.arange(self.views) * (math.pi / self.views)
+        return _angles(self)
 
     @property
     def bin_positions_mm(self) -> np.ndarray:
@@ -58,15 +64,21 @@ class ParallelGeometry:
 
 @dataclass(frozen=True)
 class FanGeometry:
-    """Fan-beam views over a full turn; the detector is flat or an arc around the source.
+    """Fan-beam views; the detector is flat or an arc around the source.
 
-    :param views: number of source positions, equally spaced over ``[0, 2 pi)``.
+    Cells count counter-clockwise around the source.
+
+    :param views: number of source positions, equally spaced over ``[start, start + range)``.
     :param bins: number of detector cells.
-    :param bin_mm: distance between cells on the detector (arc length if curved) in mm.
+    :param bin_mm: distance between cells on the detector (arc length if curved) in mm; negative
+        where they count clockwise.
     :param source_isocentre_mm: distance from the source to the isocentre.
     :param source_detector_mm: distance from the source to the detector.
     :param curved: True for an arc centred on the source, False for a flat detector.
     :param offset_bins: the central ray meets cell ``(bins - 1) / 2 + offset_bins``.
+    :param start_rad: angle of the first source position.
+    :param range_rad: angle of all views together: a full turn, or less for a short scan.
+    :param direction: 1 counter-clockwise, -1 clockwise.
     """
 
     views: int
@@ -76,11 +88,14 @@ class FanGeometry:
     source_detector_mm: float
     curved: bool = True
     offset_bins: float = 0.0
+    start_rad: float = 0.0
+    range_rad: float = 2 * math.pi
+    direction: int = 1
 
     @property
     def angles_rad(self) -> np.ndarray:
         """Source angles, float64 ``(views,)``; the source is at ``sid (cos, sin)``."""
-        return np.arange(self.views) * (2 * math.pi / self.views)
+        return _angles(self)
 
     @property
     def fan_angles_rad(self) -> np.ndarray:
@@ -90,6 +105,11 @@ class FanGeometry:
             return u / self.source_detector_mm
         result: np.ndarray = np.arctan(u / self.source_detector_mm)
         return result
+
+
+def _angles(geometry: ParallelGeometry | FanGeometry) -> np.ndarray:
+    step = geometry.direction * (geometry.range_rad / geometry.views)
+    return np.arange(geometry.views) * step + geometry.start_rad
 
 
 def parallel_geometry_for(
