@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..correction.options import RECONSTRUCTIONS, CorrectionOptions
 from .batch import add_batch_options, correct_many, is_batch
 from .dry_run import add_dry_run
+from .measured import (
+    add_sinogram_options,
+    corrected,
+    read_input_or_scan,
+    refuse_many,
+    write_sinogram_of,
+)
 from .messages import note, progress_bar
 from .options import (
     add_command,
@@ -21,7 +28,6 @@ from .options import (
     chosen_options,
     metal_of,
     metal_table,
-    read_input,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +53,8 @@ def add_correct(commands: Any) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="CT file, or a folder with a DICOM series; several, and CSV files of cases: see below",
+        help="CT file, or a folder with a DICOM series; several, and CSV files of cases: see below;"
+        " a sinogram: see --geometry",
     )
     # Text: a path would lose the slash at its end.
     parser.add_argument(
@@ -86,6 +93,7 @@ def add_correct(commands: Any) -> None:
         "--metal", metavar="FILE", help="write the metal that was used; .dcm: DICOM segmentation"
     )
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
+    add_sinogram_options(parser)
     _add_dicom_options(parser)
     add_compute_options(parser)
     add_json(parser)
@@ -120,6 +128,7 @@ def _methods_help() -> str:
 
 def _correct(options: argparse.Namespace) -> int:
     if is_batch(options):
+        refuse_many(options)
         return correct_many(options)
     options.input = Path(options.inputs[0])
     _correct_one(options)
@@ -128,7 +137,6 @@ def _correct(options: argparse.Namespace) -> int:
 
 def _correct_one(options: argparse.Namespace) -> None:
     from ..batch.work import expected_error
-    from ..correction import correct_volume
     from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_array_like, write_volume
     from ..files.whole import moved_at_once, written_together
@@ -140,7 +148,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     if error_file is not None:
         require_expected_error(options.method)
     method = create_method(options.method)
-    volume = read_input(options)
+    volume, scan = read_input_or_scan(options, chosen.device)
     dicom, template = _dicom_outputs(options, volume)
     output, change_map, metal = (
         None if text is None or path in dicom.paths() else path
@@ -150,6 +158,7 @@ def _correct_one(options: argparse.Namespace) -> None:
     files = [path for path in (output, change_map, error_file, metal) if path is not None]
     for path in files:
         check_output(volume, path, overwrite=options.force)
+    files += [options.sinogram] if options.sinogram is not None else []
     _check_distinct(files, options.mask)
     if options.dry_run:
         _tell_dry_run(options, volume, chosen)
@@ -159,17 +168,19 @@ def _correct_one(options: argparse.Namespace) -> None:
         if found is not None and not (options.quiet or options.json):
             print(metal_table(found))
         with progress_bar("correcting", options.quiet) as progress:
-            result = correct_volume(volume, fraction, method, options=chosen, progress=progress)
+            todo: dict[str, Any] = {"method": method, "options": chosen, "progress": progress}
+            result, sinogram = corrected(volume, scan, fraction, **todo)
         now = stack.enter_context(moved_at_once())
         places = stack.enter_context(written_together(files, overwrite=options.force))
-        if change_map is not None:
-            write_array_like(result.change_hu, volume, places[change_map])
+        arrays = {change_map: result.change_hu, metal: result.metal_fraction}
         if error_file is not None:
-            write_array_like(expected_error(result), volume, places[error_file])
-        if metal is not None:
-            write_array_like(result.metal_fraction, volume, places[metal])
+            arrays[error_file] = expected_error(result)
+        for path, array in arrays.items():
+            if path is not None:
+                write_array_like(array, volume, places[path])
         if output is not None:
             write_volume(result.corrected, places[output])
+        write_sinogram_of(options, sinogram, places)
         if template is not None:
             from ..dicom_export import dicom_outputs_written
 
@@ -200,7 +211,8 @@ def _tell_dry_run(options: argparse.Namespace, volume: CTVolume, chosen: Correct
     fraction, _ = metal_of(options, volume)
     slices = int(fraction.any(axis=(1, 2)).sum())
     shape = " x ".join(map(str, volume.hu.shape[::-1]))
-    outputs = (options.output, options.change_map, options.expected_error, options.metal)
+    outputs = [options.output, options.change_map, options.expected_error, options.metal]
+    outputs.append(options.sinogram)
     told(
         f"would correct {options.input} ({shape}, {slices} slices with metal) with {chosen.method} "
         f"on {chosen.device}",
@@ -219,8 +231,8 @@ def _record(
     from ..evaluation.outside_trace import KEY
     from .records import CorrectRecord, MetalRecord
 
-    names = {"corrected": "output", "change_map": "", "expected_error": "", "metal": ""}
-    outputs = {name: getattr(options, dest or name) for name, dest in names.items()}
+    names = ("change_map", "expected_error", "metal", "sinogram")
+    outputs = {"corrected": options.output} | {name: getattr(options, name) for name in names}
     outside = result.parameters.get(KEY)
     return CorrectRecord(
         str(options.input),
