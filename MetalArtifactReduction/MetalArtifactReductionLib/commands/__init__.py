@@ -9,6 +9,7 @@ COMMANDS = (
     ".segment:add_segment",
     ".correct:add_correct",
     ".evaluate:add_evaluate",
+    ".compare:add_compare",
     ".train_patient:add_train_patient",
     ".train:add_train",
     ".configuration:add_config",

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ..files.tables import cell
+from ..metal.body import body_mask
 from ..metal.certain import certain_metal
 from ..volume import CTVolume
 from .metrics import Metrics, default_regions, evaluate
+from .without_reference import SHELLS_MM
 
 UNCORRECTED = "uncorrected"
+
+DISTANCES_MM = (*SHELLS_MM, (SHELLS_MM[-1][1], np.inf))
 
 COLUMNS: Mapping[str, tuple[str, int]] = {
     "rmse_body_hu": ("RMSE body HU", 1),
@@ -101,6 +106,32 @@ def measure_images(
         )
         for label, (hu, seconds) in images.items()
     ]
+
+
+def errors_by_distance(
+    case: ScanWithTruth, images: Mapping[str, np.ndarray], blur_mm: float = 0.0
+) -> dict[str, list[float]]:
+    """RMSE in HU in each of :data:`DISTANCES_MM` from metal, in the body; NaN where none is.
+
+    :param images: label -> HU. :param blur_mm: standard deviation of a Gaussian that takes what
+        the images differ in resolution and noise; of the errors beside metal only.
+    """
+    spacing_mm = case.corrupted.spacing_mm[1:]
+    slices = np.flatnonzero(case.metal.any(axis=(1, 2)))
+    shown = np.maximum(case.metal, certain_metal(case.corrupted.hu, case.metal))[slices] > 0.02
+    body = body_mask(case.reference_hu[slices], case.corrupted.spacing_mm) & ~shown
+    beside = (~shown).astype(np.float32)
+    distance = np.stack([distance_transform_edt(one, sampling=spacing_mm) for one in ~shown])
+    sigma = [0.0, *(blur_mm / side for side in spacing_mm)]
+    weight = gaussian_filter(beside, sigma) if blur_mm else beside
+    out = {}
+    for label, hu in images.items():
+        error = (hu[slices] - case.reference_hu[slices]) * beside
+        if blur_mm:
+            error = gaussian_filter(error, sigma) / np.maximum(weight, 1e-3)
+        shells = (error[body & (distance > a) & (distance <= b)] for a, b in DISTANCES_MM)
+        out[label] = [float(np.sqrt(np.mean(one**2))) if one.size else np.nan for one in shells]
+    return out
 
 
 def mean_rows(rows: Sequence[Row], name: str = "mean") -> list[Row]:

@@ -30,7 +30,14 @@ def read_scan(path: Path, geometry: Sequence[Path]) -> Scan:
     :raises InputError: one line with what is wrong with which value, and the remedy.
     """
     how = read_scan_geometry(geometry)
-    array = read_sinogram(path, how)
+    return scan_with(read_sinogram(path, how), how, path)
+
+
+def scan_with(array: np.ndarray, how: ScanGeometry, path: Path) -> Scan:
+    """An array, ``([slices,] views, bins)``, as a scan; errors name ``path``."""
+    array = array[None] if array.ndim == 2 else array
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32)
     try:
         return Scan(array, how.geometry, how.grid, how.mu_water_per_mm, how.slice_mm)
     except InputError as error:
@@ -38,7 +45,7 @@ def read_scan(path: Path, geometry: Sequence[Path]) -> Scan:
 
 
 def read_sinogram(path: Path, how: ScanGeometry) -> np.ndarray:
-    """The array alone, ``(slices, views, bins)`` float32 or float64."""
+    """The array alone, ``([slices,] views, bins)``."""
     check_readable(path)
     suffix = path.suffix.lower()
     if suffix in RAW:
@@ -48,9 +55,7 @@ def read_sinogram(path: Path, how: ScanGeometry) -> np.ndarray:
     array = np.asarray(arrays[name])
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {name!r} holds {array.dtype}; give real numbers")
-    if array.ndim == 2:
-        array = array[None]
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    return array
 
 
 def arrays_of(path: Path) -> Mapping[str, Any]:

@@ -1,0 +1,101 @@
+"""``mar compare`` on folders as test sets are shared."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+
+from cli_support import METAL_SLICES, assert_refused, ct_hu, metal_truth, run
+from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth, errors_by_distance
+from MetalArtifactReductionLib.files.itk import image_from_array
+from MetalArtifactReductionLib.volume import CTVolume
+
+GRID = np.diag([-2.0, -2.0, 3.0, 1.0])
+
+
+def streaked() -> np.ndarray:
+    """The CT with metal and dark bands between the two pieces, two slices."""
+    hu = ct_hu()[METAL_SLICES][:2].astype(np.float32)
+    hu[:, 47:53, 36:60] -= 300
+    hu[metal_truth()[METAL_SLICES][:2]] = 7500
+    return hu
+
+
+def test_set(folder: Path) -> Path:
+    """One case of image files, one of a single file with the names of the field, in 1/cm."""
+    image, truth = streaked(), ct_hu(metal=False)[METAL_SLICES][:2].astype(np.float32)
+    metal = metal_truth()[METAL_SLICES][:2].astype(np.uint8)
+    (folder / "first").mkdir(parents=True)
+    for name, array in (("image", image), ("truth", truth), ("metal", metal)):
+        path = str(folder / "first" / f"{name}.nii.gz")
+        sitk.WriteImage(image_from_array(array, GRID), path)
+    mu = {"ma_CT": image, "image": truth}
+    arrays = {name: 0.192 * (1 + array / 1000) for name, array in mu.items()}
+    np.savez(folder / "second.npz", **arrays, metal_mask=metal)
+    return folder
+
+
+test_set.__test__ = False
+
+
+def test_methods_and_other_peoples_results_in_one_table(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cases = test_set(tmp_path / "cases")
+    truth = ct_hu(metal=False)[METAL_SLICES][:2].astype(np.float32)
+    theirs = tmp_path / "theirs"
+    (theirs / "second").mkdir(parents=True)
+    sitk.WriteImage(image_from_array(truth, GRID), str(theirs / "first.nii.gz"))
+    np.save(theirs / "second" / "corrected.npy", 0.192 * (1 + (truth + 10) / 1000))
+    outcome = run(
+        capfd,
+        *("compare", cases, tmp_path / "out", "--method", "li", "--results", f"perfect={theirs}"),
+        *("--pixel-mm", 2, "--mu-water", 0.192),
+    )
+    assert outcome.code == 0, outcome.err
+    with (tmp_path / "out" / "cases.csv").open() as file:
+        rows = {(row["case"], row["method"]): row for row in csv.DictReader(file)}
+    assert {case for case, _ in rows} == {"first", "second"}
+    body = {key: float(row["rmse_body_hu"]) for key, row in rows.items()}
+    assert body["first", "perfect"] == 0
+    assert body["second", "perfect"] == pytest.approx(10, abs=0.1)
+    assert body["first", "uncorrected"] == pytest.approx(body["second", "uncorrected"], rel=1e-3)
+    assert body["first", "li"] == pytest.approx(body["second", "li"], rel=1e-2)
+    assert (tmp_path / "out" / "worst.png").stat().st_size > 1e4
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert outcome.out == table and "0-2 mm" in table and "after a blur of 1 mm" in table
+    assert "Worst of perfect" in table
+
+
+def test_errors_by_distance_are_those_of_the_voxels_there() -> None:
+    rng = np.random.default_rng(0)
+    truth = ct_hu(metal=False)[METAL_SLICES][:1].astype(np.float32)
+    metal = metal_truth(((50.0, 48.0, 4.0),))[METAL_SLICES][:1].astype(np.float32)
+    hu = truth + rng.normal(0, 30, truth.shape).astype(np.float32)
+    case = ScanWithTruth("one", CTVolume(truth, GRID), truth, metal)
+    (sharp,) = errors_by_distance(case, {"one": hu}).values()
+    row, col = np.nonzero(metal[0])
+    y, x = np.mgrid[:96, :96]
+    away = 2 * np.sqrt(((y[..., None] - row) ** 2 + (x[..., None] - col) ** 2).min(axis=-1))
+    here = (hu - truth)[0][(away > 5) & (away <= 10)]
+    assert sharp[2] == pytest.approx(np.sqrt((here**2).mean()), rel=1e-3)
+    (blurred,) = errors_by_distance(case, {"one": hu}, blur_mm=4.0).values()
+    noise = gaussian_filter(rng.normal(0, 30, (400, 400)), 2.0).std()
+    assert blurred[4] == pytest.approx(noise, rel=0.1)
+
+
+def test_what_is_no_test_set_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cases = test_set(tmp_path / "cases")
+    ask = ("compare", cases, tmp_path / "out", "--method", "li", "--quiet")
+    assert_refused(run(capfd, *ask, "--pixel-mm", 2), "second.npz: values up to", "--mu-water")
+    (cases / "first" / "truth.nii.gz").unlink()
+    assert_refused(run(capfd, *ask), "first: no truth in it", "name it one of truth")
+    (tmp_path / "empty").mkdir()
+    outcome = run(capfd, "compare", tmp_path / "empty", tmp_path / "out", "--quiet")
+    assert_refused(outcome, "no case in it; give a folder of folders")
+    assert not (tmp_path / "out").exists()
