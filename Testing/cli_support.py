@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,37 @@ def run_process(*arguments: object) -> Outcome:
         command, capture_output=True, encoding="utf-8", timeout=HANG_S, check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+SEVERAL = """
+import json, sys
+from MetalArtifactReductionLib.cli import main
+for command in json.loads(sys.argv[1]):
+    try:
+        code = main(command)
+    except SystemExit as stop:
+        code = stop.code
+    assert not code, (command, code)
+"""
+
+
+def python_with(packages: Path, *arguments: str) -> str:
+    """What Python says in a process of its own that finds the packages of a folder too."""
+    path = os.pathsep.join([str(packages), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_with(packages: Path, *commands: Sequence[object]) -> str:
+    """``mar`` with each of the commands, in one process as :func:`python_with` starts it."""
+    return python_with(packages, "-c", SEVERAL, json.dumps([[*map(str, one)] for one in commands]))
 
 
 def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:

@@ -37,5 +37,8 @@ progress.check_cancelled = held  # before anything else imports it
 
 if __name__ == "__main__":
     from MetalArtifactReductionLib.cli import main
+    from MetalArtifactReductionLib.jobs import isolated
+    from support import HANG_S
 
+    isolated._GRACE_S = HANG_S  # its processes stop by themselves, however slow the machine is
     sys.exit(main(sys.argv[2:]))

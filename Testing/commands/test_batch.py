@@ -21,7 +21,6 @@ from cli_support import (
     metal_truth,
     run,
     run_and_signal,
-    run_process,
     snapshot,
     stored,
     write_csv,
@@ -233,7 +232,7 @@ def test_dicom_out(tmp_path: Path, capfd: Capture) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_in_the_middle(tmp_path: Path, number: signal.Signals) -> None:
+def test_stopped_in_the_middle(tmp_path: Path, capfd: Capture, number: signal.Signals) -> None:
     """Finished cases stay, nothing half is there, no process goes on, the same command does it."""
     inputs = [write_image(tmp_path / f"ct{index}.nrrd", ct_hu()) for index in range(2)]
     out = tmp_path / "out"
@@ -248,7 +247,7 @@ def test_stopped_in_the_middle(tmp_path: Path, number: signal.Signals) -> None:
         assert not list(out.rglob(".*"))
         statuses = [row["status"] for row in table(out).values()]
         assert statuses.count("done") == 1
-    outcome = run_process(*arguments)
+    outcome = run(capfd, *arguments)
     assert outcome.code == 0
     assert "2 of 2 cases done, 1 of them from before" in outcome.out
     assert not list(out.rglob(".*"))

@@ -15,9 +15,11 @@ import pytest
 
 from cli_support import assert_refused, run, run_and_signal, snapshot, stored
 from MetalArtifactReductionLib.errors import Cancelled
+from MetalArtifactReductionLib.jobs import isolated
 from MetalArtifactReductionLib.jobs.isolated import run_isolated
 from simulate_support import QUICK, SHAPE, clean_ct, clean_hu, die_at_two, wait_for_stop
 from SimulateImplantsLib.dataset.plan import CTSource, DatasetPlan, draw_case
+from support import HANG_S
 
 Capture = pytest.CaptureFixture[str]
 LIGHT = [*QUICK, "--model", "missing-trace", "--quiet"]
@@ -216,7 +218,8 @@ def test_a_job_that_kills_its_process_is_the_only_one_lost(tmp_path: Path) -> No
     assert ended == {0: 0, 1: 1, 2: None, 3: 9, 4: 16}
 
 
-def test_running_jobs_are_told_to_stop(tmp_path: Path) -> None:
+def test_running_jobs_are_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "_GRACE_S", HANG_S)
     stop = tmp_path / "stop"
 
     def cancel() -> bool:

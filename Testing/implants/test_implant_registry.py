@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli_support import python_with, run_with
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from phantom_support import small_pelvis
@@ -93,26 +91,9 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def python(site: Path, *arguments: object) -> str:
-    path = os.pathsep.join([str(site), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def mar(site: Path, *arguments: object) -> str:
-    return python(site, "-m", "MetalArtifactReductionLib.cli", *arguments)
-
-
 def test_the_toy_is_in_help_and_lists(site: Path) -> None:
-    assert "beads" in mar(site, "place", "--help")
-    listed = python(
+    assert "beads" in run_with(site, ["place", "--help"])
+    listed = python_with(
         site,
         "-c",
         "from SimulateImplantsLib.implants import *\n"
@@ -129,8 +110,11 @@ def test_the_toy_is_in_help_and_lists(site: Path) -> None:
 def test_the_toy_is_placed_and_sampled(site: Path, patient: Path, tmp_path: Path) -> None:
     command = ("place", patient / "ct.nii.gz")
     bones = ("--kind", "beads", "--segmentation", patient / "masks", "--quiet")
-    mar(site, *command, tmp_path / "best.json", *bones, "--material", "CoCrMo")
-    mar(site, *command, tmp_path / "drawn.json", *bones, "--sample", "--seed", 4)
+    run_with(
+        site,
+        [*command, tmp_path / "best.json", *bones, "--material", "CoCrMo"],
+        [*command, tmp_path / "drawn.json", *bones, "--sample", "--seed", 4],
+    )
     truth = json.loads((patient / "truth.json").read_text())
     for name, material in (("best", "CoCrMo"), ("drawn", "tantalum")):
         items = json.loads((tmp_path / f"{name}.json").read_text())["implants"]
@@ -148,7 +132,7 @@ def test_the_toy_is_drawn_for_datasets_in_their_own_processes(
     (tmp_path / "config.json").write_text(json.dumps(config))
     quick = ["--model", "missing-trace", "--no-reference", "--set", "views=90", "--quiet"]
     options = [*quick, "--cases", 1, "--mix", "realistic=1"]
-    mar(site, "dataset", tmp_path / "config.json", tmp_path / "set", *options)
+    run_with(site, ["dataset", tmp_path / "config.json", tmp_path / "set", *options])
     plan = json.loads((tmp_path / "set" / "case-00000" / "plan.json").read_text())
     assert {item["implant"]["kind"] for item in plan["implants"]} == {"bead"}
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cli_support import ct_hu, metal_truth, write_image
+from cli_support import ct_hu, metal_truth, run_with, write_image
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.methods import MethodEntry, methods, register
 from MetalArtifactReductionLib.methods.registry import create_method
@@ -81,34 +78,24 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
-def mar(packages: Path, *arguments: object) -> str:
-    path = os.pathsep.join([str(packages), *sys.path])
-    command = [sys.executable, "-m", "MetalArtifactReductionLib.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_every_command_has_it(packages: Path, tmp_path: Path) -> None:
-    assert "toy: fills the trace with one value" in " ".join(mar(packages, "correct", "-h").split())
     ct = write_image(tmp_path / "ct.nii.gz", ct_hu())
-    out = tmp_path / "out.nii.gz"
-    mar(packages, "correct", ct, out, *OPTIONS, "--method", "toy")
+    out, batch, trained = (tmp_path / name for name in ("out.nii.gz", "batch", "trained.nii.gz"))
+    config, run = tmp_path / "toy.toml", tmp_path / "run"
+    config.write_text('task = "toy"\n[training]\nsteps = 4\nbatch_size = 1\n')
+    told = run_with(
+        packages,
+        ["correct", "-h"],
+        ["correct", ct, out, *OPTIONS, "--method", "toy"],
+        ["correct", ct, batch, *OPTIONS, "--method", "toy", "--workers", "1"],
+        ["train", config, "--output", run, "--accelerator", "cpu", "--quiet"],
+        ["correct", ct, trained, *OPTIONS, "--method", run / "weights.safetensors"],
+    )
+    assert "toy: fills the trace with one value" in " ".join(told.split())
     filled_with_nothing = read_volume(out).hu
     metal = metal_truth().any(axis=(1, 2))
     assert not np.array_equal(filled_with_nothing[metal], read_volume(ct).hu[metal])
-
-    batch = tmp_path / "batch"
-    mar(packages, "correct", ct, batch, *OPTIONS, "--method", "toy", "--workers", "1")
     assert np.array_equal(read_volume(batch / "ct" / "corrected.nii.gz").hu, filled_with_nothing)
-
-    config, run = tmp_path / "toy.toml", tmp_path / "run"
-    config.write_text('task = "toy"\n[training]\nsteps = 4\nbatch_size = 1\n')
-    mar(packages, "train", config, "--output", run, "--accelerator", "cpu", "--quiet")
-    trained = tmp_path / "trained.nii.gz"
-    mar(packages, "correct", ct, trained, *OPTIONS, "--method", run / "weights.safetensors")
     assert not np.array_equal(read_volume(trained).hu, filled_with_nothing)
 
 

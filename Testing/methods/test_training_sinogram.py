@@ -122,7 +122,7 @@ def test_a_batch_can_be_learned_by_heart(start: str) -> None:
     level = batch["target"][batch["trace"]].mean().expand_as(batch["start"])
     known = level if start == "none" else batch["start"]
     before = trace_error(known, batch["target"], batch["trace"])
-    p = TrainerParameters(steps=250, batch_size=2, ema=None, log_every=250)
+    p = TrainerParameters(steps=190, batch_size=2, ema=None, log_every=190)
     network = train(task, p).network
     names = ("channels", "start", "measured", "trace")
     filled = network(*(batch[name] for name in names))

@@ -21,12 +21,12 @@ from SimulateImplantsLib.placement.geometry import angle_deg
 
 LEVELS = ["L1", "L2", "L3", "L4", "L5"]
 CASES = {
-    "supine": (11, (1.5, 1.2, 1.2), (150, 150, 150), {}),
-    "thick slices, scoliosis": (12, (3.0, 1.1, 1.1), (72, 150, 150), {"scoliosis_deg": 35.0}),
+    "supine": (11, (1.8, 1.4, 1.4), (125, 128, 128), {}),
+    "thick slices, scoliosis": (12, (3.0, 1.3, 1.3), (72, 128, 128), {"scoliosis_deg": 35.0}),
     "patient turned, oblique volume": (
         13,
-        (1.6, 1.4, 1.4),
-        (180, 160, 160),
+        (1.9, 1.6, 1.6),
+        (150, 140, 140),
         {"patient_rotation_deg": (25, -30, 160), "grid_rotation_deg": (8, 5, -12)},
     ),
 }

@@ -158,7 +158,10 @@ class BoneField:
         """:param inside: boolean array on the grid."""
         h = grid.spacing_mm
         padded = np.pad(inside, 1)
-        depth = ndimage.distance_transform_edt(padded, sampling=h).astype(np.float32)
+        depth = np.zeros(padded.shape, np.float32)
+        if inside.any():
+            box = voxel_box(padded, margin=1)
+            depth[box] = ndimage.distance_transform_edt(padded[box], sampling=h)
         outside = ndimage.distance_transform_edt(~padded, sampling=h).astype(np.float32)
         signed = np.where(padded, depth - 0.5 * h, 0.5 * h - outside)[1:-1, 1:-1, 1:-1]
         return cls(grid, np.ascontiguousarray(signed, np.float32))

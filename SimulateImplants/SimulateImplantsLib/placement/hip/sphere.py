@@ -56,7 +56,7 @@ class EdgeField:
             result: np.ndarray = found.reshape(points.shape[:-1])
             return result
 
-        within, beyond = value(radius - _SHELL_MM), value(radius + _SHELL_MM)
+        within, beyond = value(np.stack([radius - _SHELL_MM, radius + _SHELL_MM]))
         dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
         falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
         result: np.ndarray = (dark * falls).mean(axis=-1)
@@ -90,13 +90,13 @@ class _Score:
     def __call__(
         self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
     ) -> np.ndarray:
+        """:param centre: of one sphere, ``(3,)``; its radius has no axis."""
         total: np.ndarray = self._mean_edge(centre, radius, directions, self.sign)
         if self.facing is None:
             return total
-        others = [
-            self._mean_edge(centre, radius + gap, self.facing, -self.sign) for gap in _JOINT_GAPS_MM
-        ]
-        total = total + _FACING_WEIGHT * np.max(others, axis=0)
+        beyond = radius + np.array(_JOINT_GAPS_MM)
+        others = self._mean_edge(centre, beyond, self.facing, -self.sign)
+        total = total + _FACING_WEIGHT * others.max()
         if coarse:
             # Finds the right surface, but would pull the fitted one away from closed joints.
             total += _FACING_WEIGHT * self.edges.joint_share(centre, radius, directions)
