@@ -86,6 +86,9 @@ WRONG = {
     "not its first axis; move": lambda s: replace(s, sinogram=s.sinogram.swapaxes(0, 1)),
     "401 views of 200 bins; correct": lambda s: replace(s, geometry=replace(FAN, views=401)),
     "radians": lambda s: replace(s, geometry=replace(FAN, range_rad=math.radians(2 * math.pi))),
+    "range_rad is 360: degrees? give radians": lambda s: replace(
+        s, geometry=replace(FAN, range_rad=360.0)
+    ),
     "cover 185 degrees, the image needs": lambda s: replace(
         s, geometry=replace(FAN, range_rad=math.radians(185))
     ),

@@ -108,6 +108,8 @@ def _check_range(geometry: ParallelGeometry | FanGeometry, grid: ImageGrid) -> N
             f"the views cover {degrees:.4g} degrees, the image needs {180 + fan:.4g} (half a turn "
             "and its fan): correct the range, or make the image smaller"
         )
+    if geometry.range_rad > 100:
+        raise InputError(f"range_rad is {geometry.range_rad:g}: degrees? give radians, 2 pi or pi")
     if degrees > 360 + 1e-6:
         raise InputError(f"the views cover {degrees:.4g} degrees; give the views of one turn")
 
