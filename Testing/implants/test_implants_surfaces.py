@@ -22,6 +22,7 @@ from SimulateImplantsLib.implants.bent_wires import (
 from SimulateImplantsLib.implants.bone_screw import BoneScrew
 from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.coil import EmbolisationCoil
+from SimulateImplantsLib.implants.cranial_plate import BurrHoleCover, CranialPlate
 from SimulateImplantsLib.implants.cross_link import CrossLink
 from SimulateImplantsLib.implants.dental import Braces, Bridge, Crown, DentalImplant, Filling
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
@@ -71,6 +72,8 @@ FAMILIES = [
     AneurysmClip(),
     EmbolisationCoil(4.0),
     Stent(length_mm=40),
+    CranialPlate(30, 40),
+    BurrHoleCover(),
 ]
 
 

@@ -106,9 +106,11 @@ def _dataset(options: argparse.Namespace) -> int:
     open_dataset(plan, options.output)
     without = sum(not source.has_bones for source in plan.sources)
     if without and plan.mix.get("realistic", 0) > 0:
-        note([f"{without} of {len(plan.sources)} CTs without labelled bones: no realistic metal"])
+        note([f"{without} of {len(plan.sources)} CTs without labelled bones: no spine, no hips"])
     elif without and options.mix is None:
-        note(["no CT has labelled bones: only rods in bone and random shapes are possible"])
+        note(
+            ["no CT has labelled bones: rods and random shapes; --mix realistic=1 looks for sites"]
+        )
     with progress_bar("dataset", options.quiet) as progress:
         summary = run_dataset(plan, options.output, cases, workers=workers, progress=progress)
     note(f"case {r.index} ({r.kind} in {r.ct}) failed: {r.reason}" for r in summary.failed)

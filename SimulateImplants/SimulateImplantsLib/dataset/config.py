@@ -28,6 +28,7 @@ class _CT:
     segmentation: str | None = None
     labels: str | None = None
     clicks: dict[str, tuple[float, float, float]] | None = None
+    sites: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,4 +102,5 @@ def _source(item: str | Mapping[str, Any], path: Path) -> CTSource:
         None if segmentation is None else path.parent / segmentation,
         names,
         tuple((name, (float(x), float(y), float(z))) for name, (x, y, z) in clicks.items()),
+        tuple(item.get("sites", ())),
     )

@@ -26,17 +26,15 @@ from ..cases.options import SimulationOptions
 from ..cases.plan_files import metal_of
 from ..cases.records import suffix_for
 from ..cases.rods_in_bone import rods_in_bone
-from ..implants import procedures
-from ..placement.patient import Bones, Patient, measure_patient
+from ..placement.patient import Bones, Patient
 from ..placement.plan import PlacementPlan, PlannedImplant
-from ..placement.procedures import sampled_plan
 from ..placement.random_shapes import load_masks, sample_random_plan
-from ..placement.spine.levels import level_of
 from ..voxels.metal import slices_of, slices_with
+from .regions import drawn_plan, patients_in
 
 KINDS = ("realistic", "rods", "random")
-"""Implants where surgeons place them (needs named bones), rods in the thickest bones, and shapes at
-random places."""
+"""Implants where surgeons place them (spine and hips need named bones), rods in the thickest bones,
+and shapes at random places."""
 
 MARKER = "case.json"
 """Written last: a folder without it is half a case."""
@@ -55,6 +53,7 @@ class CTSource:
     :param path: file or DICOM folder. :param series: of a folder with several.
     :param segmentation, names: see ``label_files.read_bones``; None without.
     :param clicks: RAS points: in vertebral bodies by level ("L3"), in femoral heads by other names.
+    :param sites: where realistic metal may lie; wherever it can if empty.
     """
 
     path: Path
@@ -62,10 +61,11 @@ class CTSource:
     segmentation: Path | None = None
     names: str | None = None
     clicks: tuple[tuple[str, tuple[float, float, float]], ...] = ()
+    sites: tuple[str, ...] = ()
 
     @property
     def has_bones(self) -> bool:
-        """Whether implants can be placed by anatomy."""
+        """Whether spine and hips can get implants; the other sites are found by themselves."""
         return self.segmentation is not None or bool(self.clicks)
 
     def check(self) -> None:
@@ -110,12 +110,6 @@ class DatasetPlan:
                 raise InputError(f"weight {weight!r} of {kind} in the mix must be 0 or more")
         if not sum(self.mix.values()) > 0:
             raise InputError("the mix is empty; give a kind a weight, such as random=1")
-        if self.mix.get("realistic", 0) > 0 and not any(s.has_bones for s in self.sources):
-            raise InputError(
-                "no CT has labelled bones, so only the kinds rods and random are possible; give a "
-                "segmentation or clicks in a configuration file, or a mix without"
-                " them (--mix rods=0.5,random=0.5)"
-            )
         if self.margin_slices < 0:
             raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")
 
@@ -132,6 +126,7 @@ class DatasetPlan:
                     "segmentation": source.segmentation and source.segmentation.name,
                     "names": source.names and Path(source.names).name,
                     "clicks": {name: list(place) for name, place in source.clicks},
+                    "sites": list(source.sites),
                 }
                 for source in self.sources
             ],
@@ -186,8 +181,7 @@ def draw_case(plan: DatasetPlan, index: int) -> CaseDraw:
     kinds = [kind for kind in KINDS if plan.mix.get(kind, 0) > 0]
     weights = np.array([plan.mix[kind] for kind in kinds], float)
     kind = str(rng.choice(kinds, p=weights / weights.sum()))
-    usable = [i for i, s in enumerate(plan.sources) if kind != "realistic" or s.has_bones]
-    source = int(rng.choice(usable))
+    source = int(rng.integers(len(plan.sources)))
     acquisition = int(rng.integers(len(plan.acquisitions)))
     placement, noise = (int(n) for n in rng.integers(0, 2**31, 2))
     return CaseDraw(index, kind, source, acquisition, placement, noise)
@@ -248,18 +242,7 @@ def metal_for(plan: DatasetPlan, draw: CaseDraw, volume: CTVolume) -> PlacementP
         )
         items = tuple(PlannedImplant(rod.implant.to_dict(), rod.placement) for rod in rods)
         return PlacementPlan(items, draw.placement_seed, "rods in the thickest bones")
-    patients = _measured(source)
-    site = str(rng.choice(sorted(patients)))
-    return sampled_plan(patients[site], _procedure_at(site, rng), draw.placement_seed)
-
-
-def _procedure_at(site: str, rng: np.random.Generator) -> str:
-    """One of the procedures of a site, by their weights."""
-    usual = sorted((p.name, p.weight) for p in procedures(site).values() if p.weight > 0)
-    if len(usual) == 1:
-        return usual[0][0]
-    shares = np.cumsum([weight for _, weight in usual])
-    return usual[int(np.searchsorted(shares / shares[-1], rng.random(), side="right"))][0]
+    return drawn_plan(_measured(source), draw.placement_seed)
 
 
 def _make(plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path) -> dict[str, Any]:
@@ -335,7 +318,7 @@ def _read(path: Path, series: str | None) -> CTVolume:
 
 @lru_cache(maxsize=1)
 def _measured(source: CTSource) -> Mapping[str, Patient]:
-    """What can be sampled of a patient: "spine", "hip" or both.
+    """What implants can be drawn on, by site.
 
     :raises InputError: nothing could be measured; says why.
     """
@@ -343,18 +326,7 @@ def _measured(source: CTSource) -> Mapping[str, Patient]:
     labels = (
         {} if source.segmentation is None else read_bones(source.segmentation, volume, source.names)
     )
-    vertebrae = {name: place for name, place in source.clicks if level_of(name)}
-    heads = {name: place for name, place in source.clicks if not level_of(name)}
-    found: dict[str, Patient] = {}
-    reasons: list[str] = []
-    for site, clicks in (("spine", vertebrae), ("hip", heads)):
-        try:
-            found[site] = measure_patient(volume, Bones(labels, clicks), site)
-        except InputError as error:
-            reasons.append(f"{site}: {error}")
-    if not found:
-        raise InputError("; ".join(reasons))
-    return found
+    return patients_in(volume, Bones(labels, dict(source.clicks)), source.sites)
 
 
 def order_by_ct(plan: DatasetPlan, indices: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ Offered to the training through its entry-point group; see
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,18 @@ from MetalArtifactReductionLib.training.metal_source import MetalSlices, MetalSo
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..cases.plan_files import metal_of, read_plan
+from ..implants.registry import sites
+from ..placement.patient import Patient
+from ..placement.plan import PlacementPlan
 from ..placement.random_shapes import METALS, load_masks, sample_random_plan, shape_fractions
 from ..voxels.metal import slices_of, slices_with, voxelize_metal
+from .regions import drawn_plan, patients_in
 
 SHIFT_PIXELS = 2
 OTHER_ALLOY = 0.3
 MASK_SHARE = 0.5
+DRAWN = 24
+"""Placements of a CT without plans: each is voxelised once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,26 +45,28 @@ class _Voxels:
 
 
 class RealisticMetal:
-    """Source ``"realistic"``: spine constructs, hip prostheses and nails from plans.
+    """Source ``"realistic"``: implants where surgeons place them, from plans or drawn.
 
     A plan is voxelised when it is drawn first and kept in memory. Each draw takes some of its
     slices, moves them by up to :data:`SHIFT_PIXELS` and sometimes makes all metal of another alloy.
+    A CT without plans gets metal of what is found in it by itself, :data:`DRAWN` placements.
 
-    :param plans: folder with ``<CT's name>-spine-<n>.json`` and ``<CT's name>-hip-<n>.json``.
+    :param plans: folder with ``<CT's name>-<site>-<n>.json``; None without plans.
     """
 
-    def __init__(self, plans: str) -> None:
-        self._folder = Path(plans)
-        if not self._folder.is_dir():
+    def __init__(self, plans: str | None = None) -> None:
+        self._folder = None if plans is None else Path(plans)
+        if self._folder is not None and not self._folder.is_dir():
             raise InputError(f"{plans}: no such folder of plans; check metal_options.plans")
         self._voxels: dict[Path, _Voxels] = {}
+        self._patients: dict[str, dict[str, Patient]] = {}
 
     def draw(
         self, name: str, volume: CTVolume, slices: int, rng: np.random.Generator
     ) -> MetalSlices:
         """See :class:`MetalSource`."""
-        files = self._files(name)
-        voxels = self._voxelised(files[int(rng.integers(len(files)))], volume)
+        files = self._files(name) or [Path(f"{name}-drawn-{n}.json") for n in range(DRAWN)]
+        voxels = self._voxelised(files[int(rng.integers(len(files)))], volume, name)
         present = sum(f.any(axis=(1, 2)) for f in voxels.fractions.values())
         start, rows, cols = voxels.corner
         centre = start + int(rng.choice(np.flatnonzero(present)))
@@ -83,16 +92,22 @@ class RealisticMetal:
         return MetalSlices(first, fractions)
 
     def _files(self, name: str) -> list[Path]:
-        files = sorted(
-            file for kind in ("spine", "hip") for file in self._folder.glob(f"{name}-{kind}-*.json")
+        if self._folder is None:
+            return []
+        return sorted(
+            file for site in sites() for file in self._folder.glob(f"{name}-{site}-*.json")
         )
-        if not files:
-            raise InputError(f"no plan for {name} in {self._folder}; make one (mar place)")
-        return files
 
-    def _voxelised(self, file: Path, volume: CTVolume) -> _Voxels:
+    def _drawn(self, file: Path, volume: CTVolume, name: str) -> PlacementPlan:
+        """The placement that stands for a file which does not exist: the same at every call."""
+        if name not in self._patients:
+            self._patients[name] = patients_in(volume)
+        return drawn_plan(self._patients[name], zlib.crc32(file.name.encode()))
+
+    def _voxelised(self, file: Path, volume: CTVolume, name: str) -> _Voxels:
         if file not in self._voxels:
-            metal = metal_of(read_plan(file))
+            plan = read_plan(file) if file.exists() else self._drawn(file, volume, name)
+            metal = metal_of(plan)
             first, count = slices_with(metal, volume)
             found = voxelize_metal(metal, slices_of(volume, first, count)).fractions
             total = sum(found.values(), np.zeros((count, *volume.hu.shape[1:]), np.float32))
@@ -150,7 +165,7 @@ class MixedMetal:
         return chosen.draw(name, volume, slices, rng)
 
 
-def realistic(plans: str, shapes: str | None = None) -> MetalSource:
+def realistic(plans: str | None = None, shapes: str | None = None) -> MetalSource:
     """Entry point ``"realistic"``; what is for the others is taken and not used."""
     return RealisticMetal(plans)
 
@@ -160,6 +175,6 @@ def random(plans: str | None = None, shapes: str | None = None) -> MetalSource:
     return RandomMetal(shapes)
 
 
-def mixed(plans: str, shapes: str | None = None) -> MetalSource:
+def mixed(plans: str | None = None, shapes: str | None = None) -> MetalSource:
     """Entry point ``"mixed"``."""
     return MixedMetal((RealisticMetal(plans), RandomMetal(shapes)))

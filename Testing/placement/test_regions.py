@@ -1,0 +1,102 @@
+"""Skull and soft tissue found by themselves, and metal drawn by what a CT shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.dataset.regions import drawn_plan, patients_in
+from SimulateImplantsLib.dataset.training_metal import RealisticMetal
+from SimulateImplantsLib.implants import procedures
+from SimulateImplantsLib.implants.cranial_plate import CranialPlate
+from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
+from SimulateImplantsLib.placement.procedures import sampled_plan
+from SimulateImplantsLib.placement.quality import PlacedItem, Quality, measure_placement
+from SimulateImplantsLib.placement.tissue import shares
+
+OUTER_MM = 75.0
+
+
+@pytest.fixture(scope="module")
+def head() -> CTVolume:
+    """The upper half of a ball: brain, a bone of 7 mm, 5 mm of scalp."""
+    matrix = np.array([[-1.25, 0, 0, 100], [0, -1.25, 0, 100], [0, 0, 2.5, -20], [0, 0, 0, 1.0]])
+    k, j, i = np.mgrid[:44, :160, :160]
+    radius = np.linalg.norm(np.stack([i, j, k], -1) @ matrix[:3, :3].T + matrix[:3, 3], axis=-1)
+    hu = np.select(
+        [radius < OUTER_MM - 7, radius < OUTER_MM, radius < OUTER_MM + 5], [35, 1100, 40]
+    )
+    return CTVolume(np.where(radius < OUTER_MM + 5, hu, -1000).astype(np.float32), matrix)
+
+
+@pytest.fixture(scope="module")
+def patient(head: CTVolume) -> Patient:
+    return measure_patient(head, Bones(), "skull")
+
+
+def quality(item: object, matrix: np.ndarray, volume: CTVolume) -> Quality:
+    placed = PlacedItem(item.make(), matrix, "one")  # type: ignore[attr-defined]
+    return measure_placement([placed], Anatomy(volume), lambda i, j: True)[0]
+
+
+def test_the_vault_is_a_ball(patient: Patient) -> None:
+    vault = [spot for spot in patient.spots if spot.name == "vault"]
+    assert len(vault) > 50
+    for spot in vault:
+        distance = np.linalg.norm(spot.origin)
+        assert distance == pytest.approx(OUTER_MM, abs=1.5)
+        assert spot.matrix[:3, 2] @ spot.origin / distance > 0.98
+        assert spot.size_mm["radius_x"] == pytest.approx(OUTER_MM, rel=0.25)
+
+
+@pytest.mark.parametrize("kind", list(procedures("skull")))
+def test_metal_of_the_head_sits_well(patient: Patient, head: CTVolume, kind: str) -> None:
+    for item in sampled_plan(patient, kind, 1).implants[:2]:
+        assert quality(item, item.matrix, head).grade == "good"
+        off = item.matrix.copy()
+        outward = off[:3, 3] / np.linalg.norm(off[:3, 3])
+        reach = OUTER_MM + 15.0 if np.linalg.norm(off[:3, 3]) > 50 else OUTER_MM - 3.0
+        off[:3, 3] = reach * outward
+        assert quality(item, off, head).grade != "good"
+
+
+def test_a_plate_touches_the_bone_and_no_more(patient: Patient, head: CTVolume) -> None:
+    spot = next(spot for spot in patient.spots if spot.name == "vault")
+    plate = CranialPlate(40, 40, curvature_x_mm=75, curvature_y_mm=75, screws=0)
+    assert shares(plate, spot.matrix, "near bone+enamel", head) > 0.8
+    deep = spot.matrix.copy()
+    deep[:3, 3] -= 3.5 * deep[:3, 2]
+    assert shares(plate, deep, "bone+enamel", head) > 0.9
+
+
+def test_what_leaves_the_ct_is_not_graded(patient: Patient, head: CTVolume) -> None:
+    item = sampled_plan(patient, "aneurysm-coil", 1).implants[0]
+    away = item.matrix.copy()
+    away[2, 3] = -21.0
+    row = quality(item, away, head)
+    assert row.grade == "" and "not graded" in row.note
+
+
+def test_sites_follow_from_the_ct(head: CTVolume) -> None:
+    found = patients_in(head)
+    assert "skull" in found and "teeth" not in found and "hip" not in found
+    kinds = {drawn_plan(found, seed).parameters["kind"] for seed in range(12)}
+    assert kinds & set(procedures("skull"))
+    assert drawn_plan(found, 5).to_json() == drawn_plan(found, 5).to_json()
+    with pytest.raises(InputError, match="'knees'"):
+        patients_in(head, only=["knees"])
+    with pytest.raises(InputError, match="skull: bone encloses 0 ml"):
+        patients_in(CTVolume(np.full((8, 64, 64), 40.0, np.float32), np.eye(4)), only=["skull"])
+
+
+def test_training_draws_on_a_ct_without_plans(head: CTVolume) -> None:
+    source = RealisticMetal()
+    one = source.draw("head", head, 6, np.random.default_rng(3))
+    again = RealisticMetal().draw("head", head, 6, np.random.default_rng(3))
+    assert one.first == again.first and one.fractions.keys() == again.fractions.keys()
+    assert sum(f.sum() for f in one.fractions.values()) > 0
+    for name, fraction in one.fractions.items():
+        np.testing.assert_array_equal(fraction, again.fractions[name])
