@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..training.config import TrainingConfig
     from ..training.task import Task
     from ..volume import CTVolume
+
+_BEGAN = time.monotonic()
+"""About when the command was called: reading and finding the metal are done again by the run."""
 
 _STEPS = 3
 _RESULT_ARRAYS = 4
@@ -49,11 +53,11 @@ class Cost:
 
     def __str__(self) -> str:
         """In words."""
-        time = "a time that only the training itself shows"
+        lasts = "a time that only the training itself shows"
         if self.seconds is not None:
-            time = duration(self.seconds)
+            lasts = duration(self.seconds)
         memory = "" if self.memory is None else f", {self.memory / 2**30:.1f} GiB of memory"
-        return f"about {time}{memory}, as measured on this machine now"
+        return f"about {lasts}{memory}, as measured on this machine now"
 
 
 def duration(seconds: float) -> str:
@@ -85,6 +89,7 @@ def correction_cost(options: CorrectionOptions, volume: CTVolume, slices: int) -
     entry = methods().get(options.method)
     if entry is not None and entry.trains_first:
         return Cost(None, None)
+    spent_s = time.monotonic() - _BEGAN
     before = peak_memory()
     speed = measure(options, (volume.hu.shape[1], volume.hu.shape[2]))
     after = peak_memory()
@@ -92,7 +97,7 @@ def correction_cost(options: CorrectionOptions, volume: CTVolume, slices: int) -
     if before is not None and after is not None:
         batch = min(options.batch_slices, slices) / SLICES_AT_ONCE
         memory = before + int((after - before) * batch) + _RESULT_ARRAYS * volume.hu.nbytes
-    return Cost(speed.seconds(slices), memory)
+    return Cost(spent_s + speed.seconds(slices), memory)
 
 
 def batch_cost(cases: Sequence[Case], workers: int) -> str:
@@ -122,8 +127,6 @@ def batch_cost(cases: Sequence[Case], workers: int) -> str:
 
 def training_cost(config: TrainingConfig, task: Task) -> Cost:
     """Of a training without its validations: a few steps, kept nowhere."""
-    import time
-
     from ..training.trainer import train
 
     times: list[float] = []
