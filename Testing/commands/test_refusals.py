@@ -199,7 +199,7 @@ def test_no_metal_says_the_highest_hu_and_the_threshold(
     for method in ("threshold", "kmeans"):
         refused(
             [*arguments, "--segmentation", method],
-            *("no metal found", highest, "the threshold 2500 HU", "lower threshold or a mask"),
+            *("no metal found", highest, "the threshold 2500 HU", "lower threshold", "or a mask"),
         )
     refused([*arguments, "--threshold", 1800], highest, "the threshold 1800 HU")
     refused([*arguments, "--threshold", "nan"], "threshold nan HU", "give it in HU")
