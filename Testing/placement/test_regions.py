@@ -11,8 +11,11 @@ from SimulateImplantsLib.dataset.regions import drawn_plan, patients_in
 from SimulateImplantsLib.dataset.training_metal import RealisticMetal
 from SimulateImplantsLib.implants import procedures
 from SimulateImplantsLib.implants.cranial_plate import CranialPlate
+from SimulateImplantsLib.implants.wires import Fiducial
 from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.collision import collisions
 from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
+from SimulateImplantsLib.placement.plan import PlannedImplant
 from SimulateImplantsLib.placement.procedures import sampled_plan
 from SimulateImplantsLib.placement.quality import PlacedItem, Quality, measure_placement
 from SimulateImplantsLib.placement.tissue import shares
@@ -78,6 +81,15 @@ def test_what_leaves_the_ct_is_not_graded(patient: Patient, head: CTVolume) -> N
     away[2, 3] = -21.0
     row = quality(item, away, head)
     assert row.grade == "" and "not graded" in row.note
+
+
+def test_straight_wires_have_bodies() -> None:
+    """Two of 1.2 mm, 0.3 mm apart: a straight wire is one segment."""
+    apart = np.eye(4)
+    apart[0, 3] = 1.5
+    pair = [PlannedImplant(Fiducial().to_dict(), place) for place in (np.eye(4), apart)]
+    (hit,) = collisions(pair, nearer_than_mm=1.0)
+    assert hit.gap_mm == pytest.approx(0.3, abs=1e-6)
 
 
 def test_sites_follow_from_the_ct(head: CTVolume) -> None:

@@ -14,7 +14,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 
-from ..implants.registry import procedure_of
+from ..implants.registry import finder_of, procedure_of
 from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra
 from ..placement.geometry import chain_directions
@@ -70,7 +70,8 @@ def propose(
     options = options or ProposalOptions()
     if not options.sides:
         raise InputError("no side chosen: choose left, right or both")
-    if not labels:
+    found_by_itself = bool(finder_of(site))
+    if not (labels or found_by_itself):
         raise InputError("no bone: segment it, or find it by threshold, first")
     volume = ct_from_node(scene, ct_node)
     femora = [f"femur_{side}" for side in options.sides]
@@ -80,7 +81,7 @@ def propose(
             f"no {femora[0]} among the segments {sorted(labels)}: name the femur so, or "
             "click once into each femoral head"
         )
-    bones = Bones(labels, {} if named else dict(clicks or {}))
+    bones = Bones(labels, dict(clicks or {}) if found_by_itself or not named else {})
     patient = measure_patient(
         volume, bones, site, levels=levels, sides=options.sides, progress=progress, cancel=cancel
     )

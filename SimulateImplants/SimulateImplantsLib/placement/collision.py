@@ -65,7 +65,8 @@ def _body(implant: Implant, m: np.ndarray) -> Body:
         segments = np.stack([moved(np.array(shaft)), moved(np.array(head))])
         return Body(segments, np.array([0.5 * implant.diameter_mm, reach]), None)
     if isinstance(implant, Rod):
-        line = moved(implant.centre_line()[0])[::2]
+        line = moved(implant.centre_line()[0])
+        line = np.concatenate([line[:-1:2], line[-1:]])
         return Body(
             np.stack([line[:-1], line[1:]], axis=1),
             np.full(len(line) - 1, 0.5 * implant.diameter_mm),
