@@ -55,7 +55,7 @@ def read_bones(
         if len(present) > 1:
             raise InputError(
                 f"{path}: holds labels {_some(present)} and nothing says what they are; give "
-                "their names (--labels): names.csv (label,name), names.json, or totalsegmentator"
+                "their names, --labels names.csv (label,name), names.json, or totalsegmentator"
             )
         return {"bone": labels != 0}
     found = {name: labels == value for value, name in meaning.items() if value in present}
