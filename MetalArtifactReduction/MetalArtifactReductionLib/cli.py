@@ -11,6 +11,7 @@ each entry is a function that takes the sub-parsers and adds its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import io
 import os
@@ -28,6 +29,7 @@ from .commands.configuration import take_defaults
 from .commands.messages import messages, note, progress_bar
 from .commands.options import add_command, add_compute_options
 from .errors import Cancelled, MARError, printable
+from .files.leftovers import clear_own
 from .jobs.interrupt import STOPPED, ended_by_ctrl_c
 
 __all__ = [
@@ -145,6 +147,18 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Callable[[Any], 
     return int(code)
 
 
+def run() -> NoReturn:
+    """``mar`` as a process; one that was stopped does not wait until torch is taken apart."""
+    code = main()
+    if code == STOPPED:
+        clear_own()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _say_whatever_it_is() -> None:
     """Names of files that are no text, a terminal that knows ASCII only, or none, end nothing."""
     for number in range(3):
@@ -174,4 +188,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

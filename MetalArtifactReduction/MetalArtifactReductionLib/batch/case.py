@@ -8,6 +8,7 @@ from typing import Any
 
 from ..correction.options import CorrectionOptions
 from ..files.inputs import is_file
+from ..weights import SUFFIX
 
 _RARE = ("method_options", "window", "trace")
 """Options that no command line and no CSV offers so far."""
@@ -53,12 +54,11 @@ class Case:
         options, default = self.options, _DEFAULT
         rare = [name for name in _RARE if getattr(options, name) != getattr(default, name)]
         chosen = options.as_dict() if rare else {}  # which takes long for a long list
-        weights = Path(self.options.method)
         return {
             "input": stamp(self.input),
             "mask": stamp(self.mask) if self.mask else "",
             "series": self.series,
-            "method": stamp(weights) if is_file(weights) else self.options.method,
+            "method": _stamp_of_method(self.options.method),
             "threshold": self.options.threshold_hu,
             "segmentation": self.options.segmentation,
             "reconstruction": self.options.reconstruction,
@@ -66,6 +66,11 @@ class Case:
             **{name: value for name, value in self.reading().items() if value and name != "series"},
             **{name: chosen[name] for name in rare},
         }
+
+
+def _stamp_of_method(method: str) -> str:
+    weights = Path(method) if method.endswith(SUFFIX) else None
+    return stamp(weights) if weights is not None and is_file(weights) else method
 
 
 def stamp(path: Path) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -122,7 +123,11 @@ def fail(
 
 def failed_file(case: Case, settings: BatchSettings, suffix: str) -> Path:
     """Where the record (``.json``) or traceback (``.txt``) of a failed case lies."""
-    return settings.folder / FAILED / (case.output.replace("/", "__") + suffix)
+    return settings.folder / FAILED / _name_of_failed(case, suffix)
+
+
+def _name_of_failed(case: Case, suffix: str) -> str:
+    return case.output.replace("/", "__") + suffix
 
 
 def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
@@ -130,9 +135,10 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
 
     :raises OutputError: its folder holds something else, or was made with other settings.
     """
-    folder = settings.folder / case.output
-    if (folder / MARKER).is_file():
-        kept = _read_json(folder / MARKER)
+    folder = os.path.join(settings.folder, case.output)
+    marker = os.path.join(folder, MARKER)
+    if os.path.isfile(marker):
+        kept = _read_json(Path(marker))
         before, now = kept.get("settings", {}), settings.kept_with(case)
         different = [key for key in now if before.get(key) != now[key]]
         if different and not settings.force:
@@ -147,13 +153,13 @@ def record_of(case: Case, settings: BatchSettings) -> CaseRecord:
         if not different:
             return CaseRecord.of({**kept["record"], "case": case.output, "input": case.given})
         return CaseRecord(case.output, case.given, "waiting", case.options.method)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if os.path.isfile(folder) or (os.path.isdir(folder) and os.listdir(folder)):
         raise OutputError(
             f"{folder}: is there already and not from a batch; give a new folder of results"
         )
-    failed = failed_file(case, settings, ".json")
-    if failed.is_file():
-        kept = _read_json(failed)
+    failed = os.path.join(settings.folder, FAILED, _name_of_failed(case, ".json"))
+    if os.path.isfile(failed):
+        kept = _read_json(Path(failed))
         return CaseRecord.of({**kept["record"], "case": case.output, "input": case.given})
     return CaseRecord(case.output, case.given, "waiting", case.options.method)
 
@@ -175,6 +181,8 @@ def _read_json(path: Path) -> dict[str, Any]:
             values = json_of(text_of_file(path, "JSON", "what a batch wrote"))
         except ValueError as error:
             raise InputError(f"{path}: is not JSON ({error})") from None
+        if isinstance(values, dict):  # what else a file holds can be long
+            values = {name: values[name] for name in ("record", "settings") if name in values}
         check_values(_Kept, values, str(path))
     except InputError as error:
         place = path if path.parent.name == FAILED else path.parent

@@ -141,13 +141,15 @@ def correct_many(options: argparse.Namespace) -> int:
     if options.dask and options.workers:
         raise InputError("--workers is for this machine; on a cluster Dask has its own workers")
     folder = Path(options.output)
+    # Only a device of one name can be missing; to look for it takes seconds.
+    chosen_here = not options.dask and options.device not in ("auto", "cpu")
     defaults = Case(
         "",
         Path(),
         acquisition=options.acquisition,
         hu_offset=options.hu_offset,
         assume_ct=options.assume_ct,
-        options=chosen_options(options, settled=not options.dask).anywhere(),
+        options=chosen_options(options, settled=chosen_here).anywhere(),
     )
     passed_by: list[Path] = []
     cases = cases_from(options.inputs, defaults, leave_out=folder, passed_by=passed_by)

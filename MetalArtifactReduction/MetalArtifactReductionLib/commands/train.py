@@ -84,8 +84,6 @@ def _train(options: argparse.Namespace) -> None:
                 f"training needs the package {package}: run `pip install "
                 f"{package.replace('_', '-')}`"
             )
-    from ..training.trainer import train
-
     if options.dry_run:
         _tell_dry_run(options, config)
         return
@@ -94,6 +92,8 @@ def _train(options: argparse.Namespace) -> None:
         progress_bar("train", options.quiet) as progress,
     ):
         progress(0.0, "reading what it is trained on")
+        from ..training.trainer import train  # takes seconds
+
         task = make_task(config.task, config.options, options.data, config.training.seed)
         result = train(
             task,

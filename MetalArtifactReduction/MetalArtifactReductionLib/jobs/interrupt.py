@@ -15,7 +15,7 @@ from contextlib import contextmanager
 STOPPED = 130
 """Exit code of what was stopped by the user."""
 
-GRACE_S = 1.2
+GRACE_S = 1.0
 """For the orderly end: Python hears of Ctrl-C only between two of its own steps, and a network's
 layer, a compression or the start of a library can be a long one."""
 

@@ -22,7 +22,7 @@ from ..progress import Cancel, check_cancelled
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _POLL_S = 0.2
-_GRACE_S = 1.2
+_GRACE_S = 1.0
 
 
 def run_isolated(
