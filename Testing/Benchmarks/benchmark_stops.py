@@ -170,7 +170,7 @@ def measured(folder: Path, name: str, number: signal.Signals, moments: list[floa
             again.end()
             if again.process.returncode or outputs(folder) != wanted:
                 wrong.append(f"{where}: other outputs, exit code {again.process.returncode}")
-        elif not done and run.process.returncode not in (0, 130):
+        elif not done and run.process.returncode not in (0, 130, -signal.SIGINT):
             wrong.append(f"{where}: exit code {run.process.returncode}")
         said = run.told.read_text(errors="replace")
         if "Traceback" in said:

@@ -11,6 +11,7 @@ import pytest
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import InputError, MARError
+from MetalArtifactReductionLib.mrml.inputs import check_input
 from mrml_support import affine, rotation, world_position
 
 SHAPE = (5, 6, 7)  # (k, j, i)
@@ -128,6 +129,61 @@ def test_a_non_linear_parent_is_refused(scene: Any, add_volume: Any, warp: Any) 
     node.SetAndObserveTransformNodeID(warp.GetID())
     with pytest.raises(InputError, match=r"'Bent CT'.*non-linear transform 'Warp'.*put it"):
         mrml.volume_from_node(node)
+
+
+def acquisition_transform(scene: Any, node: Any, moved_mm: np.ndarray) -> Any:
+    """As Slicer's DICOM module makes it: a vector at each corner of each slice, all the same.
+
+    :param moved_mm: ``(slices, 3)`` RAS.
+    """
+    slicer = pytest.importorskip("slicer")
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    columns, rows, slices = node.GetImageData().GetDimensions()
+    grid = vtk.vtkImageData()
+    grid.SetOrigin(*node.GetOrigin())
+    grid.SetDimensions(2, 2, slices)
+    size = np.array(node.GetSpacing()) * (columns, rows, 1)
+    grid.SetSpacing(*size)
+    vectors = np.repeat(moved_mm, 4, axis=0)
+    grid.GetPointData().SetScalars(numpy_to_vtk(vectors, deep=True))
+    directions = vtk.vtkMatrix4x4()
+    node.GetIJKToRASDirectionMatrix(directions)
+    transform = slicer.vtkOrientedGridTransform()
+    transform.SetGridDirectionMatrix(directions)
+    transform.SetDisplacementGridData(grid)
+    made = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "CT acquisition transform")
+    made.SetAndObserveTransformToParent(transform)
+    return made
+
+
+@pytest.mark.parametrize("tilted", [False, True])
+def test_an_acquisition_transform_is_kept(scene: Any, add_volume: Any, tilted: bool) -> None:
+    values = np.random.default_rng(0).permutation(5 * 24 * 24).reshape(SHAPE[0], 24, 24) - 1000
+    node = add_volume(values.astype(np.int16), affine(AXIAL, SPACING_MM), name="CT")
+    moved = np.zeros((SHAPE[0], 3))
+    if tilted:
+        moved[:, 1] = 0.8 * np.arange(SHAPE[0])
+    else:
+        moved[3:, 2] = 4.0  # a gap of 4 mm
+    transform = acquisition_transform(scene, node, moved)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    volume = mrml.volume_from_node(node)
+    found = check_input(scene, node)
+    assert not found.problem
+    assert any("'CT acquisition transform'" in note for note in found.notes)
+    copy = mrml.node_from_volume(scene, volume, "copy", like=node)
+    for value in (-100, 3, 90):
+        np.testing.assert_allclose(
+            world_position(copy, value), world_position(node, value), atol=1e-6
+        )
+        k, j, i = np.argwhere(volume.hu == value)[0]
+        world = mrml.volume_from_node(node, world=True).ijk_to_ras @ [i, j, k, 1]
+        expected = np.array(world_position(node, value))
+        error = np.abs(world[:3] - expected)
+        assert error.max() < (1e-6 if tilted else 2.0)
+    assert not np.allclose(expected, (volume.ijk_to_ras @ [i, j, k, 1])[:3], atol=0.1)
 
 
 def test_nodes_that_are_no_ct_are_refused(scene: Any, add_volume: Any) -> None:

@@ -13,7 +13,7 @@ from ..files.checks import check_is_ct, clipped_at
 from ..volume import CTVolume, VolumeSource, shear_deg
 from .hierarchy import ROLE_ATTRIBUTE
 from .namespace import slicer_classes
-from .volumes import require_scalar_volume, volume_from_node
+from .volumes import moves_slices_whole, require_scalar_volume, volume_from_node
 
 TILT_TOLERANCE_DEG = 2.0
 """Rounding of headers, and a patient axis that a scanner's software straightened a little."""
@@ -111,6 +111,12 @@ def _modality(scene: Any, node: Any) -> str:
 
 def _notes_on_node(scene: Any, node: Any) -> tuple[str, ...]:
     notes = []
+    if moves_slices_whole(node):
+        notes.append(
+            f"'{node.GetParentTransformNode().GetName()}' puts every slice in its place (uneven "
+            "distances or a tilted gantry): they are corrected one by one, as they were acquired, "
+            "and the results go under it, too. Volumes of metal are those of the mean distance."
+        )
     if node.GetAttribute(ROLE_ATTRIBUTE) == "corrected":
         notes.append("This volume is itself the result of a correction.")
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):

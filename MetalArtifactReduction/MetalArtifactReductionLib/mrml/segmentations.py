@@ -13,6 +13,7 @@ from .namespace import slicer_classes
 from .volumes import (
     fill_image,
     ijk_to_ras,
+    moves_slices_whole,
     node_from_volume,
     require_linear_parent,
     require_scalar_volume,
@@ -205,7 +206,8 @@ def fraction_from_node(metal: Any, reference: Any) -> np.ndarray:
         raise InputError("no metal given: choose a segmentation or a volume of metal fractions")
     name = metal.GetName()
     stored = voxel_array(metal)
-    require_linear_parent(metal)
+    if not moves_slices_whole(metal):
+        require_linear_parent(metal)
     same_place = stored.shape == voxel_array(reference).shape and np.allclose(
         ijk_to_ras(metal, world=True), ijk_to_ras(reference, world=True), rtol=0, atol=1e-3
     )

@@ -19,8 +19,8 @@ def volume_from_node(node: Any, *, world: bool = False) -> CTVolume:
         By default the geometry is the node's own, which is the scanner's: a registration moves
         the patient, not the detector.
     :returns: HU exact as float32; ``(slices, rows, cols)`` whatever the node's storage order.
-    :raises InputError: no volume, a labelmap, several components, no voxels, or a non-linear
-        parent transform.
+    :raises InputError: no volume, a labelmap, several components, no voxels, or a parent transform
+        that bends its slices.
     """
     require_scalar_volume(node)
     stored = voxel_array(node)
@@ -77,7 +77,41 @@ def require_scalar_volume(node: Any) -> None:
             f"volume '{name}' has {components} components a voxel (colour or vectors): "
             "choose a CT with one value a voxel"
         )
-    require_linear_parent(node)
+    if not moves_slices_whole(node):
+        require_linear_parent(node)
+
+
+def moves_slices_whole(node: Any) -> bool:
+    """Whether a volume's transform to the world is not linear, but only moves each slice.
+
+    So Slicer shows a series with uneven distances or a tilted gantry, under an "acquisition
+    transform" to which the slices' true places belong: they can be corrected one by one.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        return False
+    index, places = _slices_in_world(node)
+    moved = places - (index @ ijk_to_ras(node).T)[..., :3]
+    return bool(np.abs(moved - moved[:, :1]).max() < _BENT_MM)
+
+
+_LATTICE = 5
+_BENT_MM = 0.01
+
+
+def _slices_in_world(node: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A lattice of points of each stored slice: ``(i, j, k, 1)``, and where they are, RAS in mm."""
+    import vtk
+
+    to_world = vtk.vtkGeneralTransform()
+    node.GetParentTransformNode().GetTransformToWorld(to_world)
+    columns, rows, slices = node.GetImageData().GetDimensions()
+    share = np.linspace(0.0, 1.0, _LATTICE)
+    grid = np.meshgrid(np.arange(slices), share * (rows - 1), share * (columns - 1), indexing="ij")
+    index = np.stack([*grid[::-1], np.ones_like(grid[0])], axis=-1).reshape(slices, -1, 4)
+    own = (index @ ijk_to_ras(node).T).reshape(-1, 4)
+    places = np.array([to_world.TransformPoint(*point[:3]) for point in own])
+    return index, places.reshape(slices, -1, 3)
 
 
 def require_linear_parent(node: Any) -> None:
@@ -89,7 +123,8 @@ def require_linear_parent(node: Any) -> None:
     if transform is not None and not transform.IsTransformToWorldLinear():
         raise InputError(
             f"'{node.GetName()}' lies under the non-linear transform '{transform.GetName()}': "
-            "take it out of the transform, correct it, then put it and its results back"
+            "take it out of the transform, correct it, then put it and its results back; or harden "
+            "the transform"
         )
 
 
@@ -111,7 +146,8 @@ def ijk_to_ras(node: Any, *, world: bool = False) -> np.ndarray:
     """The ``(4, 4)`` matrix from the first voxel's ``(i, j, k, 1)`` on to RAS in mm.
 
     :param node: volume node with voxels.
-    :param world: include the parent transform, which must be linear.
+    :param world: include the parent transform; where it moves every slice by itself, the matrix
+        that fits best, whose slices lie evenly.
     """
     import vtk
 
@@ -122,7 +158,11 @@ def ijk_to_ras(node: Any, *, world: bool = False) -> np.ndarray:
     first = node.GetImageData().GetExtent()[::2]
     result[:, 3] = result @ np.array([*first, 1.0])
     transform = node.GetParentTransformNode()
-    if world and transform is not None:
+    if world and moves_slices_whole(node):
+        index, places = _slices_in_world(node)
+        fitted = np.linalg.lstsq(index.reshape(-1, 4), places.reshape(-1, 3), rcond=None)[0]
+        result[:3] = fitted.T
+    elif world and transform is not None:
         transform.GetMatrixTransformToWorld(matrix)
         result = numpy_matrix(matrix) @ result
     return result
