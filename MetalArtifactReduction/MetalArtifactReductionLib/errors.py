@@ -30,6 +30,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """As :func:`printable` where a new line would be taken for one of ours."""
+    return printable(text).replace("\n", "\\n")
+
+
 def shown(value: object, longest: int = 60) -> str:
     """A value from a file for a message: quoted, and cut where it is long."""
     text = printable(repr(value))

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from MetalArtifactReductionLib.batch.record import CaseRecord
+from MetalArtifactReductionLib.batch.summary import page as page_of_batch
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.evaluation.before_after import Measure, compare_before_after
@@ -213,6 +215,18 @@ def test_report_shows_given_figures_and_line() -> None:
     text = report_html(ReportCase("CT", clean, clean.hu, metal, "li", measures=measures, line=line))
     assert "<td>A measure</td><td>HU</td><td>12</td><td>-</td>" in text
     assert "(30.0, 0.0, -11.0)" in text
+
+
+def test_text_from_files_is_neither_markup_nor_control_characters() -> None:
+    bad = "<script>alert(1)</script>\x1b[2J\0&\udcff"
+    volume, metal, clean = cylinder()
+    case = ReportCase(
+        bad, volume, clean, metal, bad, {bad: bad}, {bad: [bad]}, metal_parts=[{bad: bad}]
+    )
+    for page in (report_html(case), page_of_batch([CaseRecord(bad, bad, "failed", reason=bad)])):
+        assert "<script" not in page and "&lt;script&gt;" in page
+        assert page.replace("\n", "").isprintable()
+        page.encode("utf-8")
 
 
 def test_slices_shown_spread_over_the_metal() -> None:

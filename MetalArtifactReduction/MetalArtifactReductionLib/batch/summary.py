@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import printable
+from ..errors import one_line
 from ..files.tables import cell
 from ..files.whole import written_together
 from .charts import before_after_svg, change_svg
@@ -191,4 +191,4 @@ def _row(record: CaseRecord) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
-    return "" if value is None else printable(str(value))
+    return "" if value is None else one_line(str(value))

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import printable
+from ..errors import one_line, printable
 from .options import add_command, add_input, add_json, read_volume_of
 
 
@@ -52,12 +52,12 @@ def _info(options: argparse.Namespace) -> None:
     for one in found:
         print(printable(f"{'to know':<{width}}  {one.what}\n{'':<{width}}  -> {one.remedy}"))
     for file in left_aside:
-        print(printable(f"left aside: {file}"))
+        print(f"left aside: {one_line(file)}")
 
 
 def _print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """A line a series, columns aligned."""
-    lines = [list(rows[0]), *([printable(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), *([one_line(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     for line in lines:
         print("  ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)).rstrip())
@@ -70,4 +70,4 @@ def _fact(value: Any) -> str:
         return ", ".join(_fact(one) for one in value)
     if value is None:
         return ""
-    return f"{value:g}" if isinstance(value, float) else printable(str(value))
+    return f"{value:g}" if isinstance(value, float) else one_line(str(value))

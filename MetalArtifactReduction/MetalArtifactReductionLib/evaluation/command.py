@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..files.grids import geometry_difference
 from ..files.masks import read_mask
 from ..files.tables import cell
@@ -151,7 +151,8 @@ def _without_reference(
 def _names(paths: Sequence[Path]) -> list[str]:
     """File names, or whole paths where two are the same."""
     names = [path.name or str(path) for path in paths]
-    return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
+    own = [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
+    return [one_line(name) for name in own]
 
 
 def _table(

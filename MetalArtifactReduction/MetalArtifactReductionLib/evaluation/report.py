@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from ..files.pictures import WINDOWS_HU, PatientView, frame_around_body, scale_bar_mm
+from ..files.tables import escaped
 from ..files.whole import check_path_free, written_whole
 from ..volume import CTVolume
 from .before_after import Measure, compare_before_after
@@ -94,8 +94,8 @@ def report_html(case: ReportCase) -> str:
             expected_error_hu=case.expected_error_hu,
         )
     body = [
-        f"<h1>{escape(case.title)}: metal artifact reduction</h1>",
-        f'<p class="note">{escape(NOTE)}</p>',
+        f"<h1>{escaped(case.title)}: metal artifact reduction</h1>",
+        f'<p class="note">{escaped(NOTE)}</p>',
         _table(("", ""), [(name, value) for name, value in case.facts.items()]),
         "<h2>Before and after</h2>",
         measures_table(measures),
@@ -113,8 +113,8 @@ def report_html(case: ReportCase) -> str:
         body += ["<h2>Metal</h2>", _table(head, rows)]
     if case.parameters:
         shown = json.dumps(case.parameters, indent=2, sort_keys=True, default=str)
-        body += ["<h2>Parameters</h2>", f"<pre>{escape(shown)}</pre>"]
-    return _PAGE.format(title=escape(case.title), body="\n".join(body))
+        body += ["<h2>Parameters</h2>", f"<pre>{escaped(shown)}</pre>"]
+    return _PAGE.format(title=escaped(case.title), body="\n".join(body))
 
 
 def measures_table(measures: Sequence[Measure]) -> str:
@@ -234,9 +234,9 @@ def _profile(case: ReportCase) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head) if any(head) else ""
+    top = "".join(f"<th>{escaped(name)}</th>" for name in head) if any(head) else ""
     lines = [
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     ]
     return f"<table>{f'<tr>{top}</tr>' if top else ''}{''.join(lines)}</table>" if rows else ""
 

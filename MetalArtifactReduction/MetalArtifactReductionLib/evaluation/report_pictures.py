@@ -6,7 +6,6 @@ import base64
 import struct
 import zlib
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..files.pictures import WINDOWS_HU, PatientView, frame_around_body
+from ..files.tables import escaped
 
 if TYPE_CHECKING:
     from ..correction.result import CorrectionResult
@@ -138,7 +138,7 @@ def _square(image: np.ndarray, pixel_mm: tuple[float, float], smallest: int = 32
 
 def _text(x: float | np.ndarray, y: float, text: str, anchor: str) -> str:
     place = f'x="{float(x):.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f"<text {place}>{escape(text)}</text>"
+    return f"<text {place}>{escaped(text)}</text>"
 
 
 def curves_svg(
@@ -197,7 +197,7 @@ def curves_svg(
                 f'<polyline fill="none" stroke="{color}" stroke-width="1.6" points="{points}"/>'
             )
         place = width - right - 110 * (len(curves) - index)
-        parts.append(f'<text x="{place}" y="14" fill="{color}">&#9644; {escape(name)}</text>')
+        parts.append(f'<text x="{place}" y="14" fill="{color}">&#9644; {escaped(name)}</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -1,6 +1,8 @@
-"""Cells of CSV tables that people open in a spreadsheet."""
+"""Text from files in tables that people open in a spreadsheet or a browser."""
 
 from __future__ import annotations
+
+import html
 
 from ..errors import printable
 
@@ -14,3 +16,8 @@ def cell(value: object) -> object:
         return "" if value is None else value
     text = printable(value)
     return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def escaped(text: str) -> str:
+    """Text for HTML: neither markup nor control characters, which XML forbids."""
+    return html.escape(printable(text))
