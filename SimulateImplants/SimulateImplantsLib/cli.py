@@ -10,6 +10,7 @@ from typing import Any
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
 
 from .commands.dataset import add_dataset
+from .commands.options import add_allow_metal
 from .commands.place import add_place
 from .commands.simulate import add_simulate
 from .commands.voxelise import add_voxelise
@@ -36,6 +37,7 @@ def _add_demo(commands: Any) -> None:
         "idle cores, two for a CT of 512 x 512.",
     )
     parser.add_argument("--input", type=Path, metavar="CT", help="a CT without metal")
+    add_allow_metal(parser)
     parser.add_argument(
         "--output", type=Path, default=Path("mar-demo"), help="new folder (default: mar-demo)"
     )
@@ -49,11 +51,14 @@ def _demo(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.files.whole import check_new_folder
     from MetalArtifactReductionLib.tomography import as_device
 
+    from .cases.clean import require_no_metal
     from .cases.demo import run_demo
 
     device = str(as_device(options.device))
     volume = None if options.input is None else read_volume(options.input)
     check_new_folder(options.output)
+    if volume is not None and not options.allow_metal:
+        require_no_metal(volume, options.input)
     if not options.quiet:  # on the terminal, and at once
         minutes = "half a minute" if volume is None else "two minutes"
         print(f"this takes about {minutes} on two idle cores", file=sys.stderr)

@@ -248,6 +248,23 @@ def test_the_ct_has_to_be_one(tmp_path: Path, ct: Path, refused: Refused) -> Non
     refused(["simulate", air, tmp_path / "out", "--rods", *QUICK], "air.nii.gz")
 
 
+@pytest.mark.parametrize("command", ["simulate", "dataset", "demo"])
+def test_a_ct_with_metal_is_used_only_where_that_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    hu = clean_hu()
+    hu[tuple(slice(n // 2 - 2, n // 2 + 2) for n in hu.shape)] = 8000
+    ct, out = write_image(tmp_path / "ct.nrrd", hu, GEOMETRY), tmp_path / "out"
+    given = [ct, out, *(["--rods", 1] if command == "simulate" else ["--cases", 1])]
+    if command == "demo":
+        given = ["--input", ct, "--output", out]
+    outcome = run(capfd, command, *given, "--quiet")
+    assert outcome.code == 2
+    assert "ml of metal already" in outcome.err and "--allow-metal" in outcome.err
+    if command == "simulate":
+        assert run(capfd, command, *given, *QUICK, "--quiet", "--allow-metal").code == 0
+
+
 def test_a_record_belongs_to_its_ct(
     tmp_path: Path, ct: Path, refused: Refused, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from ..cases.options import MODELS, SimulationOptions
 from .options import (
     acquisition_of,
     add_acquisition,
+    add_allow_metal,
     add_format,
     count,
     read_ct,
@@ -48,6 +49,7 @@ def add_dataset(commands: Any) -> None:
         metavar="CONFIG.json|CT",
         help="a configuration, or clean CTs: files or folders of DICOM",
     )
+    add_allow_metal(parser)
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder, new or begun before")
     parser.add_argument("--cases", type=count, metavar="N", help="how many (10)")
     parser.add_argument("--seed", type=whole_number, help="another dataset for every seed (0)")
@@ -192,6 +194,7 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
         outlines=chosen("metal_shapes", None),
         suffix=_suffix(chosen("format", None)),
         clean=chosen("clean", False),
+        allow_metal=options.allow_metal,
     )
     if plan.outlines is not None:
         from ..placement.random_shapes import load_masks

@@ -37,6 +37,13 @@ def add_ct(parser: argparse.ArgumentParser, metavar: str = "CT") -> None:
     )
 
 
+def add_allow_metal(parser: argparse.ArgumentParser) -> None:
+    """``--allow-metal``."""
+    parser.add_argument(
+        "--allow-metal", action="store_true", help="use a CT that holds metal already all the same"
+    )
+
+
 def add_format(parser: argparse.ArgumentParser) -> None:
     """``--format``."""
     parser.add_argument(

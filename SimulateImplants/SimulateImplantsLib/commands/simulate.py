@@ -14,6 +14,7 @@ from ..cases.options import MODELS, SimulationOptions
 from .options import (
     acquisition_of,
     add_acquisition,
+    add_allow_metal,
     add_ct,
     add_format,
     allow_negative_points,
@@ -47,6 +48,7 @@ def add_simulate(commands: Any) -> None:
     parser = add_command(commands, "simulate", _simulate, summary, _TEXT)
     allow_negative_points(parser)
     add_ct(parser)
+    add_allow_metal(parser)
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="new folder")
     _add_metal(parser)
     add_acquisition(parser)
@@ -115,6 +117,7 @@ def _simulate(options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.tomography import as_device
 
     from ..cases.case import write_case
+    from ..cases.clean import require_no_metal
     from ..cases.records import suffix_for
 
     if options.again is not None:
@@ -125,6 +128,8 @@ def _simulate(options: argparse.Namespace) -> None:
     check_new_folder(options.output)
     as_device(options.device)
     volume = read_ct(options.ct, options.series)
+    if not options.allow_metal:
+        require_no_metal(volume, options.ct)
     suffix = suffix_for(volume, options.format)
     if options.dry_run:
         slices = _slices(options, volume, plan or shapes)

@@ -21,6 +21,7 @@ from MetalArtifactReductionLib.progress import Cancel
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..cases.case import simulate_metal, write_case
+from ..cases.clean import require_no_metal
 from ..cases.label_files import read_bones
 from ..cases.options import SimulationOptions
 from ..cases.plan_files import metal_of
@@ -88,6 +89,7 @@ class DatasetPlan:
     :param outlines: ``.npz`` of 2-D metal shapes for the random kind; made up when None.
     :param suffix: of the volumes; None: as the CT.
     :param clean: also write the CT's own slices.
+    :param allow_metal: use a CT that holds metal already.
     """
 
     sources: tuple[CTSource, ...]
@@ -99,6 +101,7 @@ class DatasetPlan:
     outlines: Path | None = None
     suffix: str | None = None
     clean: bool = False
+    allow_metal: bool = False
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -249,6 +252,8 @@ def _make(plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path) -> dict[s
     """Place, simulate and write one case; returns facts for the log."""
     source = plan.sources[draw.source]
     whole = _read(source.path, source.series)
+    if not plan.allow_metal:
+        _require_no_metal(source.path, source.series)
     scanner = plan.acquisitions[draw.acquisition]
     options = replace(plan.simulation, acquisition=scanner, seed=draw.noise_seed)
     marker = {
@@ -314,6 +319,11 @@ def write_placed(
 def _read(path: Path, series: str | None) -> CTVolume:
     """The CT; cases of one CT that follow each other in a process read it once."""
     return read_volume(path, series=series)
+
+
+@lru_cache(maxsize=1)
+def _require_no_metal(path: Path, series: str | None) -> None:
+    require_no_metal(_read(path, series), path)
 
 
 @lru_cache(maxsize=1)
