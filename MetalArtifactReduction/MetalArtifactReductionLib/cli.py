@@ -46,7 +46,10 @@ COMMANDS_GROUP = "metal_artifact_reduction.commands"
 
 _FILES = ("INPUT", "OUTPUT", "FILE", "FOLDER")
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+)
 
 DESCRIPTION = """\
 Metal artifact reduction for CT that exists only as images: DICOM, NIfTI, NRRD or MetaImage in,

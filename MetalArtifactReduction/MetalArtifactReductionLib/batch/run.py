@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import Cancelled, InputError, OutputError
 from ..files.leftovers import claimed, clear_leftovers, locked
+from ..files.whole import check_name
 from ..jobs.interrupt import ended_in_order
 from ..jobs.isolated import run_isolated
 from ..progress import Cancel, Progress, report
@@ -59,6 +60,7 @@ def open_batch(cases: Sequence[Case], settings: BatchSettings) -> list[CaseRecor
     :raises OutputError: the folder cannot be written, or holds something else under a case's name.
     """
     folder = settings.folder
+    check_name(folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; give the name of a folder for the results")
     if not folder.is_dir() and not folder.parent.is_dir():

@@ -16,6 +16,7 @@ from ..files.dicom import read_dicom, read_dicom_files
 from ..files.dicom_enhanced import single_frame
 from ..files.dicom_pixels import opened as read_whole
 from ..files.grids import geometry_difference, on_grid
+from ..files.inputs import check_readable
 from ..volume import AIR_HU, CTVolume, DicomSource, to_storage
 from .values import Encoding, encoding_for
 
@@ -115,8 +116,7 @@ def dicom_template(
             )
         return _checked(DicomTemplate(volume, source.path or source.files[0].parent))
     path = Path(folder)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; check the name")
+    check_readable(path, folder=True)
     template = _checked(DicomTemplate(read_dicom(path, series), path))
     check_same_scan(volume, template)
     return template

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import OutputError, shown
 from .leftovers import hidden_folder
 
 
@@ -31,6 +31,7 @@ def check_path_free(
     :raises OutputError: no such folder, no permission, an input, or exists already.
     """
     path = Path(path)
+    check_name(path)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file in it")
     if not path.parent.is_dir():
@@ -151,6 +152,7 @@ def check_new_folder(path: Path) -> None:
 
     :raises OutputError: a file, not empty, no permission, or no folder to make it in.
     """
+    check_name(path)
     if path.is_dir():
         if any(path.iterdir()):
             raise OutputError(f"{path}: the folder is not empty; give the name of a new one")
@@ -210,9 +212,25 @@ def _not_written(path: Path, error: OSError) -> OutputError:
     )
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name that no file can have: too long, through a file or a loop of links, with NUL.
+
+    :raises OutputError: says why.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"{shown(str(path), 200)}: no usable name of a file ({reason}); give another"
+        ) from None
+
+
 def _same_file(first: Path, second: Path) -> bool:
     """The same file on disk, through links of either kind too."""
     try:
         return first.samefile(second)
     except OSError:
-        return first.resolve() == second.resolve()
+        return first.absolute() == second.absolute()

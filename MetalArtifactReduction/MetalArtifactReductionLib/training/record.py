@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files.leftovers import locked
+from ..files.whole import check_name
 from ..progress import Progress, report
 from .curves import write_curves
 from .task import Validation
@@ -111,6 +112,7 @@ def training_folder(folder: Path, resume: bool) -> Iterator[None]:
 
     :raises OutputError: as :func:`check_folder`, or another training runs there.
     """
+    check_name(folder)
     there = folder.exists()
     check_folder(folder, resume)
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):

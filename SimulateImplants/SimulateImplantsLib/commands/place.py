@@ -162,14 +162,15 @@ def labels_of(
     segmentation: Path | None, names: str | None, volume: CTVolume
 ) -> dict[str, np.ndarray]:
     """The labels that the options name, or none."""
+    from MetalArtifactReductionLib.files.inputs import check_readable
+
     from ..cases.label_files import read_bones
 
     if segmentation is None:
         if names is not None:
             raise InputError("--labels names the labels of a --segmentation, and there is none")
         return {}
-    if not segmentation.exists():
-        raise InputError(f"{segmentation}: no such file or folder; check the name")
+    check_readable(segmentation, folder=True)
     return read_bones(segmentation, volume, names)
 
 

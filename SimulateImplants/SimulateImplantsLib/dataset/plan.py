@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.files.inputs import check_readable
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.files.whole import new_folder
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
@@ -70,10 +71,10 @@ class CTSource:
         return self.segmentation is not None or bool(self.clicks)
 
     def check(self) -> None:
-        """Raise InputError for files that do not exist."""
+        """Raise InputError for files that cannot be read."""
         for path in (self.path, self.segmentation):
-            if path is not None and not path.exists():
-                raise InputError(f"{path}: no such file or folder; check the name")
+            if path is not None:
+                check_readable(path, folder=True)
 
 
 @dataclass(frozen=True)
