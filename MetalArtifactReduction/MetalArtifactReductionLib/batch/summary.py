@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import one_line
-from ..files.tables import cell
+from ..files.tables import cell, escaped
 from ..files.whole import written_together
 from .charts import before_after_svg, change_svg
 from .record import CaseRecord
@@ -125,7 +125,7 @@ def _worst_first(record: CaseRecord) -> tuple[bool, float]:
 
 def _distributions(records: Sequence[CaseRecord]) -> str:
     measured = [
-        (printable(one.case), one.streaks_before_hu, one.streaks_after_hu, one.streaks_change_hu)
+        (one_line(one.case), one.streaks_before_hu, one.streaks_after_hu, one.streaks_change_hu)
         for one in records
         if one.streaks_before_hu is not None
         and one.streaks_after_hu is not None
@@ -153,7 +153,7 @@ def _pictures(records: Sequence[CaseRecord], folder: Path | None) -> str:
         if len(figures) == MOST_PICTURES:
             break
         image = base64.b64encode(path.read_bytes()).decode("ascii")
-        name = html.escape(printable(one.case))
+        name = escaped(one.case)
         streaks = f"{_shown(one.streaks_before_hu)} to {_shown(one.streaks_after_hu)} HU"
         figures.append(
             f'<figure><img alt="{name} before and after" src="data:image/png;base64,{image}">'
