@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -242,6 +243,13 @@ def test_teeth_are_no_streaks_to_the_prior_image() -> None:
     assert np.abs(prior - smooth)[teeth].max() < 100
 
 
+@cache
+def real_scan(name: str) -> tuple[CTVolume, np.ndarray]:
+    """A real CT and its metal; read only."""
+    volume = read_volume(shared_data(f"{name}.nii.gz"))
+    return volume, segment_metal(volume).fraction
+
+
 @pytest.mark.parametrize(
     ("name", "slices"),
     [
@@ -252,8 +260,7 @@ def test_teeth_are_no_streaks_to_the_prior_image() -> None:
 )
 @pytest.mark.parametrize("method", ["nmar", "prior"])
 def test_real_metal_and_teeth_stay(name: str, slices: list[int], method: str) -> None:
-    volume = read_volume(shared_data(f"{name}.nii.gz"))
-    metal = segment_metal(volume).fraction
+    volume, metal = real_scan(name)
     chosen = np.zeros_like(metal)
     chosen[slices] = metal[slices]
     if not chosen.any():

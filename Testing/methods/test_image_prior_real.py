@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -96,16 +98,22 @@ def scans(clean: CTVolume) -> tuple[CTVolume, np.ndarray, np.ndarray]:
     return clean.with_hu(with_metal.clip(-1024, 3071).astype(np.float32)), without, metal
 
 
-def corrected(scans: tuple[CTVolume, np.ndarray, np.ndarray], method: str) -> CorrectionResult:
-    return correct_volume(scans[0], (scans[2] > 0.02).astype(np.float32), method)
+Corrected = Callable[[str], CorrectionResult]
+
+
+@pytest.fixture(scope="module")
+def corrected(scans: tuple[CTVolume, np.ndarray, np.ndarray]) -> Corrected:
+    """By a method; read only."""
+    metal = (scans[2] > 0.02).astype(np.float32)
+    return cache(lambda method: correct_volume(scans[0], metal, method))
 
 
 def test_the_expected_error_is_as_large_as_the_error(
-    scans: tuple[CTVolume, np.ndarray, np.ndarray],
+    scans: tuple[CTVolume, np.ndarray, np.ndarray], corrected: Corrected
 ) -> None:
     """Mean absolute error against what is expected, where little and where much is expected."""
     _, truth, metal = scans
-    found = corrected(scans, "prior")
+    found = corrected("prior")
     assert found.expected_error_hu is not None
     shown = certain_metal(scans[0].hu, (metal > 0.02).astype(np.float32))
     counted = (metal == 0) & (truth > -900) & ~shown
@@ -121,13 +129,15 @@ def test_the_expected_error_is_as_large_as_the_error(
     assert true_errors[-1] > 3 * true_errors[0]
 
 
-def test_both_modes_are_better_than_nmar(scans: tuple[CTVolume, np.ndarray, np.ndarray]) -> None:
+def test_both_modes_are_better_than_nmar(
+    scans: tuple[CTVolume, np.ndarray, np.ndarray], corrected: Corrected
+) -> None:
     original, truth, metal = scans
     # Beside what is shown as metal: the scanner's blur of it stays.
     shown = certain_metal(original.hu, (metal > 0.02).astype(np.float32))
     counted = (metal == 0) & (truth > -900) & ~shown
     errors = {
-        method: rms((corrected(scans, method).corrected.hu - truth)[counted])
+        method: rms((corrected(method).corrected.hu - truth)[counted])
         for method in ("prior", "prior-strict", "nmar")
     }
     errors["uncorrected"] = rms((original.hu - truth)[counted])
