@@ -25,7 +25,7 @@ from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
     return pelvis_phantom(
-        8, (2.5, 1.6, 1.6), (120, 150, 240), patient_rotation_deg=(5.0, 4.0, -6.0)
+        8, (2.5, 1.9, 1.9), (120, 126, 202), patient_rotation_deg=(5.0, 4.0, -6.0)
     )
 
 
