@@ -48,6 +48,17 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_dry_run_tries_steps_and_writes_nothing(
+    tmp_path: Path, config: Path, capfd: Capture
+) -> None:
+    before = snapshot(tmp_path)
+    command = ("train", config, "--data", tmp_path, "--accelerator", "cpu", "--steps", 5000)
+    tried = run(capfd, *command, "--output", tmp_path / "run", "--dry-run", "--quiet")
+    assert tried.code == 0, tried.err
+    assert "5000 steps of 1 samples" in tried.out and "nothing was written" in tried.out
+    assert snapshot(tmp_path) == before
+
+
 def test_train_resume_and_correct(tmp_path: Path, config: Path, capfd: Capture) -> None:
     command = ("train", config, "--data", tmp_path, "--quiet", "--accelerator", "cpu")
     done = run(capfd, *command, "--output", tmp_path / "whole")
