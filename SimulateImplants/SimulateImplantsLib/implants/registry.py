@@ -189,7 +189,13 @@ def _registered() -> dict[str, ImplantEntry]:
             ),
         ),
         _own("lead", "Pacing lead", "wires:Lead"),
-        _own("sternal-wire", "Sternal wire", "bent_wires:SternalWire"),
+        _own(
+            "sternal-wire",
+            "Sternal wire",
+            "bent_wires:SternalWire",
+            sits={"near bone+enamel": (0.05, 1.0), "air": (0.0, 0.25)},
+            procedures=(_on_site("sternal-wires", "Sternal wires", "sternum", "draw_wires", 2.0),),
+        ),
         _own("staple", "Staple", "bent_wires:Staple", forwards=True),
         _own(
             "surgical-clip",

@@ -73,7 +73,7 @@ def _outer_table(volume: CTVolume, centre: np.ndarray, directions: np.ndarray) -
     index = np.arange(len(reach))[:, None]
     near = bone & (index < first + round(15.0 / _STEP_MM))
     last = np.where(near.any(axis=0), len(reach) - 1 - near[::-1].argmax(axis=0), -1)
-    points = centre + reach[np.maximum(last, 0), None] * directions
+    points: np.ndarray = centre + reach[np.maximum(last, 0), None] * directions
     seen = (last > 0) & np.isfinite(sample_hu(volume, points + 6.0 * directions))
     points[~seen] = np.nan
     return points
