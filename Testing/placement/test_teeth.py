@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from support import packed_ct
 DENTAL = [name for name, one in procedures("teeth").items()]
 
 
+@cache
 def jaw(crown_hu: float = 2500.0) -> tuple[CTVolume, np.ndarray]:
     """A lower jaw of 12 teeth: crowns 7 mm high on roots in bone; the crowns' middles in RAS."""
     angle = np.linspace(0.12 * np.pi, 0.88 * np.pi, 12)
