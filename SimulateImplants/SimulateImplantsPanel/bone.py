@@ -9,23 +9,30 @@ from slicer.i18n import tr as _
 
 from MetalArtifactReductionLib.mrml import results_of
 from SimulateImplantsLib.mrml import (
+    bone_in_background,
     bone_labels,
     clicks_of,
     name_points,
-    segment_bone,
     split_vertebrae,
 )
 
 from .views import startPlacing
 
 
-def segment(ct: Any, thresholdHu: float, earlier: Any = None) -> Any:
-    """Bone by threshold as a segmentation node.
+def segmentAsync(
+    jobs: Any, ct: Any, thresholdHu: float, earlier: Any, *, onProgress: Any, onEnd: Any
+) -> Any:
+    """Find bone by threshold in a process of its own; returns a job handle at once.
 
+    :param jobs: ``BackgroundJobs``.
     :param earlier: replaced if it came from a threshold too; anything else is left alone.
+    :param onProgress, onEnd: called with the handle, in Slicer's own thread.
     """
     into = earlier if earlier in results_of(slicer.mrmlScene, ct, "bone") else None
-    return segment_bone(slicer.mrmlScene, ct, threshold_hu=thresholdHu, into=into)
+    handle = bone_in_background(
+        jobs.queue, ct, threshold_hu=thresholdHu, into=into, on_progress=onProgress, on_end=onEnd
+    )
+    return jobs.started(handle)
 
 
 def placePoints(points: Any, ct: Any, site: str, lowest: str) -> Any:

@@ -78,13 +78,24 @@ class BoneSection:
         """The scene is gone."""
         self._ui.boneMessageLabel.text = ""
 
-    def segment(self) -> None:
-        """Find bone by threshold."""
+    def segment(self) -> Any:
+        """Start to find bone by threshold."""
         p = self._parameters
-        p.boneSegmentation = self._tools.bone.segment(
-            p.inputVolume, p.boneThresholdHu, p.boneSegmentation
+        return self._tools.bone.segmentAsync(
+            self._tools.jobs,
+            p.inputVolume,
+            p.boneThresholdHu,
+            p.boneSegmentation,
+            **self._work.callbacks(self._segmented),
         )
-        self._tools.views.lookAt([p.boneSegmentation])
+
+    def _segmented(self, node: Any) -> None:
+        """Bone was found."""
+        p = self._parameters
+        if p is None:
+            return  # the panel was left meanwhile
+        p.boneSegmentation = node
+        self._tools.views.lookAt([node])
         self._ui.boneMessageLabel.text = _(
             "Now place one point in the body of each vertebra, or in each femoral head."
         )

@@ -109,6 +109,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         (implant,) = widget.logic.implants()
         self.assertEqual(implant.implant.length_mm, 30)
         widget.ui.thresholdButton.click()
+        wait_until(lambda: not widget.work.running)
         self.assertIsNotNone(widget.ui.boneSelector.currentNode())
         widget.ui.measureButton.click()
         self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLTableNode")), 1)

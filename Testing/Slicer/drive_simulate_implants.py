@@ -273,7 +273,7 @@ def bad_input(driver: Driver) -> None:
     check(one.implant.diameter_mm == thick, "a wrong size was taken")
     water = slicer.util.addVolumeFromArray(np.zeros((8, 32, 32), np.int16), name="Water")
     ui.inputSelector.setCurrentNode(water)
-    ui.thresholdButton.click()
+    background(driver, ui.thresholdButton)
     check("no bone" in ui.statusLabel.text, f"no bone: {ui.statusLabel.text!r}")
     driver.picture("no-bone", "boneCollapsibleButton")
     ui.inputSelector.setCurrentNode(volume)
@@ -289,7 +289,7 @@ def drive_patient(driver: Driver, file: Path, clicks: Any, spine: bool) -> None:
     volume = slicer.util.loadVolume(str(file))
     ui.inputSelector.setCurrentNode(volume)
     widget._parameterNode.boneThresholdHu = 170
-    ui.thresholdButton.click()
+    background(driver, ui.thresholdButton)
     check(ui.boneSelector.currentNode() is not None, ui.statusLabel.text)
     click(driver, volume, clicks)
     driver.picture("clicked", "boneCollapsibleButton")

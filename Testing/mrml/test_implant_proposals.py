@@ -11,6 +11,7 @@ from scipy import ndimage
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.mrml import node_from_volume
+from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from phantom_support import LEVELS, small_pelvis, vertebrae
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.nail import CephalomedullaryNail
@@ -18,6 +19,7 @@ from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.mrml import (
     ImplantLink,
     add_implant,
+    bone_in_background,
     bone_labels,
     clicks_of,
     fit_screw,
@@ -103,6 +105,24 @@ def test_bone_by_threshold(scene: Any, ct: Any, spine: Phantom) -> None:
     assert mrml.results_of(scene, ct, "bone") == [node]
     (fewer,) = bone_labels(node, ct).values()
     assert fewer.sum() < mask.sum()
+
+
+def test_bone_in_a_process_of_its_own_is_the_same(scene: Any, ct: Any) -> None:
+    jobs = SceneJobs(scene)
+    found = bone_in_background(jobs, ct, threshold_hu=250.0).result()
+    (mask,) = bone_labels(found, ct).values()
+    (same,) = bone_labels(segment_bone(scene, ct, threshold_hu=250.0), ct).values()
+    np.testing.assert_array_equal(mask, same)
+    bounds, other = [0.0] * 6, np.argwhere(mask)
+    surface = found.GetSegmentation().GetNthSegment(0).GetRepresentation("Closed surface")
+    surface.GetBounds(bounds)
+    index = np.array([[*ends[::-1], 1.0] for ends in (other.min(axis=0), other.max(axis=0))])
+    corners = (mrml.volume_from_node(ct).ijk_to_ras @ index.T)[:3]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    step = 2 * max(ct.GetSpacing())
+    np.testing.assert_allclose(bounds[::2], low, atol=step)
+    np.testing.assert_allclose(bounds[1::2], high, atol=step)
+    jobs.close()
 
 
 def test_no_bone_above_the_threshold(scene: Any, ct: Any) -> None:

@@ -252,6 +252,13 @@ def test_an_empty_volume_is_refused_beside_the_selector(tools: Any, work: Any, s
     assert "no voxels" in ui.inputMessageLabel.text and ui.inputMessageLabel.visible
 
 
+def wait(tools: Any) -> None:
+    """Until the job in the background has ended."""
+    for handle in tools.jobs.handles():
+        handle.wait()
+    tools.jobs.poll()
+
+
 def test_bone_is_found_and_never_replaces_what_the_user_brought(
     tools: Any, work: Any, scene: Any, ct: Any
 ) -> None:
@@ -267,9 +274,12 @@ def test_bone_is_found_and_never_replaces_what_the_user_brought(
     section.show(parameters, state(bone=True))
     assert not ui.splitButton.enabled  # there are no points
     ui.thresholdButton.click()
+    assert work.running
+    wait(tools)
     found = parameters.boneSegmentation
     assert found is not mine and mine.GetSegmentation().GetNumberOfSegments() == 0
     ui.thresholdButton.click()
+    wait(tools)
     assert parameters.boneSegmentation is found  # its own proposal it does replace
     ((_, mask),) = mrml.segment_masks(found, ct)
     assert mask[1:5, 16:32, 16:32].all()

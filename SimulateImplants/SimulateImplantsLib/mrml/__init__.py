@@ -5,7 +5,14 @@ argument. Nodes are known by attributes and references, never by name.
 """
 
 from ..placement.spine.levels import LEVELS
-from .bone import bone_labels, clicks_of, name_points, segment_bone, segmentation_from_labels
+from .bone import (
+    bone_in_background,
+    bone_labels,
+    clicks_of,
+    name_points,
+    segment_bone,
+    segmentation_from_labels,
+)
 from .companions import duplicate, remove
 from .fit import fit_screw
 from .history import PlacementHistory
@@ -63,6 +70,7 @@ __all__ = [
     "add_sample",
     "add_simulation",
     "begin_line",
+    "bone_in_background",
     "bone_labels",
     "change_parameters",
     "clicks_of",

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs.job import Job
+from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.segmentations import outline_only, segmentation_from_fraction
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.patient import BONE_HU, bone_mask
 from ..placement.spine.levels import LEVELS, level_of
 from .scene_implant import matrix_between
 
 _OURS = "named by the panel"
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
+
+BONE_SURFACE_STEP = 2
+"""Bone has millions of triangles otherwise; slices show every voxel."""
 BONE_COLOR = (0.94, 0.87, 0.72)
 
 
@@ -67,14 +76,58 @@ def segment_bone(
         bone = bone_mask(volume, threshold_hu)
     except InputError as error:
         raise InputError(f"'{ct_node.GetName()}': {error}") from None
+    return _add_bone(scene, ct_node, volume, bone, threshold_hu, into)
+
+
+def bone_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    *,
+    threshold_hu: float = BONE_HU,
+    into: Any = None,
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+) -> SceneJob:
+    """:func:`segment_bone` in a process of its own; its ``nodes`` will be the segmentation node.
+
+    :raises InputError: no CT. :raises OutputError: no room for temporary files.
+    """
+    volume = volume_from_node(ct_node)
+    job = Job(
+        f"{__name__}:find_bone",
+        {"ijk_to_ras": volume.ijk_to_ras.tolist(), "threshold_hu": threshold_hu},
+        {"hu": volume.hu},
+        title=f"{ct_node.GetName()}: bone",
+    )
+
+    def add_nodes(job: Job) -> Generator[None, None, Any]:
+        bone, grid = job.array("bone"), volume_from_node(ct_node)
+        yield
+        return _add_bone(jobs.scene, ct_node, grid, bone, threshold_hu, into)
+
+    return jobs.add(job, (ct_node, into), add_nodes, on_progress, on_end)
+
+
+def find_bone(request: TaskRequest) -> TaskResult:
+    """The child's half of :func:`bone_in_background`."""
+    request.progress(0.0, "looking for bone")
+    hu, matrix = np.asarray(request.arrays["hu"]), np.array(request.arguments["ijk_to_ras"])
+    volume = CTVolume(hu, matrix)
+    return TaskResult({}, {"bone": bone_mask(volume, request.arguments["threshold_hu"])})
+
+
+def _add_bone(
+    scene: Any, ct_node: Any, volume: CTVolume, bone: np.ndarray, threshold_hu: float, into: Any
+) -> Any:
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
             scene,
-            bone.astype(np.float32),
+            bone,
             volume,
             ct_node,
             f"Bone {ct_node.GetName()}",
             into=into,
+            surface_step=BONE_SURFACE_STEP,
         )
         if into is None:
             added(node)
