@@ -138,6 +138,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
             widget.figures.saveReport(str(report))
             self.assertIn("Streak amplitude", report.read_text(encoding="utf-8"))
         self.assertFalse(widget.ui.exportButton.enabled)  # it did not come from DICOM
+        widget.ui.metalCollapsibleButton.collapsed = False  # folded since there is a result
         widget.ui.editButton.click()
         self.assertTrue(widget.ui.editorFrame.visible)
         widget.ui.editButton.click()
