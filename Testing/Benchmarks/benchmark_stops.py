@@ -13,6 +13,7 @@ nobody stopped. "first word" is when a command said something. Not on Windows.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -105,7 +106,8 @@ class Run:
         """Wait until all its processes have ended, after a signal if any; the seconds."""
         began = time.monotonic()
         if number == signal.SIGINT:
-            os.killpg(self.process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it was done before
+                os.killpg(self.process.pid, number)
         elif number is not None:
             self.process.send_signal(number)
         while self.process.poll() is None or any(self.left()):
