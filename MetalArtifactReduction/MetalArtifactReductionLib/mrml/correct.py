@@ -202,7 +202,8 @@ def add_results(
     steps = results_in_steps(
         scene, volume_node, result, metal=metal, keep_fraction=keep_fraction, show=show
     )
-    return all_of(steps)
+    nodes: CorrectedNodes = all_of(steps)
+    return nodes
 
 
 def all_of(steps: Generator[None, None, Any]) -> Any:

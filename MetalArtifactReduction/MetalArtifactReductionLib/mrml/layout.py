@@ -112,10 +112,10 @@ def show_result(
     for line in results_of(scene, original, "line"):
         line.SetDisplayVisibility(layout == FIGURES)  # elsewhere it would hide what it crosses
     if layout in (FOUR_UP, SINGLE):
-        shown = (corrected, over, overlay_opacity)
         if layout == SINGLE:
-            shown = (original, corrected, 1.0)
-        show_in_slice_views(scene, *shown[:2], foreground_opacity=shown[2])
+            show_in_slice_views(scene, original, corrected, foreground_opacity=1.0)
+        else:
+            show_in_slice_views(scene, corrected, over, foreground_opacity=overlay_opacity)
         return [node for node in slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
     layers = {
         "MarOriginal": (original, None),
@@ -123,7 +123,7 @@ def show_result(
         # Changes are of the original, errors of what came out.
         "MarChange": (corrected if of_error else original, over),
     }
-    shown = []
+    shown: list[Any] = []
     for node in slice_nodes(scene):
         name = node.GetLayoutName()
         composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{name}")

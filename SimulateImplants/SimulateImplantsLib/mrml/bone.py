@@ -186,7 +186,7 @@ def name_points(points: Any, ct_node: Any, site: str, lowest: str = "L5") -> Non
     places = np.array([points.GetNthControlPointPositionWorld(index) for index in range(count)])
     if site == "spine":
         bottom = LEVELS.index(lowest)
-        ranks = np.argsort(np.argsort(places[:, 2])) if count else []
+        ranks = np.argsort(np.argsort(places.reshape(-1, 3)[:, 2]))
         names = [LEVELS[max(bottom - int(rank), 0)] for rank in ranks]
     else:
         bounds = [0.0] * 6
