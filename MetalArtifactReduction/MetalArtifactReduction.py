@@ -55,10 +55,6 @@ __all__ = [
 
 _RESOURCES = Path(__file__).parent / "Resources"
 
-#
-# MetalArtifactReduction
-#
-
 
 class MetalArtifactReduction(ScriptedLoadableModule):
     """What Slicer shows about the module."""
@@ -80,11 +76,6 @@ invent structures.
 Linear interpolation: Kalender et al., Radiology 164 (1987). NMAR: Meyer et al., Medical Physics 37
 (2010).
 """)
-
-
-#
-# Parameters
-#
 
 
 @parameterNodeWrapper
@@ -129,11 +120,6 @@ class MetalArtifactReductionParameterNode:
     overlay: Overlay = Overlay.CHANGE
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     profileLine: vtkMRMLMarkupsLineNode
-
-
-#
-# MetalArtifactReductionWidget
-#
 
 
 class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -299,11 +285,6 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         if corrected is not None:
             self._fold(True)
             self.figures.measure(corrected)
-
-
-#
-# MetalArtifactReductionLogic
-#
 
 
 class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):

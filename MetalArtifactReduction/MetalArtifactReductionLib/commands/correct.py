@@ -63,9 +63,7 @@ def add_correct(commands: Any) -> None:
         help="corrected volume to write; a name that ends in / is a folder for a DICOM series",
     )
     add_read_options(parser)
-    parser.add_argument(
-        "--method", default="nmar", help=f"{_methods_help()} (default: %(default)s)"
-    )
+    parser.add_argument("--method", default="nmar", help=f"{_methods_help()} (%(default)s)")
     parser.add_argument(
         "--reconstruction",
         choices=RECONSTRUCTIONS,

@@ -93,21 +93,8 @@ def segment_metal(
     given = volume
     volume, turn = given.anatomical()
     hu = volume.hu
-    if threshold_hu is not None:
-        if not np.isfinite(threshold_hu):
-            raise InputError(f"metal threshold {threshold_hu} HU is not a number; give it in HU")
-        method, threshold = "given", float(threshold_hu)
-        certain = threshold
-    elif method == "threshold":
-        threshold = propose_threshold(hu)
-        certain = certain_level(hu, threshold)
-    elif method == "kmeans":
-        threshold = kmeans_threshold(hu).threshold_hu
-        certain = certain_level(hu, threshold)
-    else:
-        raise InputError(
-            f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
-        )
+    threshold, certain = _levels(hu, method, threshold_hu)
+    method = method if threshold_hu is None else "given"
     places = Distances.of(given, turn)
     found = bright_parts(hu, places, threshold, certain, clean_up)
     parts = overruled(found, volume.ijk_to_ras, places, clean_up)
@@ -125,6 +112,21 @@ def segment_metal(
     if not any(part.kept for part in parts):
         raise InputError(_nothing_found(hu, threshold, components))
     return MetalSegmentation(turn.undo(fraction), threshold, method, tuple(components))
+
+
+def _levels(hu: np.ndarray, method: str, given_hu: float | None) -> tuple[float, float]:
+    """The threshold, and from where on a bright part is certainly metal."""
+    if given_hu is not None:
+        if not np.isfinite(given_hu):
+            raise InputError(f"metal threshold {given_hu} HU is not a number; give it in HU")
+        return float(given_hu), float(given_hu)
+    if method not in SEGMENTATIONS:
+        raise InputError(
+            f"unknown metal segmentation {method!r}; choose one of {', '.join(SEGMENTATIONS)}"
+        )
+    by_tail = method == "threshold"
+    threshold = propose_threshold(hu) if by_tail else kmeans_threshold(hu).threshold_hu
+    return threshold, certain_level(hu, threshold)
 
 
 def _describe(

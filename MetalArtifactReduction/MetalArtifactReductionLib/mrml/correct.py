@@ -226,6 +226,7 @@ def results_in_steps(
 ) -> Generator[None, None, CorrectedNodes]:
     """:func:`add_results` with pauses, in which a user interface answers."""
     name, method = volume_node.GetName(), result.method
+    fraction, grid = result.metal_fraction, result.corrected
     attributes = {
         "method": method,
         "parameters": json.dumps(dict(result.parameters), default=str, sort_keys=True),
@@ -234,15 +235,13 @@ def results_in_steps(
 
         def add(hu: np.ndarray, role: str, references: Mapping[str, Any]) -> Any:
             title = f"{_TITLES[role].format(method=method.upper())} {name}"
-            volume = result.corrected.with_hu(hu)
-            node = added(node_from_volume(scene, volume, title, like=volume_node))
+            node = added(node_from_volume(scene, grid.with_hu(hu), title, like=volume_node))
             mark_result(node, role, volume_node, references=references, attributes=attributes)
             return node
 
         if metal is None:
-            fraction, volume = result.metal_fraction, result.corrected
             metal = added(
-                segmentation_from_fraction(scene, fraction, volume, volume_node, f"Metal {name}")
+                segmentation_from_fraction(scene, fraction, grid, volume_node, f"Metal {name}")
             )
             mark_result(metal, "metal", volume_node, attributes=attributes)
             yield
@@ -260,11 +259,7 @@ def results_in_steps(
             yield
         if keep_fraction:
             title = f"Metal fraction {name}"
-            share = added(
-                node_from_fraction(
-                    scene, result.metal_fraction, result.corrected, title, like=volume_node
-                )
-            )
+            share = added(node_from_fraction(scene, fraction, grid, title, like=volume_node))
             mark_result(share, "fraction", volume_node, attributes=attributes)
         apply_window(corrected, "soft-tissue")
         noise_hu = noise_level_hu(voxel_array(volume_node))

@@ -90,15 +90,7 @@ def run_demo(
     """
     check_new_folder(output)
     scanner = acquisition or (PHANTOM_SCANNER if volume is None else PRESETS["reference"])
-    if volume is None:
-        report(progress, 0.0, "building a phantom")
-        phantom = pelvis_phantom(seed, (5.0, 1.25, 1.25), (MOST_SLICES, 320, 320))
-        volume = phantom.volume
-        implants = [hip_prosthesis(hip) for hip in phantom.truth.hips if hip.side == "left"]
-    else:
-        report(progress, 0.0, "looking for bone")
-        implants = rods_in_bone(volume)
-        volume = cropped_around(volume, implants, MOST_SLICES)
+    volume, implants = _patient(volume, seed, progress)
     check_cancelled(cancel)
     options = SimulationOptions(scanner, seed=seed, device=device)
     simulation, _ = simulate_implants(
@@ -124,6 +116,20 @@ def run_demo(
         _write(folder, volume, simulation, metal, corrections, table)
     report(progress, 1.0, "done")
     return DemoResult(simulation, metal, corrections, table, output / PICTURE)
+
+
+def _patient(
+    volume: CTVolume | None, seed: int, progress: Progress | None
+) -> tuple[CTVolume, list[PlacedImplant]]:
+    """The CT, cropped, or a phantom if None, and what is put into it."""
+    if volume is None:
+        report(progress, 0.0, "building a phantom")
+        phantom = pelvis_phantom(seed, (5.0, 1.25, 1.25), (MOST_SLICES, 320, 320))
+        hips = [hip_prosthesis(hip) for hip in phantom.truth.hips if hip.side == "left"]
+        return phantom.volume, hips
+    report(progress, 0.0, "looking for bone")
+    rods = rods_in_bone(volume)
+    return cropped_around(volume, rods, MOST_SLICES), rods
 
 
 def cropped_around(

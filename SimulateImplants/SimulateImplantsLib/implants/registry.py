@@ -87,13 +87,8 @@ class ImplantEntry:
 
 
 def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
-    return ImplantEntry(
-        kind,
-        label,
-        f"{_IMPLANTS}.{family}",
-        sizes_table().get(kind, ()),
-        **more,
-    )
+    sizes = sizes_table().get(kind, ())
+    return ImplantEntry(kind, label, f"{_IMPLANTS}.{family}", sizes, **more)
 
 
 def _procedure(name: str, label: str, site: str, sample: str, weight: float = 1.0) -> Procedure:
@@ -109,8 +104,8 @@ def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -
     )
 
 
-@lru_cache(maxsize=1)
-def _registered() -> dict[str, ImplantEntry]:
+def _on_bones() -> tuple[ImplantEntry, ...]:
+    """Placed on vertebrae and hips that are labelled or clicked."""
     spine = _procedure("spine", "Pedicle screws", "spine", "sample_spine")
     hip = _procedure(
         "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
@@ -118,7 +113,7 @@ def _registered() -> dict[str, ImplantEntry]:
     short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
     # A sampled nail has either length: long ones come about without being drawn themselves.
     long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
-    own = (
+    return (
         _own(
             "pedicle-screw",
             "Pedicle screw",
@@ -142,6 +137,12 @@ def _registered() -> dict[str, ImplantEntry]:
             procedures=(short, long),
         ),
         _own("bone-screw", "Bone screw", "bone_screw:BoneScrew", forwards=True, along_line=True),
+    )
+
+
+def _dental() -> tuple[ImplantEntry, ...]:
+    """On teeth."""
+    return (
         _own(
             "filling",
             "Dental filling",
@@ -177,6 +178,12 @@ def _registered() -> dict[str, ImplantEntry]:
             sits={"bracket: near enamel": (0.5, 1.0), "enamel": (0.0, 0.35)},
             procedures=(_on_site("braces", "Braces", "teeth", "draw_braces"),),
         ),
+    )
+
+
+def _wires_and_clips() -> tuple[ImplantEntry, ...]:
+    """Thin metal."""
+    return (
         _own("wire", "Wire (Kirschner)", "wires:Wire", along_line=True),
         _own(
             "fiducial",
@@ -206,6 +213,12 @@ def _registered() -> dict[str, ImplantEntry]:
                 _on_site("surgical-clips", "Surgical clips", "soft_tissue", "draw_clips", 0.3),
             ),
         ),
+    )
+
+
+def _cranial() -> tuple[ImplantEntry, ...]:
+    """In and on the skull."""
+    return (
         _own(
             "aneurysm-clip",
             "Aneurysm clip",
@@ -234,12 +247,23 @@ def _registered() -> dict[str, ImplantEntry]:
             sits={"plate: near bone+enamel": (0.4, 1.0), "screw: bone+enamel": (0.5, 1.0)},
             procedures=(_on_site("burr-hole-covers", "Burr-hole covers", "skull", "draw_covers"),),
         ),
+    )
+
+
+def _shapes() -> tuple[ImplantEntry, ...]:
+    """Placed by hand alone."""
+    return (
         _own("stent", "Stent", "stent:Stent"),
         _own("user-mesh", "", "user_mesh:UserMesh"),
         _own("sphere", "", "simple_shapes:Sphere"),
         _own("ellipsoid", "", "simple_shapes:Ellipsoid"),
         _own("box", "", "simple_shapes:Box"),
     )
+
+
+@lru_cache(maxsize=1)
+def _registered() -> dict[str, ImplantEntry]:
+    own = (*_on_bones(), *_dental(), *_wires_and_clips(), *_cranial(), *_shapes())
     found = {entry.kind: entry for entry in own}
     for point in entry_points(group=GROUP):
         entry = point.load()
