@@ -65,7 +65,7 @@ def test_arguments_that_do_not_fit_many_volumes(volumes: Path, capfd: Capture) -
         ((*two, out, "--workers", "0"), ("'0'",)),
         ((*two, out, "--workers", "2", "--dask", "tcp://localhost:1"), ("--workers",)),
         ((*two, out, "--dicom", "--format", ".nii"), ("--format .nii", "--dicom")),
-        ((*two, volumes / "clean.nrrd" / "out"), ("does not exist",)),
+        ((*two, volumes / "clean.nrrd" / "out"), ("no usable name",)),
         ((*two, volumes / "no" / "out"), ("does not exist; create it first",)),
         ((*two, out, "--device", "gpu"), ("unknown device 'gpu'",)),
         ((volumes / "none.csv", out), ("none.csv", "no such file")),

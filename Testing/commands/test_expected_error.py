@@ -117,7 +117,13 @@ def test_expected_error_of_every_case(tmp_path: Path, ct: Path, capfd: Capture) 
     outcome = run(capfd, *command)
     assert outcome.code == 0, outcome.err
     case = out / "ct"
-    names = ["case.json", "corrected.nii.gz", "expected-error.nii.gz", "metal.nii.gz"]
+    names = [
+        "before-after.png",
+        "case.json",
+        "corrected.nii.gz",
+        "expected-error.nii.gz",
+        "metal.nii.gz",
+    ]
     assert sorted(path.name for path in case.iterdir()) == names
     kept = json.loads((case / "case.json").read_text(encoding="utf-8"))
     assert kept["before_after"]["expected_error_mean_hu"][0] is None
