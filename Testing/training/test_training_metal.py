@@ -11,8 +11,9 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.physics.materials import material
-from MetalArtifactReductionLib.training.metal_source import MetalSource, metal_source
+from MetalArtifactReductionLib.training.metal_source import MetalSlices, MetalSource, metal_source
 from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.dataset.training_metal import MixedMetal
 from SimulateImplantsLib.placement.random_shapes import METALS
 from support import REPOSITORY, shared_data
 from training_support import small_ct
@@ -62,22 +63,25 @@ def test_realistic_metal_on_a_real_ct() -> None:
     volume = read_volume(shared_data(f"{name}.nii.gz"))
     source = metal_source("realistic", {"plans": str(PLANS)})
     assert check(source, name, volume, 6) <= {*METALS}
-    with pytest.raises(InputError, match="no plan for nobody"):
-        source.draw("nobody", volume, 6, np.random.default_rng(0))
+
+
+def test_a_ct_without_plans_gets_metal_of_what_it_shows() -> None:
+    source = metal_source("realistic", {"plans": str(PLANS)})
+    assert check(source, "nobody", large_ct(), 4)
 
 
 def test_mixed_metal_draws_from_both() -> None:
-    volume = large_ct()
-    source = metal_source("mixed", {"plans": str(PLANS)})
-    kinds = set()
-    for seed in range(12):
-        try:
-            source.draw("nobody", volume, 6, np.random.default_rng(seed))
-            kinds.add("random")
-        except InputError as error:
-            assert "no plan for nobody" in str(error)
-            kinds.add("realistic")
-    assert kinds == {"random", "realistic"}
+    class Number:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def draw(self, *_: object) -> MetalSlices:
+            return MetalSlices(self.number, {})
+
+    mixed = MixedMetal((Number(1), Number(2)))
+    draws = [mixed.draw("", large_ct(), 6, np.random.default_rng(seed)) for seed in range(12)]
+    assert {metal.first for metal in draws} == {1, 2}
+    assert isinstance(metal_source("mixed", {"plans": str(PLANS)}), MixedMetal)
 
 
 def test_a_folder_of_plans_that_is_not_there(tmp_path: Path) -> None:

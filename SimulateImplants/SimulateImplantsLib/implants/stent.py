@@ -49,7 +49,7 @@ class Stent(Implant):
         step = np.roll(ring, -1, axis=0) - ring
         turn = np.linalg.norm(np.diff(step / np.linalg.norm(step, axis=1)[:, None], axis=0), axis=1)
         bend = float((np.linalg.norm(step, axis=1)[1:] / turn.clip(1e-9)).min())
-        if bend < self.strut_mm:
+        if bend < 0.6 * self.strut_mm:
             raise InputError(
                 f"stent: ring_mm of {self.ring_mm:g} with {self.peaks} peaks bends struts to a "
                 f"radius of {bend:.2f} mm; take thinner struts, shorter rings or fewer peaks"
