@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _RESOURCES = Path(__file__).parent / "Resources"
+DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
 
 
 class MetalArtifactReduction(ScriptedLoadableModule):
@@ -72,6 +73,7 @@ slices are reconstructed again. The original is kept; a map shows everything tha
 Slicer stays usable meanwhile. Not a medical device: next to metal, a corrected image may lose or
 invent structures.
 """)
+        self.parent.helpText += self.getDefaultModuleDocumentationLink(DOCUMENTATION)
         self.parent.acknowledgementText = _("""
 Linear interpolation: Kalender et al., Radiology 164 (1987). NMAR: Meyer et al., Medical Physics 37
 (2010).

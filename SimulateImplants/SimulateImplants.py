@@ -47,6 +47,8 @@ __all__ = [
     "SimulateImplantsWidget",
 ]
 
+DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
+
 #
 # SimulateImplants
 #
@@ -65,6 +67,7 @@ class SimulateImplants(ScriptedLoadableModule):
 Places spine screws, rods, hip prostheses and nails on a patient's bones, turns them into voxels,
 and simulates the artifacts that they cause in CT, with known truth. Not a clinical planning tool.
 """)
+        self.parent.helpText += self.getDefaultModuleDocumentationLink(DOCUMENTATION)
         self.parent.acknowledgementText = _("""
 Grades of screw placement: Gertzbein and Robbins, Spine 15 (1990).
 """)
@@ -230,16 +233,19 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
+        self.logic.tools.borrowViews()
         self.initializeParameterNode()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; implants go on following."""
         self.parameters.connect(None)
+        self.logic.tools.giveViewsBack()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """A job that still runs must not add its results to the next scene."""
         self.work.cancel()
         self.parameters.connect(None)
+        self.logic.tools.giveViewsBack()
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""
@@ -247,6 +253,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (self.bone, self.implants, self.result):
             section.clear()
         if self.parent.isEntered:
+            self.logic.tools.borrowViews()
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:

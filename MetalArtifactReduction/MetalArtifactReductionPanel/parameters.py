@@ -27,11 +27,11 @@ class ParameterLink:
             self._observer.removeObserver(self.node, vtk.vtkCommand.ModifiedEvent, self._onChange)
         self.node = node
         if node:
-            self._tag = node.connectGui(self._ui)
-            if self._tag is None:
-                # Slicer 5.8 keeps the tag to itself. Without it the old connection stays alive
-                # and, when combo boxes are filled anew, sets their parameters to the last choice.
-                self._tag = max(node._parameterGUIs)
+            # Not connectGui: in Slicer 5.8 it keeps the tag, without which the old connection stays
+            # alive and, when combo boxes are filled anew, sets their parameters to the last choice.
+            bound = {one.property("SlicerParameterName"): one for one in vars(self._ui).values()}
+            bound.pop(None, None)
+            self._tag = node.connectParametersToGui(bound)
             self._observer.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChange)
         self._onChange()
 

@@ -19,6 +19,7 @@ class Tools:
 
         self.jobs = BackgroundJobs(forgetEnded=True)
         self._link: Any = None
+        self._lent: Any = None
 
     @property
     def editing(self) -> Any:
@@ -83,6 +84,24 @@ class Tools:
         from SimulateImplantsLib.mrml import PlacementHistory
 
         return PlacementHistory(slicer.mrmlScene)
+
+    def borrowViews(self) -> None:
+        """Remember layout and windows as other modules left them."""
+        from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
+
+        self._lent = BorrowedViews(slicer.mrmlScene)
+        for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            self._lent.window(volume)
+
+    def giveViewsBack(self) -> None:
+        """Layout and windows as they were, slices straight."""
+        if self._lent is None:
+            return
+        self._lent.give_back()
+        self._lent = None
+        nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+        if any(node.GetOrientation() == "Reformat" for node in nodes):
+            self.views.straighten()
 
     def close(self) -> None:
         """Leave the scene alone, end every process, remove every temporary file."""

@@ -15,14 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from driving import SHARED_DATA, Driver, check, run
 
+from MetalArtifactReductionLib.mrml import results_of
+
 HIP_NAIL = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
 NO_METAL = SHARED_DATA / "tcga_ov_09-2043_abdomen_pelvis.nii.gz"
-CORRECTION = "MetalArtifactReduction"
+CORRECTION, IMPLANTS = "MetalArtifactReduction", "SimulateImplants"
 
 
 def arguments() -> argparse.Namespace:
@@ -76,6 +79,40 @@ def hip_nail(driver: Driver) -> None:
     driver.picture("nail-back", "resultCollapsibleButton")
 
 
+def spine(driver: Driver) -> None:
+    """Screws in a spine, one moved by hand: simulated, corrected, compared with the truth."""
+
+    def idle() -> bool:
+        return not driver.widget.work.running
+
+    opened(driver, IMPLANTS)
+    driver.click("spinePhantomButton", idle)
+    driver.picture("spine-phantom", "inputCollapsibleButton")
+    driver.click("proposeButton", idle)
+    driver.picture("spine-proposed", "implantsCollapsibleButton")
+    driver.ui.implantsTable.selectRow(0)
+    (screw,) = driver.widget.implants.selected()
+    driver.click("alignButton", idle)
+    driver.picture("spine-planes", "selectedCollapsibleButton")
+    tip = np.array(screw.line.GetNthControlPointPositionWorld(1))
+    tip[0] += 4.0
+    screw.line.SetNthControlPointPositionWorld(1, *tip)
+    driver.clicks += 2  # the row, and the drag
+    driver.click("measureButton", idle)
+    driver.picture("spine-measured", "implantsCollapsibleButton")
+    kind = type(driver.widget._parameterNode.model)
+    driver.widget._parameterNode.model = kind("missing-trace")  # the quickest
+    driver.click("simulateButton", idle)
+    driver.picture("spine-simulated", "resultCollapsibleButton")
+    artifacts = results_of(slicer.mrmlScene, driver.ui.inputSelector.currentNode(), "corrupted")
+    opened(driver, CORRECTION)
+    driver.ui.inputSelector.setCurrentNode(artifacts[-1])
+    driver.clicks += 2  # the model, and the CT
+    propose(driver)
+    corrected(driver)
+    driver.picture("spine-corrected", "resultCollapsibleButton")
+
+
 def no_metal(driver: Driver) -> None:
     """A CT without metal: the panel says so, and what can be done."""
     loaded(driver, NO_METAL)
@@ -85,6 +122,7 @@ def no_metal(driver: Driver) -> None:
 
 STORIES: dict[str, tuple[Callable[[Driver], None], int]] = {
     "nail": (hip_nail, 6),
+    "spine": (spine, 12),
     "none": (no_metal, 3),
 }
 """Each with the most clicks that it may take."""
