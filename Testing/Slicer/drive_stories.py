@@ -101,7 +101,7 @@ def spine(driver: Driver) -> None:
     driver.click("measureButton", idle)
     driver.picture("spine-measured", "implantsCollapsibleButton")
     kind = type(driver.widget._parameterNode.model)
-    driver.widget._parameterNode.model = kind("missing-trace")  # the quickest
+    driver.widget._parameterNode.model = kind("trace-maximum")  # quick, and bright
     driver.click("simulateButton", idle)
     driver.picture("spine-simulated", "resultCollapsibleButton")
     artifacts = results_of(slicer.mrmlScene, driver.ui.inputSelector.currentNode(), "corrupted")
