@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_support import values, write_series
+from dicom_support import refused, values, write_series
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from support import peak_memory_mb
@@ -144,3 +144,21 @@ def test_values_in_another_unit_are_refused(tmp_path: Path, unit: str) -> None:
     write_series(tmp_path, edit=named)
     with pytest.raises(InputError, match=rf"the values are in '{unit}' \(RescaleType\)"):
         read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "told"), [("KVP", ""), ("PixelSpacing", "position"), ("HighBit", "DQ")]
+)
+def test_values_of_a_kind_that_does_not_exist(tmp_path: Path, keyword: str, told: str) -> None:
+    hu = values()
+    write_series(tmp_path, hu, edit=lambda _, dataset: setattr(dataset, "KVP", "120"))
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    begin = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+    for file in tmp_path.iterdir():
+        data = file.read_bytes()
+        at = data.index(begin) + 4
+        file.write_bytes(data[:at] + b"DQ" + data[at + 2 :])
+    if told:
+        assert told in refused(tmp_path)
+    else:
+        assert np.array_equal(read_volume(tmp_path).hu, hu)

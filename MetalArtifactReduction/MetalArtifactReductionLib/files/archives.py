@@ -58,6 +58,8 @@ def unpack(path: Path, folder: Path) -> None:
             "encrypted" if "password" in str(error) else f"damaged ({printable(str(error))[:120]})"
         )
         raise InputError(f"{path}: {what}; unpack it yourself and give the folder") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(

@@ -82,6 +82,15 @@ class LeftAside:
         return self.why == _DAMAGED
 
 
+def _forget_unknown_kinds(header: pydicom.Dataset) -> None:
+    """A value of a kind (VR) that DICOM does not have is as good as not there."""
+    for tag in list(header.keys()):
+        try:
+            header[tag]
+        except NotImplementedError:
+            del header[tag]
+
+
 def read_header(file: Path) -> Any:
     """The header of an image without its pixels, or a :class:`LeftAside`.
 
@@ -95,6 +104,7 @@ def read_header(file: Path) -> Any:
         check_deflated(file)
         # Old files lack the preamble; those that begin like one are read like the others.
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS, force=True)
+        _forget_unknown_kinds(header)
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return LeftAside(file, "media directory")
         image = "Rows" in header and "SOPClassUID" in header
