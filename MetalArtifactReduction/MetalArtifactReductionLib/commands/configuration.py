@@ -26,13 +26,13 @@ class Defaults:
     :raises InputError: a value that its option does not take.
     """
 
-    method: str = "nmar"
-    reconstruction: str = "replace"
-    always: bool = False
-    segmentation: str = "threshold"
+    method: str = CorrectionOptions.method
+    reconstruction: str = CorrectionOptions.reconstruction
+    always: bool = CorrectionOptions.always
+    segmentation: str = CorrectionOptions.segmentation
     include_surface: bool = False
     device: str = "auto"
-    batch_slices: int = 8
+    batch_slices: int = CorrectionOptions.batch_slices
     log: str | None = None
 
     def __post_init__(self) -> None:
