@@ -286,6 +286,14 @@ def test_a_kept_gantry_changes_no_simulation(volume, implants, result):
     simulate_volume(half, {k: f[:, :, 8:] for k, f in implants.items()}, PARAMETERS)
     fresh = simulate_volume(volume, implants, low, seed=7)
     assert np.array_equal(other.corrupted.hu, fresh.corrupted.hu)
+    noise = []
+    for parameters in (low, PARAMETERS):
+        one, two = (
+            simulate_volume(volume, implants, parameters, seed=seed, slices=[3]).reference.hu[3]
+            for seed in (7, 8)
+        )
+        noise.append((one - two).std())
+    assert noise[0] > 3 * noise[1]  # far fewer photons, of less energy
     again = simulate_volume(volume, implants, PARAMETERS, seed=7)
     assert np.array_equal(again.corrupted.hu, result.corrupted.hu)
 

@@ -14,8 +14,8 @@ from SimulateImplantsLib.placement import (
     prosthesis_plan,
     spine_plan,
 )
+from SimulateImplantsLib.placement.bone_field import sample_hu
 from SimulateImplantsLib.placement.hip.measure import fit_head, socket_axis
-from SimulateImplantsLib.placement.spine.grading import sample_hu
 from support import shared_data
 
 

@@ -120,7 +120,7 @@ def _case(path: Path, units: ArrayUnits, reconstruct: Callable[[Scan], CTVolume]
     else:
         raise InputError(
             f"{path}: no image in it, only {', '.join(items)}; name it one of "
-            f"{', '.join(ROLES['corrupted'])}; a sinogram needs --geometry"
+            f"{', '.join(ROLES['corrupted'])}; a sinogram needs a geometry (--geometry)"
         )
     truth = _image(roles["truth"], units, path, corrupted).hu
     metal = _metal(roles["metal"], corrupted)
@@ -161,12 +161,12 @@ def _image(item: Any, units: ArrayUnits, where: Path, like: CTVolume | None = No
     elif float(array.max()) < _HIGHEST_MU:
         raise InputError(
             f"{where}: values up to {float(array.max()):.3g} are attenuation, not HU; give water's "
-            "with --mu-water, for example 0.192"
+            "attenuation (mu_water, --mu-water), for example 0.192"
         )
     if like is not None:
         return like.with_hu(array) if like.hu.shape == array.shape else CTVolume(array, np.eye(4))
     if units.pixel_mm is None:
-        raise InputError(f"{where}: the array has no size of pixels; give --pixel-mm")
+        raise InputError(f"{where}: no size of pixels; give it (pixel_mm, --pixel-mm)")
     return CTVolume(array, np.diag([-units.pixel_mm, -units.pixel_mm, units.pixel_mm, 1.0]))
 
 

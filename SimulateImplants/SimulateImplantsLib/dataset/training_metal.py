@@ -58,15 +58,16 @@ class RealisticMetal:
         self._folder = None if plans is None else Path(plans)
         if self._folder is not None and not self._folder.is_dir():
             raise InputError(f"{plans}: no such folder of plans; check metal_options.plans")
-        self._voxels: dict[Path, _Voxels] = {}
+        self._voxels: dict[tuple[str, Path | int], _Voxels] = {}
         self._patients: dict[str, dict[str, Patient]] = {}
 
     def draw(
         self, name: str, volume: CTVolume, slices: int, rng: np.random.Generator
     ) -> MetalSlices:
         """See :class:`MetalSource`."""
-        files = self._files(name) or [Path(f"{name}-drawn-{n}.json") for n in range(DRAWN)]
-        voxels = self._voxelised(files[int(rng.integers(len(files)))], volume, name)
+        files = self._files(name)
+        number = int(rng.integers(len(files) or DRAWN))
+        voxels = self._voxelised(files[number] if files else number, volume, name)
         present = sum(f.any(axis=(1, 2)) for f in voxels.fractions.values())
         start, rows, cols = voxels.corner
         centre = start + int(rng.choice(np.flatnonzero(present)))
@@ -98,15 +99,20 @@ class RealisticMetal:
             file for site in sites() for file in self._folder.glob(f"{name}-{site}-*.json")
         )
 
-    def _drawn(self, file: Path, volume: CTVolume, name: str) -> PlacementPlan:
-        """The placement that stands for a file which does not exist: the same at every call."""
+    def _drawn(self, number: int, volume: CTVolume, name: str) -> PlacementPlan:
+        """A placement in a CT without plans: the same at every call."""
         if name not in self._patients:
             self._patients[name] = patients_in(volume)
-        return drawn_plan(self._patients[name], zlib.crc32(file.name.encode()))
+        return drawn_plan(self._patients[name], zlib.crc32(f"{name}-drawn-{number}.json".encode()))
 
-    def _voxelised(self, file: Path, volume: CTVolume, name: str) -> _Voxels:
-        if file not in self._voxels:
-            plan = read_plan(file) if file.exists() else self._drawn(file, volume, name)
+    def _voxelised(self, source: Path | int, volume: CTVolume, name: str) -> _Voxels:
+        """:param source: a plan's file, or the number of a drawn placement."""
+        key = name, source
+        if key not in self._voxels:
+            if isinstance(source, int):
+                plan = self._drawn(source, volume, name)
+            else:
+                plan = read_plan(source)
             metal = metal_of(plan)
             first, count = slices_with(metal, volume)
             found = voxelize_metal(metal, slices_of(volume, first, count)).fractions
@@ -117,8 +123,8 @@ class RealisticMetal:
             )
             corner = (first + box[0].start, box[1].start, box[2].start)
             fractions = {m: f[box].astype(np.float16) for m, f in found.items() if f.any()}
-            self._voxels[file] = _Voxels(corner, fractions)
-        return self._voxels[file]
+            self._voxels[key] = _Voxels(corner, fractions)
+        return self._voxels[key]
 
 
 class RandomMetal:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -178,3 +179,14 @@ class BoneField:
         value = ndimage.map_coordinates(self.depth, index, order=1, mode="constant", cval=-99.0)
         result: np.ndarray = value.reshape(points.shape[:-1])
         return result
+
+
+def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
+    """HU at RAS points ``(..., 3)``, trilinear; NaN outside the volume."""
+    inverse = np.linalg.inv(volume.ijk_to_ras)
+    ijk = np.asarray(ras, float).reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
+    value = ndimage.map_coordinates(
+        volume.hu, ijk.T[::-1], order=1, mode="constant", cval=np.nan, output=np.float32
+    )
+    result: np.ndarray = value.reshape(np.shape(ras)[:-1])
+    return result

@@ -16,9 +16,10 @@ from ..implants.pedicle_screw import PedicleScrew
 from ..implants.registry import entry_of
 from ..implants.rod import Rod
 from .anatomy import Anatomy, inside
+from .bone_field import sample_hu
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of
-from .spine.grading import grade_screw, sample_hu, shaft_samples
+from .spine.grading import grade_screw, shaft_samples
 from .spine.image_grade import grade_in_image, runs_forward
 from .tissue import tissue_grade
 

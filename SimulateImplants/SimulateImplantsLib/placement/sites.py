@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,13 @@ class Spot:
         """In RAS."""
         result: np.ndarray = self.matrix[:3, 3]
         return result
+
+    def turned(self, rng: np.random.Generator) -> Spot:
+        """Turned anyhow about its origin."""
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        pose = self.matrix.copy()
+        pose[:3, :3] = turn * np.linalg.det(turn)
+        return replace(self, matrix=pose)
 
     def planned(
         self, implant: Implant, shift: Vector = (0.0, 0.0, 0.0), **more: Any

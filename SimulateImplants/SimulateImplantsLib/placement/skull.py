@@ -14,11 +14,11 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..implants.bent_wires import AneurysmClip
 from ..implants.coil import EmbolisationCoil
 from ..implants.cranial_plate import BurrHoleCover, CranialPlate
+from .bone_field import sample_hu
 from .hip.sphere import ray_directions
 from .patient import Patient
 from .plan import PlannedImplant
 from .sites import Spot, frame
-from .spine.grading import sample_hu
 
 BONE_HU = 350.0
 _CAVITY_ML = 150.0
@@ -158,13 +158,10 @@ def draw_covers(patient: Patient, rng: np.random.Generator) -> list[PlannedImpla
 
 def _in_brain(patient: Patient, rng: np.random.Generator) -> Spot:
     """A place near the base's arteries, turned anyhow."""
-    base = next(spot for spot in patient.spots if spot.name == "brain")
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    pose = base.matrix.copy()
-    pose[:3, :3] = turn * np.linalg.det(turn)
-    reach = 0.35 * base.size_mm["radius"] * np.array([1.0, 1.0, 0.15])
-    pose[:3, 3] += np.clip(rng.normal(0.0, 0.5, 3), -1, 1) * reach
-    return Spot("brain", pose, base.size_mm)
+    spot = next(one for one in patient.spots if one.name == "brain").turned(rng)
+    reach = 0.35 * spot.size_mm["radius"] * np.array([1.0, 1.0, 0.15])
+    spot.matrix[:3, 3] += np.clip(rng.normal(0.0, 0.5, 3), -1, 1) * reach
+    return spot
 
 
 def draw_clips(patient: Patient, rng: np.random.Generator) -> list[PlannedImplant]:

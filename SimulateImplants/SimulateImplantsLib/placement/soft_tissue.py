@@ -61,10 +61,7 @@ def _cluster(
     for spot in (own[i] for i in rng.permutation(len(own))):
         near = np.linalg.norm(spot.origin - first.origin) < reach_mm
         if near and all(np.linalg.norm(spot.origin - o.origin) > 8.0 for o in chosen):
-            pose = spot.matrix.copy()
-            turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-            pose[:3, :3] = turn * np.linalg.det(turn)
-            chosen.append(Spot(spot.name, pose))
+            chosen.append(spot.turned(rng))
     return chosen[: int(rng.integers(1, most + 1))]
 
 

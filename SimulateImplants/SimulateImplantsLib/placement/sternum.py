@@ -13,10 +13,10 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.bent_wires import SternalWire
+from .bone_field import sample_hu
 from .patient import Patient
 from .plan import PlannedImplant
 from .sites import Spot, frame
-from .spine.grading import sample_hu
 
 BONE_HU = 130.0
 _LUNG_HU = -500.0

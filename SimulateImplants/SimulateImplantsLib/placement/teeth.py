@@ -16,10 +16,10 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.dental import Braces, Bridge, Crown, DentalImplant, Filling
+from .bone_field import sample_hu
 from .patient import Patient
 from .plan import PlannedImplant
 from .sites import Spot, frame
-from .spine.grading import sample_hu
 
 ENAMEL_HU = 1700.0
 """Mean of a ball of about 3 mm; the densest cortex of a jaw stays below it."""

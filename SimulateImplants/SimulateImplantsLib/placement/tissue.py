@@ -9,8 +9,8 @@ import numpy as np
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.base import Implant
+from .bone_field import sample_hu
 from .collision import surface_points
-from .spine.grading import sample_hu
 
 TISSUES = {
     "air": (-np.inf, -500.0),

@@ -10,9 +10,8 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, check_mask, local_mask
+from ..bone_field import BoneField, LocalGrid, check_mask, local_mask, sample_hu
 from ..geometry import Vector, across, angle_deg, axis_distance, unit
-from ..spine.grading import sample_hu
 from .shaft import FemoralShaft, find_shaft
 from .sphere import EdgeField, fit_sphere, ray_directions
 

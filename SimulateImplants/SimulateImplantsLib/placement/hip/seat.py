@@ -16,9 +16,8 @@ from ...implants.hip_stem import HipStem
 from ...implants.nail import CephalomedullaryNail
 from ...implants.plate import AnteriorPlate
 from ..anatomy import Anatomy
-from ..bone_field import BoneField, LocalGrid, local_mask
+from ..bone_field import BoneField, LocalGrid, local_mask, sample_hu
 from ..collision import surface_points
-from ..spine.grading import sample_hu
 from .sphere import ray_directions
 
 CORTICAL_HU = 600.0

@@ -10,8 +10,8 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
+from ..bone_field import sample_hu
 from ..geometry import unit
-from ..spine.grading import sample_hu
 
 _STEP_MM = 1.0
 _HALF_MM = 45.0

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField
+from ..bone_field import BoneField, sample_hu
 from ..geometry import Vector, across, unit
 from .trajectory import screw_angles_deg
 from .vertebra import VertebraFrame
@@ -124,17 +123,6 @@ def breach(
     at_tip = forward > 0.25 * frame.body_depth_mm and float(field.at(axis[station])) < 0
     name = _direction_name(frame, side, surface[station, angle], axis[station], at_tip)
     return worst, name
-
-
-def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
-    """HU at RAS points ``(..., 3)``, trilinear; NaN outside the volume."""
-    inverse = np.linalg.inv(volume.ijk_to_ras)
-    ijk = np.asarray(ras, float).reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
-    value = ndimage.map_coordinates(
-        volume.hu, ijk.T[::-1], order=1, mode="constant", cval=np.nan, output=np.float32
-    )
-    result: np.ndarray = value.reshape(np.shape(ras)[:-1])
-    return result
 
 
 def shaft_samples(entry: np.ndarray, target: np.ndarray, diameter: float) -> np.ndarray:

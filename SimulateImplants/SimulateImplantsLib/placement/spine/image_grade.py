@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid
+from ..bone_field import BoneField, LocalGrid, sample_hu
 from ..geometry import Vector, across, unit
-from .grading import ScrewGrade, rings, sample_hu, shaft_samples
+from .grading import ScrewGrade, rings, shaft_samples
 from .locate import local_threshold
 
 _STEP_MM = 1.0

@@ -7,8 +7,7 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid
-from .grading import sample_hu
+from ..bone_field import BoneField, LocalGrid, sample_hu
 from .locate import LocatedBody
 
 _STEP_MM = 0.9

@@ -11,9 +11,8 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import LocalGrid
+from ..bone_field import LocalGrid, sample_hu
 from ..geometry import Vector, across, chain_directions, unit
-from .grading import sample_hu
 from .levels import by_level, level_index
 from .vertebra import VertebraFrame
 
