@@ -26,12 +26,18 @@ class Grid:
         return result
 
     def points(self, box: Box | None = None) -> Points:
-        """Patient coordinates of the voxel centres of ``box``, float32, full arrays."""
+        """Patient coordinates of the voxel centres of ``box``, float32, to be broadcast.
+
+        Where a coordinate is the same along an axis of the box, its array has a length of 1 there.
+        """
         box = box or (slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2]))
         k, j, i = (np.arange(s.start, s.stop, dtype=np.float32) for s in box)
-        k, j, i = k[:, None, None], j[None, :, None], i[None, None, :]
-        m = self.index_to_patient.astype(np.float32)
-        x, y, z = (m[r, 0] * k + m[r, 1] * j + m[r, 2] * i + m[r, 3] for r in range(3))
+        axes = k[:, None, None], j[None, :, None], i[None, None, :]
+        x, y, z = (
+            sum((m * along for m, along in zip(row[:3], axes, strict=True) if m), axes[0][:1] * 0)
+            + row[3]
+            for row in self.index_to_patient[:3].astype(np.float32)
+        )
         return x, y, z
 
     def box_around(self, low: np.ndarray, high: np.ndarray) -> Box | None:

@@ -82,7 +82,7 @@ def paint_parts(hu: np.ndarray, grid: Grid, parts: Sequence[Part], texture: np.n
             if box is None:
                 continue
             p = sub.points(box)
-            distance = item.distance(p)
+            x, y, z, distance = np.broadcast_arrays(*p, item.distance(p), view[box])[:4]
             for depth, hu_of in item.layers:
                 share = coverage(distance, sub, depth)
                 touched = share > 0
@@ -90,7 +90,7 @@ def paint_parts(hu: np.ndarray, grid: Grid, parts: Sequence[Part], texture: np.n
                     continue
                 value: float | np.ndarray
                 if callable(hu_of):
-                    inside = (p[0][touched], p[1][touched], p[2][touched])
+                    inside = (x[touched], y[touched], z[touched])
                     value = hu_of(inside, grain[box][touched], -distance[touched])
                 else:
                     value = hu_of

@@ -25,6 +25,14 @@ def ray_directions(count: int) -> np.ndarray:
     return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
 
 
+def _joint(within: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """Share of rays (last axis) on which bone ends at something dark, from HU on either side."""
+    dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
+    falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
+    result: np.ndarray = (dark * falls).mean(axis=-1)
+    return result
+
+
 @dataclass(frozen=True)
 class EdgeField:
     """Gradient of an image on a local grid whose axes are R, A and S."""
@@ -56,11 +64,30 @@ class EdgeField:
             result: np.ndarray = found.reshape(points.shape[:-1])
             return result
 
-        within, beyond = value(np.stack([radius - _SHELL_MM, radius + _SHELL_MM]))
-        dark = 1 / (1 + np.exp((beyond - _DARK_HU) / 30.0))
-        falls = 1 / (1 + np.exp((_SHELL_FALL_HU - (within - beyond)) / 40.0))
-        result: np.ndarray = (dark * falls).mean(axis=-1)
-        return result
+        return _joint(*value(np.stack([radius - _SHELL_MM, radius + _SHELL_MM])))
+
+    def about(
+        self, field: np.ndarray, centres: np.ndarray, away: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """A field at ``centre + away``, interpolated linearly, for each centre: ``(centres, n)``.
+
+        :param field: ``(voxels, channels)``, all of the grid. :param away: ``(n, 3)``, mm.
+        :param centres: whole voxels apart, so that one voxel's corners count alike for all; no
+            point lies outside the grid.
+        :param weights: ``(n, channels)`` or ``(channels,)`` of the sum over the channels.
+        """
+        strides = np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1])
+        at = self.grid.to_index(centres[0] + away)
+        low = np.floor(at)
+        part = at - low
+        moved = np.rint(self.grid.to_index(centres) - self.grid.to_index(centres[0]))
+        start = (moved @ strides)[:, None].astype(int) + (low @ strides).astype(int)
+        out = np.zeros(start.shape, np.float32)
+        for corner in np.ndindex(2, 2, 2):
+            share = np.where(corner, part, 1 - part).prod(axis=1)[:, None] * weights
+            value = np.take(field, start + int(strides @ corner), axis=0, mode="clip")
+            out += np.einsum("cnk,nk->cn", value, share.astype(np.float32))
+        return out
 
     def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
         """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
@@ -107,10 +134,14 @@ class _Score:
 
         So do the gaps: what lies beyond one sphere is looked at once for all.
         """
+        gradient = np.ascontiguousarray(self.edges.gradient.reshape(3, -1).T)
+        image = self.edges.image.reshape(-1, 1)
 
         def edges(sizes: np.ndarray, directions: np.ndarray, way: float) -> np.ndarray:
-            each = (np.full(len(centres), size) for size in sizes)
-            return np.stack([self._mean_edge(centres, size, directions, way) for size in each])
+            found = (
+                self.edges.about(gradient, centres, r * directions, way * directions) for r in sizes
+            )
+            return np.stack([self._mean(edge) for edge in found])
 
         total = edges(radii, rays, self.sign)
         if self.facing is None:
@@ -120,14 +151,19 @@ class _Score:
         gaps = range(len(_JOINT_GAPS_MM))
         total += _FACING_WEIGHT * np.max([beyond[k : k + len(radii)] for k in gaps], axis=0)
         for row, radius in zip(total, radii, strict=True):
-            size = np.full(len(centres), radius)
-            row += _FACING_WEIGHT * self.edges.joint_share(centres, size, rays)
+            within, without = (
+                self.edges.about(image, centres, r * rays, np.ones(1))
+                for r in (radius - _SHELL_MM, radius + _SHELL_MM)
+            )
+            row += _FACING_WEIGHT * _joint(within, without)
         return total
 
     def _mean_edge(
         self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
     ) -> np.ndarray:
-        edge = way * self.edges.radial(centre, radius, directions)
+        return self._mean(way * self.edges.radial(centre, radius, directions))
+
+    def _mean(self, edge: np.ndarray) -> np.ndarray:
         result: np.ndarray = (edge / (np.abs(edge) + self.strong)).mean(axis=-1)
         return result
 

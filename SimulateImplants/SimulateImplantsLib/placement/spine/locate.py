@@ -264,21 +264,32 @@ def _ellipse(patch: _Patch, rise: float, height: float) -> tuple[float, float, f
     unit_circle = np.stack([np.sin(phi), np.cos(phi)], axis=1)
     shifts = np.arange(-12.0, 12.1, 1.5)
     halves, ratios = np.arange(11.0, 31.0, 1.0), np.array([0.6, 0.67, 0.74, 0.82, 0.9])
+
+    def nearest(mm: np.ndarray, axis: int) -> np.ndarray:
+        at = np.rint((mm - _LOW[axis]) / _STEP_MM).astype(int)
+        result: np.ndarray = np.clip(at, 0, section.shape[axis] - 1)
+        return result
+
+    score = np.empty((len(shifts), len(shifts), len(halves), len(ratios)))
+    for j, ratio in enumerate(ratios):
+        normal = unit_circle / (1.0, ratio)
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        fall = np.clip(-(slope @ normal.T), -15, 45)
+        for i, half in enumerate(halves):
+            at_x, at_y = (
+                nearest(shifts[:, None] + side * unit_circle[:, axis], axis)
+                for axis, side in enumerate((half, half * ratio))
+            )
+            seen = fall[at_x[:, None], at_y[None], np.arange(len(phi))]
+            score[:, :, i, j] = seen.mean(axis=-1)
     x, y, a, ratio = (m.ravel() for m in np.meshgrid(shifts, shifts, halves, ratios, indexing="ij"))
-    axes = np.stack([a, a * ratio], axis=1)
-    points = np.stack([x, y], axis=1)[:, None] + axes[:, None] * unit_circle
-    at = np.rint((points - _LOW[:2]) / _STEP_MM).astype(int)
-    at = np.clip(at, 0, np.array(section.shape) - 1)
-    normal = unit_circle / axes[:, None]
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    fall = -(slope[at[..., 0], at[..., 1]] * normal).sum(axis=-1)
-    score = np.clip(fall, -15, 45).mean(axis=1) - 0.02 * (x**2 + y**2)
+    score = score.ravel() - 0.02 * (x**2 + y**2)
     best = int(np.argmax(score))
     if score[best] < 5.0:
         raise InputError(
             f"{patch.name}: no vertebral body about the clicked point; click into its middle"
         )
-    return float(x[best]), float(y[best]), float(axes[best, 0]), float(axes[best, 1])
+    return float(x[best]), float(y[best]), float(a[best]), float(a[best] * ratio[best])
 
 
 def _canal(
