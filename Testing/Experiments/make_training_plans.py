@@ -12,12 +12,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from clean_cts import clean_ct
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.placement.patient import Bones, measure_patient, sampled_plan
+from SimulateImplantsLib.placement.patient import Bones, measure_patient
 from SimulateImplantsLib.placement.plan import PlacementPlan
+from SimulateImplantsLib.placement.procedures import sampled_plan
 
 BONE_HU = 170.0
 PLANS = 8
@@ -114,7 +115,7 @@ def main() -> None:
         stem = name.replace(" ", "-")
         if list(options.output.glob(f"{stem}-{kind}-*.json")):
             continue
-        volume = read_volume(options.data / f"{name.split()[0]}.nii.gz")
+        volume = clean_ct(options.data, name.split()[0])
         plans = plans_for(volume, places, kind, seed)
         for number, plan in enumerate(plans):
             path = options.output / f"{stem}-{kind}-{number}.json"
@@ -123,9 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        raise SystemExit(
-            f"{error}; where the CTs come from: Testing/Experiments/README.md"
-        ) from None
+    main()

@@ -13,9 +13,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from clean_cts import clean_ct
 
-from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.training.slice_bank import (
     CleanSlices,
     FittedMetal,
@@ -57,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     volumes, metal = [], []
     for name, first, end, count in HELD_OUT if options.held_out else TRAINING:
-        volume = read_volume(options.data / f"{name}.nii.gz")
+        volume = clean_ct(options.data, name)
         if len(volume.hu) == (end - first) // count:  # as it may be passed on: averaged already
             first, end, count = 0, len(volume.hu), 1
         steps = to_steps(averaged(volume.hu[first:end], count))
@@ -91,9 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        raise SystemExit(
-            f"{error}; where the CTs come from: Testing/Experiments/README.md"
-        ) from None
+    main()

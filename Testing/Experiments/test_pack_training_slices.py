@@ -1,7 +1,8 @@
-"""The tool that packs CTs and fitted implants for training machines."""
+"""The tools that plan implants in CTs and pack both for training machines."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import sys
@@ -34,6 +35,15 @@ def tool() -> ModuleType:
 def packed(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["pack", *map(str, arguments)])
     tool.main()
+
+
+@pytest.mark.parametrize("name", ["pack_training_slices", "make_training_plans"])
+def test_where_missing_cts_come_from_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"no such file .*Experiments/README\.md"):
+        packed(importlib.import_module(name), monkeypatch, tmp_path, tmp_path / "made")
+    assert not list(tmp_path.iterdir())
 
 
 def test_slices_are_averaged_and_held_out_ones_kept_apart(
