@@ -25,7 +25,7 @@ def double(request: TaskRequest) -> TaskResult:
 
 
 def refuse(request: TaskRequest) -> TaskResult:
-    raise InputError("the ring of the Nibelung:\nis not a CT")
+    raise InputError("the ring of the Nibelung:\nis not a CT", "; give another")
 
 
 def divide(request: TaskRequest) -> TaskResult:

@@ -2,7 +2,15 @@
 
 
 class MARError(Exception):
-    """Base of every error raised on purpose. ``str(error)`` is one line for the user."""
+    """Base of every error raised on purpose. ``str(error)`` is one line for the user.
+
+    :ivar remedy: the end of that line, where it names arguments and options; a panel, which has
+        buttons for them, leaves it out.
+    """
+
+    def __init__(self, text: str = "", remedy: str = "") -> None:
+        super().__init__(text + remedy)
+        self.remedy = remedy
 
 
 class InputError(MARError, ValueError):

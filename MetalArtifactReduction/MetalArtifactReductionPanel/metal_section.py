@@ -57,7 +57,7 @@ class MetalSection:
         ui.lowerButton.connect("clicked(bool)", lambda _on: self.proposeLower())
         ui.surfaceButton.connect("clicked(bool)", lambda _on: self.proposeWithSurface())
         ui.drawButton.connect("clicked(bool)", lambda _on: ui.editButton.click())
-        self._offer("")
+        self._offer(False)
         ui.partsTable.connect("itemSelectionChanged()", self.onPartSelected)
         ui.partsTable.connect("itemChanged(QTableWidgetItem*)", self.onPartTicked)
 
@@ -85,7 +85,7 @@ class MetalSection:
         """The scene is gone."""
         self.proposal = None
         self._found, self._undo = (), []
-        self._offer("")
+        self._offer(False)
         self._texts.say(self._ui.metalMessageLabel, "")
 
     def slicesWithMetal(self) -> int | None:
@@ -120,7 +120,7 @@ class MetalSection:
         earlier = parameters.metalSegmentation
         if not self._metal.isProposal(earlier, parameters.inputVolume):
             earlier = None  # never draw over a segmentation that the user brought
-        self._offer("")
+        self._offer(False)
         before = (parameters.metalSegmentation, self._metal.copyOf(earlier))
         with self._texts.said():
             self.proposal = self._metal.proposeAsync(
@@ -139,8 +139,9 @@ class MetalSection:
         if not handle.done:
             self._partsOf = ()
             self._showParts()  # ticked as before
-            self._texts.say(self._ui.metalMessageLabel, without_options(handle.error))
-            self._offer(handle.error)
+            reason = handle.error.removesuffix(handle.remedy)
+            self._texts.say(self._ui.metalMessageLabel, f"{reason.rstrip('.')}.")
+            self._offer(True, handle.remedy)
             return
         node, found = handle.nodes
         parameters = self._current()  # the panel may be closed by now
@@ -161,12 +162,12 @@ class MetalSection:
         self._texts.say(self._ui.metalMessageLabel, message)
         self._views.goToMetal(node, parameters.inputVolume)
 
-    def _offer(self, error: str) -> None:
-        """What helps where no metal was found, as buttons; none without an error."""
+    def _offer(self, failed: bool, remedy: str = "") -> None:
+        """What helps where no metal was found, as buttons."""
         automatic = self._parameters is None or not self._parameters.includeSurface
-        self._ui.surfaceButton.visible = automatic and "skin" in error
+        self._ui.surfaceButton.visible = automatic and "include_surface" in remedy
         for button in (self._ui.lowerButton, self._ui.drawButton):
-            button.visible = bool(error)
+            button.visible = failed
 
     def proposeLower(self) -> None:
         """Look again, from fewer HU on."""
@@ -263,13 +264,6 @@ class MetalSection:
         self._ui.editButton.blockSignals(blocked)
         self._partsOf = ()  # what was painted does not change the segmentation's own time
         self._showParts()
-
-
-def without_options(error: str) -> str:
-    """A reason without what the command line offers: the panel has buttons for it."""
-    for begin in (". If one of them", "; if there is metal"):
-        error = error.partition(begin)[0]
-    return error.rstrip(".") + "."
 
 
 def _counted(texts: list[str]) -> str:

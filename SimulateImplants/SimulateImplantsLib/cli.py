@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from MetalArtifactReductionLib.cli import add_command, add_compute_options, progress_bar
+from MetalArtifactReductionLib.errors import printable
 
 from .commands.dataset import add_dataset
 from .commands.options import add_allow_metal
@@ -67,4 +68,5 @@ def _demo(options: argparse.Namespace) -> None:
             options.output, volume, seed=options.seed, device=device, progress=progress
         )
     print(result.table)
-    print(f"\nLook at {result.picture}; the volumes and scene.mrb for 3D Slicer lie beside it.")
+    look = f"Look at {result.picture}; the volumes and scene.mrb for 3D Slicer lie beside it."
+    print(printable(f"\n{look}"))

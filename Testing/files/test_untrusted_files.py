@@ -174,7 +174,7 @@ def cells(path: Path) -> list[list[str]]:
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\t=1"])
 def test_no_table_holds_a_formula(tmp_path: Path, name: str) -> None:
     shown = "'" + name.replace("\t", "\\t")
-    write_csv(tmp_path / "e.csv", [Path(name)], [{"rmse_hu": -1.5}], overwrite=False)
+    write_csv(tmp_path / "e.csv", [Path(name)], [{"rmse_hu": -1.5}])
     assert cells(tmp_path / "e.csv") == [["volume", "rmse_hu"], [shown, "-1.5"]]
 
 

@@ -71,7 +71,8 @@ def test_success(make: Callable[..., Job]) -> None:
 def test_an_error_of_the_task(make: Callable[..., Job]) -> None:
     job = make("refuse")
     assert job.wait(HANG_S) is JobState.FAILED
-    assert job.error == "the ring of the Nibelung: is not a CT"
+    assert job.error == f"the ring of the Nibelung: is not a CT{job.remedy}"
+    assert job.remedy == "; give another"
     assert "Traceback" in job.log and "in refuse" in job.log
     with pytest.raises(InputError, match="Nibelung"):
         job.raise_for_error()

@@ -78,7 +78,10 @@ def test_two_hips_and_a_small_clip_are_all_found() -> None:
     fraction = np.zeros((6, 128, 128))
     fraction[:] += disc(128, (64, 25), 6.0) + disc(128, (64, 102), 6.0)
     fraction[2:4, 40, 60:65] = 0.4
-    found = segment_metal(volume(with_metal(fraction, 6000.0, 3071.0)))
+    done: list[float] = []
+    ct = volume(with_metal(fraction, 6000.0, 3071.0))
+    found = segment_metal(ct, progress=lambda share, _message: done.append(share))
+    assert (done[0], done[-1]) == (0.0, 1.0) and done == sorted(set(done))
     kept = [c for c in found.components if c.kept]
     centres = sorted((round(c.centre_ijk[0]), round(c.centre_ijk[1])) for c in kept)
     assert centres == [(25, 64), (62, 40), (102, 64)]
@@ -106,8 +109,11 @@ def test_nail_canal_is_filled_and_cup_liner_stays_open() -> None:
 def test_leads_on_the_skin_are_not_metal_unless_asked() -> None:
     hu = body()
     hu[1:3, 19:21, 62:66] = 3000.0  # the body's front is at row 18.5
-    with pytest.raises(InputError, match=r"highest value is \d+ HU.*on the skin"):
+    with pytest.raises(InputError, match=r"highest value is \d+ HU.*on the skin") as refused:
         segment_metal(volume(hu))
+    told, remedy = str(refused.value), refused.value.remedy
+    assert "include_surface=True" in remedy and told.endswith(remedy)
+    assert "=" not in told.removesuffix(remedy) and "--" not in told.removesuffix(remedy)
     found = segment_metal(volume(hu), clean_up=CleanUpParameters(include_surface=True))
     assert found.mask[1, 20, 64]
 

@@ -61,9 +61,9 @@ class Background:
             fraction=0.0, remaining_s=None, seconds=3.0, error="", message="", nodes=None,
         )  # fmt: skip
 
-        def end(state: str, nodes: Any = None, error: str = "") -> None:
+        def end(state: str, nodes: Any = None, error: str = "", remedy: str = "") -> None:
             handle.state.value, handle.ended, handle.done = state, True, state == "done"
-            handle.nodes, handle.error = nodes, error
+            handle.nodes, handle.error, handle.remedy = nodes, error + remedy, remedy
             on_end(handle)
 
         handle.end = end
@@ -168,13 +168,13 @@ def test_why_nothing_was_proposed_stays_in_sight(texts: Any, ct: Any) -> None:
     parameters = parameter_node(inputVolume=ct)
     section, ui, jobs = metal_section(texts, ct, parameters)
     ui.proposeButton.click()
-    jobs.list[0].end("failed", error="no metal was found")
+    jobs.list[0].end("failed", error="no metal was found", remedy="; give a threshold")
     section.show(parameters, True)  # as after every poll
     assert ui.metalMessageLabel.text == "no metal was found."
     assert ui.lowerButton.visible and ui.drawButton.visible and not ui.surfaceButton.visible
     ui.lowerButton.click()
     assert not parameters.automaticThreshold and parameters.thresholdHu == 1000
-    jobs.list[-1].end("failed", error="part 1 lies on the skin")
+    jobs.list[-1].end("failed", error="no metal was found", remedy=". Give include_surface=True")
     assert ui.surfaceButton.visible
     ui.surfaceButton.click()
     assert parameters.includeSurface and not ui.lowerButton.visible

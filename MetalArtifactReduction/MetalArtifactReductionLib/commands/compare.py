@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line, printable
 from .messages import progress_bar
 from .options import add_command
 
@@ -94,14 +94,15 @@ def _compare(options: argparse.Namespace) -> None:
     text = f"{format_table(means, 'markdown')}\n\n{_distance_table(shells, options.blur_mm)}\n"
     if best is not None:
         ratio, name, _, _ = worst[best]
-        text += f"\nWorst of {best}: {name}, {ratio:.2f} times the uncorrected RMSE (worst.png)\n"
+        told = f"{one_line(name)}, {ratio:.2f} times the uncorrected RMSE (worst.png)"
+        text += f"\nWorst of {best}: {told}\n"
     with new_folder(options.output) as made:
         (made / "table.md").write_text(text, encoding="utf-8")
         (made / "cases.csv").write_text(format_table(rows, "csv") + "\n", encoding="utf-8")
         if best is not None:
             _picture(worst[best][2], worst[best][3], made / "worst.png")
     if not options.quiet:
-        print(text, end="")
+        print(printable(text), end="")
 
 
 def _images(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..correction.options import CorrectionOptions
+from ..errors import one_line
 from .options import add_command
 
 FILE = "config.toml"
@@ -93,7 +94,7 @@ def add_config(commands: Any) -> None:
 def _config(options: argparse.Namespace) -> None:
     path = options.configuration or config_file()
     values = read_defaults(path) if path.is_file() else {}
-    print(f"# {path}{'' if path.is_file() else ' (not there)'}")
+    print(f"# {one_line(str(path))}{'' if path.is_file() else ' (not there)'}")
     for entry in fields(Defaults):
         value = values.get(entry.name, entry.default)
         # Text, numbers and truth values are written alike in JSON and TOML.

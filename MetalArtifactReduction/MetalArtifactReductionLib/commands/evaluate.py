@@ -29,7 +29,10 @@ def add_evaluate(commands: Any) -> None:
         "--mask", type=Path, help="metal mask; segmented from the first volume if absent"
     )
     parser.add_argument("--csv", type=Path, help="write the table as CSV too")
-    parser.add_argument("--force", action="store_true", help="replace an existing CSV")
+    parser.add_argument(
+        "--html", type=Path, help="write a page with pictures too, the worst volume first"
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing outputs")
     add_json(parser)
 
 
@@ -39,7 +42,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .records import EvaluateRecord, printed
 
     with (
-        claimed(*([options.csv] if options.csv is not None else [])),
+        claimed(*{path for path in (options.csv, options.html) if path is not None}),
         progress_bar("measuring", options.quiet) as progress,
     ):
         found = evaluate_files(
@@ -47,6 +50,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             reference=options.reference,
             mask=options.mask,
             csv=options.csv,
+            html=options.html,
             overwrite=options.force,
             progress=progress,
         )

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .messages import progress_bar
 from .options import (
     add_command,
     add_input,
@@ -48,12 +49,14 @@ def _segment(options: argparse.Namespace) -> None:
     volume = read_input(options)
     check_output(volume, options.output, overwrite=options.force)
     with claimed(options.output):
-        found = segment_metal(
-            volume,
-            options.segmentation,
-            threshold_hu=options.threshold,
-            clean_up=clean_up_of(options),
-        )
+        with progress_bar("segmenting", options.quiet) as progress:
+            found = segment_metal(
+                volume,
+                options.segmentation,
+                threshold_hu=options.threshold,
+                clean_up=clean_up_of(options),
+                progress=progress,
+            )
         array = found.fraction if options.fraction else found.mask
         write_array_like(array, volume, options.output, overwrite=options.force)
     if options.json:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable
 from .dry_run import add_dry_run
 from .messages import progress_bar
 from .options import add_command, count
@@ -104,6 +105,7 @@ def _train(options: argparse.Namespace) -> None:
         )
     if not result.main:
         return
-    print(f"{result.step} steps in {result.seconds / 60:.1f} minutes: {options.output}")
+    steps = f"{result.step} steps in {result.seconds / 60:.1f} minutes"
+    print(printable(f"{steps}: {options.output}"))
     for name, value in result.figures.items():
         print(f"  {name} {value:.4g}")

@@ -72,7 +72,7 @@ def _train_patient(options: argparse.Namespace) -> None:
     from ..correction import correct_volume
     from ..correction.options import CorrectionOptions
     from ..correction.working_grid import WorkingGrid
-    from ..errors import InputError
+    from ..errors import InputError, printable
     from ..files.leftovers import claimed
     from ..files.volumes import check_output, write_volume
     from ..files.whole import written_whole
@@ -105,4 +105,4 @@ def _train_patient(options: argparse.Namespace) -> None:
             result = correct_volume(volume, fraction, training, options=chosen, progress=progress)
             with written_whole(options.corrected, overwrite=options.force) as temporary:
                 write_volume(result.corrected, temporary)
-    print(f"{options.folder / 'weights.safetensors'}")
+    print(printable(f"{options.folder / 'weights.safetensors'}"))

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, one_line
+from ..errors import InputError, OutputError, one_line
 from ..files.grids import geometry_difference
 from ..files.masks import read_mask
 from ..files.tables import cell
 from ..files.volumes import read_volume
-from ..files.whole import check_path_free, written_whole
+from ..files.whole import check_path_free, written_together
 from ..metal import body_mask, segment_metal
 from ..metal.body import within_pixels
 from ..progress import Progress, report
 from ..volume import CTVolume
 from .metrics import NEAR_METAL_PIXELS, default_regions, evaluate, flat_region
+from .side_by_side import side_by_side_html
 from .streaks import streak_amplitudes
 from .without_reference import evaluate_without_reference
 
@@ -53,7 +54,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         """The table."""
-        return _table(self.names, self.figures, self.with_truth)
+        return _table(self.names, _rows(self.figures, self.with_truth))
 
 
 def evaluate_files(
@@ -62,6 +63,7 @@ def evaluate_files(
     reference: Path | None = None,
     mask: Path | None = None,
     csv: Path | None = None,
+    html: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -75,17 +77,21 @@ def evaluate_files(
     :param reference: the same scan without metal artifacts, on that grid.
     :param mask: metal on that grid; found in the first volume where None.
     :param csv: write one row a volume there too, whole or not at all.
-    :param overwrite: replace an existing CSV file, never an input.
+    :param html: write a page with pictures and figures there, the worst volume first.
+    :param overwrite: replace existing outputs, never an input.
     :raises InputError: an unusable file, or one of another geometry, before anything is measured.
-    :raises OutputError: the CSV file exists, is an input, or cannot be written.
+    :raises OutputError: an output exists, is an input, or cannot be written.
     """
     volumes = [read_volume(path) for path in inputs]
     truth = read_volume(reference) if reference is not None else None
     everything = [*volumes, truth] if truth is not None else volumes
-    if csv is not None:
-        paths = [*inputs, *(path for path in (reference, mask) if path is not None)]
-        read = [file for one in everything if one.source for file in one.source.files]
-        check_path_free(csv, inputs=[*paths, *read], overwrite=overwrite)
+    outputs = [path for path in (csv, html) if path is not None]
+    paths = [*inputs, *(path for path in (reference, mask) if path is not None)]
+    read = [file for one in everything if one.source for file in one.source.files]
+    if csv is not None and csv == html:
+        raise OutputError(f"{csv}: named for two outputs; give each its own name")
+    for path in outputs:
+        check_path_free(path, inputs=[*paths, *read], overwrite=overwrite)
     for path, volume in zip(
         [*inputs, *([reference] if reference else [])], everything, strict=True
     ):
@@ -108,10 +114,32 @@ def evaluate_files(
             report(progress, number / len(images), f"measuring {inputs[number].name}")
             measured = evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm, **at)
             figures.append(measured.as_dict())
-    if csv is not None:
-        write_csv(csv, inputs, figures, overwrite)
+    found = Evaluation(tuple(_names(inputs)), tuple(figures), truth is not None)
+    with written_together(outputs, overwrite=overwrite) as places:
+        if csv is not None:
+            write_csv(places[csv], inputs, figures)
+        if html is not None:
+            page = _page(found, volumes, metal, truth)
+            places[html].write_text(page, encoding="utf-8")
     report(progress, 1.0, "done")
-    return Evaluation(tuple(_names(inputs)), tuple(figures), truth is not None)
+    return found
+
+
+def _page(
+    found: Evaluation, volumes: Sequence[CTVolume], metal: np.ndarray, truth: CTVolume | None
+) -> str:
+    key, measure = ("streak_amplitude_hu", "streak amplitude")
+    if truth is not None:
+        key, measure = ("rmse_body_hu", "RMSE over the body")
+    return side_by_side_html(
+        found.names,
+        volumes,
+        metal,
+        _rows(found.figures, found.with_truth),
+        [one[key] for one in found.figures],
+        measure=measure,
+        truth=truth,
+    )
 
 
 def _check_grid(path: Path, volume: CTVolume, first_path: Path, first: CTVolume) -> None:
@@ -155,10 +183,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [one_line(name) for name in own]
 
 
-def _table(
-    names: Sequence[str], figures: Sequence[Mapping[str, float]], truth: bool = False
-) -> str:
-    lines = [["", *names]]
+def _rows(figures: Sequence[Mapping[str, float]], truth: bool) -> list[list[str]]:
+    """What was measured, then a value a volume."""
+    lines = []
     for key in figures[0]:
         label = " ".join(_UNITS.get(word, word) for word in key.split("_"))
         if truth and key == "streak_amplitude_hu":
@@ -166,6 +193,11 @@ def _table(
         label = re.sub(r"(\d+) (\d+) mm$", r"\1-\2 mm from metal", label)
         values = (one[key] for one in figures)
         lines.append([label, *("-" if math.isnan(v) else f"{v:.5g}" for v in values)])
+    return lines
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [["", *names], *rows]
     first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
         "  ".join(
@@ -175,17 +207,12 @@ def _table(
     )
 
 
-def write_csv(
-    path: Path, inputs: Sequence[Path], figures: Sequence[Mapping[str, float]], overwrite: bool
-) -> None:
+def write_csv(path: Path, inputs: Sequence[Path], figures: Sequence[Mapping[str, float]]) -> None:
     """One row a volume; an empty field where a region is empty."""
     rows = [["volume", *figures[0]]]
     for one, values in zip(inputs, figures, strict=True):
         rows.append(
             [str(cell(str(one))), *("" if math.isnan(v) else f"{v:.9g}" for v in values.values())]
         )
-    with (
-        written_whole(path, overwrite=overwrite) as place,
-        place.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv_module.writer(file).writerows(rows)

@@ -96,9 +96,9 @@ def report_html(case: ReportCase) -> str:
     body = [
         f"<h1>{escaped(case.title)}: metal artifact reduction</h1>",
         f'<p class="note">{escaped(NOTE)}</p>',
-        _table(("", ""), [(name, value) for name, value in case.facts.items()]),
+        html_table(("", ""), [(name, value) for name, value in case.facts.items()]),
         "<h2>Before and after</h2>",
-        measures_table(measures),
+        measureshtml_table(measures),
         "<p>Both images are measured in the same regions, in the slices that hold metal. The "
         "streak amplitude is the mean of the brightest 5 % minus the mean of the darkest 5 % of "
         "the soft tissue; where fat and muscle meet, anatomy alone gives 150 to 250 HU.</p>",
@@ -110,20 +110,20 @@ def report_html(case: ReportCase) -> str:
     if case.metal_parts:
         head = list(case.metal_parts[0])
         rows = [[row.get(name, "") for name in head] for row in case.metal_parts]
-        body += ["<h2>Metal</h2>", _table(head, rows)]
+        body += ["<h2>Metal</h2>", html_table(head, rows)]
     if case.parameters:
         shown = json.dumps(case.parameters, indent=2, sort_keys=True, default=str)
         body += ["<h2>Parameters</h2>", f"<pre>{escaped(shown)}</pre>"]
-    return _PAGE.format(title=escaped(case.title), body="\n".join(body))
+    return html_page(case.title, "\n".join(body))
 
 
-def measures_table(measures: Sequence[Measure]) -> str:
+def measureshtml_table(measures: Sequence[Measure]) -> str:
     """The figures as an HTML table."""
     rows = [
         (one.title, one.unit, figure_text(one.before, one.unit), figure_text(one.after, one.unit))
         for one in measures
     ]
-    return _table(("Measure", "Unit", "Before", "After"), rows)
+    return html_table(("Measure", "Unit", "Before", "After"), rows)
 
 
 def figure_text(value: float, unit: str) -> str:
@@ -233,12 +233,18 @@ def _profile(case: ReportCase) -> str:
     return f"{svg}<p>From {ends} mm (R, A, S).</p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text as a table, without a head where ``head`` is empty."""
     top = "".join(f"<th>{escaped(name)}</th>" for name in head) if any(head) else ""
     lines = [
         "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     ]
     return f"<table>{f'<tr>{top}</tr>' if top else ''}{''.join(lines)}</table>" if rows else ""
+
+
+def html_page(title: str, body: str) -> str:
+    """A page with its style, and nothing to load."""
+    return _PAGE.format(title=escaped(title), body=body)
 
 
 _PAGE = """<!DOCTYPE html>

@@ -75,7 +75,10 @@ def arrays_of(path: Path) -> Mapping[str, Any]:
         if suffix == ".mat":
             return _matlab(path)
         return _hdf5(path)
-    except (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        *(ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile),
+        *(TypeError, AttributeError),  # a single array in a .npz; the latter before Python 3.11
+    ) as error:
         raise InputError(
             f"{path}: cannot be read as {suffix}: {shown(str(error))}; save the array again"
         ) from None

@@ -63,6 +63,7 @@ class Job:
     :ivar state: a :class:`JobState`. :ivar fraction: 0..1. :ivar message: what it does now.
     :ivar remaining_s: seconds left, None while unknown.
     :ivar error: for the user, one line: why it failed or was cancelled; else "".
+    :ivar remedy: the end of that line, see :class:`..errors.MARError`.
     :ivar log: what the process wrote to its error stream, with the traceback.
     :ivar values: what the task gave back, plain values.
     """
@@ -92,7 +93,7 @@ class Job:
         self.state = JobState.WAITING
         self.fraction, self.message = 0.0, ""
         self.remaining_s: float | None = None
-        self.error, self.log = "", ""
+        self.error, self.remedy, self.log = "", "", ""
         self.values: Mapping[str, Any] = {}
         self._kind: type[MARError] = JobFailed
         self._task, self._grace_s = task, grace_s
@@ -270,6 +271,7 @@ class Job:
             self._end(JobState.DONE, "", JobFailed)
         else:
             reason = last.get("reason") or reason_of(code, self.folder)
+            self.remedy = last.get("remedy", "")
             self._end(JobState.FAILED, reason, _KINDS.get(last.get("kind", ""), JobFailed))
 
     def _end(self, state: JobState, error: str, kind: type[MARError]) -> None:

@@ -141,7 +141,8 @@ class _Events:
         text = reason or " ".join(str(error).split()) or type(error).__name__
         if kind == "JobFailed" and not reason:
             text = f"{type(error).__name__}: {text}"
-        self.write(event="ended", kind=kind, reason=text)
+        remedy = error.remedy if isinstance(error, MARError) else ""
+        self.write(event="ended", kind=kind, reason=text, remedy=remedy)
         return code
 
     def progress(self, fraction: float, message: str) -> None:

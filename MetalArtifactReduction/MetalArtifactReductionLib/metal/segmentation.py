@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..progress import Progress, report
 from ..volume import CTVolume, Orientation
 from .certain import certain_hu
 from .components import (
@@ -70,6 +71,7 @@ def segment_metal(
     *,
     threshold_hu: float | None = None,
     clean_up: CleanUpParameters | None = None,
+    progress: Progress | None = None,
 ) -> MetalSegmentation:
     """Threshold, 3-D clean-up and soft borders.
 
@@ -87,21 +89,26 @@ def segment_metal(
     :param threshold_hu: a threshold of the user's own instead of either; every part above it then
         counts as metal, whatever its brightness, if the clean-up allows.
     :param clean_up: what to leave out, and what the user says of single parts.
+    :param progress: told where it is.
     :raises InputError: unknown method; no metal found; a part to include or exclude is not there.
     """
     clean_up = clean_up or CleanUpParameters()
     given = volume
     volume, turn = given.anatomical()
     hu = volume.hu
+    report(progress, 0.0, "proposing a threshold")
     threshold, certain = _levels(hu, method, threshold_hu)
     method = method if threshold_hu is None else "given"
     places = Distances.of(given, turn)
+    report(progress, _BY_THRESHOLD, "looking at bright parts")
     found = bright_parts(hu, places, threshold, certain, clean_up)
     parts = overruled(found, volume.ijk_to_ras, places, clean_up)
     clipped_from, certain_from = clip_level(hu), certain_hu(hu)
     fraction = np.zeros(hu.shape, dtype=np.float32)
     components = []
     for label, part in enumerate(parts, start=1):
+        done = _BY_PARTS + (1.0 - _BY_PARTS) * (label - 1) / len(parts)
+        report(progress, done, f"part {label} of {len(parts)}")
         component = _describe(label, part, given, turn, places)
         if part.kept:
             box, share = part_fraction(hu, places.near(part.box), part, clipped_from, certain_from)
@@ -109,8 +116,9 @@ def segment_metal(
             component = replace(component, volume_mm3=places.volume_mm3(new, box))
             np.maximum(fraction[box], share, out=fraction[box])
         components.append(component)
+    report(progress, 1.0, "done")
     if not any(part.kept for part in parts):
-        raise InputError(_nothing_found(hu, threshold, components))
+        raise _nothing_found(hu, threshold, components)
     return MetalSegmentation(turn.undo(fraction), threshold, method, tuple(components))
 
 
@@ -154,8 +162,13 @@ def _describe(
 
 MOST_NAMED = 5
 
+_BY_THRESHOLD, _BY_PARTS = 0.1, 0.9
+"""Shares of the time, measured on CTs of 512 x 512."""
 
-def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalComponent]) -> str:
+
+def _nothing_found(
+    hu: np.ndarray, threshold: float, components: list[MetalComponent]
+) -> InputError:
     """What there was instead, and the options that say otherwise."""
     message = (
         f"no metal found: the highest value is {float(hu.max()):.0f} HU and the threshold "
@@ -163,10 +176,8 @@ def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalCompo
     )
     left_out = [one for one in components if not one.is_speck]
     if not left_out:
-        return (
-            f"{message}; if there is metal, give a lower threshold (threshold_hu=..., --threshold"
-            " HU) or a mask"
-        )
+        remedy = "give a lower threshold (threshold_hu=..., --threshold HU) or a mask"
+        return InputError(message, f"; if there is metal, {remedy}")
     named = "; ".join(
         f"part {one.label}, {one.volume_mm3:.0f} mm³ up to {one.highest_hu:.0f} HU in slices "
         f"{one.slices[0]}-{one.slices[1]}: {one.remark}"
@@ -180,7 +191,7 @@ def _nothing_found(hu: np.ndarray, threshold: float, components: list[MetalCompo
         f"include=({left_out[0].label},) (--include {left_out[0].label})",
         "threshold_hu=... (--threshold HU)",
     ]
-    return (
-        f"{message}. Left out: {named}{more_text}. If one of them is metal, give "
-        f"{', '.join(options[:-1])} or {options[-1]}, or a mask"
+    return InputError(
+        f"{message}. Left out: {named}{more_text}",
+        f". If one of them is metal, give {', '.join(options[:-1])} or {options[-1]}, or a mask",
     )

@@ -95,6 +95,11 @@ class SceneJob:
         return self._job.seconds
 
     @property
+    def remedy(self) -> str:
+        """The end of the error, see :class:`..errors.MARError`."""
+        return self._job.remedy
+
+    @property
     def log(self) -> str:
         """What its process wrote to the error stream, with the traceback of an error."""
         return self._job.log

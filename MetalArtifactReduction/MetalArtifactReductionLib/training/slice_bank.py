@@ -139,8 +139,11 @@ def read_bank(path: Path, slices: int = 1) -> SliceBank:
             metal.append(FittedMetal(volume, place, materials, arrays[f"shares{i}"]))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; make it with pack_training_slices.py") from None
-    # EOFError: an empty file. TypeError: a single array, not several.
-    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, LZMAError) as error:
+    # EOFError: an empty file. TypeError, before Python 3.11 AttributeError: a single array.
+    except (
+        *(OSError, EOFError, TypeError, AttributeError, ValueError, KeyError),
+        *(BadZipFile, LZMAError),
+    ) as error:
         raise InputError(f"{path}: is no bank of training slices ({error})") from None
     if not volumes:
         raise InputError(f"{path}: holds no slices")

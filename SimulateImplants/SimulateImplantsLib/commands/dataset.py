@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.cli import add_command, note, progress_bar
 from MetalArtifactReductionLib.commands.dry_run import add_dry_run, told
-from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..cases.options import MODELS, SimulationOptions
 from .options import (
@@ -117,9 +117,10 @@ def _dataset(options: argparse.Namespace) -> int:
         summary = run_dataset(plan, options.output, cases, workers=workers, progress=progress)
     note(f"case {r.index} ({r.kind} in {r.ct}) failed: {r.reason}" for r in summary.failed)
     total = summary.made + summary.there
-    print(f"{options.output}: {total} of {cases} cases, {summary.there} of them from before")
+    made = f"{total} of {cases} cases, {summary.there} of them from before"
+    print(printable(f"{options.output}: {made}"))
     if summary.failed:
-        print(f"{len(summary.failed)} failed, see {options.output / LOG}")
+        print(printable(f"{len(summary.failed)} failed, see {options.output / LOG}"))
     if not total:
         raise InputError(f"no case could be made: {summary.failed[0].reason}")
     return 1 if summary.failed else 0

@@ -146,7 +146,8 @@ def _simulate(options: argparse.Namespace) -> None:
             files = write_case(case, folder, suffix)
     note(case.warnings)
     print(printable(summary_of(case)))
-    print(f"\n{options.output}: {', '.join(sorted(f for f in files.values() if type(f) is str))}")
+    written = ", ".join(sorted(f for f in files.values() if type(f) is str))
+    print(printable(f"\n{options.output}: {written}"))
 
 
 def _slices(options: argparse.Namespace, volume: CTVolume, metal: Metal | None) -> int:
