@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ def _demo(options: argparse.Namespace) -> None:
     if not options.quiet:  # on the terminal, and at once
         minutes = "half a minute" if volume is None else "two minutes"
         print(f"this takes about {minutes} on two idle cores", file=sys.stderr)
+    began = time.monotonic()
     with claimed(options.output), progress_bar("demo", options.quiet) as progress:
         result = run_demo(
             options.output, volume, seed=options.seed, device=device, progress=progress
         )
     print(result.table)
+    print(f"\nDone in {time.monotonic() - began:.0f} s.")
     look = f"Look at {result.picture}; the volumes and scene.mrb for 3D Slicer lie beside it."
-    print(printable(f"\n{look}"))
+    print(printable(look))

@@ -6,6 +6,7 @@ that asks them to appears; a case whose worker died is tried again elsewhere by 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ def _client(scheduler: str, timeout_s: float) -> Any:
         if "://" not in scheduler and Path(scheduler).is_file():
             return Client(scheduler_file=scheduler, timeout=timeout_s, set_as_default=False)
         return Client(scheduler, timeout=timeout_s, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, asyncio.TimeoutError, ValueError) as error:
         raise DeviceError(
             f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}): start one with "
             "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
@@ -79,7 +80,7 @@ def _run(
             check_cancelled(cancel)
             try:
                 wait(list(flying), timeout=_POLL_S, return_when="FIRST_COMPLETED")
-            except TimeoutError:
+            except asyncio.TimeoutError:  # no TimeoutError before Python 3.11
                 continue
             for future in [one for one in flying if one.done()]:
                 done(flying.pop(future), _record(future))
