@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,35 +145,25 @@ def run_process(*arguments: object) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-SEVERAL = """
-import json, sys
-from MetalArtifactReductionLib.cli import main
-for command in json.loads(sys.argv[1]):
-    try:
-        code = main(command)
-    except SystemExit as stop:
-        code = stop.code
-    assert not code, (command, code)
-"""
+@contextmanager
+def installed(packages: Path) -> Iterator[None]:
+    """A folder of packages is found, as if ``pip`` had put them where Python looks."""
+    from MetalArtifactReductionLib.methods.registry import _installed
+    from SimulateImplantsLib.implants.registry import _registered
 
-
-def python_with(packages: Path, *arguments: str) -> str:
-    """What Python says in a process of its own that finds the packages of a folder too."""
-    path = os.pathsep.join([str(packages), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def run_with(packages: Path, *commands: Sequence[object]) -> str:
-    """``mar`` with each of the commands, in one process as :func:`python_with` starts it."""
-    return python_with(packages, "-c", SEVERAL, json.dumps([[*map(str, one)] for one in commands]))
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(packages)
+        try:
+            for looked_up in (_installed, _registered):
+                looked_up.cache_clear()
+            yield
+        finally:
+            for looked_up in (_installed, _registered):
+                looked_up.cache_clear()
+            for name in set(sys.modules) - before:
+                if str(packages) in str(getattr(sys.modules[name], "__file__", "")):
+                    del sys.modules[name]
 
 
 def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:

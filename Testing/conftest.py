@@ -3,6 +3,7 @@
 Several test processes with several threads each fight for the cores and take three times as long.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # nobody's own defaults
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "Benchmarks"), str(HERE / "Experiments")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def folder_of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For ``support.once``."""
+    own = tmp_path_factory.getbasetemp()
+    os.environ["MADE_ONCE"] = str(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests whose processes would each load torch, and make blocks that nobody asks for."""
+    from support import fork_instead_of_spawn
+
+    monkeypatch.setattr("MetalArtifactReductionLib.training.block_workers.AHEAD", 1)
+    monkeypatch.setattr(multiprocessing, "get_context", fork_instead_of_spawn())
 
 
 @pytest.fixture(autouse=True, scope="session")

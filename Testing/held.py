@@ -8,6 +8,7 @@ processes import this file too, as those started by ``spawn`` import the main on
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import threading
 import time
@@ -38,7 +39,8 @@ progress.check_cancelled = held  # before anything else imports it
 if __name__ == "__main__":
     from MetalArtifactReductionLib.cli import main
     from MetalArtifactReductionLib.jobs import isolated
-    from support import HANG_S
+    from support import HANG_S, fork_instead_of_spawn
 
+    multiprocessing.get_context = fork_instead_of_spawn()
     isolated._GRACE_S = HANG_S  # its processes stop by themselves, however slow the machine is
     sys.exit(main(sys.argv[2:]))

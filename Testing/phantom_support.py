@@ -1,22 +1,35 @@
-"""Bodies of known truth that several files of tests use; each is made once in a process."""
+"""Bodies of known truth that several files of tests use; each is made once in a run."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import numpy as np
 
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
+from SimulateImplantsLib.placement import SpineProposal, propose_screws
+from support import once
 
 LEVELS = ("L3", "L4")
 
 
-@cache
+@once
 def small_spine() -> Phantom:
     return lumbar_spine_phantom(3, (2.0, 1.4, 1.4), (96, 128, 128))
 
 
-@cache
+@once
+def narrow_spine() -> Phantom:
+    """For clicks; nothing beside the bodies."""
+    return lumbar_spine_phantom(14, (1.7, 1.4, 1.4), (128, 120, 120))
+
+
+@once
+def proposed_spine() -> tuple[Phantom, SpineProposal]:
+    """Screws from L2 to L5."""
+    phantom = lumbar_spine_phantom(21, (1.8, 1.3, 1.3), (120, 140, 140))
+    return phantom, propose_screws(phantom.labels, phantom.volume, levels=["L2", "L3", "L4", "L5"])
+
+
+@once
 def small_pelvis() -> Phantom:
     return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
 

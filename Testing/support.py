@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import multiprocessing
+import os
+import pickle
 import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +25,39 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 HANG_S = 600.0
 """After so long something is taken to hang; no test expects anything to be quicker."""
+
+
+Made = TypeVar("Made")
+
+
+def once(make: Callable[..., Made]) -> Callable[..., Made]:
+    """As :func:`functools.cache`, for all processes of a run; no test changes what is made."""
+
+    @cache
+    @wraps(make)
+    def made(*arguments: Any) -> Made:
+        call = repr((make.__module__, make.__qualname__, arguments))
+        path = Path(os.environ["MADE_ONCE"], hashlib.sha256(call.encode()).hexdigest())
+        if not path.exists():
+            own = path.with_suffix(f".{os.getpid()}")
+            own.write_bytes(pickle.dumps(make(*arguments)))
+            own.replace(path)
+        result: Made = pickle.loads(path.read_bytes())
+        return result
+
+    return made
+
+
+def fork_instead_of_spawn() -> Any:
+    """In place of ``multiprocessing.get_context``, where the system can.
+
+    Processes are forked from one that has loaded what takes long; else they are as spawned ones.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "scipy.ndimage", "SimpleITK"])
+    return lambda _method: context
 
 
 def until(happened: Callable[[], object]) -> None:

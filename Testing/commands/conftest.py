@@ -36,7 +36,7 @@ def in_this_process() -> Iterator[None]:
 
 
 @pytest.fixture
-def own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_processes(forked: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that are about processes: batches and datasets start them as they do for users."""
     from MetalArtifactReductionLib.jobs.isolated import run_isolated
 

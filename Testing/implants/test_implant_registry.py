@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_support import python_with, run_with
+from cli_support import installed, run
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from phantom_support import small_pelvis
@@ -16,11 +16,16 @@ from SimulateImplantsLib.implants.registry import (
     ImplantEntry,
     Procedure,
     entries,
+    implant_from_dict,
+    implant_from_preset,
+    presets,
     procedure_of,
     procedures,
     register,
     resolve,
 )
+
+Capture = pytest.CaptureFixture[str]
 
 TOY = """
 from dataclasses import dataclass
@@ -91,30 +96,29 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_toy_is_in_help_and_lists(site: Path) -> None:
-    assert "beads" in run_with(site, ["place", "--help"])
-    listed = python_with(
-        site,
-        "-c",
-        "from SimulateImplantsLib.implants import *\n"
-        "print([e.label for e in entries()][-1], [p.name for p in presets('bead')])\n"
-        "print(implant_from_preset('bead', '8 mm').parts()[0].mesh.volume_mm3)\n"
-        "try: implant_from_dict({'kind': 'bead', 'diameter_mm': 30})\n"
-        "except ValueError as error: print(error)",
-    ).splitlines()
-    assert listed[0] == "Bead ['8 mm']"
-    assert float(listed[1]) == pytest.approx(np.pi / 6 * 8**3, rel=0.01)
-    assert "30 mm is outside 2 to 20 mm" in listed[2]
+def test_the_toy_is_in_help_and_lists(site: Path, capfd: Capture) -> None:
+    with installed(site):
+        assert "beads" in run(capfd, "place", "--help").out
+        assert entries()[-1].label == "Bead"
+        assert [size.name for size in presets("bead")] == ["8 mm"]
+        ball = implant_from_preset("bead", "8 mm").parts()[0].mesh
+        assert ball.volume_mm3 == pytest.approx(np.pi / 6 * 8**3, rel=0.01)
+        with pytest.raises(InputError, match="30 mm is outside 2 to 20 mm"):
+            implant_from_dict({"kind": "bead", "diameter_mm": 30})
+    assert "bead" not in {entry.kind for entry in entries()}
 
 
-def test_the_toy_is_placed_and_sampled(site: Path, patient: Path, tmp_path: Path) -> None:
-    command = ("place", patient / "ct.nii.gz")
+def test_the_toy_is_placed_and_sampled(
+    site: Path, patient: Path, tmp_path: Path, capfd: Capture
+) -> None:
     bones = ("--kind", "beads", "--segmentation", patient / "masks", "--quiet")
-    run_with(
-        site,
-        [*command, tmp_path / "best.json", *bones, "--material", "CoCrMo"],
-        [*command, tmp_path / "drawn.json", *bones, "--sample", "--seed", 4],
-    )
+    with installed(site):
+        for name, *how in (
+            ("best.json", "--material", "CoCrMo"),
+            ("drawn.json", "--sample", "--seed", 4),
+        ):
+            done = run(capfd, "place", patient / "ct.nii.gz", tmp_path / name, *bones, *how)
+            assert done.code == 0, done
     truth = json.loads((patient / "truth.json").read_text())
     for name, material in (("best", "CoCrMo"), ("drawn", "tantalum")):
         items = json.loads((tmp_path / f"{name}.json").read_text())["implants"]
@@ -125,14 +129,17 @@ def test_the_toy_is_placed_and_sampled(site: Path, patient: Path, tmp_path: Path
             assert (item["implant"]["kind"], item["implant"]["material"]) == ("bead", material)
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_toy_is_drawn_for_datasets_in_their_own_processes(
-    site: Path, patient: Path, tmp_path: Path
+    site: Path, patient: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     config = {"cts": [{"ct": str(patient / "ct.nii.gz"), "segmentation": str(patient / "masks")}]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     quick = ["--model", "missing-trace", "--no-reference", "--set", "views=90", "--quiet"]
     options = [*quick, "--cases", 1, "--mix", "realistic=1"]
-    run_with(site, ["dataset", tmp_path / "config.json", tmp_path / "set", *options])
+    with installed(site):
+        done = run(capfd, "dataset", tmp_path / "config.json", tmp_path / "set", *options)
+    assert done.code == 0, done
     plan = json.loads((tmp_path / "set" / "case-00000" / "plan.json").read_text())
     assert {item["implant"]["kind"] for item in plan["implants"]} == {"bead"}
 

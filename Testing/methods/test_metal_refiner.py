@@ -174,6 +174,7 @@ def test_training_resumes_and_makes_weights(data: Path) -> None:
     assert one.facts.method["volumes"] == ["one", "two"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_processes_make_the_same_pieces(data: Path) -> None:
     alone, beside = (make_task(OPTIONS | {"workers": n}, data, 3) for n in (0, 2))
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_support import ct_hu, metal_truth, run_with, write_image
+from cli_support import ct_hu, installed, metal_truth, run, write_image
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.methods import MethodEntry, methods, register
 from MetalArtifactReductionLib.methods.registry import create_method
@@ -78,19 +78,25 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_command_has_it(packages: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forked")
+def test_every_command_has_it(
+    packages: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The batch's process, too."""
     ct = write_image(tmp_path / "ct.nii.gz", ct_hu())
     out, batch, trained = (tmp_path / name for name in ("out.nii.gz", "batch", "trained.nii.gz"))
-    config, run = tmp_path / "toy.toml", tmp_path / "run"
+    config, folder = tmp_path / "toy.toml", tmp_path / "run"
     config.write_text('task = "toy"\n[training]\nsteps = 4\nbatch_size = 1\n')
-    told = run_with(
-        packages,
-        ["correct", "-h"],
-        ["correct", ct, out, *OPTIONS, "--method", "toy"],
-        ["correct", ct, batch, *OPTIONS, "--method", "toy", "--workers", "1"],
-        ["train", config, "--output", run, "--accelerator", "cpu", "--quiet"],
-        ["correct", ct, trained, *OPTIONS, "--method", run / "weights.safetensors"],
-    )
+    with installed(packages):
+        told = run(capfd, "correct", "-h").out
+        for command in (
+            ("correct", ct, out, *OPTIONS, "--method", "toy"),
+            ("correct", ct, batch, *OPTIONS, "--method", "toy", "--workers", "1"),
+            ("train", config, "--output", folder, "--accelerator", "cpu", "--quiet"),
+            ("correct", ct, trained, *OPTIONS, "--method", folder / "weights.safetensors"),
+        ):
+            outcome = run(capfd, *command)
+            assert outcome.code == 0, outcome
     assert "toy: fills the trace with one value" in " ".join(told.split())
     filled_with_nothing = read_volume(out).hu
     metal = metal_truth().any(axis=(1, 2))
@@ -100,12 +106,12 @@ def test_every_command_has_it(packages: Path, tmp_path: Path) -> None:
 
 
 def test_a_script_registers_its_own(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(packages))
     monkeypatch.setattr("MetalArtifactReductionLib.methods.registry._ENTRIES", dict(methods()))
     entry = MethodEntry("mine", "Mine", "of a script", inpainter="toy.work:Toy")
-    register(entry)
-    register(entry)
-    assert methods()["mine"] == entry
-    assert create_method("mine").name == "toy"
+    with installed(packages):
+        register(entry)
+        register(entry)
+        assert methods()["mine"] == entry
+        assert create_method("mine").name == "toy"
     with pytest.raises(ValueError, match="a method 'li' already"):
         register(MethodEntry("li", "Another", "of the same name", inpainter="toy.work:Toy"))

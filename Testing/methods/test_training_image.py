@@ -67,6 +67,7 @@ def test_sample_k_follows_from_seed_and_k_alone() -> None:
     assert not torch.equal(sampler(4).samples([11], CPU)["target"], first["target"])
 
 
+@pytest.mark.usefixtures("forked")
 def test_processes_make_the_same_samples(data: Path) -> None:
     """From the second turn on, as a resumed training does."""
     workers = BlockWorkers(2, block_maker, data / "bank.npz", SMALL, 3, "cpu")
@@ -78,6 +79,7 @@ def test_processes_make_the_same_samples(data: Path) -> None:
         assert torch.equal(tensor, beside[name]), name
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("first", [1, 8 + 3])
 def test_training_that_is_resumed_amid_a_turn_goes_on(data: Path, first: int) -> None:
     """The first sample that is asked for need not be of the turn's first block."""

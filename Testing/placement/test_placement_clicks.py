@@ -7,10 +7,11 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import narrow_spine
 from SimulateImplantsLib.cases.plan_quality import plan_quality
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.rod import Rod
-from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement import (
     PlannedImplant,
     SpineProposal,
@@ -31,7 +32,7 @@ LEVELS = ["L2", "L3", "L4"]
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
-    return lumbar_spine_phantom(14, (1.7, 1.4, 1.4), (128, 120, 120))
+    return narrow_spine()
 
 
 def clicks(

@@ -10,10 +10,11 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import proposed_spine
 from SimulateImplantsLib.implants import implant_from_dict
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.rod import Rod
-from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement import (
     PlacementPlan,
     PlannedImplant,
@@ -24,7 +25,6 @@ from SimulateImplantsLib.placement import (
     hip_masks,
     level_of,
     load_masks,
-    propose_screws,
     rod_construct,
     sample_plans,
     sample_random_plan,
@@ -39,8 +39,7 @@ from support import shared_data
 
 @pytest.fixture(scope="module")
 def spine() -> tuple[Phantom, SpineProposal]:
-    phantom = lumbar_spine_phantom(21, (1.8, 1.4, 1.4), (120, 128, 128))
-    return phantom, propose_screws(phantom.labels, phantom.volume, levels=["L2", "L3", "L4", "L5"])
+    return proposed_spine()
 
 
 def small_volume(n: int = 48) -> CTVolume:

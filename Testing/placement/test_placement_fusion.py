@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
+from phantom_support import proposed_spine
 from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.plate import AnteriorPlate
-from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement import (
     SpineProposal,
     SpineSampling,
     collisions,
-    propose_screws,
     sample_spine_plan,
     spine_plan,
 )
@@ -35,8 +35,7 @@ LEVELS = ["L2", "L3", "L4", "L5"]
 
 @pytest.fixture(scope="module")
 def spine() -> tuple[Phantom, SpineProposal]:
-    phantom = lumbar_spine_phantom(21, (1.8, 1.3, 1.3), (120, 140, 140))
-    return phantom, propose_screws(phantom.labels, phantom.volume, levels=LEVELS)
+    return proposed_spine()
 
 
 def test_discs_lie_where_the_phantom_has_them(spine: tuple[Phantom, SpineProposal]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
+from phantom_support import narrow_spine
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom
 from SimulateImplantsLib.placement import (
     ScrewSizes,
@@ -18,6 +17,7 @@ from SimulateImplantsLib.placement import (
     vertebra_frame,
 )
 from SimulateImplantsLib.placement.geometry import angle_deg
+from support import once
 
 LEVELS = ["L1", "L2", "L3", "L4", "L5"]
 CASES = {
@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-@cache
+@once
 def proposed(name: str) -> tuple[Phantom, SpineProposal]:
     seed, spacing, shape, options = CASES[name]
     phantom = lumbar_spine_phantom(seed, spacing, shape, **options)
@@ -135,7 +135,7 @@ def test_frames_from_the_mask_alone(case: tuple[Phantom, SpineProposal]) -> None
 
 
 def test_one_click_on_each_vertebra_does_the_same() -> None:
-    phantom = lumbar_spine_phantom(14, (1.7, 1.4, 1.4), (128, 120, 120))
+    phantom = narrow_spine()
     rng = np.random.default_rng(0)
     clicks = {
         v.level: v.centre_ras + rng.uniform(-5, 5, 3)
