@@ -12,6 +12,7 @@ from cli_support import assert_refused, ct_hu, metal_truth, run, write_dicom, wr
 from MetalArtifactReductionLib.batch.case import Case
 from MetalArtifactReductionLib.batch.cases import cases_from
 from MetalArtifactReductionLib.batch.lists import read_cases
+from MetalArtifactReductionLib.commands.messages import progress_bar
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.tables import cell
 
@@ -71,6 +72,10 @@ def test_text_of_files_is_shown_not_done(tmp_path: Path, capfd: Capture) -> None
     scan = write_dicom(tmp_path / "scan", ct_hu()[:2], SeriesDescription="a\x1b[2Jb")
     outcome = run(capfd, "info", scan)
     assert outcome.code == 0 and "\x1b" not in outcome.out and "\\x1b[2J" in outcome.out
+    with progress_bar("measuring") as progress:
+        progress(1.0, "a\x1b[2Jb")
+    shown = capfd.readouterr().err
+    assert "\x1b[2J" not in shown and "a\\x1b[2Jb" in shown
     table = tmp_path / "t.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerow([cell(text) for text in ("=1+1", "@x", "-2", "a\x1b", 3.5, None)])

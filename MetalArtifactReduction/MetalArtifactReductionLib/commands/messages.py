@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import OutputError, printable
+from ..errors import OutputError, one_line, printable
 from ..progress import Progress
 
 LOG = logging.getLogger("mar")
@@ -122,7 +122,7 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Progress]:
                     total=1.0, desc=title, bar_format=layout, disable=hidden, leave=not hidden
                 )
                 bar = stack.enter_context(made)
-            bar.set_postfix_str(message, refresh=False)
+            bar.set_postfix_str(one_line(message), refresh=False)
             bar.update(fraction - bar.n)
 
         yield progress
