@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ..metal.neighbourhood import largest_around, metal_window, widened
 from ..tomography.attenuation import mu_to_hu
-from ..tomography.smoothing import gaussian_smooth
+from ..tomography.smoothing import gaussian_smooth, without_ringing
 
 SPLIT_SIGMA_MM = 1.5
 """Standard deviation of the Gaussian that splits low from high frequencies."""
@@ -57,16 +57,16 @@ def recombine(
     :param reconstruct: sinogram -> attenuation in 1/mm (linear).
     :param spacing_mm: ``(row, col)``.
     """
+    metal = metal_fraction > 0
     if how == "add-change":
         # Linear: the change of the attenuation, so water's own value must not be added to it.
         change_hu = mu_to_hu(reconstruct(inpainted - sinogram)) + 1000.0
-        return original_hu + change_hu
-    replaced = mu_to_hu(reconstruct(inpainted))
+        return without_ringing(original_hu + change_hu, original_hu, metal)
+    replaced = without_ringing(mu_to_hu(reconstruct(inpainted)), original_hu, metal)
     if how == "replace":
         return replaced
     if how == "frequency-split":
         sigma = [SPLIT_SIGMA_MM / s for s in spacing_mm]
-        metal = metal_fraction > 0
         # Without the metal itself, whose edge would leak into the high frequencies around it.
         original = torch.where(widened(metal, (1, 1)), replaced, original_hu)
         difference = original - replaced

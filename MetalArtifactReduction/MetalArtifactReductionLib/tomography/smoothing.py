@@ -7,6 +7,12 @@ import math
 import torch
 import torch.nn.functional as F
 
+RING_FROM = 0.9
+"""Share of the pixels' Nyquist frequency, along rows or columns, above which ringing lies."""
+
+_BLOCK, _BLOCKS = 8, 3
+"""Ringing that is damped from :data:`RING_FROM` on is gone within so many blocks of pixels."""
+
 
 def gaussian_smooth(images: torch.Tensor, sigma: list[float]) -> torch.Tensor:
     """Separable Gaussian over the last two axes, cut at 3 sigma, edges repeated.
@@ -28,3 +34,30 @@ def gaussian_smooth(images: torch.Tensor, sigma: list[float]) -> torch.Tensor:
             for start in (radius - k, radius + k):
                 out.add_(padded.narrow(axis, start, count), alpha=kernel[k] / total)
     return out
+
+
+def without_ringing(
+    images: torch.Tensor, originals: torch.Tensor, metal: torch.Tensor
+) -> torch.Tensor:
+    """Reconstructions of filled sinograms without the ringing that the ends of the trace cause.
+
+    These are steps, of which the pixels' band holds the lower part: cut off at the Nyquist
+    frequency they ring, one pixel bright, one dark, along the metal's own rows and columns through
+    the whole slice. So the uppermost frequencies of rows and columns are taken from the original;
+    at metal, whose own edges have them, from neither.
+
+    :param images: reconstructed, ``(slices, rows, cols)``, any unit.
+    :param originals: before the correction, same shape and unit.
+    :param metal: bool, same shape.
+    """
+    blocks = F.max_pool2d(metal[:, None].float(), _BLOCK, ceil_mode=True)
+    blocks = F.max_pool2d(blocks, 2 * _BLOCKS + 1, stride=1, padding=_BLOCKS)
+    far = 1.0 - F.interpolate(blocks, scale_factor=_BLOCK, mode="bilinear")[:, 0]
+    rows, cols = images.shape[1:]
+    difference = images - far[:, :rows, :cols] * originals
+    along_rows = torch.fft.rfftfreq(cols, 0.5, device=images.device)
+    along_cols = torch.fft.fftfreq(rows, 0.5, device=images.device).abs()
+    frequency = torch.maximum(along_cols[:, None], along_rows)
+    above = ((frequency - RING_FROM) / (1.0 - RING_FROM)).clamp(0.0, 1.0)
+    ringing = torch.fft.rfft2(difference) * torch.sin(0.5 * math.pi * above) ** 2
+    return images - torch.fft.irfft2(ringing, s=(rows, cols))

@@ -17,6 +17,7 @@ import torch
 
 from ...tomography import FilteredBackProjection
 from ...tomography.attenuation import MU_WATER_PER_MM
+from ...tomography.smoothing import without_ringing
 from ..base import InpaintingContext
 from ..linear import interpolate_trace
 from ..nmar.inpainter import NMARParameters, normalised_interpolation
@@ -62,14 +63,17 @@ def image_inputs(
     :param reconstruct: for the context's projector.
     """
     projector = context.projector
-    li_mu = reconstruct(interpolate_trace(sinogram, trace))
+    metal = context.metal_fraction > 0
+    li_mu = without_ringing(
+        reconstruct(interpolate_trace(sinogram, trace)), context.image_mu, metal
+    )
     # What the inpainter "nmar" does with one pass, from the image that is needed anyway.
     usual = NMARParameters()
     prior = prior_image(
         context.image_mu, li_mu, context.metal_fraction, projector.grid.spacing_mm, usual.prior
     )
     filled = normalised_interpolation(sinogram, trace, projector(prior), usual.floor_mm)
-    nmar_mu = reconstruct(filled)
+    nmar_mu = without_ringing(reconstruct(filled), context.image_mu, metal)
     path = context.metal_path_mm / _PATH_UNIT_MM
     hardened = torch.cat([path * path, path * filled.clamp_min(0.0)])
     squares, products = reconstruct(hardened).chunk(2)
