@@ -18,6 +18,7 @@ from MetalArtifactReductionLib.physics.scanner import Scanner
 from MetalArtifactReductionLib.physics.slice_models import physics_slice
 from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
+from MetalArtifactReductionLib.tomography.smoothing import without_ringing
 
 SIZE, PIXEL = 128, 2.5
 GRID = ImageGrid(SIZE, SIZE, (PIXEL, PIXEL))
@@ -42,7 +43,8 @@ def channels_of(volume_hu: torch.Tensor, metal: torch.Tensor, slices: list[int])
     assert torch.equal(inputs.channels[:, NMAR], inputs.nmar)
     for index, name in ((LI, "li"), (NMAR, "nmar")):
         filled = create_method(name)(sinogram, trace, context)
-        image = scanner.reconstruct(filled) / MU_WATER_PER_MM - 1.0
+        image = without_ringing(scanner.reconstruct(filled), mu, metal[slices] > 0)
+        image = image / MU_WATER_PER_MM - 1.0
         assert torch.allclose(inputs.channels[:, index], image.clamp(-1.1, 2.0), atol=2e-3)
     return inputs.channels
 

@@ -59,5 +59,6 @@ def without_ringing(
     along_cols = torch.fft.fftfreq(rows, 0.5, device=images.device).abs()
     frequency = torch.maximum(along_cols[:, None], along_rows)
     above = ((frequency - RING_FROM) / (1.0 - RING_FROM)).clamp(0.0, 1.0)
-    ringing = torch.fft.rfft2(difference) * torch.sin(0.5 * math.pi * above) ** 2
-    return images - torch.fft.irfft2(ringing, s=(rows, cols))
+    spectrum = torch.fft.rfft2(difference) * torch.sin(0.5 * math.pi * above) ** 2
+    ringing: torch.Tensor = torch.fft.irfft2(spectrum, s=(rows, cols))
+    return images - ringing

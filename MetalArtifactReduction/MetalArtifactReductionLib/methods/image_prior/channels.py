@@ -63,17 +63,17 @@ def image_inputs(
     :param reconstruct: for the context's projector.
     """
     projector = context.projector
-    metal = context.metal_fraction > 0
-    li_mu = without_ringing(
-        reconstruct(interpolate_trace(sinogram, trace)), context.image_mu, metal
-    )
+    li_mu = reconstruct(interpolate_trace(sinogram, trace))
     # What the inpainter "nmar" does with one pass, from the image that is needed anyway.
     usual = NMARParameters()
     prior = prior_image(
         context.image_mu, li_mu, context.metal_fraction, projector.grid.spacing_mm, usual.prior
     )
     filled = normalised_interpolation(sinogram, trace, projector(prior), usual.floor_mm)
-    nmar_mu = without_ringing(reconstruct(filled), context.image_mu, metal)
+    metal = context.metal_fraction > 0
+    li_mu, nmar_mu = (
+        without_ringing(image, context.image_mu, metal) for image in (li_mu, reconstruct(filled))
+    )
     path = context.metal_path_mm / _PATH_UNIT_MM
     hardened = torch.cat([path * path, path * filled.clamp_min(0.0)])
     squares, products = reconstruct(hardened).chunk(2)
