@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).resolve().parent / "weights"
 """Inside the library, so that a wheel, an editable install and Slicer all have it."""
+
+OWN = "MAR_WEIGHTS"
+"""Environment variable that names another folder than :func:`own_folder`'s."""
 
 SUFFIX = ".safetensors"
 KEY = "metal-artifact-reduction"
@@ -137,6 +141,21 @@ def save_weights(
     with written_whole(path, overwrite=overwrite) as temporary:
         # save_file would leave a file that only its owner can read.
         temporary.write_bytes(save(tensors, metadata={KEY: facts.to_json()}))
+
+
+def own_folder() -> Path:
+    """Where a user's own weights lie, there or not: ``MetalArtifactReduction/weights`` at home."""
+    named = os.environ.get(OWN)
+    return Path(named) if named else Path.home() / "MetalArtifactReduction" / "weights"
+
+
+def own_weights() -> dict[str, Path]:
+    """Files in :func:`own_folder` by their names without the ending."""
+    try:
+        found = sorted(own_folder().glob(f"*{SUFFIX}"))
+    except (OSError, RuntimeError):  # no permission, no home
+        return {}
+    return {path.name.removesuffix(SUFFIX): path for path in found if is_file(path)}
 
 
 def weights_path(name_or_path: str | PathLike[str]) -> Path:

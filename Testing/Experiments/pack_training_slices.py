@@ -17,7 +17,8 @@ from clean_cts import clean_ct
 
 from MetalArtifactReductionLib.training.slice_bank import (
     CleanSlices,
-    FittedMetal,
+    averaged,
+    fitted_metal,
     to_steps,
     write_bank,
 )
@@ -39,12 +40,6 @@ HELD_OUT = (
     ("tcga_coad_AY-4070A_abdomen_pelvis", 9, 19, 1),
     ("tcga_coad_AY-4070A_abdomen_pelvis", 38, 48, 1),
 )
-
-
-def averaged(array: np.ndarray, count: int) -> np.ndarray:
-    """Mean of every ``count`` neighbouring slices."""
-    whole = len(array) // count * count
-    return array[:whole].reshape(-1, count, *array.shape[1:]).mean(axis=1)
 
 
 def main() -> None:
@@ -71,20 +66,12 @@ def main() -> None:
             whole = np.zeros((len(found), *volume.hu.shape), np.float32)
             for place, fraction in zip(whole, found.values(), strict=True):
                 place[low : low + slices] = fraction
-            shares = np.stack([averaged(one[first:end], count) for one in whole])
-            if not shares.any():
+            shares = [averaged(one[first:end], count) for one in whole]
+            fitted = fitted_metal(index, dict(zip(found, shares, strict=True)))
+            if fitted is None:
                 continue
-            box = tuple(
-                slice(int(at.min()), int(at.max()) + 1)
-                for at in (
-                    np.flatnonzero(shares.any(axis=axes))
-                    for axes in ((0, 2, 3), (0, 1, 3), (0, 1, 2))
-                )
-            )
-            corner = (box[0].start, box[1].start, box[2].start)
-            cut = np.rint(255 * shares[(slice(None), *box)].clip(0, 1)).astype(np.uint8)
-            metal.append(FittedMetal(index, corner, tuple(found), cut))
-            print(f"{file.stem}: {cut.shape}", flush=True)
+            metal.append(fitted)
+            print(f"{file.stem}: {fitted.shares.shape}", flush=True)
     write_bank(options.output, volumes, metal, overwrite=True)
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 

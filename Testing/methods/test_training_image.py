@@ -273,7 +273,7 @@ def test_it_learns_and_a_resumed_training_ends_alike(data: Path) -> None:
         ({"size": 100}, r"size 100 .*multiples of 16"),
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"colour": 1}, "unknown option 'colour'"),
-        ({"bank": "other.npz"}, r"other\.npz: no such file; make it with pack_training_slices"),
+        ({"bank": "other.npz"}, r"other\.npz: no such file; make it with mar train"),
         ({"validation": "other.npz"}, r"other\.npz: no such file"),
         ({"slices": 5}, r"bank\.npz: one has 6 slices; 7 are needed"),
         ({"features": [8, 8, 8]}, r"\[8, 8, 8\]"),
@@ -291,5 +291,5 @@ def test_mar_train_refuses_a_missing_bank(tmp_path: Path, capfd: Any) -> None:
     command = ("train", config, "--output", tmp_path / "run", "--quiet")
     assert_refused(run(capfd, *command), "--data")
     refused = run(capfd, *command, "--data", tmp_path)
-    assert_refused(refused, "b.npz", "no such file", "pack_training_slices.py")
+    assert_refused(refused, "b.npz", "no such file", "mar train METHOD --cts")
     assert not any((tmp_path / "run").rglob("*"))

@@ -110,7 +110,7 @@ def _folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (Path.unlink, r"no such file; make it with pack_training_slices\.py"),
+        (Path.unlink, r"no such file; make it with mar train METHOD --cts"),
         (_pickled, "no bank of training slices"),
         (_plain_pickle, "no bank of training slices"),
         (_other_arrays, "no bank of training slices"),

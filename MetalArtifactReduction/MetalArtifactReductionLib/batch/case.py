@@ -8,7 +8,7 @@ from typing import Any
 
 from ..correction.options import CorrectionOptions
 from ..files.inputs import is_file
-from ..weights import SUFFIX
+from ..weights import SUFFIX, own_weights
 
 _RARE = ("method_options", "window", "trace")
 """Options that no command line and no CSV offers so far."""
@@ -69,7 +69,7 @@ class Case:
 
 
 def _stamp_of_method(method: str) -> str:
-    weights = Path(method) if method.endswith(SUFFIX) else None
+    weights = Path(method) if method.endswith(SUFFIX) else own_weights().get(method)
     return stamp(weights) if weights is not None and is_file(weights) else method
 
 

@@ -121,7 +121,8 @@ def _add_dicom_options(parser: argparse.ArgumentParser) -> None:
 def _methods_help() -> str:
     from ..methods.registry import methods
 
-    return "; ".join(f"{entry.name}: {entry.summary}" for entry in methods().values())
+    lines = "; ".join(f"{entry.name}: {entry.summary}" for entry in methods().values())
+    return lines.replace("%", "%%")  # in the path of own weights
 
 
 def _correct(options: argparse.Namespace) -> int:

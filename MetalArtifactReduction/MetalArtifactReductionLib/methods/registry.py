@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..weights import SUFFIX, load_weights, read_facts, weights_path
+from ..weights import SUFFIX, load_weights, own_folder, own_weights, read_facts, weights_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..training.task import Task
     from .base import Method
 
@@ -181,8 +180,9 @@ _ENTRIES: dict[str, MethodEntry] = {
 
 
 def entries() -> Mapping[str, MethodEntry]:
-    """All entries by name, those of installed packages included."""
-    return {**_ENTRIES, **_installed()}
+    """All entries by name, those of installed packages and of the user's own weights included."""
+    known = {**_ENTRIES, **_installed()}
+    return {**known, **_own(known)}
 
 
 def methods() -> Mapping[str, MethodEntry]:
@@ -192,6 +192,40 @@ def methods() -> Mapping[str, MethodEntry]:
     'NMAR'
     """
     return {name: entry for name, entry in entries().items() if entry.inpainter}
+
+
+def _own(known: Mapping[str, MethodEntry]) -> dict[str, MethodEntry]:
+    """Every file of :func:`..weights.own_folder` as the methods of its kind.
+
+    Those that differ in more than their weights differ in their names as the shipped ones do:
+    ``mine`` and ``mine-strict``.
+    """
+    found: dict[str, MethodEntry] = {}
+    for stem, path in own_weights().items():
+        try:
+            kind = _kind_of(path, path.stat().st_mtime_ns)
+        except (InputError, OSError):
+            continue  # told when it is asked for by its path
+        alike = [e for e in known.values() if e.kind == kind and e.inpainter and e.weights]
+        # One for each way to use them: unet and cgan are used alike.
+        for entry in reversed({str(e.options): e for e in reversed(alike)}.values()):
+            first = f"own-{stem}" if stem in known else stem
+            name = first + entry.name.removeprefix(alike[0].name)
+            found[name] = replace(
+                entry,
+                name=name,
+                label=f"{name}: own weights, as {entry.name}",
+                summary=f"own weights, used as {entry.name} is ({path})",
+                explanation=f"Weights of your own, from {path.parent}, used as {entry.name} is. "
+                "What it was trained on says its card.",
+                weights=str(path),
+            )
+    return found
+
+
+@cache
+def _kind_of(path: Path, _changed_ns: int) -> str:
+    return str(read_facts(path).method.get("inpainter", ""))
 
 
 def register(entry: MethodEntry) -> None:
@@ -220,8 +254,8 @@ def entry_of(method: str) -> MethodEntry:
     if not method.endswith(SUFFIX):
         if method not in methods():
             raise InputError(
-                f"unknown method {method!r}; choose one of {', '.join(methods())}, or give a file "
-                f"of weights ({SUFFIX})"
+                f"unknown method {method!r}; choose one of {', '.join(methods())}, give a file of "
+                f"weights ({SUFFIX}), or put one into {own_folder()}"
             )
         return methods()[method]
     kind = str(read_facts(method).method.get("inpainter", "nothing"))
@@ -290,6 +324,31 @@ def create_method(method: str | Method, **options: object) -> Method:
 def task_names() -> tuple[str, ...]:
     """What a configuration can have trained."""
     return tuple(dict.fromkeys(entry.kind for entry in entries().values() if entry.task))
+
+
+def recipe_of(method: str) -> Path:
+    """The configuration that a method's weights are trained with: beside its task.
+
+    :raises InputError: it is no method, or has none.
+    """
+    if method not in trainable():
+        raise InputError(
+            f"{method!r} is neither a method that can be trained ({', '.join(trainable())}) nor a "
+            "configuration (.toml); a method for one CT: mar train-patient"
+        )
+    entry = entries()[method]
+    module = import_module(entry.task.partition(":")[0], __package__)
+    path = Path(str(module.__file__)).parent / f"{entry.weights or entry.name}.toml"
+    if not path.is_file():
+        raise InputError(
+            f"method {method!r} has no configuration {path.name}; give one of your own"
+        )
+    return path
+
+
+def trainable() -> list[str]:
+    """Names of the methods whose weights can be trained."""
+    return [name for name, entry in {**_ENTRIES, **_installed()}.items() if entry.task]
 
 
 def make_task(name: str, options: Mapping[str, Any], data: Path | None, seed: int) -> Task:

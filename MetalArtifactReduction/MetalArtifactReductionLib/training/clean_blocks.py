@@ -8,6 +8,7 @@ placed in this anatomy, those of another patient, or shapes at random.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,7 @@ def draw_block(
     names: tuple[str, ...] = ()
     metal = hu.new_zeros(0, *hu.shape)
     if fitted is not None:
-        names, stack = _placed(fitted, first, hu.shape, kind == "transplanted", rng)
+        names, stack = placed(fitted, first, hu.shape, kind == "transplanted", rng)
         metal = torch.from_numpy(stack).to(device)
     factor = pixel_mm / volume.pixel_mm / float(np.exp(rng.uniform(np.log(0.82), np.log(1.22))))
     grid = _warp(hu.shape[1:], size, factor, rng, device)
@@ -94,17 +95,23 @@ def _is_large(fitted: FittedMetal) -> bool:
     return len(fitted.materials) > 2 or fitted.shares.shape[3] > 200
 
 
-def _placed(
+def placed(
     fitted: FittedMetal,
     first: int,
-    shape: torch.Size,
+    shape: Sequence[int],
     anywhere: bool,
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The metals of a plan in the chosen slices; liners and cement are left out."""
+    """The metals of a plan in the chosen slices; liners and cement are left out.
+
+    :param first: of the slices. :param shape: ``(slices, rows, cols)``.
+    :param anywhere: in another CT, about its middle; else where they were placed, give or take.
+    :returns: names, and shares ``(metals, slices, rows, cols)``.
+    """
     count, rows, cols = shape
     start, top, left = fitted.corner
-    _, length, height, width = fitted.shares.shape
+    all_shares = fitted.shares[..., :rows, :cols]  # of a CT with more pixels, perhaps
+    _, length, height, width = all_shares.shape
     if anywhere:
         start = first - int(rng.integers(0, max(1, length - count + 1)))
         top = int(np.clip(rows // 2 - height // 2 + rng.integers(-50, 51), 0, rows - height))
@@ -115,7 +122,7 @@ def _placed(
     low, high = max(first, start), min(first + count, start + length)
     other = rng.random() < 0.4
     stacks: dict[str, np.ndarray] = {}
-    for fitted_name, shares in zip(fitted.materials, fitted.shares, strict=True):
+    for fitted_name, shares in zip(fitted.materials, all_shares, strict=True):
         if not material(fitted_name).is_metal or high <= low:
             continue
         name = str(rng.choice(METALS)) if other else fitted_name

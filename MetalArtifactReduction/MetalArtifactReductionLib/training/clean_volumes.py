@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
 from ..files.volumes import read_volume
 from ..volume import CTVolume
+from .slice_bank import CleanSlices, read_bank
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +30,8 @@ class CleanVolume:
 def read_clean(entries: Sequence[str], data: Path | None, least_slices: int) -> list[CleanVolume]:
     """Read CTs by name.
 
-    :param entries: ``"name.nii.gz"``, or ``"name.nii.gz:55-133"`` for slices 55 to 133 alone.
+    :param entries: ``"name.nii.gz"``, or ``"name.nii.gz:55-133"`` for slices 55 to 133 alone; a
+        folder of packed slices, or a file of them (.npz), see :mod:`.slice_bank`.
     :param data: the folder that they lie in.
     :param least_slices: fewer cannot be used.
     :raises InputError: no folder, no such file, no such slices.
@@ -41,6 +45,9 @@ def read_clean(entries: Sequence[str], data: Path | None, least_slices: int) -> 
         found = re.fullmatch(r"(.+?)(?::(\d+)-(\d+))?", entry)
         assert found is not None  # any text matches
         file, first, last = found.groups()
+        if (data / entry).suffix == ".npz" or _is_packed(data / entry):
+            volumes += [_unpacked(one) for one in read_bank(data / entry, least_slices).volumes]
+            continue
         volume = read_volume(data / file)
         if first is not None:
             volume = _between(volume, int(first), int(last), entry)
@@ -48,6 +55,16 @@ def read_clean(entries: Sequence[str], data: Path | None, least_slices: int) -> 
             raise InputError(f"{entry}: {len(volume.hu)} slices; {least_slices} are needed")
         volumes.append(CleanVolume(re.sub(r"(\.nii)?\.[^.]+$", "", Path(file).name), volume))
     return volumes
+
+
+def _is_packed(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("*.npz"))
+
+
+def _unpacked(packed: CleanSlices) -> CleanVolume:
+    """With slices of 2 mm: what is simulated in them does not ask for their distance."""
+    spacing = np.diag([-packed.pixel_mm, -packed.pixel_mm, 2.0, 1.0])
+    return CleanVolume(packed.name, CTVolume(packed.hu(0, len(packed.steps)), spacing))
 
 
 def _between(volume: CTVolume, first: int, last: int, entry: str) -> CTVolume:

@@ -115,7 +115,7 @@ def training_folder(folder: Path, resume: bool) -> Iterator[None]:
     check_name(folder)
     there = folder.exists()
     check_folder(folder, resume)
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
+    if is_another_process():
         yield
         return
     try:
@@ -125,6 +125,11 @@ def training_folder(folder: Path, resume: bool) -> Iterator[None]:
         if not there:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def is_another_process() -> bool:
+    """Of several that train together, not the first."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def check_folder(folder: Path, resume: bool) -> None:

@@ -1,7 +1,7 @@
 """Clean slices and the metal that fits them in one small file, for machines that have only torch.
 
 Reading CTs and voxelising implants need SimpleITK and VTK; a training machine often has neither.
-``Testing/Experiments/pack_training_slices.py`` does both beforehand. HU are kept in steps of
+``mar train METHOD --cts FOLDER`` (:mod:`.packing`) does both beforehand. HU are kept in steps of
 :data:`STEP_HU`, below the noise of every CT, so that a slice takes about 100 kB.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from lzma import LZMAError
 from pathlib import Path
 from zipfile import ZIP_LZMA, BadZipFile, ZipFile
@@ -75,6 +75,32 @@ def to_steps(hu: np.ndarray) -> np.ndarray:
     return result
 
 
+def averaged(array: np.ndarray, count: int) -> np.ndarray:
+    """Mean of every ``count`` neighbouring slices; what is left over at the end goes."""
+    whole = len(array) // count * count
+    mean: np.ndarray = array[:whole].reshape(-1, count, *array.shape[1:]).mean(axis=1)
+    return mean
+
+
+def fitted_metal(volume: int, fractions: Mapping[str, np.ndarray]) -> FittedMetal | None:
+    """Implants cut to the box that holds them; None where there are none.
+
+    :param volume: index of the CT.
+    :param fractions: material -> share of each voxel of the CT.
+    """
+    present = {name: share for name, share in fractions.items() if share.any()}
+    if not present:
+        return None
+    anywhere = np.any([share > 0 for share in present.values()], axis=0)
+    box = tuple(
+        slice(int(at.min()), int(at.max()) + 1)
+        for at in (np.flatnonzero(anywhere.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    )
+    cut = np.stack([np.rint(255 * share[box].clip(0, 1)) for share in present.values()])
+    corner = (box[0].start, box[1].start, box[2].start)
+    return FittedMetal(volume, corner, tuple(present), cut.astype(np.uint8))
+
+
 def write_bank(
     path: Path,
     volumes: Sequence[CleanSlices],
@@ -113,9 +139,13 @@ def write_bank(
 def read_bank(path: Path, slices: int = 1) -> SliceBank:
     """Read what :func:`write_bank` wrote.
 
+    :param path: a file, its name without ``.npz``, or a folder of such files.
     :param slices: that every CT must have.
     :raises InputError: missing, no such file, or a CT with too few slices.
     """
+    if path.is_dir():
+        return _joined(path, slices)
+    path = path.with_name(f"{path.name.removesuffix('.npz')}.npz")
     if os.path.lexists(path):
         check_readable(path)
     try:
@@ -138,7 +168,7 @@ def read_bank(path: Path, slices: int = 1) -> SliceBank:
             place = (corner[0], corner[1], corner[2])
             metal.append(FittedMetal(volume, place, materials, arrays[f"shares{i}"]))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make it with pack_training_slices.py") from None
+        raise InputError(f"{path}: no such file; make it with mar train METHOD --cts") from None
     # EOFError: an empty file. TypeError, before Python 3.11 AttributeError: a single array.
     except (
         *(OSError, EOFError, TypeError, AttributeError, ValueError, KeyError),
@@ -150,4 +180,17 @@ def read_bank(path: Path, slices: int = 1) -> SliceBank:
     for one in volumes:
         if len(one.steps) < slices:
             raise InputError(f"{path}: {one.name} has {len(one.steps)} slices; {slices} are needed")
+    return SliceBank(tuple(volumes), tuple(metal))
+
+
+def _joined(folder: Path, slices: int) -> SliceBank:
+    """The files of a folder as one bank."""
+    volumes: list[CleanSlices] = []
+    metal: list[FittedMetal] = []
+    for file in sorted(folder.glob("*.npz")):
+        one = read_bank(file, slices)
+        metal += [replace(fitted, volume=fitted.volume + len(volumes)) for fitted in one.metal]
+        volumes += one.volumes
+    if not volumes:
+        raise InputError(f"{folder}: holds no slices; give a folder of packed CTs")
     return SliceBank(tuple(volumes), tuple(metal))

@@ -27,12 +27,11 @@ from ..cases.label_files import read_bones
 from ..cases.options import SimulationOptions
 from ..cases.plan_files import metal_of
 from ..cases.records import suffix_for
-from ..cases.rods_in_bone import rods_in_bone
 from ..placement.patient import Bones, Patient
-from ..placement.plan import PlacementPlan, PlannedImplant
+from ..placement.plan import PlacementPlan
 from ..placement.random_shapes import load_masks, sample_random_plan
 from ..voxels.metal import slices_of, slices_with
-from .regions import drawn_plan, patients_in
+from .regions import drawn_plan, drawn_rods, patients_in
 
 KINDS = ("realistic", "rods", "random")
 """Implants where surgeons place them (spine and hips need named bones), rods in the thickest bones,
@@ -44,8 +43,6 @@ MARKER = "case.json"
 SLAB_MM = 40.0
 """Random shapes of a case have their centres within so much of the CT's length: what lies farther
 apart shares no slice and only costs disk."""
-
-METALS = ("Ti6Al4V", "CoCrMo", "316L")
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,23 @@ class DatasetPlan:
             raise InputError("the mix is empty; give a kind a weight, such as random=1")
         if self.margin_slices < 0:
             raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")
+
+    def anywhere(self) -> DatasetPlan:
+        """The same for a process that stands in another folder: files by their full paths."""
+
+        def full(name: str | None) -> str | None:
+            return str(Path(name).absolute()) if name and Path(name).is_file() else name
+
+        sources = tuple(
+            replace(
+                one,
+                path=one.path.absolute(),
+                segmentation=one.segmentation and one.segmentation.absolute(),
+                names=full(one.names),
+            )
+            for one in self.sources
+        )
+        return replace(self, sources=sources, outlines=self.outlines and self.outlines.absolute())
 
     def settings(self) -> dict[str, Any]:
         """What decides every case, of JSON types; file names without their folders."""
@@ -238,14 +252,7 @@ def metal_for(plan: DatasetPlan, draw: CaseDraw, volume: CTVolume) -> PlacementP
         outlines = None if plan.outlines is None else load_masks(plan.outlines)
         return sample_random_plan(slab, draw.placement_seed, outlines)
     if draw.kind == "rods":
-        rods = rods_in_bone(
-            volume,
-            int(rng.integers(1, 4)),
-            str(rng.choice(METALS)),
-            float(rng.uniform(30.0, 90.0)),
-        )
-        items = tuple(PlannedImplant(rod.implant.to_dict(), rod.placement) for rod in rods)
-        return PlacementPlan(items, draw.placement_seed, "rods in the thickest bones")
+        return drawn_rods(volume, draw.placement_seed, rng)
     return drawn_plan(_measured(source), draw.placement_seed)
 
 

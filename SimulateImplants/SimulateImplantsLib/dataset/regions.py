@@ -9,11 +9,13 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
+from ..cases.rods_in_bone import rods_in_bone
 from ..implants import procedures
 from ..implants.registry import finder_of, sites
 from ..placement.patient import Bones, Patient, measure_patient
-from ..placement.plan import PlacementPlan
+from ..placement.plan import PlacementPlan, PlannedImplant
 from ..placement.procedures import sampled_plan
+from ..placement.random_shapes import METALS
 from ..placement.spine.levels import level_of
 
 _TRIES = 5
@@ -73,3 +75,18 @@ def drawn_plan(patients: Mapping[str, Patient], seed: int) -> PlacementPlan:
         except InputError as error:
             reason = error
     raise reason
+
+
+def drawn_rods(volume: CTVolume, seed: int, rng: np.random.Generator) -> PlacementPlan:
+    """One to three rods in the thickest bones, for a CT whose bones nobody named.
+
+    :raises InputError: no bone is thick enough.
+    """
+    rods = rods_in_bone(
+        volume,
+        int(rng.integers(1, 4)),
+        str(rng.choice(METALS)),
+        float(rng.uniform(30.0, 90.0)),
+    )
+    items = tuple(PlannedImplant(rod.implant.to_dict(), rod.placement) for rod in rods)
+    return PlacementPlan(items, seed, "rods in the thickest bones")

@@ -70,18 +70,22 @@ class ImagePriorMethod(Method):
     """Corrects with a trained :class:`.network.ImagePrior`.
 
     :param mode: one of :data:`MODES`.
-    :param refine_metal: give the metal back without its blur; False gives the segmentation back.
+    :param refine_metal: give the metal back without its blur, by the shipped network or a file of
+        weights; False gives the segmentation back.
     :raises InputError: weights made for another input, or an unknown mode.
     """
 
-    def __init__(self, weights: Weights, mode: str = "best", refine_metal: bool = True) -> None:
+    def __init__(
+        self, weights: Weights, mode: str = "best", refine_metal: bool | str = True
+    ) -> None:
         if mode not in MODES:
             raise InputError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
         if weights.facts.arguments.get("in_channels") != CHANNELS:
             raise InputError(f"{weights.path}: made for another input than this version gives")
         self._weights, self.mode = weights, mode
         self.name = "prior" if mode == "best" else "prior-strict"
-        self._refine = MetalRefinement() if refine_metal else None
+        own = (refine_metal,) if isinstance(refine_metal, str) else ()
+        self._refine = MetalRefinement(*own) if refine_metal else None
         self._reconstruct: FilteredBackProjection | None = None
         self._last: tuple[InpaintingContext, NetworkProposal] | None = None
 

@@ -37,10 +37,10 @@ class SinogramOptions:
 
     :param volumes: CTs to train on, see :func:`...training.clean_volumes.read_clean`.
     :param validation: CTs to validate on, never trained on; none: no validation.
-    :param metal: ``"simple"``, or what an installed package offers (``"realistic"``, ``"random"``,
-        ``"mixed"``).
+    :param metal: ``"simple"``, ``"packed"`` (implants of a bank), or what an installed package
+        offers (``"realistic"``, ``"random"``, ``"mixed"``).
     :param metal_options: of that source; ``plans`` is a folder beside the configuration,
-        ``shapes`` a file in the data folder.
+        ``shapes`` a file and ``packed`` banks in the data folder.
     :param validation_metal: as ``metal``; the same options.
     :param start: what the network starts from: ``"none"`` (``G = m U(x)`` as published), or a
         filling to which it adds: ``"li"``, ``"nmar"``.
@@ -237,7 +237,7 @@ class SinogramTask(Task):
                 "name": o.name,
                 "start": o.start,
                 "metal": o.metal,
-                "volumes": list(o.volumes),
+                "volumes": [one.name for one in self.sampler.volumes],
                 "adversarial": o.adversarial,
             },
         )
@@ -261,6 +261,8 @@ def make_task(options: dict[str, Any], data: Path | None, seed: int) -> Sinogram
     metal_options = dict(given.metal_options)
     if "shapes" in metal_options and data is not None:
         metal_options["shapes"] = str(data / str(metal_options["shapes"]))
+    if "packed" in metal_options and data is not None:
+        metal_options["packed"] = [str(data / one) for one in metal_options["packed"]]
     metal = _source(given.metal, metal_options)
     sampler = SinogramSampler(volumes, metal, parameters, seed)
     validation = None

@@ -17,6 +17,8 @@ from scipy import ndimage
 from ...errors import InputError
 from ...files.volumes import read_volume
 from ...metal import segment_metal
+from ...training.clean_blocks import placed
+from ...training.slice_bank import SliceBank
 from ...volume import CTVolume
 from .brightness import body_quantiles
 from .near_metal import NearMetalParameters, near_metal_slices
@@ -43,6 +45,9 @@ CASES = {
     "acrin": HipCase("acrin_flt_breast_001_abdomen_pelvis.nii.gz", (1, 8), (258, 162)),
 }
 
+FEWEST_MASKS, MOST_SLICES = 8, 22
+"""Of a packed CT: slices of each implant, and clean slices, as many as there are about a hip."""
+
 NAIL = "totalseg_example_hip_nail_3mm.nii.gz"
 
 
@@ -53,7 +58,7 @@ class Hip:
     :param name: a key of :data:`CASES`.
     :param volume: the CT.
     :param masks: metal fraction of each slice of the nail, on the CT's grid ``(m, rows, cols)``.
-    :param hip: indices of the slices that the metal is laid on.
+    :param hip: indices of the slices that the metal is laid on; none: all are trained on.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Hip:
     @cached_property
     def near(self) -> np.ndarray:
         """The clean slices to train on: up to 11 above and 11 below the hip."""
+        if len(self.hip) == 0:
+            return np.arange(len(self.volume.hu))
         return near_metal_slices(self.metal_fraction, self.volume.hu, NearMetalParameters())
 
     @cached_property
@@ -108,6 +115,32 @@ def read_hips(names: Sequence[str], data: Path | None) -> list[Hip]:
         volume = read_volume(data / case.file)
         masks = np.stack([_laid_on(fraction[k], nail, volume, case.centre) for k in with_metal])
         hips.append(Hip(name, volume, masks, np.arange(case.hip[0], case.hip[1] + 1)))
+    return hips
+
+
+def packed_hips(bank: SliceBank) -> list[Hip]:
+    """Every CT of a bank, some of its slices, and the metal that was placed in it or in another.
+
+    :raises InputError: no metal is packed.
+    """
+    if not bank.metal:
+        raise InputError("the bank holds no implants; pack again (mar train METHOD --cts)")
+    hips = []
+    for number, one in enumerate(bank.volumes):
+        own = [fitted for fitted in bank.metal if fitted.volume == number]
+        rng = np.random.default_rng(number)
+        shape = (FEWEST_MASKS, *one.steps.shape[1:])
+        masks: list[np.ndarray] = []
+        for fitted in own or bank.metal:
+            start = fitted.corner[0] + max(0, (fitted.shares.shape[1] - FEWEST_MASKS) // 2)
+            _, shares = placed(fitted, start, shape, not own, rng)
+            masks += [mask for mask in shares.sum(axis=0).clip(0, 1) if mask.any()]
+        if not masks:
+            continue
+        chosen = np.unique(np.linspace(0, len(one.steps) - 1, MOST_SLICES).round().astype(int))
+        hu = np.concatenate([one.hu(int(k), 1) for k in chosen])
+        volume = CTVolume(hu, np.diag([-one.pixel_mm, -one.pixel_mm, 2.0, 1.0]))
+        hips.append(Hip(one.name, volume, np.stack(masks), np.arange(0)))
     return hips
 
 

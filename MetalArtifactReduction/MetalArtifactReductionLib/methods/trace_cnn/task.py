@@ -8,26 +8,30 @@ taken as weight decay; as a decay of the learning rate per step it would change 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ...errors import InputError
 from ...progress import Cancel, Progress
 from ...training.config import from_options
-from ...training.task import Batch, Task
+from ...training.slice_bank import read_bank
+from ...training.task import Batch, Task, Validation
 from ...weights import WeightsFacts
 from ..linear import interpolate_trace
 from .brightness import brightness_factor, reference_quantiles
 from .channels import MaxFillParameters
-from .data import Hip, read_hips
+from .data import Hip, packed_hips, read_hips
 from .network import CHANNELS, REACH, TraceCNN, channels_last
 from .samples import HipSampleParameters, HipSamples
 
 LEARNING_RATE, DECAY, BATCH_SIZE = 5e-3, 2.5e-5, 16
+
+VALIDATION_CROPS = 256
 
 LOSSES = ("matched", "plain")
 
@@ -70,12 +74,14 @@ class TraceCNNTask(Task):
     :param parameters: see :class:`TraceCNNParameters`.
     :param brightness_reference: see :mod:`.brightness`; None for one patient.
     :param record: what else the weights' file shall say: plain values.
+    :param validation: of patients that are not trained on; None: no validation.
     """
 
     samples: HipSamples
     parameters: TraceCNNParameters = field(default_factory=TraceCNNParameters)
     brightness_reference: Sequence[float] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    validation: HipSamples | None = None
 
     name = "trace-cnn"
 
@@ -138,6 +144,16 @@ class TraceCNNTask(Task):
         }
         return loss, figures
 
+    def validate(self, network: nn.Module, device: torch.device) -> Validation:
+        """The loss's figures on crops that are always the same."""
+        if self.validation is None:
+            return Validation()
+        held_out = replace(self, samples=self.validation)
+        batch = held_out.batch(range(VALIDATION_CROPS), device)
+        batch["number"] += self.parameters.freeze_after * BATCH_SIZE  # statistics stay
+        _, figures = self.loss("generator", {"generator": network}, batch)
+        return Validation({name: float(value) for name, value in figures.items()})
+
     def facts(self) -> WeightsFacts:
         """All that :class:`.inpainter.TraceCNNMethod` needs."""
         reference = self.brightness_reference
@@ -172,7 +188,9 @@ class TraceCNNTask(Task):
 class HipTaskOptions:
     """The ``[options]`` of a configuration.
 
-    :param hips: keys of :data:`.data.CASES`.
+    :param hips: keys of :data:`.data.CASES`; none: the CTs of the bank.
+    :param bank, validation: packed slices and implants in the data folder, see
+        :mod:`...training.slice_bank`.
     :param masks: number of varied masks.
     :param start: what overwrites the trace, see :class:`.channels.MaxFillParameters`.
     :param brightness: scale each patient's brightness, see :mod:`.brightness`.
@@ -180,7 +198,9 @@ class HipTaskOptions:
     :param channels, loss, unit, freeze_after: see :class:`TraceCNNParameters`.
     """
 
-    hips: tuple[str, ...]
+    hips: tuple[str, ...] = ()
+    bank: str | None = None
+    validation: str | None = None
     masks: int = 1000
     start: str = "linear"
     brightness: bool = True
@@ -209,7 +229,19 @@ def make_task(options: Mapping[str, Any], data: Path | None, seed: int) -> Trace
         )
     except ValueError as error:
         raise InputError(f"[options]: {error}") from None
-    return hip_task(read_hips(chosen.hips, data), samples, parameters, chosen.brightness)
+    if chosen.bank is None or data is None:
+        return hip_task(read_hips(chosen.hips, data), samples, parameters, chosen.brightness)
+    hips = packed_hips(read_bank(data / chosen.bank))
+    task = hip_task(hips, samples, parameters, chosen.brightness)
+    if chosen.validation is not None:
+        held_out = packed_hips(read_bank(data / chosen.validation))
+        fewer = replace(samples, masks=min(samples.masks, VALIDATION_CROPS), seed=seed + 1)
+        factors = [1.0] * len(held_out)
+        if (reference := task.brightness_reference) is not None:
+            factors = [brightness_factor(hip.quantiles, np.array(reference)) for hip in held_out]
+        patients = [hip.patient(hip.near, f) for hip, f in zip(held_out, factors, strict=True)]
+        task.validation = HipSamples(patients, fewer)
+    return task
 
 
 def hip_task(
