@@ -1,8 +1,11 @@
-"""``mar correct --dask``: the list of a batch on a cluster of two workers in processes."""
+"""``--dask`` of corrections, datasets and evaluations, on two workers in processes."""
 
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_support import assert_refused, ct_hu, run, stored, write_image
-from MetalArtifactReductionLib.batch import dask
+from cli_support import assert_refused, ct_hu, metal_truth, run, stored, write_image
+from MetalArtifactReductionLib import __version__
+from MetalArtifactReductionLib.errors import DeviceError
+from MetalArtifactReductionLib.jobs import dask
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install '.[cluster]')")
 
@@ -72,7 +77,7 @@ def test_no_scheduler_answers(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # None will, however long one waits.
-    monkeypatch.setattr(dask, "on_dask", partial(dask.on_dask, timeout_s=0.5))
+    monkeypatch.setattr(dask, "Dask", partial(dask.Dask, timeout_s=0.5))
     write_image(tmp_path / "a.nii.gz", ct_hu())
     write_image(tmp_path / "b.nii.gz", ct_hu())
     outcome = run(
@@ -81,3 +86,81 @@ def test_no_scheduler_answers(
         *("--dask", "tcp://127.0.0.1:9"),
     )
     assert_refused(outcome, "no Dask scheduler answers at 'tcp://127.0.0.1:9'", "dask scheduler")
+
+
+def killed_once(folder: Path, number: int) -> int:
+    """Its worker dies in the middle of the first try of every tenth."""
+    tried = folder / str(number)
+    if number % 10 == 3 and not tried.exists():
+        tried.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_killed_worker_loses_no_case(cluster: Any, tmp_path: Path) -> None:
+    results: dict[int, int | None] = {}
+    work = partial(killed_once, tmp_path)
+    cluster_of = dask.Dask(cluster.scheduler_address)
+    cluster_of(work, range(20), results.__setitem__, tmp_path / "stop")
+    assert results == {number: number**2 for number in range(20)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["13", "3"]
+    cluster.wait_for_workers(2)
+
+
+def test_a_worker_of_another_version_is_told(cluster: Any, tmp_path: Path) -> None:
+    from distributed import Client
+
+    def become(version: str) -> None:
+        import MetalArtifactReductionLib
+
+        MetalArtifactReductionLib.__version__ = version
+
+    with Client(cluster, set_as_default=False) as client:
+        client.run(become, "0.0.7")
+        try:
+            with pytest.raises(DeviceError) as told:
+                run_abs = dask.Dask(cluster.scheduler_address)
+                run_abs(abs, [-1, -2], lambda job, result: None, tmp_path / "stop")
+        finally:
+            client.run(become, __version__)
+    assert f"version 0.0.7 of this package, here is {__version__}: install" in str(told.value)
+
+
+def test_local_workers_are_numbered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_image(tmp_path / "a.nii.gz", ct_hu())
+    ask = ("evaluate", tmp_path / "a.nii.gz", "--dask", "local:many")
+    assert_refused(run(capfd, *ask), "'local:many': say how many processes", "local:4")
+
+
+def test_evaluation_comparison_and_dataset_are_the_same_there(
+    cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--dask", cluster.scheduler_address)
+    ct = write_image(tmp_path / "ct.nii.gz", ct_hu()[3:])
+    truth = write_image(tmp_path / "truth.nii.gz", ct_hu(metal=False)[3:])
+    for more in ((), ("--reference", truth)):
+        here = run(capfd, "evaluate", ct, truth, *more)
+        assert here.code == 0 and run(capfd, "evaluate", ct, truth, *more, *there).out == here.out
+
+    for name in ("one", "two"):
+        (tmp_path / "cases" / name).mkdir(parents=True)
+        for role, hu in (("image", ct_hu()), ("truth", ct_hu(metal=False))):
+            write_image(tmp_path / "cases" / name / f"{role}.nii.gz", hu[4:5])
+        metal = metal_truth()[4:5].astype(np.uint8)
+        write_image(tmp_path / "cases" / name / "metal.nii.gz", metal)
+    tables = []
+    for out, more in (("here", ()), ("there", there)):
+        ask = ("compare", tmp_path / "cases", tmp_path / out, "--method", "li", "--quiet")
+        assert run(capfd, *ask, *more).code == 0
+        with (tmp_path / out / "cases.csv").open(encoding="utf-8") as file:
+            tables.append([{**row, "seconds": ""} for row in csv.DictReader(file)])
+    assert tables[0] == tables[1] and len(tables[0]) == 4
+
+    for out, more in (("made-here", ()), ("made-there", there)):
+        ask = ("dataset", truth, tmp_path / out, "--cases", 2, "--mix", "random=1", "--quiet")
+        made = run(capfd, *ask, "--model", "trace-maximum", *more)
+        assert made.code == 0, made
+    for one in sorted((tmp_path / "made-here").glob("case-*/*.nii.gz")):
+        other = tmp_path / "made-there" / one.parent.name / one.name
+        np.testing.assert_array_equal(stored(one), stored(other))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.io import savemat
 from scipy.ndimage import gaussian_filter
 
 from cli_support import METAL_SLICES, assert_refused, ct_hu, metal_truth, run
 from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth, errors_by_distance
 from MetalArtifactReductionLib.files.itk import image_from_array
+from MetalArtifactReductionLib.methods.registry import methods
 from MetalArtifactReductionLib.volume import CTVolume
 
 GRID = np.diag([-2.0, -2.0, 3.0, 1.0])
@@ -70,6 +73,61 @@ def test_methods_and_other_peoples_results_in_one_table(
     table = (tmp_path / "out" / "table.md").read_text()
     assert outcome.out == table and "0-2 mm" in table and "after a blur of 1 mm" in table
     assert "Worst of perfect" in table
+
+
+def test_methods_that_find_the_metal_themselves(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Told of one piece only, they leave the streaks of the other."""
+    cases = test_set(tmp_path / "cases")
+    (cases / "second.npz").unlink()
+    one = metal_truth()[METAL_SLICES][:2].astype(np.uint8)
+    one[:, :, :48] = 0
+    sitk.WriteImage(image_from_array(one, GRID), str(cases / "first" / "metal.nii.gz"))
+    none = cases / "none"
+    none.mkdir()
+    for name in ("truth", "metal"):
+        shutil.copy(cases / "first" / f"{name}.nii.gz", none)
+    shutil.copy(cases / "first" / "truth.nii.gz", none / "image.nii.gz")  # shows no metal
+    body = {}
+    for out, more in (("told", ()), ("found", ("--segment",))):
+        ask = ("compare", cases, tmp_path / out, "--method", "li", *more)
+        outcome = run(capfd, *ask)
+        assert outcome.code == 0, outcome.err
+        assert ("found the metal itself (--segment)" if more else "told the true metal") in (
+            outcome.out
+        )
+        with (tmp_path / out / "cases.csv").open() as file:
+            rows = {(row["case"], row["method"]): row for row in csv.DictReader(file)}
+        body[out] = {key: float(row["rmse_body_hu"]) for key, row in rows.items()}
+    assert body["found"]["first", "li"] < body["told"]["first", "li"] - 5
+    assert body["found"]["none", "li"] == body["found"]["none", "uncorrected"] == 0
+
+
+def test_every_method_and_every_format(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One slice as HDF5, MATLAB's file, .npy and NIfTI, by all methods that can be used at once."""
+    h5py = pytest.importorskip("h5py", reason="the package h5py is not installed")
+    cases = tmp_path / "cases"
+    (cases / "numpy").mkdir(parents=True)
+    image, truth = streaked()[:1], ct_hu(metal=False)[METAL_SLICES][:1].astype(np.float32)
+    arrays = {"ma_CT": image, "gt_CT": truth, "metal_mask": metal_truth()[METAL_SLICES][:1]}
+    with h5py.File(cases / "hdf5.h5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array.astype(np.float32)
+    savemat(cases / "matlab.mat", {name: array[0] for name, array in arrays.items()})
+    for name, array in arrays.items():
+        np.save(cases / "numpy" / f"{name}.npy", array)
+    outcome = run(capfd, "compare", cases, tmp_path / "out", "--pixel-mm", 2, "--quiet")
+    assert outcome.code == 0, outcome.err
+    with (tmp_path / "out" / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    usable = {one.name for one in methods().values() if not one.trains_first}
+    assert {row["method"] for row in rows} == {"uncorrected", *usable}
+    figures = {}
+    for row in rows:
+        figures.setdefault(row["method"], []).append(float(row["rmse_body_hu"]))
+    assert all(values == [pytest.approx(values[0])] * 3 for values in figures.values())
+    assert figures["nmar"][0] < figures["uncorrected"][0]
 
 
 def test_errors_by_distance_are_those_of_the_voxels_there() -> None:

@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import Cancelled, InputError, OutputError
 from ..files.leftovers import claimed, clear_leftovers, locked
 from ..files.whole import check_name
 from ..jobs.interrupt import ended_in_order
-from ..jobs.isolated import run_isolated
+from ..jobs.isolated import Executor, run_isolated
 from ..progress import Cancel, Progress, report
 from .case import Case
 from .record import BatchSettings, CaseRecord, fail, record_of
 from .summary import counted, write_summary
 from .work import run_case
-
-Done = Callable[[Case, "CaseRecord | None"], None]
-Executor = Callable[
-    [Callable[[Case], CaseRecord], Sequence[Case], Done, Path, "Cancel | None"], None
-]
-"""Runs ``work(case)`` for all cases and tells ``done`` of each, with None where its process died.
-While the file exists, work gives up; see :func:`..jobs.isolated.run_isolated`."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def run_batch(
 ) -> BatchSummary:
     """Correct every case that is not finished, and write the summary, also after a stop.
 
-    :param execute: where: :func:`in_processes` here, :func:`.dask.on_dask` on a cluster.
+    :param execute: where: :func:`in_processes` here, :class:`..jobs.dask.Dask` on a cluster.
     :raises InputError, OutputError: see :func:`open_batch`; another run writes there.
     :raises Cancelled: on request or interrupt; finished cases stay.
     """
@@ -194,9 +188,9 @@ def in_processes(workers: int) -> Executor:
     threads = max(1, _cores() // workers)
 
     def execute(
-        work: Callable[[Case], CaseRecord],
-        cases: Sequence[Case],
-        done: Done,
+        work: Callable[[Any], Any],
+        cases: Iterable[Any],
+        done: Callable[[Any, Any], None],
         stop: Path,
         cancel: Cancel | None,
     ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import printable
 from ..files.several import EACH
 from .messages import LOG, note, progress_bar
-from .options import PART_OPTIONS, chosen_options, count
+from .options import PART_OPTIONS, add_dask, chosen_options, count
 
 if TYPE_CHECKING:
     from ..batch.case import Case
@@ -49,11 +49,7 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write every case's expected error too; all methods must know it",
     )
-    group.add_argument(
-        "--dask",
-        metavar="SCHEDULER",
-        help="on a cluster: address or scheduler file of a running Dask scheduler",
-    )
+    add_dask(group)
     group.add_argument(
         "--case-index",
         type=int,
@@ -131,6 +127,7 @@ def correct_many(options: argparse.Namespace) -> int:
     from ..batch.names import SUFFIXES
     from ..batch.run import in_processes, run_batch, summarize
     from ..errors import InputError, OutputError
+    from ..jobs.dask import Dask
     from ..methods.registry import require_expected_error
 
     _refuse_options_of_one(options)
@@ -167,12 +164,7 @@ def correct_many(options: argparse.Namespace) -> int:
         return _tell(summarize(cases, settings), settings, options)
     if options.case_index is not None:
         return _one(cases, settings, options)
-    if options.dask:
-        from ..batch.dask import on_dask
-
-        execute = on_dask(options.dask)
-    else:
-        execute = in_processes(options.workers or 1)
+    execute = Dask(options.dask) if options.dask else in_processes(options.workers or 1)
     with progress_bar("correcting", options.quiet) as progress:
         summary = run_batch(cases, settings, execute, progress=progress)
     return _tell(summary, settings, options)

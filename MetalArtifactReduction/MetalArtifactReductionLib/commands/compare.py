@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, one_line, printable
 from .messages import progress_bar
-from .options import add_command
+from .options import add_command, add_dask
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..evaluation.comparison import Row
     from ..evaluation.truth_sets import ArrayUnits, TruthCase
-    from ..volume import CTVolume
+    from ..progress import Progress
 
 BLUR_MM = 1.0
 TRUTH = "without metal"
@@ -54,79 +56,163 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "--mu-water", type=float, help="arrays hold attenuation, water this much, for example 0.192"
     )
+    parser.add_argument(
+        "--segment",
+        action="store_true",
+        help="methods find the metal themselves, as in mar correct; else they know it",
+    )
     parser.add_argument("--blur-mm", type=float, default=BLUR_MM, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="as in mar correct")
+    add_dask(parser)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """What is measured, for every case: what the process that measures one is told."""
+
+    units: ArrayUnits
+    methods: tuple[str, ...]
+    results: Mapping[str, Path]
+    device: str
+    segment: bool
+    blur_mm: float
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A case: its rows, errors by distance sharp and blurred, and the slice with most metal."""
+
+    rows: list[Row]
+    shells: tuple[dict[str, list[float]], ...]
+    shown: dict[str, np.ndarray]
+    ijk_to_ras: np.ndarray
+
+    def ratio(self, method: str) -> float:
+        """RMSE over the body as a multiple of the uncorrected one."""
+        (row,) = (row for row in self.rows if row.method == method)
+        return row.metrics.rmse_body_hu / max(self.rows[0].metrics.rmse_body_hu, 1e-6)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from ..correction.sinogram import reconstruct_scan
-    from ..evaluation.comparison import UNCORRECTED, errors_by_distance, format_table, mean_rows
-    from ..evaluation.comparison import measure_images as measured
-    from ..evaluation.truth_sets import read_cases
+    from ..evaluation.comparison import UNCORRECTED, format_table, mean_rows
+    from ..evaluation.truth_sets import cases_in
     from ..files.whole import check_new_folder, new_folder
 
     check_new_folder(options.output)
-    units, methods, results = _units(options), _methods(options), _results(options)
-    rows: list[Row] = []
-    shells: list[tuple[dict[str, list[float]], ...]] = []
-    worst: dict[str, tuple[float, str, CTVolume, dict[str, np.ndarray]]] = {}
+    results = {label: folder.absolute() for label, folder in _results(options).items()}
+    chosen = _Choices(
+        _units(options),
+        tuple(_methods(options)),
+        results,
+        options.device,
+        options.segment,
+        options.blur_mm,
+    )
+    cases = cases_in(options.folder.absolute())
     with progress_bar("comparing", options.quiet) as progress:
-        for number, one in enumerate(read_cases(options.folder, units, reconstruct_scan)):
-            progress(0.0, f"case {number + 1}: {one.case.name}")
-            images = _images(one, methods, results, units, options.device)
-            here = measured(one.case, images)
-            rows += here
-            hu = {label: image for label, (image, _) in images.items()}
-            shells.append(
-                tuple(errors_by_distance(one.case, hu, blur) for blur in (0.0, options.blur_mm))
-            )
-            before = here[0].metrics.rmse_body_hu
-            k = int(one.case.metal.sum(axis=(1, 2)).argmax())
-            shown = {label: image[k] for label, image in hu.items()}
-            shown[TRUTH] = one.case.reference_hu[k]
-            for row in here[1:]:
-                ratio = row.metrics.rmse_body_hu / max(before, 1e-6)
-                if row.method not in worst or ratio > worst[row.method][0]:
-                    worst[row.method] = (ratio, one.case.name, one.case.corrupted, shown)
-    means = mean_rows(rows, f"mean of {len(shells)}")
+        measured = _measure_all(chosen, cases, options.dask, progress)
+    rows = [row for one in measured for row in one.rows]
+    means = mean_rows(rows, f"mean of {len(cases)}")
     others = [row for row in means if row.method != UNCORRECTED]
-    best = min(others, key=lambda row: row.metrics.rmse_body_hu).method if others else None
-    text = f"{format_table(means, 'markdown')}\n\n{_distance_table(shells, options.blur_mm)}\n"
-    if best is not None:
-        ratio, name, _, _ = worst[best]
-        told = f"{one_line(name)}, {ratio:.2f} times the uncorrected RMSE (worst.png)"
-        text += f"\nWorst of {best}: {told}\n"
+    text = (
+        f"{format_table(means, 'markdown')}\n\n"
+        f"{_distance_table([one.shells for one in measured], options.blur_mm)}\n\n"
+        f"{_METAL[options.segment]}\n"
+    )
+    worst = None
+    if others:
+        best = min(others, key=lambda row: row.metrics.rmse_body_hu).method
+        worst = max(measured, key=lambda one: one.ratio(best))
+        text += (
+            f"Worst of {best}: {one_line(worst.rows[0].case)}, {worst.ratio(best):.2f} times the uncorrected "
+            "RMSE (worst.png)\n"
+        )
     with new_folder(options.output) as made:
         (made / "table.md").write_text(text, encoding="utf-8")
         (made / "cases.csv").write_text(format_table(rows, "csv") + "\n", encoding="utf-8")
-        if best is not None:
-            _picture(worst[best][2], worst[best][3], made / "worst.png")
+        if worst is not None:
+            _picture(worst, made / "worst.png")
     if not options.quiet:
         print(printable(text), end="")
 
 
-def _images(
-    one: TruthCase,
-    methods: Sequence[str],
-    results: Mapping[str, Path],
-    units: ArrayUnits,
-    device: str,
-) -> dict[str, tuple[np.ndarray, float]]:
-    """Label -> HU and seconds, the uncorrected image first; all methods know the true metal."""
+_METAL = {
+    False: "Every method was told the true metal.",
+    True: "Every method found the metal itself (--segment).",
+}
+
+
+def _measure_all(
+    chosen: _Choices, cases: Sequence[Path], dask: str | None, progress: Progress
+) -> list[_Measured]:
+    """One after the other, or on a cluster.
+
+    :raises DeviceError: a worker died at a case again and again.
+    """
+    from ..errors import DeviceError
+    from ..files.leftovers import temporary_folder
+    from ..jobs.dask import Dask
+
+    found: dict[Path, _Measured] = {}
+
+    def done(path: Path, measured: _Measured | None) -> None:
+        if measured is None:
+            raise DeviceError(f"{path}: its process died; out of memory? leave the case out")
+        found[path] = measured
+        progress(len(found) / len(cases), f"{len(found)} of {len(cases)} cases")
+
+    if dask is None:
+        for number, path in enumerate(cases):
+            progress(number / len(cases), f"case {number + 1}: {path.name}")
+            done(path, _measure(chosen, path))
+    else:
+        with temporary_folder() as place:
+            Dask(dask)(partial(_measure, chosen), cases, done, place / "stop")
+    return [found[path] for path in cases]
+
+
+def _measure(chosen: _Choices, path: Path) -> _Measured:
+    """One case by all methods."""
+    from ..correction.sinogram import reconstruct_scan
+    from ..evaluation.comparison import errors_by_distance, measure_images
+    from ..evaluation.truth_sets import read_case
+
+    one = read_case(path, chosen.units, reconstruct_scan)
+    images = _images(one, chosen)
+    hu = {label: image for label, (image, _) in images.items()}
+    k = int(one.case.metal.sum(axis=(1, 2)).argmax())
+    shown = {label: image[k] for label, image in hu.items()}
+    return _Measured(
+        measure_images(one.case, images),
+        tuple(errors_by_distance(one.case, hu, blur) for blur in (0.0, chosen.blur_mm)),
+        {**shown, TRUTH: one.case.reference_hu[k]},
+        one.case.corrupted.ijk_to_ras,
+    )
+
+
+def _images(one: TruthCase, chosen: _Choices) -> dict[str, tuple[np.ndarray, float]]:
+    """Label -> HU and seconds, the uncorrected image first."""
     from ..correction import correct_sinogram, correct_volume
     from ..evaluation.comparison import UNCORRECTED
     from ..evaluation.truth_sets import read_result
+    from ..metal import segment_metal
 
     case = one.case
     images: dict[str, tuple[np.ndarray, float]] = {UNCORRECTED: (case.corrupted.hu, 0.0)}
-    for label, folder in results.items():
-        images[label] = (read_result(folder, case, units), 0.0)
-    for name in methods:
+    for label, folder in chosen.results.items():
+        images[label] = (read_result(folder, case, chosen.units), 0.0)
+    metal = case.metal
+    if chosen.segment:
+        try:
+            metal = segment_metal(case.corrupted).fraction
+        except InputError:  # none is found: the methods leave the image as it is
+            return images | {name: (case.corrupted.hu, 0.0) for name in chosen.methods}
+    for name in chosen.methods:
         if one.scan is None:
-            result = correct_volume(case.corrupted, case.metal, name, device=device)
+            result = correct_volume(case.corrupted, metal, name, device=chosen.device)
         else:
             result = correct_sinogram(
-                one.scan, case.metal, name, original=case.corrupted, device=device
+                one.scan, metal, name, original=case.corrupted, device=chosen.device
             ).image
         images[name] = (result.corrected.hu, result.timings["correction"])
     return images
@@ -152,10 +238,10 @@ def _distance_table(shells: Sequence[tuple[dict[str, list[float]], ...]], blur_m
     return aligned_table(cells, markdown=True)
 
 
-def _picture(volume: CTVolume, shown: Mapping[str, np.ndarray], path: Path) -> None:
+def _picture(worst: _Measured, path: Path) -> None:
     from ..files.pictures import comparison_picture
 
-    comparison_picture(shown, path, ijk_to_ras=volume.ijk_to_ras, difference_to=TRUTH)
+    comparison_picture(worst.shown, path, ijk_to_ras=worst.ijk_to_ras, difference_to=TRUTH)
 
 
 def _units(options: argparse.Namespace) -> ArrayUnits:

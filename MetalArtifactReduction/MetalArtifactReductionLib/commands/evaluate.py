@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .messages import progress_bar
-from .options import add_command, add_json
+from .options import add_command, add_dask, add_json
 
 
 def add_evaluate(commands: Any) -> None:
@@ -33,12 +33,14 @@ def add_evaluate(commands: Any) -> None:
         "--html", type=Path, help="write a page with pictures too, the worst volume first"
     )
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
+    add_dask(parser)
     add_json(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ..evaluation.command import evaluate_files
     from ..files.leftovers import claimed
+    from ..jobs.dask import Dask
     from .records import EvaluateRecord, printed
 
     with (
@@ -52,6 +54,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             csv=options.csv,
             html=options.html,
             overwrite=options.force,
+            execute=Dask(options.dask) if options.dask else None,
             progress=progress,
         )
     if options.json:

@@ -78,6 +78,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dask(parser: Any) -> None:
+    """``--dask``."""
+    parser.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="on a cluster: address or file of a running Dask scheduler; local:N for N here",
+    )
+
+
 def read_input(options: argparse.Namespace) -> CTVolume:
     """The volume of ``INPUT``; what is unusual about it goes to the error stream."""
     volume = read_volume_of(options)

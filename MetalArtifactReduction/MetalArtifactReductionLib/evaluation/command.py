@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv as csv_module
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, OutputError, one_line
+from ..errors import DeviceError, InputError, OutputError, one_line
 from ..files.grids import geometry_difference
+from ..files.leftovers import temporary_folder
 from ..files.masks import read_mask
 from ..files.tables import cell
 from ..files.volumes import read_volume
 from ..files.whole import check_path_free, written_together
+from ..jobs.isolated import Executor
 from ..metal import body_mask, segment_metal
 from ..metal.body import within_pixels
 from ..progress import Progress, report
@@ -65,6 +68,7 @@ def evaluate_files(
     csv: Path | None = None,
     html: Path | None = None,
     overwrite: bool = False,
+    execute: Executor | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure volumes of one scan in the slices that hold metal.
@@ -79,6 +83,7 @@ def evaluate_files(
     :param csv: write one row a volume there too, whole or not at all.
     :param html: write a page with pictures and figures there, the worst volume first.
     :param overwrite: replace existing outputs, never an input.
+    :param execute: measure each volume elsewhere, for example :class:`..jobs.dask.Dask`.
     :raises InputError: an unusable file, or one of another geometry, before anything is measured.
     :raises OutputError: an output exists, is an input, or cannot be written.
     """
@@ -102,18 +107,16 @@ def evaluate_files(
     images = [volume.hu[slices] for volume in volumes]
     report(progress, 0.0, "measuring")
     spacing_mm = volumes[0].spacing_mm
+    work = (
+        _without_reference(images, metal[slices], spacing_mm)
+        if truth is None
+        else _against(truth.hu[slices], metal[slices], spacing_mm)
+    )
+    figures = _of_each(work, inputs, images, execute, progress)
     if truth is None:
-        figures = _without_reference(images, metal[slices], spacing_mm)
         streaks = streak_amplitudes(volumes[0], [volume.hu for volume in volumes], metal)
         for one, amplitude in zip(figures, streaks, strict=True):
             one["streak_amplitude_hu"] = amplitude
-    else:
-        at: dict[str, Any] = default_regions(truth.hu[slices], metal[slices], spacing_mm)
-        figures = []
-        for number, image in enumerate(images):
-            report(progress, number / len(images), f"measuring {inputs[number].name}")
-            measured = evaluate(image, truth.hu[slices], metal[slices], spacing_mm=spacing_mm, **at)
-            figures.append(measured.as_dict())
     found = Evaluation(tuple(_names(inputs)), tuple(figures), truth is not None)
     with written_together(outputs, overwrite=overwrite) as places:
         if csv is not None:
@@ -153,9 +156,54 @@ def _check_grid(path: Path, volume: CTVolume, first_path: Path, first: CTVolume)
         )
 
 
-def _without_reference(
-    images: Sequence[np.ndarray], metal: np.ndarray, spacing_mm: tuple[float, float, float]
+Work = Callable[[np.ndarray], dict[str, float]]
+Spacing = tuple[float, float, float]
+
+
+def _of_each(
+    work: Work,
+    inputs: Sequence[Path],
+    images: Sequence[np.ndarray],
+    execute: Executor | None,
+    progress: Progress | None,
 ) -> list[dict[str, float]]:
+    """The figures of each image, in their order.
+
+    :raises DeviceError: a process that measured one died.
+    """
+    if execute is None:
+        figures = []
+        for number, image in enumerate(images):
+            report(progress, number / len(images), f"measuring {inputs[number].name}")
+            figures.append(work(image))
+        return figures
+    found: dict[int, dict[str, float]] = {}
+
+    def done(job: tuple[int, np.ndarray], result: dict[str, float] | None) -> None:
+        if result is None:
+            raise DeviceError(f"{inputs[job[0]]}: the process that measured it died; try it alone")
+        found[job[0]] = result
+        report(progress, len(found) / len(images), f"measured {inputs[job[0]].name}")
+
+    with temporary_folder() as place:
+        execute(partial(_numbered, work), list(enumerate(images)), done, place / "stop", None)
+    return [found[number] for number in range(len(images))]
+
+
+def _numbered(work: Work, job: tuple[int, np.ndarray]) -> dict[str, float]:
+    return work(job[1])
+
+
+def _against(truth: np.ndarray, metal: np.ndarray, spacing_mm: Spacing) -> Work:
+    regions: dict[str, Any] = default_regions(truth, metal, spacing_mm)
+    return partial(
+        _figures, evaluate, reference_hu=truth, metal=metal, spacing_mm=spacing_mm, **regions
+    )
+
+
+def _without_reference(
+    images: Sequence[np.ndarray], metal: np.ndarray, spacing_mm: Spacing
+) -> Work:
     """Every image in the same regions, chosen so that none of them is favoured.
 
     Noise is measured where their mean is flat, the body is that of the first.
@@ -163,17 +211,20 @@ def _without_reference(
     body = body_mask(images[0], spacing_mm)
     far = body & (metal == 0) & ~within_pixels(metal > 0, NEAR_METAL_PIXELS)
     quiet = flat_region(np.asarray(np.mean(images, axis=0, dtype=np.float32)), far)
-    return [
-        evaluate_without_reference(
-            image,
-            metal,
-            spacing_mm=spacing_mm,
-            soft_tissue=quiet,  # streaks are measured apart
-            noise_region=quiet,
-            body=body,
-        ).as_dict()
-        for image in images
-    ]
+    return partial(
+        _figures,
+        evaluate_without_reference,
+        metal_fraction=metal,
+        spacing_mm=spacing_mm,
+        soft_tissue=quiet,  # streaks are measured apart
+        noise_region=quiet,
+        body=body,
+    )
+
+
+def _figures(measure: Callable[..., Any], image: np.ndarray, **given: Any) -> dict[str, float]:
+    figures: dict[str, float] = measure(image, **given).as_dict()
+    return figures
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ which follows from the names in :data:`ROLES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,10 @@ class TruthCase:
     scan: Scan | None
 
 
-def read_cases(
-    folder: Path, units: ArrayUnits, reconstruct: Callable[[Scan], CTVolume]
-) -> Iterator[TruthCase]:
-    """Every case below a folder, by name.
+def cases_in(folder: Path) -> list[Path]:
+    """Every case below a folder, by name; :func:`read_case` reads one.
 
-    :param reconstruct: images of a scan.
-    :raises InputError: nothing that is a case, or a case without one of the three.
+    :raises InputError: nothing that is a case.
     """
     found = [path for path in _children(folder) if path.is_dir() or _is_container(path)]
     if not found:
@@ -72,8 +69,7 @@ def read_cases(
             f"{folder}: no case in it; give a folder of folders with image, truth and metal, or of "
             f"{', '.join(CONTAINERS)} files with these arrays"
         )
-    for path in found:
-        yield _case(path, units, reconstruct)
+    return found
 
 
 def read_result(folder: Path, case: ScanWithTruth, units: ArrayUnits) -> np.ndarray:
@@ -96,7 +92,12 @@ def read_result(folder: Path, case: ScanWithTruth, units: ArrayUnits) -> np.ndar
     return hu
 
 
-def _case(path: Path, units: ArrayUnits, reconstruct: Callable[[Scan], CTVolume]) -> TruthCase:
+def read_case(path: Path, units: ArrayUnits, reconstruct: Callable[[Scan], CTVolume]) -> TruthCase:
+    """One case.
+
+    :param reconstruct: images of a scan.
+    :raises InputError: a case without one of the three, or of shapes that differ.
+    """
     items: dict[str, Any] = (
         {_stem(file): file for file in _children(path) if file.is_file()}
         if path.is_dir()

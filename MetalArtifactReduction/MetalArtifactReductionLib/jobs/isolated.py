@@ -14,13 +14,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..files.leftovers import leave_with_the_parent
 from ..progress import Cancel, check_cancelled
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Executor = Callable[
+    [Callable[[Any], Any], Iterable[Any], Callable[[Any, Any], None], Path, "Cancel | None"], None
+]
+"""Runs ``work(job)`` for all jobs, as :func:`run_isolated` does, wherever."""
+
 _POLL_S = 0.2
 _GRACE_S = 1.0
 

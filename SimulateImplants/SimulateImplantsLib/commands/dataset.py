@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.cli import add_command, note, progress_bar
 from MetalArtifactReductionLib.commands.dry_run import add_dry_run, told
+from MetalArtifactReductionLib.commands.options import add_dask
 from MetalArtifactReductionLib.errors import InputError, printable
 
 from ..cases.options import MODELS, SimulationOptions
@@ -54,6 +55,7 @@ def add_dataset(commands: Any) -> None:
     parser.add_argument("--cases", type=count, metavar="N", help="how many (10)")
     parser.add_argument("--seed", type=whole_number, help="another dataset for every seed (0)")
     parser.add_argument("--workers", type=count, metavar="K", help="processes at a time (1)")
+    add_dask(parser)
     parser.add_argument(
         "--mix",
         type=mix,
@@ -99,8 +101,13 @@ def mix(text: str) -> dict[str, float]:
 
 
 def _dataset(options: argparse.Namespace) -> int:
+    from MetalArtifactReductionLib.jobs.dask import Dask
+
     from ..dataset.run import LOG, open_dataset, run_dataset
 
+    if options.dask and options.workers:
+        raise InputError("--workers is for this machine; on a cluster Dask has its own workers")
+    execute = Dask(options.dask) if options.dask else None
     plan, cases, workers = dataset_of(options)
     if options.dry_run:
         _tell_dry_run(plan, cases, workers, options)
@@ -114,7 +121,9 @@ def _dataset(options: argparse.Namespace) -> int:
             ["no CT has labelled bones: rods and random shapes; --mix realistic=1 looks for sites"]
         )
     with progress_bar("dataset", options.quiet) as progress:
-        summary = run_dataset(plan, options.output, cases, workers=workers, progress=progress)
+        summary = run_dataset(
+            plan, options.output, cases, workers=workers, execute=execute, progress=progress
+        )
     note(f"case {r.index} ({r.kind} in {r.ct}) failed: {r.reason}" for r in summary.failed)
     total = summary.made + summary.there
     made = f"{total} of {cases} cases, {summary.there} of them from before"

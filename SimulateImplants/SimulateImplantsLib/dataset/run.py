@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from MetalArtifactReductionLib.files.leftovers import clear_leftovers, locked
 from MetalArtifactReductionLib.files.tables import cell
 from MetalArtifactReductionLib.files.whole import check_new_folder, written_whole
 from MetalArtifactReductionLib.jobs.interrupt import ended_in_order
-from MetalArtifactReductionLib.jobs.isolated import run_isolated
+from MetalArtifactReductionLib.jobs.isolated import Executor, run_isolated
 from MetalArtifactReductionLib.progress import Cancel, Progress, report
 
 from ..cases.records import read_json
@@ -57,6 +58,7 @@ def run_dataset(
     cases: int,
     *,
     workers: int = 1,
+    execute: Executor | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> DatasetSummary:
@@ -67,6 +69,7 @@ def run_dataset(
 
     :param folder: new, empty, or an earlier run's with the same settings.
     :param workers: processes at a time; the cases do not depend on it.
+    :param execute: elsewhere, for example :class:`MetalArtifactReductionLib.jobs.dask.Dask`.
     :raises InputError, OutputError: see :func:`open_dataset`.
     :raises Cancelled: on request; finished cases stay.
     """
@@ -74,14 +77,14 @@ def run_dataset(
         raise InputError(f"{cases} cases by {workers} processes: both must be 1 or more")
     open_dataset(plan, folder)
     with locked(folder):
-        return _run(plan, folder, cases, workers, progress, cancel)
+        return _run(plan, folder, cases, execute or _here(workers), progress, cancel)
 
 
 def _run(
     plan: DatasetPlan,
     folder: Path,
     cases: int,
-    workers: int,
+    execute: Executor,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> DatasetSummary:
@@ -117,14 +120,9 @@ def _run(
     report(progress, there / cases, f"{there} of {cases} cases")
     try:
         with ended_in_order():
-            run_isolated(
-                partial(make_case, plan, folder, folder / _STOP),
-                order_by_ct(plan, waiting),
-                workers,
-                done,
-                folder / _STOP,
-                cancel,
-            )
+            place = folder.absolute()  # workers stand elsewhere
+            work = partial(make_case, plan.anywhere(), place, place / _STOP)
+            execute(work, order_by_ct(plan, waiting), done, place / _STOP, cancel)
     except (Cancelled, KeyboardInterrupt):
         finished = there + sum(r.status == "done" for r in results)
         raise Cancelled(
@@ -137,6 +135,19 @@ def _run(
     made = sum(result.status in ("done", "there") for result in results)
     failed = sorted((r for r in results if r.status == "failed"), key=lambda r: r.index)
     return DatasetSummary(made, there, tuple(failed))
+
+
+def _here(workers: int) -> Executor:
+    def execute(
+        work: Callable[[Any], Any],
+        jobs: Iterable[Any],
+        done: Callable[[Any, Any], None],
+        stop: Path,
+        cancel: Cancel | None,
+    ) -> None:
+        run_isolated(work, jobs, workers, done, stop, cancel)
+
+    return execute
 
 
 def _open_folder(plan: DatasetPlan, folder: Path) -> None:
