@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -134,33 +135,31 @@ def test_local_workers_are_numbered(tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 def test_evaluation_comparison_and_dataset_are_the_same_there(
-    cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    there = ("--dask", cluster.scheduler_address)
-    ct = write_image(tmp_path / "ct.nii.gz", ct_hu()[3:])
-    truth = write_image(tmp_path / "truth.nii.gz", ct_hu(metal=False)[3:])
-    for more in ((), ("--reference", truth)):
-        here = run(capfd, "evaluate", ct, truth, *more)
-        assert here.code == 0 and run(capfd, "evaluate", ct, truth, *more, *there).out == here.out
+    """On workers that are threads, which have loaded all."""
+    from distributed import LocalCluster
 
-    for name in ("one", "two"):
-        (tmp_path / "cases" / name).mkdir(parents=True)
-        for role, hu in (("image", ct_hu()), ("truth", ct_hu(metal=False))):
-            write_image(tmp_path / "cases" / name / f"{role}.nii.gz", hu[4:5])
-        metal = metal_truth()[4:5].astype(np.uint8)
-        write_image(tmp_path / "cases" / name / "metal.nii.gz", metal)
-    tables = []
-    for out, more in (("here", ()), ("there", there)):
-        ask = ("compare", tmp_path / "cases", tmp_path / out, "--method", "li", "--quiet")
-        assert run(capfd, *ask, *more).code == 0
-        with (tmp_path / out / "cases.csv").open(encoding="utf-8") as file:
-            tables.append([{**row, "seconds": ""} for row in csv.DictReader(file)])
-    assert tables[0] == tables[1] and len(tables[0]) == 4
+    ct = write_image(tmp_path / "ct.nii.gz", ct_hu()[4:5])
+    truth = write_image(tmp_path / "truth.nii.gz", ct_hu(metal=False)[4:5])
+    case = tmp_path / "cases" / "one"
+    case.mkdir(parents=True)
+    shutil.copy(ct, case / "image.nii.gz"), shutil.copy(truth, case)
+    write_image(case / "metal.nii.gz", metal_truth()[4:5].astype(np.uint8))
 
-    for out, more in (("made-here", ()), ("made-there", there)):
-        ask = ("dataset", truth, tmp_path / out, "--cases", 2, "--mix", "random=1", "--quiet")
-        made = run(capfd, *ask, "--model", "trace-maximum", *more)
-        assert made.code == 0, made
-    for one in sorted((tmp_path / "made-here").glob("case-*/*.nii.gz")):
-        other = tmp_path / "made-there" / one.parent.name / one.name
-        np.testing.assert_array_equal(stored(one), stored(other))
+    def made(name: str, *where: object) -> list[object]:
+        out = tmp_path / name
+        measured = run(capfd, "evaluate", ct, truth, *where)
+        with_truth = run(capfd, "evaluate", ct, truth, "--reference", truth, *where)
+        ask = ("compare", case.parent, out, "--method", "li", "--quiet")
+        assert run(capfd, *ask, *where).code == 0
+        with (out / "cases.csv").open(encoding="utf-8") as file:
+            table = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+        ask = ("dataset", truth, tmp_path / f"{name}-set", "--cases", 1, "--mix", "random=1")
+        assert run(capfd, *ask, "--model", "trace-maximum", "--quiet", *where).code == 0
+        (corrupted,) = (tmp_path / f"{name}-set").glob("case-*/corrupted.nii.gz")
+        return [measured.out, with_truth.out, table, stored(corrupted).tolist()]
+
+    here = made("here")
+    with LocalCluster(processes=False, n_workers=1, dashboard_address=None) as threads:
+        assert made("there", "--dask", threads.scheduler_address) == here

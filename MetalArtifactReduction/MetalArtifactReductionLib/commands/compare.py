@@ -123,10 +123,8 @@ def _compare(options: argparse.Namespace) -> None:
     if others:
         best = min(others, key=lambda row: row.metrics.rmse_body_hu).method
         worst = max(measured, key=lambda one: one.ratio(best))
-        text += (
-            f"Worst of {best}: {one_line(worst.rows[0].case)}, {worst.ratio(best):.2f} times the uncorrected "
-            "RMSE (worst.png)\n"
-        )
+        told = f"{one_line(worst.rows[0].case)}, {worst.ratio(best):.2f}"
+        text += f"Worst of {best}: {told} times the uncorrected RMSE (worst.png)\n"
     with new_folder(options.output) as made:
         (made / "table.md").write_text(text, encoding="utf-8")
         (made / "cases.csv").write_text(format_table(rows, "csv") + "\n", encoding="utf-8")

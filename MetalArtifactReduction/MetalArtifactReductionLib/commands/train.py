@@ -22,6 +22,7 @@ def add_train(commands: Any) -> None:
     from ..methods.registry import task_names, trainable
     from ..weights import own_folder
 
+    folder = str(own_folder()).replace("%", "%%")
     parser = add_command(
         commands,
         "train",
@@ -31,7 +32,7 @@ def add_train(commands: Any) -> None:
         "implants are placed in them, and the network is trained on simulated scans, with some of "
         "the CTs held out. RUN gets checkpoint, weights, best weights, curves (CSV, PNG) and "
         "validation pictures; with --cts also packed slices and a model card. Weights in "
-        f"{own_folder()} are in every list of methods. A kill or Ctrl-C loses at most a minute; "
+        f"{folder} are in every list of methods. A kill or Ctrl-C loses at most a minute; "
         "--resume goes on from there, with the same result as without the interruption. On "
         "several machines start the same command with torchrun.",
     )
@@ -55,6 +56,21 @@ def add_train(commands: Any) -> None:
         metavar="RUN|FILE.safetensors",
         help="folder to make for the training; or weights, then the folder is FILE-training",
     )
+    _add_own_cts(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
+    parser.add_argument("--steps", type=count, help="instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="stop after so many, resumable")
+    parser.add_argument(
+        "--accelerator", choices=("auto", "cpu", "gpu", "mps"), help="auto takes a GPU if any"
+    )
+    parser.add_argument("--devices", type=count, help="how many of them, in each machine")
+    parser.add_argument("--nodes", type=count, help="machines, under torchrun")
+    parser.add_argument("--strategy", help="of Lightning Fabric, as ddp (auto)")
+    add_dry_run(parser)
+
+
+def _add_own_cts(parser: argparse.ArgumentParser) -> None:
+    """What to take of them, and where to begin."""
     parser.add_argument(
         "--held-out",
         action="append",
@@ -71,16 +87,6 @@ def add_train(commands: Any) -> None:
         metavar="WEIGHTS",
         help="begin with shipped weights or a file: prior, unet, cgan",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the training in RUN")
-    parser.add_argument("--steps", type=count, help="instead of the configuration's")
-    parser.add_argument("--minutes", type=float, help="stop after so many, resumable")
-    parser.add_argument(
-        "--accelerator", choices=("auto", "cpu", "gpu", "mps"), help="auto takes a GPU if any"
-    )
-    parser.add_argument("--devices", type=count, help="how many of them, in each machine")
-    parser.add_argument("--nodes", type=count, help="machines, under torchrun")
-    parser.add_argument("--strategy", help="of Lightning Fabric, as ddp (auto)")
-    add_dry_run(parser)
 
 
 def _config(options: argparse.Namespace) -> TrainingConfig:
@@ -90,6 +96,8 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
     from ..training.config import read_config
 
     named = options.what.endswith(".toml")
+    if options.cts is None and (options.held_out or options.metal):
+        raise InputError("--held-out and --metal are for --cts; a configuration says its own")
     if not named and options.cts is None and options.data is None:
         raise InputError(f"{options.what}: what to train on? give a folder of CTs (--cts FOLDER)")
     config = read_config(

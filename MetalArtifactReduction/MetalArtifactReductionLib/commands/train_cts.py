@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, printable
 from .messages import note, progress_bar
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def train_on_cts(config: TrainingConfig, options: argparse.Namespace) -> None:
         if result.main:
             _publish(config, options, packed, result)
     if result.main:
-        print(f"{result.step} steps in {result.seconds / 60:.1f} minutes: {weights}")
+        took = f"{result.step} steps in {result.seconds / 60:.1f} minutes"
+        print(printable(f"{took}: {weights}"))
         for name, value in result.figures.items():
             print(f"  {name} {value:.4g}")
 

@@ -192,5 +192,5 @@ def _joined(folder: Path, slices: int) -> SliceBank:
         metal += [replace(fitted, volume=fitted.volume + len(volumes)) for fitted in one.metal]
         volumes += one.volumes
     if not volumes:
-        raise InputError(f"{folder}: holds no slices; give a folder of packed CTs")
+        raise InputError(f"{folder}: is a folder without packed slices (.npz); give another")
     return SliceBank(tuple(volumes), tuple(metal))
