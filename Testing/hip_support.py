@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from MetalArtifactReductionLib.physics.acquisition import preset
+from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume
+from support import once
 
 SHAPE = (22, 64, 64)
 PIXEL_MM = 5.0
@@ -37,3 +40,9 @@ def rod() -> np.ndarray:
     fraction = np.zeros(SHAPE, np.float32)
     fraction[METAL] = np.hypot(row - 4, col + 15) < 2.3
     return fraction
+
+
+@once
+def scanned_hip() -> SimulationResult:
+    """The hip with a rod of steel, its artifact and the truth."""
+    return simulate_volume(clean_hip(), {"316L": rod()}, preset("wide-field", views=360))

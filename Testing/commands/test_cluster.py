@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from cli_support import assert_refused, ct_hu, metal_truth, run, stored, write_i
 from MetalArtifactReductionLib import __version__
 from MetalArtifactReductionLib.errors import DeviceError
 from MetalArtifactReductionLib.jobs import dask
+from support import fork_instead_of_spawn
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install '.[cluster]')")
 
@@ -29,10 +31,12 @@ METHOD = ("--method", "li", "--quiet")
 def cluster() -> Iterator[Any]:
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", fork_instead_of_spawn())
+        with LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as made:
+            yield made
 
 
 def test_cases_on_two_workers(

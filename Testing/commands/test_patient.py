@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from cli_support import ct_hu, run, stored, write_image
-from hip_support import clean_hip, rod
-from MetalArtifactReductionLib.physics.simulation import simulate_volume
+from hip_support import scanned_hip
 
 Capture = pytest.CaptureFixture[str]
 
@@ -20,7 +19,7 @@ QUICK = ("--masks", 12, "--steps", 2, "--device", "cpu", "--quiet")
 @pytest.fixture
 def hip(tmp_path: Path) -> Path:
     """A hip with a rod and its streaks, as a file."""
-    volume = simulate_volume(clean_hip(), {"316L": rod()}).corrupted
+    volume = scanned_hip().corrupted
     return write_image(tmp_path / "hip.nii.gz", volume.hu.astype(np.int16), volume.ijk_to_ras)
 
 

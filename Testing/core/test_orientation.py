@@ -29,14 +29,14 @@ ANATOMICAL = np.diag([-2.5, -2.2, 3.0, 1.0])
 
 def patient() -> CTVolume:
     """Nothing about it is symmetric: an arm, a femur, a rod of metal and its streaks."""
-    slices, rows, cols = 5, 56, 72
+    slices, rows, cols = 4, 56, 72
     y, x = np.mgrid[:rows, :cols].astype(float)
     hu = np.full((slices, rows, cols), -1000.0)
     hu[:, ((x - 34) / 28) ** 2 + ((y - 30) / 20) ** 2 <= 1] = 45.0
     hu[:, np.hypot(x - 67, y - 20) <= 4] = -80.0
     hu[:, np.hypot(x - 22, y - 27) <= 6] = 900.0
     hu += np.random.default_rng(5).normal(0, 8, hu.shape)
-    for k in (1, 2, 3):
+    for k in (1, 2):
         metal = np.hypot(x - 22 - k, y - 26) <= 2.2
         angle = np.arctan2(y - 26, x - 22 - k)
         hu[k] += 250 * np.cos(2 * angle + 0.4 * k) * np.exp(-np.hypot(x - 22, y - 26) / 15)
@@ -69,8 +69,8 @@ def test_every_storage_gives_the_same_correction(method: str) -> None:
         assert np.array_equal(
             brought_back(found.metal_fraction, order, signs), wanted.metal_fraction
         )
-        untouched = brought_back(stored.hu, order, signs)[[0, 4]]
-        assert np.array_equal(back[[0, 4]], untouched)
+        untouched = brought_back(stored.hu, order, signs)[[0, 3]]
+        assert np.array_equal(back[[0, 3]], untouched)
 
 
 def test_a_mask_is_turned_with_the_volume() -> None:
@@ -88,8 +88,8 @@ def test_a_mask_is_turned_with_the_volume() -> None:
 
 def test_a_patients_own_training_is_the_same_in_every_storage() -> None:
     once = patient()
-    clean = np.repeat(once.hu[[0, 4]], 3, axis=0)
-    volume = CTVolume(np.concatenate([clean, once.hu[1:4], clean]), ANATOMICAL.copy())
+    clean = np.repeat(once.hu[[0, 3]], 3, axis=0)
+    volume = CTVolume(np.concatenate([clean, once.hu[1:3], clean]), ANATOMICAL.copy())
     options = {"steps": 2, "masks": 4, "above": 2, "below": 3}
     wanted = corrected(volume, "patient", **options)
     for order, signs in (((0, 1, 2), (-1, 1, -1)), ((2, 0, 1), (1, -1, -1))):

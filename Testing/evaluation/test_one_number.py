@@ -35,6 +35,7 @@ def streaked(strength_hu: float = 220.0) -> CTVolume:
     return CTVolume(hu.clip(-1000, 3071).round().astype(np.float32), np.diag([-mm, -mm, 2.0, 1]))
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_figure_depends_on_the_volume_alone(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

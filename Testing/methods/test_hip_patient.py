@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hip_support import METAL, clean_hip, rod
+from hip_support import METAL, clean_hip, rod, scanned_hip
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import Cancelled, InputError, OutputError
 from MetalArtifactReductionLib.methods.trace_cnn.network import TraceCNN
-from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.training.trainer import TrainingError
 from MetalArtifactReductionLib.weights import load_weights
 
@@ -21,8 +20,7 @@ FEW = {"masks": 24, "steps": 3}
 
 @pytest.fixture(scope="module")
 def scan() -> object:
-    """A hip with a steel rod, its artifact and the truth."""
-    return simulate_volume(clean_hip(), {"316L": rod()})
+    return scanned_hip()
 
 
 def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> None:
