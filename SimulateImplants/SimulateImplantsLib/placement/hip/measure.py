@@ -10,7 +10,7 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, check_mask, local_mask, sample_hu
+from ..bone_field import BoneField, LocalGrid, check_mask, local_mask, sample_hu, voxel_box
 from ..geometry import Vector, across, angle_deg, axis_distance, unit
 from .shaft import FemoralShaft, find_shaft
 from .sphere import EdgeField, fit_sphere, ray_directions
@@ -63,8 +63,11 @@ def _head_grid(centre: np.ndarray, reach: float = 50.0) -> LocalGrid:
 def _local(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
     """A mask on the grid with small cavities filled."""
     inside = local_mask(mask, ijk_to_ras, grid)
-    closed = ndimage.binary_closing(np.pad(inside, 3), iterations=2)[3:-3, 3:-3, 3:-3]
-    return np.asarray(ndimage.binary_fill_holes(inside | (closed & _deep(inside))))
+    if inside.any():
+        part = inside[voxel_box(inside, margin=4)]  # a view
+        closed = ndimage.binary_closing(np.pad(part, 3), iterations=2)[3:-3, 3:-3, 3:-3]
+        part[...] = ndimage.binary_fill_holes(part | (closed & _deep(part)))
+    return inside
 
 
 def _deep(inside: np.ndarray) -> np.ndarray:

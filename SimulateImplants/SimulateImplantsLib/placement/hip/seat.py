@@ -95,8 +95,10 @@ def _judged(implant: HipStem | CephalomedullaryNail) -> tuple[np.ndarray, int]:
     shaft, lag = parts["nail"], parts["lag screw"]
     shaft = shaft[shaft[:, 2] < _NAIL_TOP_MM]
     # The bore's wall is no outer surface.
-    axis = implant.axis_points(np.linspace(0.0, shaft[:, 2].min(), 400))
-    near = axis[np.argmin(np.abs(axis[:, 2] - shaft[:, 2, None]), axis=1)]
+    axis = implant.axis_points(np.linspace(0.0, shaft[:, 2].min(), 400))[::-1]
+    height, z = axis[:, 2], shaft[:, 2]
+    above = np.clip(np.searchsorted(height, z), 1, len(axis) - 1)
+    near = axis[above - (z - height[above - 1] < height[above] - z)]
     shaft = shaft[np.linalg.norm((shaft - near)[:, :2], axis=1) > 0.5 * implant.cannula_mm + 0.5]
     return np.concatenate([shaft, lag[lag[:, 0] > _LAG_FROM_MM]]), len(shaft)
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..bone_field import LocalGrid, mask_points, resample_mask, touches_border
+from ..bone_field import LocalGrid, mask_points, resample_mask, touches_border, voxel_box
 from ..geometry import Vector, across, unit
 
 _STEP_MM = 1.5
@@ -276,12 +276,14 @@ def vertebra_frame(
 
 def _body(bone: np.ndarray) -> np.ndarray:
     """The vertebral body: what is left of the bone after taking away its thin parts."""
-    depth = ndimage.distance_transform_edt(np.pad(bone, 1))[1:-1, 1:-1, 1:-1]
+    box = voxel_box(bone, margin=0)
+    depth = ndimage.distance_transform_edt(np.pad(bone[box], 1))[1:-1, 1:-1, 1:-1]
     core = depth > 0.62 * depth.max()
     labels, _ = ndimage.label(core)
     seed = labels == labels[np.unravel_index(int(np.argmax(depth)), depth.shape)]
     reach = ndimage.distance_transform_edt(~seed)
-    result: np.ndarray = bone & (reach <= 0.62 * float(depth.max()) + 0.5)
+    result = np.zeros_like(bone)
+    result[box] = bone[box] & (reach <= 0.62 * float(depth.max()) + 0.5)
     return result
 
 
