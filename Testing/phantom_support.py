@@ -31,7 +31,7 @@ def proposed_spine() -> tuple[Phantom, SpineProposal]:
 
 @once
 def small_pelvis() -> Phantom:
-    return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 190, 190))
+    return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 126, 190))
 
 
 def vertebrae(phantom: Phantom) -> dict[str, np.ndarray]:

@@ -25,8 +25,8 @@ CASES = {
     "thick slices, scoliosis": (12, (3.0, 1.3, 1.3), (72, 128, 128), {"scoliosis_deg": 35.0}),
     "patient turned, oblique volume": (
         13,
-        (1.9, 1.6, 1.6),
-        (150, 140, 140),
+        (2.4, 1.8, 1.8),
+        (119, 124, 124),
         {"patient_rotation_deg": (25, -30, 160), "grid_rotation_deg": (8, 5, -12)},
     ),
 }
