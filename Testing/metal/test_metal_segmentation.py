@@ -183,7 +183,7 @@ def test_teeth_and_bone_are_not_the_dental_restoration() -> None:
         "tcga_ov_09-2043_abdomen_pelvis.nii.gz",
     ],
 )
-@pytest.mark.parametrize("method", ["threshold", "kmeans"])
-def test_real_scans_without_metal_have_none(name: str, method: str) -> None:
+def test_real_scans_without_metal_have_none_by_clustering_either(name: str) -> None:
+    """By threshold: ``test_what_is_metal.py``."""
     with pytest.raises(InputError, match="no metal found"):
-        segment_metal(read_volume(shared_data(name)), method)
+        segment_metal(read_volume(shared_data(name)), "kmeans")
