@@ -63,6 +63,9 @@ def test_twenty_thousand_cases_of_one_name(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("input\n" + rows)
     names = [case.output for case in cases_from([str(tmp_path / "cases.csv")])]
     assert len(set(names)) == 20_000 and names[:2] == ["0-ct", "0-ct-2"]
+    (tmp_path / "tree.csv").write_text("input\nA/STUDY/CT\nB/STUDY/CT\nB/STUDY/PET\n")
+    names = [case.output for case in cases_from([str(tmp_path / "tree.csv")])]
+    assert names == ["A-STUDY-CT", "B-STUDY-CT", "PET"]
     (tmp_path / "same.csv").write_text("input,output\na.nii,x/y\nb.nii,x\n")
     with pytest.raises(InputError, match="lies in that of another case"):
         cases_from([str(tmp_path / "same.csv")])

@@ -40,8 +40,8 @@ def checked_output(text: str, where: str) -> str:
 def unique_names(own: Sequence[str], inputs: Sequence[Path], hints: Mapping[int, str]) -> list[str]:
     """A folder name a case: its own, or made from that of its input.
 
-    Two inputs of one name get the names of their folders before it, and a number if that is not
-    enough.
+    Inputs of one name get the names of their folders before it, of those further up as well where
+    these tell them apart, and a number if that is not enough.
 
     :param own: what the user said, else empty. :param hints: better than the input's own name.
     :raises InputError: the user gave one name twice, or one below another.
@@ -52,20 +52,32 @@ def unique_names(own: Sequence[str], inputs: Sequence[Path], hints: Mapping[int,
         if name:
             _claim(name, taken, folders)
     stems = [_safe(hints[k]) if k in hints else stem_of(path) for k, path in enumerate(inputs)]
-    alike = Counter(stem.casefold() for stem in stems)
     used = set(taken) | RESERVED
     numbers: Counter[str] = Counter()
     result = []
-    for name, stem, path in zip(own, stems, inputs, strict=True):
+    for name, made in zip(own, _told_apart(stems, inputs), strict=True):
         if not name:
-            name = stem
-            if alike[stem.casefold()] > 1:
-                name = _safe(f"{path.parent.name}-{stem}")
-            name = _numbered(name, used, numbers)
+            name = _numbered(made, used, numbers)
             used.add(name.casefold())
             _claim(name, taken, folders)
         result.append(name)
     return result
+
+
+def _told_apart(stems: Sequence[str], inputs: Sequence[Path]) -> list[str]:
+    """Equal stems with their folder, then with those above in which they differ, before them."""
+    names = list(stems)
+    above = [path.parent.parts[::-1] for path in inputs]
+    for depth in range(max(map(len, above), default=0)):
+        alike: dict[str, list[int]] = {}
+        for k, name in enumerate(names):
+            alike.setdefault(name.casefold(), []).append(k)
+        for group in alike.values():
+            folders = [above[k][depth] if depth < len(above[k]) else "" for k in group]
+            if len(group) > 1 and (depth == 0 or len(set(folders)) > 1):
+                for k, folder in zip(group, folders, strict=True):
+                    names[k] = _safe(f"{folder}-{names[k]}") if folder else names[k]
+    return names
 
 
 def _claim(name: str, taken: dict[str, str], folders: dict[str, str]) -> None:

@@ -29,13 +29,13 @@ class CorrectionResult:
     """
 
     corrected: CTVolume
-    metal_fraction: np.ndarray
-    change_hu: np.ndarray
+    metal_fraction: np.ndarray = field(repr=False)
+    change_hu: np.ndarray = field(repr=False)
     method: str
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, object] = field(repr=False)
     timings: Mapping[str, float] = field(default_factory=dict)
-    expected_error_hu: np.ndarray | None = None
-    strength: np.ndarray | None = None
+    expected_error_hu: np.ndarray | None = field(default=None, repr=False)
+    strength: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def left_alone(self) -> np.ndarray:

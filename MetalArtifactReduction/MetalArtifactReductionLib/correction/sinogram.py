@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ class SinogramResult:
     :param image: the corrected images and all that is told of a correction.
     """
 
-    sinogram: np.ndarray
-    trace: np.ndarray
+    sinogram: np.ndarray = field(repr=False)
+    trace: np.ndarray = field(repr=False)
     original: CTVolume
     image: CorrectionResult
 

@@ -265,8 +265,8 @@ def check_output(volume: CTVolume, path: str | PathLike[str], *, overwrite: bool
     )
     if source.dicom is not None and source.dicom.uneven_mm:
         raise OutputError(
-            f"{path}: the slices are unevenly spaced, which no grid holds; write DICOM (a name that"
-            " ends in /), or resample the series first"
+            f"{path}: the slices are unevenly spaced, which no grid holds; write DICOM (mar correct"
+            ": a name that ends in /, --dicom for many, --metal NAME.dcm), or resample the series"
         )
     tilt = shear_deg(volume.ijk_to_ras)
     if FORMATS[suffix] == "nifti" and tilt > _SHEAR_LIMIT_DEG:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class MetalSegmentation:
     :param components: the bright parts, those that count as metal first.
     """
 
-    fraction: np.ndarray
+    fraction: np.ndarray = field(repr=False)
     threshold_hu: float
     method: str
     components: tuple[MetalComponent, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
@@ -78,10 +78,10 @@ class SimulationResult:
     corrupted: CTVolume
     ideal: CTVolume
     reference: CTVolume | None
-    metal_fraction: np.ndarray
-    labels: np.ndarray
-    sinograms: Sinograms | None
-    parameters: dict[str, Any]
+    metal_fraction: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    sinograms: Sinograms | None = field(repr=False)
+    parameters: dict[str, Any] = field(repr=False)
 
     def parameters_json(self) -> str:
         """``parameters`` as JSON text."""

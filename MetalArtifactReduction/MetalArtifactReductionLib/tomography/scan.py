@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Scan:
     :raises InputError: one line with what does not fit: shape, order of axes, angles, intensities.
     """
 
-    sinogram: np.ndarray
+    sinogram: np.ndarray = field(repr=False)
     geometry: ParallelGeometry | FanGeometry
     grid: ImageGrid
     mu_water_per_mm: float = MU_WATER_PER_MM
