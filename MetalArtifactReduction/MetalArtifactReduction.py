@@ -41,6 +41,7 @@ from MetalArtifactReductionPanel.inputs import Inputs
 from MetalArtifactReductionPanel.metal_section import MetalSection
 from MetalArtifactReductionPanel.method_section import MethodSection
 from MetalArtifactReductionPanel.parameters import ParameterLink
+from MetalArtifactReductionPanel.preview_section import PreviewSection
 from MetalArtifactReductionPanel.result_section import ResultSection
 from MetalArtifactReductionPanel.run_section import RunSection
 from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
@@ -174,6 +175,9 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.result = ResultSection(
             result, texts, logic.results, logic.views, logic.getParameterNode
         )
+        self.preview = PreviewSection(
+            part(ui.runCollapsibleButton), texts, logic.views, logic.metal, self._update
+        )
         self.figures = FiguresSection(result, texts, logic.results, logic.views, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -198,6 +202,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def _putAway(self) -> None:
         """End what only makes sense while the panel shows this scene."""
         self.result.stopFlicker()
+        self.preview.stop()
         self.metal.stopEditing()
         self.parameters.connect(None)
         self.logic.views.giveBack()
@@ -248,7 +253,9 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ready = bool(parameters) and not problem
         elsewhere = self.metal.show(parameters, ready)
         unusable = self.method.show(parameters, ready, self.metal.slicesWithMetal())
-        self.run.show(parameters, problem or elsewhere or unusable)
+        problem = problem or elsewhere or unusable
+        self.run.show(parameters, problem)
+        self.preview.show(parameters, problem)
         self.figures.show(parameters, self.result.show(parameters))
 
     def _onPoll(self) -> None:
@@ -260,6 +267,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def _correct(self, onEnd: Callable[[Any], None]) -> None:
         """Add a correction to the queue, as the panel says it."""
         self.metal.stopEditing()
+        self.preview.stop()
         parameters = self._parameterNode
         self.logic.correctAsync(
             parameters.inputVolume,

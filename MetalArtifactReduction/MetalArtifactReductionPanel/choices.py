@@ -55,7 +55,15 @@ def correction_options(parameters: Any) -> Any:
     own = {"above": p.slicesAbove, "below": p.slicesBelow} if trains else {}
     method = p.weightsFile if p.method == FILE else p.method
     clean_up = CleanUpParameters(include_surface=p.includeSurface)
-    return CorrectionOptions(method, own, always=p.always, clean_up=clean_up, device=p.device)
+    return CorrectionOptions(
+        method,
+        own,
+        always=p.always,
+        segmentation=p.metalMethod.value,
+        threshold_hu=None if p.automaticThreshold else p.thresholdHu,
+        clean_up=clean_up,
+        device=p.device,
+    )
 
 
 class Choice(enum.Enum):

@@ -6,12 +6,14 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml import apply_window, kept, layout, results, results_of
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
 from MetalArtifactReductionLib.mrml.display import set_overlay_opacity
-from MetalArtifactReductionLib.mrml.zoom import most_metal, zoom
+from MetalArtifactReductionLib.mrml.preview import put_preview
+from MetalArtifactReductionLib.mrml.zoom import Place, most_metal, zoom
 
 from .swipe import Swipe
 
@@ -26,6 +28,8 @@ class SceneViews:
         self._swipe: Any = None
         self._share = 0.5
         self._last: tuple[Any, ...] = ()  # what was shown, and how
+        self._followed: Any = None
+        self._onMove: Any = None
 
     def borrow(self) -> Any:
         """Remember what the views show, before they are changed the first time."""
@@ -99,6 +103,66 @@ class SceneViews:
             self.swipe(self._share)
         # Views that were made just now take their size, and a slice of their own, afterwards.
         qt.QTimer.singleShot(NEW_VIEWS_MS, place)
+
+    def centre(self) -> tuple[float, float, float]:
+        """The middle of the axial view that is in front, RAS in mm."""
+        matrix = self._axial().GetSliceToRAS()
+        return tuple(matrix.GetElement(row, 3) for row in range(3))  # type: ignore[return-value]
+
+    def follow(self, onMove: Any) -> None:
+        """Call this whenever the axial view moves; nothing any more if None."""
+        if self._followed is not None:
+            node, tag = self._followed
+            node.RemoveObserver(tag)
+            self._followed = None
+        if onMove is not None:
+            node = self._axial()
+            tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: onMove())
+            self._followed = node, tag
+        self._onMove = onMove
+
+    def showPreview(self, original: Any, index: int, hu: Any, into: Any, window: str) -> Any:
+        """One corrected slice beside its original, where the user looks; returns its node.
+
+        :param index: of the slice. :param hu: ``(rows, cols)``. :param into: an earlier one.
+        """
+        node = put_preview(slicer.mrmlScene, original, index, hu, into)
+        if into is None:
+            view, place = self._axial(), self.centre()
+            size_mm = min(view.GetFieldOfView()[:2])
+            self.stopSwipe()
+            self.borrow()
+            layout.use_layout(
+                slicer.app.layoutManager().layoutLogic().GetLayoutNode(), layout.PREVIEW
+            )
+            shown = layout.show_preview(slicer.mrmlScene, original, node)
+
+            def move() -> None:
+                zoom(shown, Place(place, size_mm))
+
+            move()
+            qt.QTimer.singleShot(NEW_VIEWS_MS, move)
+            self.follow(self._onMove)
+        self.setDisplay(original, window, 0.0)
+        apply_window(node, window)
+        return node
+
+    def removePreview(self, node: Any) -> None:
+        """What was shown before it, in the same place."""
+        place = Place(self.centre(), min(self._axial().GetFieldOfView()[:2]))
+        self.giveBack()
+        slicer.mrmlScene.RemoveNode(node)
+        self.again()
+        zoom(layout.slice_nodes(slicer.mrmlScene), place)
+
+    def _axial(self) -> Any:
+        """The node of the axial view that is in front."""
+        manager = slicer.app.layoutManager()
+        for name in ("MarOriginal", "Red"):
+            widget = manager.sliceWidget(name)
+            if widget is not None and widget.visible:
+                return widget.mrmlSliceNode()
+        return slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
 
     def showFigures(self, corrected: Any) -> None:
         """Put table and plot of a result into their views, if they are laid out."""

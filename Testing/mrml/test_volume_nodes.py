@@ -12,6 +12,7 @@ import pytest
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.errors import InputError, MARError
 from MetalArtifactReductionLib.mrml.inputs import check_input
+from MetalArtifactReductionLib.mrml.preview import put_preview, slab_of, slice_at
 from mrml_support import affine, rotation, world_position
 
 SHAPE = (5, 6, 7)  # (k, j, i)
@@ -223,3 +224,24 @@ def test_without_slicer_core_the_error_says_what_to_install(
     with pytest.raises(mrml.SceneUnavailable, match=r"pip install .*(headless|slicer-core)") as e:
         mrml.headless_scene()
     assert isinstance(e.value, MARError)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, CORONAL])
+def test_a_slab_is_a_part_of_its_volume(
+    scene: Any, add_volume: Any, orientation: np.ndarray
+) -> None:
+    """However the voxels are stored; a previewed slice lies where the volume's own does."""
+    node = add_volume(distinct_values(), affine(orientation, SPACING_MM))
+    volume = mrml.volume_from_node(node)
+    slab, middle = slab_of(node, 2, margin=1)
+    assert middle == 1
+    np.testing.assert_array_equal(slab.hu, volume.hu[1:4])
+    assert slab.ijk_to_ras @ [2, 3, 1, 1] == pytest.approx(volume.ijk_to_ras @ [2, 3, 2, 1])
+
+    assert slice_at(node, tuple((volume.ijk_to_ras @ [3, 3, 3.2, 1])[:3])) == 3
+    shown = put_preview(scene, node, 3, volume.hu[3] + 1)
+    assert put_preview(scene, node, 4, volume.hu[4] + 2, shown) is shown
+    again = mrml.volume_from_node(shown)
+    np.testing.assert_array_equal(again.hu[0], volume.hu[4] + 2)
+    assert again.ijk_to_ras @ [1, 2, 0, 1] == pytest.approx(volume.ijk_to_ras @ [1, 2, 4, 1])
+    assert not shown.GetSaveWithScene()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from panel_support import QTimer, parameter_node, widgets_of
 
@@ -381,3 +382,51 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     ui.flickerButton.click()
     assert composite.GetBackgroundVolumeID() == nodes.corrected.GetID()
     assert ui.flickerButton.text == "Flicker" and section._timer not in QTimer.waiting
+
+
+def test_a_preview_follows_what_is_chosen(
+    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process; the slice in view, again for another threshold, and nothing for no change."""
+    from MetalArtifactReductionLib.jobs import preview
+    from MetalArtifactReductionPanel.metal import Metal
+    from MetalArtifactReductionPanel.preview_section import PreviewSection
+
+    asked: list[Any] = []
+    made = SimpleNamespace(
+        ask=lambda slab, middle, metal, options: asked.append((middle, metal, options)),
+        poll=lambda: preview.PreviewAnswer(np.full((48, 48), 40.0), "", 1.0, 0.8),
+        close=lambda: asked.append("closed"),
+    )
+    monkeypatch.setattr(preview, "Preview", lambda: made)
+    shown: list[Any] = []
+    views = SimpleNamespace(
+        centre=lambda: (48.0, 48.0, 3.0 * 4),
+        follow=lambda onMove: None,
+        showPreview=lambda *given: shown.append(given) or "node",
+        removePreview=lambda node: shown.append(None),
+    )
+    ui = widgets_of(MODULE, "runCollapsibleButton")
+    section = PreviewSection(ui, texts, views, Metal(Background(), lambda: None), lambda: None)
+    parameters = parameter_node(inputVolume=ct, method="patient")
+    section.show(parameters, "")
+    assert not ui.previewButton.visible  # it would train first
+    parameters.method = "li"
+    section.show(parameters, "no CT")
+    assert not ui.previewButton.visible
+    section.show(parameters, "")
+    assert ui.previewButton.visible
+    ui.previewButton.click()
+    (first,) = asked
+    assert first[0] == 3 and first[1] is None and first[2].threshold_hu is None
+    QTimer.turn()
+    assert shown[-1][:2] == (ct, 4) and "0.8 s" in ui.previewLabel.text
+    section.show(parameters, "")
+    QTimer.turn()
+    assert len(asked) == 1
+    parameters.automaticThreshold, parameters.thresholdHu = False, 1800.0
+    section.show(parameters, "")
+    QTimer.turn()
+    assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
+    ui.previewButton.click()
+    assert asked[-1] == "closed" and shown[-1] is None and not ui.previewLabel.text

@@ -29,7 +29,8 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 PARAMETERS = {
     "method": "nmar", "weightsFile": "", "slicesAbove": 11, "slicesBelow": 11, "device": "auto",
-    "always": False, "includeSurface": False,
+    "always": False, "includeSurface": False, "metalMethod": SimpleNamespace(value="threshold"),
+    "automaticThreshold": True, "thresholdHu": 2500.0,
 }  # fmt: skip
 """Of the panel's parameter node, what it begins with."""
 
@@ -56,8 +57,18 @@ WAYS = {
     "window": Way(),
     "trace": Way(),
     "always": Way({"--always": ""}, panel={"always": True}, gets=True),
-    "segmentation": Way({"--segmentation": "kmeans"}, {"segmentation": "kmeans"}, gets="kmeans"),
-    "threshold_hu": Way({"--threshold": "1999"}, {"threshold": "1999"}, gets=1999.0),
+    "segmentation": Way(
+        {"--segmentation": "kmeans"},
+        {"segmentation": "kmeans"},
+        {"metalMethod": SimpleNamespace(value="kmeans")},
+        "kmeans",
+    ),
+    "threshold_hu": Way(
+        {"--threshold": "1999"},
+        {"threshold": "1999"},
+        {"automaticThreshold": False, "thresholdHu": 1999.0},
+        1999.0,
+    ),
     "clean_up": Way(
         {"--include-surface": ""},
         panel={"includeSurface": True},

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..correction.options import CorrectionOptions
+from ..metal.options import CleanUpParameters
 from ..methods.registry import methods
 from ..volume import CTVolume
 from .job import Job
@@ -75,6 +76,7 @@ class Estimator:
 
         :param shape: rows and columns. :param slices: slices that hold metal.
         """
+        options = replace(options, threshold_hu=None, clean_up=CleanUpParameters())  # cost no time
         key = (str(options), *shape)
         if key not in self._known and self.measurable(options.method):
             self._known[key] = None

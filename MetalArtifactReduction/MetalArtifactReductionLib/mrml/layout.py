@@ -17,6 +17,9 @@ LAYOUTS = (FOUR_UP, COMPARISON, FIGURES, SINGLE)
 """Names of the layouts: Slicer's own with 3-D view; three axial over three coronal slices; three
 axial slices over table and plot; one slice, the result laid over its original."""
 
+PREVIEW = "preview"
+"""Original and one corrected slice beside each other."""
+
 VIEWS = {
     "MarOriginal": ("Orig", "#4a7fb5"),
     "MarCorrected": ("Corr", "#54a24b"),
@@ -34,7 +37,7 @@ _ERROR_LABEL = "Err"
 SECOND_ROW = "Coronal"
 """What the names of the lower row of :data:`COMPARISON` end with."""
 
-_LAYOUT_IDS = {COMPARISON: 20631, FIGURES: 20632}
+_LAYOUT_IDS = {COMPARISON: 20631, FIGURES: 20632, PREVIEW: 20633}
 """Slicer's own end below 1000; any free number from there on will do."""
 
 _TABLE_VIEW, _PLOT_VIEW = "MarTable", "MarPlot"
@@ -43,7 +46,9 @@ _VIEW_GROUPS = {"": 631, SECOND_ROW: 632}  # each row is linked within itself
 
 def layout_xml(name: str) -> str:
     """The description of one of our own layouts in Slicer's layout language."""
-    row = _row("")
+    row = _row("", 2 if name == PREVIEW else 3)
+    if name == PREVIEW:
+        return row
     if name == COMPARISON:
         return f'<layout type="vertical"><item>{row}</item><item>{_row(SECOND_ROW)}</item></layout>'
     if name != FIGURES:
@@ -62,8 +67,8 @@ def layout_xml(name: str) -> str:
     )
 
 
-def _row(ending: str) -> str:
-    """The three views beside each other; ``ending``: "" or :data:`SECOND_ROW`."""
+def _row(ending: str, count: int = 3) -> str:
+    """The first views beside each other; ``ending``: "" or :data:`SECOND_ROW`."""
     slices = "".join(
         f'<item><view class="vtkMRMLSliceNode" singletontag="{view}{ending}">'
         f'<property name="orientation" action="default">{ending or "Axial"}</property>'
@@ -71,7 +76,7 @@ def _row(ending: str) -> str:
         f'<property name="viewcolor" action="default">{color}</property>'
         f'<property name="viewgroup" action="default">{_VIEW_GROUPS[ending]}</property>'
         "</view></item>"
-        for view, (label, color) in VIEWS.items()
+        for view, (label, color) in list(VIEWS.items())[:count]
     )
     return f'<layout type="horizontal">{slices}</layout>'
 
@@ -143,6 +148,25 @@ def show_result(
         show_legend(
             over, [node for node in shown if _own_view(node.GetLayoutName()) == "MarChange"]
         )
+    return shown
+
+
+def show_preview(scene: Any, original: Any, preview: Any) -> list[Any]:
+    """Put a volume and one corrected slice of it into the views of :data:`PREVIEW`.
+
+    :returns: their slice nodes.
+    """
+    layers = {"MarOriginal": original, "MarCorrected": preview}
+    shown = [node for node in slice_nodes(scene) if node.GetLayoutName() in layers]
+    for node in shown:
+        composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{node.GetLayoutName()}")
+        if composite is None:
+            continue
+        composite.SetBackgroundVolumeID(layers[node.GetLayoutName()].GetID())
+        composite.SetForegroundVolumeID(None)
+        composite.SetLabelVolumeID(None)
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
     return shown
 
 

@@ -1,0 +1,126 @@
+"""The panel's preview: the slice in view, corrected, before the whole volume is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from .choices import correction_options, methods
+from .texts import Texts
+
+SETTLE_MS, LOOK_MS = 200, 50
+
+
+class PreviewSection:
+    """Corrects the slice in view again whenever something changes that it depends on.
+
+    :param ui: the section's widgets. :param views: shows the slice: ``SceneViews``.
+    :param metal: tells whether metal was drawn in: ``Metal``.
+    :param onEnd: called when the views are to show again what they did before.
+    """
+
+    def __init__(
+        self, ui: Any, texts: Texts, views: Any, metal: Any, onEnd: Callable[[], None]
+    ) -> None:
+        self._ui, self._texts, self._views, self._metal = ui, texts, views, metal
+        self._onEnd = onEnd
+        self._parameters: Any = None
+        self._process: Any = None
+        self._asked: Any = None
+        self._node: Any = None
+        self._settle, self._look = qt.QTimer(), qt.QTimer()
+        self._settle.setSingleShot(True)  # a slider that is dragged
+        for timer, wait_ms, slot in (
+            (self._settle, SETTLE_MS, self._ask),
+            (self._look, LOOK_MS, self._poll),
+        ):
+            timer.setInterval(wait_ms)
+            timer.connect("timeout()", slot)
+        texts.manage(ui.previewLabel)
+        texts.say(ui.previewLabel, "")
+        ui.previewButton.connect("toggled(bool)", self._onButton)
+
+    def show(self, parameters: Any, problem: str) -> None:
+        """Offer it, and follow what was changed.
+
+        :param problem: why CT, metal or method cannot be used; "" if they can.
+        """
+        self._parameters = parameters
+        entry = methods().get(parameters.method) if parameters else None
+        slow = entry is not None and entry.trains_first
+        self._ui.previewButton.visible = bool(parameters) and not problem and not slow
+        if not self._ui.previewButton.visible:
+            self.stop()
+        elif self._ui.previewButton.checked:
+            self._settle.start()
+
+    def stop(self) -> None:
+        """End it; the process too."""
+        self._ui.previewButton.checked = False
+
+    def _onButton(self, on: bool) -> None:
+        if on:
+            self._views.follow(self._settle.start)
+            self._ask()
+            return
+        self._settle.stop()
+        self._look.stop()
+        self._asked = None
+        self._views.follow(None)
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        if self._node is not None:
+            self._node = self._views.removePreview(self._node)
+            self._onEnd()
+        self._texts.say(self._ui.previewLabel, "")
+
+    def _ask(self) -> None:
+        """Ask for the slice, if another one or another correction is wanted."""
+        from MetalArtifactReductionLib.jobs.preview import Preview
+        from MetalArtifactReductionLib.mrml.preview import slab_of, slice_at
+        from MetalArtifactReductionLib.mrml.segmentations import fraction_from_node
+
+        p = self._parameters
+        volume, options = p.inputVolume, correction_options(p)
+        index = slice_at(volume, self._views.centre())
+        metal = p.metalSegmentation
+        if metal is not None and self._metal.thresholdMoved(metal, options):
+            metal = None
+        drawn = metal and self._metal.drawn(metal)
+        asked = (volume, volume.GetMTime(), index, metal, drawn, str(options))
+        if asked == self._asked:
+            return
+        self._asked = asked
+        with self._texts.said(self._ui.previewLabel):
+            slab, middle = slab_of(volume, index)
+            fraction = None
+            if metal is not None:
+                first = index - middle
+                fraction = fraction_from_node(metal, volume)[first : first + len(slab.hu)]
+            self._process = self._process or Preview()
+            self._process.ask(slab, middle, fraction, options)
+            self._texts.say(self._ui.previewLabel, _("Correcting this slice..."))
+            self._look.start()
+
+    def _poll(self) -> None:
+        answer = self._process.poll()
+        if answer is None:
+            return
+        self._look.stop()
+        volume, index = self._asked[0], self._asked[2]
+        text = _("This slice, corrected in {seconds:.1f} s.")
+        if answer.hu is None:
+            text = _("No preview: {problem}.")
+        elif answer.strength == 0:
+            text = _("This slice needs no correction: no streaks beyond noise.")
+        self._texts.say(
+            self._ui.previewLabel,
+            text.format(seconds=answer.seconds, problem=answer.problem.rstrip(".")),
+        )
+        if answer.hu is not None:
+            window = self._parameters.window.value
+            self._node = self._views.showPreview(volume, index, answer.hu, self._node, window)
