@@ -13,7 +13,7 @@ from SimulateImplantsLib.mrml import (
     bone_labels,
     clicks_of,
     name_points,
-    split_vertebrae,
+    split_in_background,
 )
 
 from .views import startPlacing
@@ -54,16 +54,23 @@ def placePoints(points: Any, ct: Any, site: str, lowest: str) -> Any:
     return points
 
 
-def split(ct: Any, bone: Any, points: Any, lowest: str, **progress: Any) -> tuple[Any, Any]:
-    """Plain bone into vertebrae at clicked points: segmentation node and warnings."""
-    return split_vertebrae(
-        slicer.mrmlScene,
+def splitAsync(
+    jobs: Any, ct: Any, bone: Any, points: Any, lowest: str, *, onProgress: Any, onEnd: Any
+) -> Any:
+    """Plain bone into vertebrae at clicked points, in a process of its own.
+
+    :returns: as :func:`segmentAsync`; ``nodes`` are the segmentation node and warnings.
+    """
+    handle = split_in_background(
+        jobs.queue,
         ct,
         bone_labels(bone, ct),
         clicks_of(points, ct),
         lowest=lowest,
-        **progress,
+        on_progress=onProgress,
+        on_end=onEnd,
     )
+    return jobs.started(handle)
 
 
 def clicks(points: Any, ct: Any) -> Any:

@@ -122,7 +122,8 @@ class ImplantsSection:
             self.say(
                 _("{name} was changed after it was measured: Measure again.").format(name=one.name)
             )
-        self._timer.start()
+        if not self._work.background:  # a step of many; the table is filled at their end
+            self._timer.start()
 
     def onSelectionChanged(self) -> None:
         """Show handles and parameters of what is selected."""
@@ -130,12 +131,19 @@ class ImplantsSection:
             self._tools.editing.showHandlesOf(self.selected())
             self._onSelected()
 
-    def propose(self) -> None:
-        """Fit implants to the bone."""
+    def propose(self) -> Any:
+        """Start to fit implants to the bone."""
         p = self._parameters
-        proposed = self._tools.editing.propose(
+        bone, fromBehind = p.boneSegmentation, site_of(p.proposal) == "spine"
+
+        def proposed(nodes: Any) -> None:
+            self.say("\n".join(nodes.warnings))
+            self._tools.views.showPlaced(self._tools.editing.every(), bone, fromBehind)
+
+        return self._tools.editing.proposeAsync(
+            self._tools.jobs,
             p.inputVolume,
-            p.boneSegmentation,
+            bone,
             p.proposal,
             points=p.points,
             sides=p.sides.names(),
@@ -143,11 +151,8 @@ class ImplantsSection:
             rods=p.rods,
             rodDiameterMm=float(p.rodDiameter),
             variant=p.variant,
-            **self._work.progress(),
+            **self._work.callbacks(proposed),
         )
-        self.say("\n".join(proposed.warnings))
-        fromBehind = site_of(p.proposal) == "spine"
-        self._tools.views.showPlaced(self._tools.editing.every(), p.boneSegmentation, fromBehind)
 
     def duplicate(self) -> None:
         """Copies beside the originals."""
@@ -170,14 +175,20 @@ class ImplantsSection:
         link = self._tools.editing.addCrossLink(self._parameters.inputVolume, self.selected())
         self.select(link)
 
-    def measure(self) -> None:
-        """How well the implants lie."""
+    def measure(self) -> Any:
+        """Start to measure how well the implants lie."""
         p = self._parameters
-        self._tools.editing.measure(p.inputVolume, p.boneSegmentation, **self._work.progress())
-        self.say("")
-        table = self._tools.editing.qualityTable()
-        if table is not None:
-            self._tools.views.showTable(table)
+
+        def measured(rows: Any) -> None:
+            self.say("")
+            self._tools.views.showTable(self._tools.editing.showQuality(rows))
+
+        return self._tools.editing.measureAsync(
+            self._tools.jobs,
+            p.inputVolume,
+            p.boneSegmentation,
+            **self._work.callbacks(measured),
+        )
 
 
 class AddSection:

@@ -55,10 +55,42 @@ def sizeText(one: Any) -> str:
     return mrml.size_text(one) if described(one) is not None else ""
 
 
-def propose(
+def propose(ct: Any, bone: Any, what: str = "spine", **choices: Any) -> Any:
+    """Fit implants to the bone and add them, ``ProposedNodes``; waits until they are there.
+
+    :param bone: segmentation; segments named as TotalSegmentator names them are recognised.
+    :param what: a procedure of the library.
+    :param choices: ``points``: for hips in plain bone, one point in each femoral head; ``sides``;
+        ``levels``: such as "L3 L4 L5", empty for all; ``rods``; ``rodDiameterMm``; ``variant``: 0
+        for what fits best, or the number of a plausible variant; ``progress``, ``cancel``.
+    """
+    more = {name: choices.pop(name) for name in ("progress", "cancel") if name in choices}
+    labels = mrml.bone_labels(bone, ct)
+    return mrml.propose(slicer.mrmlScene, ct, labels, what, **_wanted(ct, **choices), **more)
+
+
+def proposeAsync(
+    jobs: Any, ct: Any, bone: Any, what: str, *, onProgress: Any, onEnd: Any, **choices: Any
+) -> Any:
+    """As :func:`propose`, in a process of its own; returns a job handle at once.
+
+    :param jobs: ``BackgroundJobs``.
+    :param onProgress, onEnd: called with the handle, in Slicer's own thread.
+    """
+    handle = mrml.propose_in_background(
+        jobs.queue,
+        ct,
+        mrml.bone_labels(bone, ct),
+        what,
+        **_wanted(ct, **choices),
+        on_progress=onProgress,
+        on_end=onEnd,
+    )
+    return jobs.started(handle)
+
+
+def _wanted(
     ct: Any,
-    bone: Any,
-    what: str = "spine",
     *,
     points: Any = None,
     sides: Sequence[str] = ("left", "right"),
@@ -66,27 +98,13 @@ def propose(
     rods: bool = True,
     rodDiameterMm: float = 5.5,
     variant: int = 0,
-    **progress: Any,
-) -> Any:
-    """Fit implants to the bone and add them, ``ProposedNodes``.
-
-    :param bone: segmentation; segments named as TotalSegmentator names them are recognised.
-    :param what: a procedure of the library.
-    :param points: for hips in plain bone: one point in each femoral head.
-    :param levels: such as "L3 L4 L5"; empty for all.
-    :param variant: 0 for what fits best, or the number of a plausible variant.
-    """
-    return mrml.propose(
-        slicer.mrmlScene,
-        ct,
-        mrml.bone_labels(bone, ct),
-        what,
-        levels=parse_levels(levels),
-        clicks=clicks(points, ct) or None,
-        options=ProposalOptions(sides, rods, rodDiameterMm),
-        variant=variant,
-        **progress,
-    )
+) -> dict[str, Any]:
+    return {
+        "levels": parse_levels(levels),
+        "clicks": clicks(points, ct) or None,
+        "options": ProposalOptions(sides, rods, rodDiameterMm),
+        "variant": variant,
+    }
 
 
 def add(ct: Any, kind: str, preset: str = "") -> Any:
@@ -144,8 +162,22 @@ def measure(ct: Any, bone: Any = None, **progress: Any) -> list[Any]:
     """Quality of the placement, one ``QualityRow`` an implant; also as a table node."""
     labels = mrml.bone_labels(bone, ct) if bone is not None else None
     rows = mrml.placement_quality(slicer.mrmlScene, ct, labels, **progress)
-    mrml.quality_table(slicer.mrmlScene, rows, into=qualityTable())
+    showQuality(rows)
     return rows
+
+
+def measureAsync(jobs: Any, ct: Any, bone: Any, *, onProgress: Any, onEnd: Any) -> Any:
+    """As :func:`measure` without the table, in a process of its own; see :func:`proposeAsync`."""
+    labels = mrml.bone_labels(bone, ct) if bone is not None else None
+    handle = mrml.quality_in_background(
+        jobs.queue, ct, labels, on_progress=onProgress, on_end=onEnd
+    )
+    return jobs.started(handle)
+
+
+def showQuality(rows: list[Any]) -> Any:
+    """The rows of a measurement as the one table node, which is returned."""
+    return mrml.quality_table(slicer.mrmlScene, rows, into=qualityTable())
 
 
 def qualityTable() -> Any:

@@ -39,13 +39,18 @@ class InputSection:
             button.enabled = state.free
         self._ui.inputSelector.enabled = not self._work.running
 
-    def addSample(self, which: str, proposal: str) -> None:
-        """A phantom, chosen at once with what can be proposed for it."""
-        nodes = self._tools.addSample(which, progress=self._work.progress()["progress"])
-        self._parameters.inputVolume = nodes.ct
-        self._parameters.boneSegmentation = nodes.bone
-        self._tools.views.lookAt([nodes.bone])
-        self._parameters.proposal = proposal
+    def addSample(self, which: str, proposal: str) -> Any:
+        """Start to make a phantom, chosen at once with what can be proposed for it."""
+
+        def made(nodes: Any) -> None:
+            p = self._parameters
+            if p is None:
+                return  # the panel was left meanwhile
+            p.inputVolume, p.boneSegmentation, p.proposal = nodes.ct, nodes.bone, proposal
+            self._tools.views.fit(nodes.ct)
+            self._tools.views.lookAt([nodes.bone])
+
+        return self._tools.addSampleAsync(which, **self._work.callbacks(made))
 
 
 class BoneSection:
@@ -107,13 +112,24 @@ class BoneSection:
             p.points, p.inputVolume, site_of(p.proposal), p.lowestLevel
         )
 
-    def split(self) -> None:
-        """Part the vertebrae at the points."""
+    def split(self) -> Any:
+        """Start to part the vertebrae at the points."""
         p = self._parameters
-        node, warnings = self._tools.bone.split(
-            p.inputVolume, p.boneSegmentation, p.points, p.lowestLevel, **self._work.progress()
+        plain = p.boneSegmentation
+
+        def parted(given: Any) -> None:
+            node, warnings = given
+            plain.GetDisplayNode().SetVisibility(False)  # the parts lie in it
+            if self._parameters is not None:
+                self._parameters.boneSegmentation = node
+                self._tools.views.lookAt([node])
+            self._ui.boneMessageLabel.text = "\n".join(warnings)
+
+        return self._tools.bone.splitAsync(
+            self._tools.jobs,
+            p.inputVolume,
+            plain,
+            p.points,
+            p.lowestLevel,
+            **self._work.callbacks(parted),
         )
-        p.boneSegmentation.GetDisplayNode().SetVisibility(False)  # the parts lie in it
-        p.boneSegmentation = node
-        self._tools.views.lookAt([node])
-        self._ui.boneMessageLabel.text = "\n".join(warnings)

@@ -111,15 +111,22 @@ class Tools:
         self.jobs.close()
 
     def addSample(self, which: str, progress: Any = None) -> Any:
-        """A procedural patient, ``SampleNodes``: ct and bone.
+        """A procedural patient, ``SampleNodes``: ct and bone; waits until it is there.
 
         :param which: "spine" or "pelvis".
         """
         from SimulateImplantsLib.mrml import add_sample
 
         nodes = add_sample(slicer.mrmlScene, which, progress=progress)
-        slicer.util.setSliceViewerLayers(background=nodes.ct, fit=True)
+        self.views.fit(nodes.ct)
         return nodes
+
+    def addSampleAsync(self, which: str, *, onProgress: Any, onEnd: Any) -> Any:
+        """As :meth:`addSample`, in a process of its own; returns a job handle at once."""
+        from SimulateImplantsLib.mrml import sample_in_background
+
+        handle = sample_in_background(self.jobs.queue, which, on_progress=onProgress, on_end=onEnd)
+        return self.jobs.started(handle)
 
     def inputProblem(self, volumeNode: Any) -> str:
         """Why a volume cannot be used, in one line; "" if nothing is known against it."""

@@ -25,6 +25,11 @@ def align(one: Any) -> None:
     lookAt([one.model])
 
 
+def fit(volume: Any) -> None:
+    """A volume, whole, in every slice view."""
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+
+
 def straighten() -> None:
     """Slice views as Slicer has them at its start."""
     for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):

@@ -34,6 +34,11 @@ class Work:
         self._handle: Any = None
         ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
 
+    @property
+    def background(self) -> bool:
+        """Whether a job runs in a process of its own, or its results are being added."""
+        return self._handle is not None
+
     def show(self) -> None:
         """Whether something runs."""
         self._ui.cancelButton.enabled = self.running

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cProfile
 import faulthandler
 import os
+import pstats
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import qt
@@ -25,12 +28,12 @@ class Driver:
     """Does what a user does, and keeps pictures.
 
     :param module: name of the module whose panel is driven.
-    :param folder: where the pictures go.
+    :param folder: where the pictures go. :param copies: where some of them go too, by name.
     """
 
-    def __init__(self, module: str, folder: Path) -> None:
+    def __init__(self, module: str, folder: Path, copies: Mapping[str, Path]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.copies = folder, copies
         self.count = 0
         self.clicks = 0
         self.heartbeat = Heartbeat(folder / "gaps.txt")
@@ -51,6 +54,16 @@ class Driver:
         with self.heartbeat.during(f"{self.widget.moduleName}: {name}"):
             button.click()
             self.wait(done)
+
+    def choose(self, name: str, text: str) -> None:
+        """Choose an entry of a combo box as a person does."""
+        combo = getattr(self.ui, name)
+        check(combo.visible and combo.enabled, f"{name} cannot be changed")
+        self.clicks += 1
+        with self.heartbeat.during(f"{self.widget.moduleName}: {name} {text}"):
+            combo.setCurrentText(text)
+            combo.activated(combo.currentIndex)
+            self.wait(lambda: True)
 
     def picture(self, name: str, section: str = "") -> None:
         """Grab the main window, with a section of the panel in view."""
@@ -75,6 +88,10 @@ class Driver:
         window = slicer.util.mainWindow()
         pixels = window.windowHandle().screen().grabWindow(window.winId())
         check(pixels.save(str(path)), f"{path} could not be written")
+        if name in self.copies:
+            small = pixels.toImage().scaledToWidth(1200, qt.Qt.SmoothTransformation)
+            small = small.convertToFormat(qt.QImage.Format_Indexed8)
+            check(small.save(str(self.copies[name])), f"{self.copies[name]} could not be written")
         print(f"picture {path}", flush=True)
 
     def _scroll_area(self) -> Any:
@@ -104,6 +121,7 @@ class Heartbeat:
     def __init__(self, where: Path) -> None:
         self._where = where.open("w", encoding="utf-8")
         self.longest_s: dict[str, float] = {}
+        self.seconds = 0.0
         self._action, self._last = "", 0.0
         self._timer = qt.QTimer()
         self._timer.setInterval(20)
@@ -122,17 +140,25 @@ class Heartbeat:
     def during(self, action: str) -> Iterator[None]:
         """Watch what is done in the block, and what comes of it until events are served."""
         slicer.app.processEvents()
-        self._action, self._last = action, time.monotonic()
+        began = time.monotonic()
+        self._action, self._last = action, began
         self._where.write(f"\n=== {action}\n")
         self._where.flush()
         faulthandler.dump_traceback_later(LONGEST_GAP_S, file=self._where)
+        profile = cProfile.Profile()
+        profile.enable()
         try:
             yield
+            self.seconds = time.monotonic() - began
             slicer.app.processEvents()
             self._beat()
         finally:
+            profile.disable()
             self._action = ""
             faulthandler.cancel_dump_traceback_later()
+        if self.longest_s.get(action, 0.0) > LONGEST_GAP_S:
+            pstats.Stats(profile, stream=self._where).sort_stats("tottime").print_stats(25)
+            self._where.flush()
 
     def table(self) -> str:
         """Longest first."""
@@ -145,19 +171,12 @@ def check(held: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def rows_of(table: Any) -> list[list[str]]:
-    return [
-        [table.item(row, column).text() for column in range(table.columnCount)]
-        for row in range(table.rowCount)
-    ]
-
-
 class Files:
     """Stands in for Slicer's DICOM database."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: Mapping[str, Path]) -> None:
         self.isOpen = False  # for the annotations in the views
-        self.fileForInstance = lambda uid: files.get(uid, "")
+        self.fileForInstance = lambda uid: str(files.get(uid, ""))
 
 
 def erode(editor: Any) -> None:
@@ -168,31 +187,92 @@ def erode(editor: Any) -> None:
     effect.self().onApply()
 
 
-def ijk_to_ras(volume: Any) -> Any:
+def place_points(points: Any, volume: Any, places: Mapping[str, tuple[int, int, int]]) -> None:
+    """Labelled points at columns, rows, slices, as the mouse would place them."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    return matrix
+    for name, ijk in places.items():
+        points.AddControlPoint(*matrix.MultiplyPoint([*ijk, 1.0])[:3], name)
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
 
 
-def segmentation(volume: Any, threshold_hu: float) -> Any:
-    """What is brighter, as a user's own segmentation."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    mask = (slicer.util.arrayFromVolume(volume) > threshold_hu).astype(np.uint8)
-    name = node.GetSegmentation().AddEmptySegment("", "Drawn")
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, name, volume)
-    return node
+def dicom_series(folder: Path, file: Path) -> dict[str, Path]:
+    """A CT as a series of single slices; the file of each SOPInstanceUID."""
+    import pydicom
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    from MetalArtifactReductionLib.files.volumes import read_volume
+
+    volume = read_volume(file)
+    folder.mkdir()
+    axes = (-1, -1, 1) * volume.ijk_to_ras[:3, :3].T
+    right, front = (axis / np.linalg.norm(axis) for axis in axes[:2])
+    study, series, frame = (generate_uid() for _ in range(3))
+    files = {}
+    for k, plane in enumerate(volume.hu):
+        one = pydicom.Dataset()
+        one.file_meta = pydicom.dataset.FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = CTImageStorage
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame
+        one.Modality, one.PatientName, one.PatientID = "CT", "Nail^Hip", "1"
+        one.SeriesNumber, one.InstanceNumber, one.SeriesDescription = 2, k + 1, "Hip 3 mm"
+        one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        place = volume.ijk_to_ras @ [0, 0, k, 1]
+        one.ImagePositionPatient = [f"{x:.6f}" for x in (-place[0], -place[1], place[2])]
+        one.ImageOrientationPatient = [f"{x:.9f}"[:16] for x in (*right, *front)]
+        one.PixelSpacing = list(volume.spacing_mm[1:])
+        one.SliceThickness = volume.spacing_mm[0]
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.Rows, one.Columns = plane.shape
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+        one.RescaleSlope, one.RescaleIntercept = 1, 0
+        one.PixelData = np.round(plane).astype("<i2").tobytes()
+        path = folder / f"{k:03d}.dcm"
+        one.save_as(path, enforce_file_format=True)
+        files[str(one.SOPInstanceUID)] = path
+    return files
 
 
-def time_point(volume: Any) -> Any:
-    """A volume as one of a sequence shows it."""
-    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Times")
-    for index in range(2):
-        series.SetDataNodeAtValue(volume, str(index))
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
-    browser.SetAndObserveMasterSequenceNodeID(series.GetID())
-    slicer.app.processEvents()
-    return browser.GetProxyNode(series)
+def choose_folder(folder: str) -> None:
+    """Answer the dialog that comes next, as a person does."""
+
+    def answer() -> None:
+        dialog = slicer.app.activeModalWidget()
+        slicer.util.findChildren(dialog, name="fileNameEdit")[0].text = folder
+        slicer.util.findChildren(dialog, className="QPushButton", text="&Choose")[0].click()
+
+    qt.QTimer.singleShot(1000, answer)
+
+
+def look(driver: Driver) -> None:
+    """Every control says what it does, and Tab goes from top to bottom as the panel's file says."""
+    widget = driver.widget
+    path = widget.resourcePath(f"UI/{widget.moduleName}.ui")
+    root = ElementTree.parse(path).getroot()
+    wanted = [stop.text for stop in root.iter("tabstop")]
+    first = one = getattr(widget.ui, wanted[0])
+    seen = []
+    while True:
+        if one.objectName in wanted:
+            seen.append(one.objectName)
+        one = one.nextInFocusChain()
+        if one is first or one == first:
+            break
+    check(seen == wanted, f"the Tab key goes {seen}")
+    silent = [name for name in wanted if not getattr(widget.ui, name).toolTip]
+    check(not silent, f"without a tool tip: {silent}")
+
+
+def dress(style: str | None, percent: int) -> None:
+    """Slicer's light or dark style, and a font of another size."""
+    if style:
+        slicer.app.setStyle(f"{style.capitalize()} Slicer")
+    font = slicer.app.font()
+    font.setPointSizeF(font.pointSizeF() * percent / 100)
+    slicer.app.setFont(font)
 
 
 def processes() -> list[str]:
@@ -212,11 +292,17 @@ def processes() -> list[str]:
     return found
 
 
-def run(module: str, folder: Path, steps: Callable[[Driver], None]) -> None:
-    """Drive a panel and end Slicer: exit code 0 when every check held."""
+def run(
+    module: str, options: Any, copies: Mapping[str, Path], steps: Callable[[Driver], None]
+) -> None:
+    """Drive a panel and end Slicer: exit code 0 when every check held.
+
+    :param options: ``output``, ``style``, ``percent``. :param copies: see :class:`Driver`.
+    """
     code = 1
     try:
-        steps(Driver(module, folder))
+        dress(options.style, options.percent)
+        steps(Driver(module, options.output, copies))
         code = 0
         print("every step was done", flush=True)
     except Exception:

@@ -23,8 +23,11 @@ from SimulateImplantsLib.mrml import (
     bone_labels,
     clicks_of,
     fit_screw,
+    implants_of,
     placement_quality,
     propose,
+    propose_in_background,
+    quality_in_background,
     screws_of,
     segment_bone,
     segmentation_from_labels,
@@ -234,6 +237,42 @@ def test_proposals_are_edited_like_any_implant(scene: Any, ct: Any, spine: Phant
     line.SetNthControlPointPositionWorld(0, *position)
     np.testing.assert_allclose(screw.matrix()[:3, 3], before + np.array([0, -2, 1]), atol=1e-6)
     link.stop()
+
+
+def test_a_screw_moved_by_hand_is_kept_by_the_next_proposal(
+    scene: Any, ct: Any, spine: Phantom
+) -> None:
+    """In the place of the one that would be proposed there; the new rod is led through it."""
+    labels = {name: spine.labels[name] for name in ("vertebrae_L3", "vertebrae_L4")}
+    options = ProposalOptions(sides=("left",))
+    first = propose(scene, ct, labels, options=options).implants
+    link = ImplantLink(scene)
+    moved = next(one for one in first if one.level == "L4")
+    tip = np.array(moved.line.GetNthControlPointPositionWorld(1)) + np.array([2.0, 0.0, 1.0])
+    moved.line.SetNthControlPointPositionWorld(1, *tip)
+    place = moved.matrix()
+    again = propose(scene, ct, labels, options=options).implants
+    link.stop()
+    assert [(one.kind, one.level) for one in again] == [(one.kind, one.level) for one in first]
+    assert len(implants_of(scene)) == len(first) == 3
+    assert moved in again
+    np.testing.assert_allclose(moved.matrix()[:3, 2], place[:3, 2], atol=1e-9)
+    (rod,) = implants_of(scene, "rod")
+    assert moved in screws_of(rod) and len(screws_of(rod)) == 2 and not rod.problem
+
+
+def test_a_proposal_in_a_process_of_its_own_is_the_same(
+    scene: Any, ct: Any, spine: Phantom
+) -> None:
+    labels = {"vertebrae_L4": spine.labels["vertebrae_L4"]}
+    options = ProposalOptions(sides=("left",))
+    jobs = SceneJobs(scene)
+    there = propose_in_background(jobs, ct, labels, options=options).result()
+    here = propose(scene, ct, labels, options=options)
+    assert there.plan.to_dict() == here.plan.to_dict()
+    (row,) = quality_in_background(jobs, ct, labels).result()
+    assert row.grade == placement_quality(scene, ct, labels)[0].grade == "A"
+    jobs.close()
 
 
 def test_variants_follow_from_their_number(scene: Any, ct: Any, spine: Phantom) -> None:

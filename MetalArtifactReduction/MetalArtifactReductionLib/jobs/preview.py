@@ -168,7 +168,7 @@ def _put(
     """A file with a number, in place once it is whole."""
     unfinished = folder / f"{kind}.partial"
     with unfinished.open("wb") as file:
-        np.savez(file, given=np.array(json.dumps(given)), **arrays)
+        np.savez(file, given=np.array(json.dumps(given)), **arrays)  # type: ignore[arg-type]
     unfinished.rename(folder / f"{kind}-{number}.npz")
 
 

@@ -26,17 +26,24 @@ from .nodes import (
     set_matrix,
 )
 from .plans import add_plan, plan_of
-from .propose import ProposedNodes, propose, split_vertebrae
+from .propose import (
+    ProposedNodes,
+    propose,
+    propose_in_background,
+    split_in_background,
+    split_vertebrae,
+)
 from .quality import (
     QualityRow,
     forget_quality,
     placement_quality,
+    quality_in_background,
     quality_of,
     quality_table,
     size_text,
 )
 from .rods import add_cross_link, add_rod, follow_screws, rods_through, screws_of
-from .sample import SAMPLES, SampleNodes, add_sample
+from .sample import SAMPLES, SampleNodes, add_sample, sample_in_background
 from .scene_implant import SceneImplant, implant_of_node, implants_of, placed_implants
 from .simulate import (
     SimulatedNodes,
@@ -89,10 +96,13 @@ __all__ = [
     "placement_quality",
     "plan_of",
     "propose",
+    "propose_in_background",
+    "quality_in_background",
     "quality_of",
     "quality_table",
     "remove",
     "rods_through",
+    "sample_in_background",
     "screws_of",
     "segment_bone",
     "segmentation_from_labels",
@@ -105,6 +115,7 @@ __all__ = [
     "simulate_node",
     "size_text",
     "slice_to_ras",
+    "split_in_background",
     "split_vertebrae",
     "update_from_line",
     "update_line",

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs.call import call_job, result_of
 from MetalArtifactReductionLib.jobs.job import Job
-from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
+from MetalArtifactReductionLib.mrml.correct import all_of
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
-from MetalArtifactReductionLib.mrml.segmentations import outline_only, segmentation_from_fraction
+from MetalArtifactReductionLib.mrml.segmentations import (
+    cropped_labelmap,
+    outline_only,
+    segmentation_from_fraction,
+)
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.volumes import ijk_to_ras, storage_axes
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.patient import BONE_HU, bone_mask
@@ -93,27 +99,14 @@ def bone_in_background(
     :raises InputError: no CT. :raises OutputError: no room for temporary files.
     """
     volume = volume_from_node(ct_node)
-    job = Job(
-        f"{__name__}:find_bone",
-        {"ijk_to_ras": volume.ijk_to_ras.tolist(), "threshold_hu": threshold_hu},
-        {"hu": volume.hu},
-        title=f"{ct_node.GetName()}: bone",
-    )
+    job = call_job(bone_mask, volume, threshold_hu, title=f"{ct_node.GetName()}: bone")
 
     def add_nodes(job: Job) -> Generator[None, None, Any]:
-        bone, grid = job.array("bone"), volume_from_node(ct_node)
+        bone, grid = result_of(job), volume_from_node(ct_node)
         yield
         return _add_bone(jobs.scene, ct_node, grid, bone, threshold_hu, into)
 
     return jobs.add(job, (ct_node, into), add_nodes, on_progress, on_end)
-
-
-def find_bone(request: TaskRequest) -> TaskResult:
-    """The child's half of :func:`bone_in_background`."""
-    request.progress(0.0, "looking for bone")
-    hu, matrix = np.asarray(request.arrays["hu"]), np.array(request.arguments["ijk_to_ras"])
-    volume = CTVolume(hu, matrix)
-    return TaskResult({}, {"bone": bone_mask(volume, request.arguments["threshold_hu"])})
 
 
 def _add_bone(
@@ -146,12 +139,14 @@ def segmentation_from_labels(
 
     :param labels: bool masks ``(slices, rows, cols)`` on the CT's grid.
     """
-    from MetalArtifactReductionLib.mrml.namespace import slicer_classes
-    from MetalArtifactReductionLib.mrml.volumes import fill_image, vtk_matrix
-    from MetalArtifactReductionLib.volume import to_storage
+    return all_of(labels_in_steps(scene, labels, ct_node, name))
 
-    slicer = slicer_classes()
-    volume = volume_from_node(ct_node)
+
+def labels_in_steps(
+    scene: Any, labels: dict[str, np.ndarray], ct_node: Any, name: str
+) -> Generator[None, None, Any]:
+    """:func:`segmentation_from_labels` with pauses, in which a user interface answers."""
+    matrix, as_stored = ijk_to_ras(ct_node), np.argsort(storage_axes(ct_node))
     with all_or_none(scene) as added:
         node = added(
             scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
@@ -160,14 +155,14 @@ def segmentation_from_labels(
         node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
         node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
         for segment_name, mask in labels.items():
-            stored, matrix = to_storage(mask, volume)
-            labelmap = slicer.vtkOrientedImageData()
-            fill_image(labelmap, stored.astype(np.uint8))
-            labelmap.SetImageToWorldMatrix(vtk_matrix(matrix))
             node.AddSegmentFromBinaryLabelmapRepresentation(
-                labelmap, segment_name, list(BONE_COLOR), segment_name
+                cropped_labelmap(mask.transpose(as_stored), matrix),
+                segment_name,
+                list(BONE_COLOR),
+                segment_name,
             )
-        node.CreateClosedSurfaceRepresentation()
+            node.CreateClosedSurfaceRepresentation()  # of the next ones by itself
+            yield
     return node
 
 

@@ -26,6 +26,7 @@ from .scene_implant import (
     LINE_REFERENCE,
     PREFIX,
     PROBLEM,
+    PROPOSED,
     SCREWS_REFERENCE,
     SceneImplant,
     implant_of_node,
@@ -45,8 +46,14 @@ def edit_implant(one: SceneImplant, **changes: Any) -> Implant:
     :raises InputError: see :func:`change_parameters`; nothing is changed then.
     """
     implant = change_parameters(one, **changes)
+    by_hand(one)
     followers_follow(one)
     return implant
+
+
+def by_hand(one: SceneImplant) -> None:
+    """The user has changed it: the next proposal keeps it."""
+    one.model.RemoveAttribute(PROPOSED)
 
 
 def followers_follow(one: SceneImplant) -> None:
@@ -251,6 +258,7 @@ class ImplantLink:
                 return
             one = implant_of_node(line)
             if one is not None and update_from_line(one):
+                by_hand(one)
                 rods_follow(one)
                 self._tell(one)
 
@@ -265,6 +273,7 @@ class ImplantLink:
         if self._busy or one is None or self._scene.IsBatchProcessing():
             return
         with self.paused():
+            by_hand(one)
             followers_follow(one)
             self._tell(one)
 

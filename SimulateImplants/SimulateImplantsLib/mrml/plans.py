@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml.correct import all_of
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 
 from ..implants.cross_link import CrossLink
@@ -18,8 +21,8 @@ from ..implants.user_mesh import UserMesh
 from ..placement.plan import PlacementPlan, PlannedImplant
 from .lines import add_line, can_have_line
 from .nodes import add_implant, new_construct, set_matrix
-from .rods import OVERHANG, rods_of, set_rods, set_screws
-from .scene_implant import SceneImplant, implants_of
+from .rods import OVERHANG, follow_screws, rods_of, set_rods, set_screws
+from .scene_implant import CONSTRUCT, ORDER, SceneImplant, implants_of
 
 SEAT_TOLERANCE_MM = 1.0
 """A rod that passes the seat of a screw this closely is held by it."""
@@ -33,15 +36,38 @@ def add_plan(scene: Any, plan: PlacementPlan, *, like: Any = None) -> list[Scene
     :returns: in the order of the plan; handles and lines are hidden, see ``show_handles_of``.
     :raises InputError: an implant that cannot be made; nothing is added then.
     """
+    made: list[SceneImplant] = all_of(plan_in_steps(scene, plan, like=like))
+    return made
+
+
+def plan_in_steps(
+    scene: Any,
+    plan: PlacementPlan,
+    *,
+    like: Any = None,
+    kept: Mapping[int, SceneImplant] | None = None,
+) -> Generator[None, None, list[SceneImplant]]:
+    """:func:`add_plan` with pauses, in which a user interface answers.
+
+    :param kept: index in the plan -> what is there already and takes the place of that implant;
+        rods are led through it.
+    """
+    kept = kept or {}
     made: list[SceneImplant] = []
     constructs: dict[str, str] = {}
     implants = [item.make() for item in plan.implants]
     with all_or_none(scene) as added:
-        for item, implant in zip(plan.implants, implants, strict=True):
+        for index, (item, implant) in enumerate(zip(plan.implants, implants, strict=True)):
             name = str(item.attributes.get("construct") or "")
             if name and name not in constructs:
                 constructs[name] = new_construct(scene, name)
             order = item.attributes.get("order")
+            if index in kept:
+                one = kept[index]
+                one.model.SetAttribute(CONSTRUCT, constructs.get(name, ""))
+                one.model.SetAttribute(ORDER, str(order or 0))
+                made.append(one)
+                continue
             one = add_implant(
                 scene,
                 implant,
@@ -58,9 +84,11 @@ def add_plan(scene: Any, plan: PlacementPlan, *, like: Any = None) -> list[Scene
             if one.kind != Rod.kind and can_have_line(one.implant):
                 added(add_line(one))
             made.append(one)
+            yield
         for one in made:
             if one.kind == Rod.kind:
-                _hold(one, made)
+                _hold(one, made, list(kept.values()))
+                yield
             elif one.kind == FemoralHead.kind:
                 _put_on_stem(one, made)
         for one, item in zip(made, plan.implants, strict=True):
@@ -108,8 +136,8 @@ def _put_on_stem(head: SceneImplant, others: list[SceneImplant]) -> None:
             return
 
 
-def _hold(rod: SceneImplant, others: list[SceneImplant]) -> None:
-    """Let a rod follow the screws of its construct whose seats it passes through."""
+def _hold(rod: SceneImplant, others: list[SceneImplant], kept: list[SceneImplant]) -> None:
+    """Let a rod follow the screws of its construct whose seats it passes, and the kept ones."""
     implant = rod.implant
     if not isinstance(implant, Rod) or not implant.path_mm or not rod.construct:
         return
@@ -122,7 +150,7 @@ def _hold(rod: SceneImplant, others: list[SceneImplant]) -> None:
             continue
         seat = screw.rod_seat().transformed(to_rod @ one.matrix()).position
         gaps = np.linalg.norm(path - seat, axis=1)
-        if gaps.min() < SEAT_TOLERANCE_MM:
+        if gaps.min() < SEAT_TOLERANCE_MM or one in kept:
             held.append((int(np.argmin(gaps)), one))
     if len(held) < 2:
         return
@@ -133,3 +161,6 @@ def _hold(rod: SceneImplant, others: list[SceneImplant]) -> None:
     if last < len(path) - 1:
         overhang = max(overhang, np.linalg.norm(path[-1] - path[last]))
     rod.model.SetAttribute(OVERHANG, repr(float(overhang)))
+    if any(one in kept for _, one in held):
+        with suppress(InputError):  # said in the rod's problem
+            follow_screws(rod)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.jobs.call import call_job, result_of
+from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
+from MetalArtifactReductionLib.volume import CTVolume
 
+from ..implants.pedicle_screw import PedicleScrew
 from ..implants.registry import finder_of, procedure_of
 from ..placement.anatomy import union
 from ..placement.clicks import segment_vertebra
@@ -22,10 +25,13 @@ from ..placement.patient import Bones, measure_patient
 from ..placement.plan import PlacementPlan
 from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
 from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of
-from .bone import segmentation_from_labels
+from .bone import labels_in_steps
 from .companions import remove
-from .plans import add_plan
+from .plans import plan_in_steps
 from .scene_implant import PROPOSED, SceneImplant, implants_of
+
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,93 @@ def propose(
     labels: Mapping[str, np.ndarray],
     kind: str = "spine",
     *,
-    levels: Sequence[str] | None = None,
-    clicks: Mapping[str, np.ndarray] | None = None,
-    options: ProposalOptions | None = None,
-    variant: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    **wanted: Any,
 ) -> ProposedNodes:
     """Implants fitted to the bones of a CT, as editable nodes; an earlier proposal is replaced.
+
+    What was placed or moved by hand stays; a screw of it takes the place of the one that would be
+    proposed for its pedicle.
 
     :param labels: masks on the CT's grid, see ``bone_labels``; vertebrae, femora and hips are
         recognised by name.
     :param kind: a procedure, see ``implants.procedures``.
-    :param levels: of the vertebrae only these; all labelled ones if None.
-    :param clicks: for hips in plain bone, one RAS point in each femoral head, see ``clicks_of``.
-    :param variant: 0 for the best fit; otherwise the seed of a plausible variant, which draws
-        levels, sides, sizes, angles, rods and materials by itself.
+    :param wanted: ``levels``: of the vertebrae only these, all labelled ones if None; ``clicks``:
+        for hips in plain bone, one RAS point in each femoral head, see ``clicks_of``; ``options``:
+        ``ProposalOptions``; ``variant``: 0 for the best fit, otherwise the seed of a plausible
+        variant, which draws levels, sides, sizes, angles, rods and materials by itself.
     :raises InputError: no such bone among the labels, or none usable; nothing is added then.
     """
+    request = _request(scene, ct_node, labels, kind, **wanted)
+    plan = request.plan(progress=progress, cancel=cancel)
+    nodes: ProposedNodes = all_of(_added(scene, ct_node, plan))
+    return nodes
+
+
+def propose_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    kind: str = "spine",
+    *,
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+    **wanted: Any,
+) -> SceneJob:
+    """:func:`propose` in a process of its own; its ``nodes`` will be :class:`ProposedNodes`.
+
+    :raises InputError: no such bone among the labels. :raises OutputError: no room for temporary
+        files.
+    """
+    request = _request(jobs.scene, ct_node, labels, kind, **wanted)
+    job = call_job(request.plan, title=f"{ct_node.GetName()}: {kind}")
+    return jobs.add(
+        job,
+        (ct_node,),
+        lambda job: _added(jobs.scene, ct_node, result_of(job)),
+        on_progress,
+        on_end,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What a proposal needs to know; computing knows no scene."""
+
+    volume: CTVolume
+    bones: Bones
+    kind: str
+    levels: Sequence[str] | None
+    options: ProposalOptions
+    variant: int
+
+    def plan(self, progress: Progress | None = None, cancel: Cancel | None = None) -> PlacementPlan:
+        patient = measure_patient(
+            self.volume,
+            self.bones,
+            procedure_of(self.kind).site,
+            levels=self.levels,
+            sides=self.options.sides,
+            progress=progress,
+            cancel=cancel,
+        )
+        if self.variant:
+            return sampled_plan(patient, self.kind, self.variant)
+        return proposed_plan(patient, self.kind, self.options)
+
+
+def _request(
+    scene: Any,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    kind: str,
+    *,
+    levels: Sequence[str] | None = None,
+    clicks: Mapping[str, np.ndarray] | None = None,
+    options: ProposalOptions | None = None,
+    variant: int = 0,
+) -> _Request:
     site = procedure_of(kind).site
     options = options or ProposalOptions()
     if not options.sides:
@@ -82,19 +157,26 @@ def propose(
             "click once into each femoral head"
         )
     bones = Bones(labels, dict(clicks or {}) if found_by_itself or not named else {})
-    patient = measure_patient(
-        volume, bones, site, levels=levels, sides=options.sides, progress=progress, cancel=cancel
-    )
-    plan = (
-        sampled_plan(patient, kind, variant) if variant else proposed_plan(patient, kind, options)
-    )
-    earlier = [one for one in implants_of(scene) if one.model.GetAttribute(PROPOSED)]
-    implants = tuple(add_plan(scene, plan, like=ct_node))
+    return _Request(volume, bones, kind, levels, options, variant)
+
+
+def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, None, ProposedNodes]:
+    """A plan as nodes, a step at a time; what was proposed before goes at the end."""
+    every = implants_of(scene)
+    earlier = [one for one in every if one.model.GetAttribute(PROPOSED)]
+    by_hand = {(one.kind, one.level, one.side): one for one in every if one not in earlier}
+    kept = {}
+    for index, item in enumerate(plan.implants):
+        level, side = (str(item.attributes.get(name) or "") for name in ("level", "side"))
+        if item.kind == PedicleScrew.kind and level and (item.kind, level, side) in by_hand:
+            kept[index] = by_hand[item.kind, level, side]
+    implants = yield from plan_in_steps(scene, plan, like=ct_node, kept=kept)
     for one in implants:
-        one.model.SetAttribute(PROPOSED, "1")
+        if one not in kept.values():
+            one.model.SetAttribute(PROPOSED, "1")
     for one in earlier:
         remove(one)
-    return ProposedNodes(implants, plan, plan.warnings)
+    return ProposedNodes(tuple(implants), plan, plan.warnings)
 
 
 def split_vertebrae(
@@ -115,12 +197,45 @@ def split_vertebrae(
     :returns: a segmentation node with segments ``vertebrae_L4`` ..., and warnings.
     :raises InputError: no bone, no click, or none usable; nothing is added then.
     """
-    volume = ct_from_node(scene, ct_node)
-    if not labels:
-        raise InputError("no bone: segment it, or find it by threshold, first")
-    bone = union(labels)
-    assert bone is not None  # there are labels
-    named = named_levels(clicks, lowest)
+    given = _plain_bone(scene, ct_node, labels, clicks, lowest)
+    parted = part_vertebrae(*given, progress=progress, cancel=cancel)
+    result: tuple[Any, tuple[str, ...]] = all_of(_vertebrae(scene, ct_node, *parted))
+    return result
+
+
+def split_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    clicks: Mapping[str, np.ndarray],
+    *,
+    lowest: str = "L5",
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+) -> SceneJob:
+    """:func:`split_vertebrae` in a process of its own; its ``nodes`` will be what that returns."""
+    given = _plain_bone(jobs.scene, ct_node, labels, clicks, lowest)
+    return jobs.add(
+        call_job(part_vertebrae, *given, title=f"{ct_node.GetName()}: vertebrae"),
+        (ct_node,),
+        lambda job: _vertebrae(jobs.scene, ct_node, *result_of(job)),
+        on_progress,
+        on_end,
+    )
+
+
+def part_vertebrae(
+    volume: CTVolume,
+    bone: np.ndarray,
+    named: Mapping[str, np.ndarray],
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The masks ``vertebrae_L4`` ... of clicked levels, and warnings.
+
+    :raises InputError: no click could be used.
+    """
     ups = chain_directions(named)
     parts: dict[str, np.ndarray] = {}
     warnings: list[str] = []
@@ -135,13 +250,31 @@ def split_vertebrae(
             warnings.append(str(error))
     if not parts:
         raise InputError("no clicked vertebra could be used: " + "; ".join(warnings))
+    return parts, tuple(warnings)
+
+
+def _plain_bone(
+    scene: Any,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray],
+    clicks: Mapping[str, np.ndarray],
+    lowest: str,
+) -> tuple[CTVolume, np.ndarray, dict[str, np.ndarray]]:
+    volume, bone = ct_from_node(scene, ct_node), union(labels)
+    if bone is None:
+        raise InputError("no bone: segment it, or find it by threshold, first")
+    return volume, bone, named_levels(clicks, lowest)
+
+
+def _vertebrae(
+    scene: Any, ct_node: Any, parts: dict[str, np.ndarray], warnings: tuple[str, ...]
+) -> Generator[None, None, tuple[Any, tuple[str, ...]]]:
     with all_or_none(scene) as added:
-        node = added(
-            segmentation_from_labels(scene, parts, ct_node, f"Vertebrae {ct_node.GetName()}")
-        )
+        name = f"Vertebrae {ct_node.GetName()}"
+        node = added((yield from labels_in_steps(scene, parts, ct_node, name)))
         mark_result(node, "vertebrae", ct_node)
         place_results(scene, ct_node, [node], f"Implants {ct_node.GetName()}")
-    return node, tuple(warnings)
+    return node, warnings
 
 
 def named_levels(clicks: Mapping[str, np.ndarray], lowest: str = "L5") -> dict[str, np.ndarray]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs.call import call_job, result_of
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 from MetalArtifactReductionLib.progress import Cancel, Progress
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.pedicle_screw import PedicleScrew
 from ..placement.anatomy import Anatomy
@@ -20,6 +22,9 @@ from ..placement.quality import PlacedItem, Quality, measure_placement
 from ..placement.quality import size_text as size_of
 from .rods import joined
 from .scene_implant import LEVEL, PREFIX, QUALITY, SIDE, SceneImplant, implants_of
+
+if TYPE_CHECKING:
+    from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
 
 TABLE_ATTRIBUTE = PREFIX + "quality"
 """Node attribute of the table node."""
@@ -74,6 +79,58 @@ def placement_quality(
         them there is no grade, without any there is no share in bone.
     :raises InputError: no implant, no CT, a mask of another geometry.
     """
+    chosen, given = _to_measure(scene, ct_node, labels)
+    return _noted(chosen, measured(*given, progress=progress, cancel=cancel))
+
+
+def quality_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray] | None = None,
+    *,
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+) -> SceneJob:
+    """:func:`placement_quality` in a process of its own; its ``nodes`` will be the rows.
+
+    :raises InputError: as there. :raises OutputError: no room for temporary files.
+    """
+    chosen, given = _to_measure(jobs.scene, ct_node, labels)
+    return jobs.add(
+        call_job(measured, *given, title=f"{ct_node.GetName()}: placement"),
+        (ct_node, *(one.model for one in chosen)),
+        lambda job: _noted(chosen, result_of(job)),
+        on_progress,
+        on_end,
+    )
+
+
+def measured(
+    items: list[PlacedItem],
+    volume: CTVolume,
+    labels: Mapping[str, np.ndarray] | None,
+    together: frozenset[tuple[int, int]],
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Quality]:
+    """:func:`measure_placement` without a scene.
+
+    :param together: pairs of items that touch because they belong together.
+    """
+    return measure_placement(
+        items,
+        Anatomy(volume, labels),
+        lambda i, j: (i, j) in together,
+        progress=progress,
+        cancel=cancel,
+    )
+
+
+def _to_measure(
+    scene: Any, ct_node: Any, labels: Mapping[str, np.ndarray] | None
+) -> tuple[list[SceneImplant], tuple[Any, ...]]:
+    """The scene's implants, and what :func:`measured` takes."""
     volume = ct_from_node(scene, ct_node)
     chosen = implants_of(scene)
     if not chosen:
@@ -82,17 +139,24 @@ def placement_quality(
         PlacedItem(one.implant, one.matrix(ct_node), one.name, one.level, one.side)
         for one in chosen
     ]
-
-    def meant(i: int, j: int) -> bool:
-        one, other = chosen[i], chosen[j]
-        same = bool(one.construct) and one.construct == other.construct
-        return joined(one, other) or (same and same_construct_joint(one.kind, other.kind))
-
-    measured = measure_placement(
-        items, Anatomy(volume, labels), meant, progress=progress, cancel=cancel
+    together = frozenset(
+        (i, j)
+        for i, one in enumerate(chosen)
+        for j, other in enumerate(chosen)
+        if joined(one, other)
+        or (
+            bool(one.construct)
+            and one.construct == other.construct
+            and same_construct_joint(one.kind, other.kind)
+        )
     )
+    return chosen, (items, volume, labels, together)
+
+
+def _noted(chosen: list[SceneImplant], qualities: list[Quality]) -> list[QualityRow]:
+    """What was measured, kept with the implants."""
     rows = []
-    for one, quality in zip(chosen, measured, strict=True):
+    for one, quality in zip(chosen, qualities, strict=True):
         if one.kind == PedicleScrew.kind and quality.grade:
             for attribute, value in ((LEVEL, quality.level), (SIDE, quality.side)):
                 if not one.model.GetAttribute(attribute):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.mrml import (
     segmentation_from_fraction,
     show_in_slice_views,
 )
-from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress
@@ -171,10 +171,13 @@ def simulate_in_background(
     title = f"{ct_node.GetName()}: {options.model}"
     job = simulation_job(volume, implants, options, title=title)
 
-    def add_nodes(job: Job) -> SimulatedNodes:
+    def add_nodes(job: Job) -> Generator[None, None, SimulatedNodes]:
         # The grid again, rather than kept: a waiting job holds no volume in memory.
         result, warnings = simulation_result(job, ct_from_node(jobs.scene, ct_node))
-        return add_simulation(jobs.scene, ct_node, result, implants, warnings=warnings, show=show)
+        yield
+        return (
+            yield from _added(jobs.scene, ct_node, result, implants, warnings=warnings, show=show)
+        )
 
     return jobs.add(job, (ct_node,), add_nodes, on_progress, on_end)
 
@@ -192,6 +195,22 @@ def add_simulation(
 
     :param implants: what was voxelised, in the CT's own RAS.
     """
+    nodes: SimulatedNodes = all_of(
+        _added(scene, ct_node, result, implants, warnings=warnings, show=show)
+    )
+    return nodes
+
+
+def _added(
+    scene: Any,
+    ct_node: Any,
+    result: SimulationResult,
+    implants: Sequence[PlacedImplant],
+    *,
+    warnings: tuple[str, ...],
+    show: bool,
+) -> Generator[None, None, SimulatedNodes]:
+    """:func:`add_simulation` with pauses, in which a user interface answers."""
     name, model = ct_node.GetName(), str(result.parameters["model"])
     attributes = {"model": model, "seed": result.parameters["seed"]}
     with all_or_none(scene) as added:
@@ -215,11 +234,14 @@ def add_simulation(
                 mark_result(node, role, ct_node, references=references, attributes=attributes)
                 apply_window(node, "metal")
                 volumes[role] = node
+                yield
         metal, title = result.metal_fraction, f"Metal fraction {name}"
         fraction = added(node_from_fraction(scene, metal, result.corrupted, title, like=ct_node))
         mark_result(fraction, "fraction", ct_node, references=references, attributes=attributes)
+        yield
         segmentation = added(_outlines(scene, ct_node, result))
         mark_result(segmentation, "implants", ct_node, references=references)
+        yield
         mark_result(text, "parameters", ct_node)
         folder = place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
         if show:
