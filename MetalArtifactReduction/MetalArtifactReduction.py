@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import qt
 import slicer
 from slicer import vtkMRMLMarkupsLineNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -294,7 +295,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         corrected = self.result.take(nodes)
         if corrected is not None:
             self._fold(True)
-            self.figures.measure(corrected)
+            qt.QTimer.singleShot(0, lambda: self.figures.measure(corrected))  # once it is seen
 
 
 class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):

@@ -293,6 +293,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.samples,
         ):
             section.show(parameters, state)
+        self.ui.selectedCollapsibleButton.visible = chosen == 1
         self.ui.hintLabel.text = hint_for(
             parameters, state, self.implants.quality, self.logic.tools.hasResults
         )

@@ -56,9 +56,10 @@ class FiguresSection:
         self._parameters = parameters
         ui = self._ui
         for one in (
-            ui.measureButton, ui.lineButton, ui.regionButton, ui.reportButton, ui.lineSelector
+            ui.measureButton, ui.lineButton, ui.regionButton, ui.reportButton, ui.exportButton,
+            ui.lineSelector, ui.lineSelectorLabel,
         ):  # fmt: skip
-            one.enabled = result is not None
+            one.visible = result is not None
         reason = _("No result yet.") if result is None else self._results.exportProblem(result)
         ui.exportButton.enabled = not reason
         ui.exportButton.toolTip = reason or _(
@@ -85,7 +86,9 @@ class FiguresSection:
             self.measure(self._result)
 
     def measure(self, corrected: Any) -> None:
-        """Measure a result in the background."""
+        """Measure a result in the background, if it is still there."""
+        if corrected.GetScene() is not slicer.mrmlScene:
+            return
         self._texts.say(self._ui.exportLabel, _("Measuring..."))
 
         def ended(problem: str) -> None:

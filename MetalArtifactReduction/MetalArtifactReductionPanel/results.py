@@ -25,6 +25,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import ROLE_ATTRIBUTE
 from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
+from MetalArtifactReductionLib.mrml.volumes import view_of
 
 from .background import BackgroundJobs
 
@@ -104,7 +105,7 @@ class Results:
 
         :param onEnd: called with "" once the table is in the scene, or with the reason why not.
         """
-        original, after, fraction = results.corrected_volumes(corrected)
+        original, after, fraction = results.corrected_volumes(corrected, view_of)
         arrays = {"original": original.hu, "corrected": after.hu, "fraction": fraction}
         error = expected_error_hu(slicer.mrmlScene, corrected)
         if error is not None:

@@ -73,7 +73,7 @@ class ImplantsSection:
         ui.proposeButton.enabled = state.bone
         ui.measureButton.enabled = state.ready and state.implants > 0
         for button in (ui.duplicateButton, ui.removeButton):
-            button.enabled = state.free and state.chosen > 0
+            button.visible, button.enabled = state.chosen > 0, state.free
         ui.rodButton.visible = state.free and state.chosen > 1
         ui.crossLinkButton.visible = state.free and state.chosen == 2
         spine = bool(parameters) and site_of(parameters.proposal) == "spine"
@@ -84,8 +84,9 @@ class ImplantsSection:
             widget.visible = spine
         ui.implantsTable.enabled = not self._work.running
         history = self._tools.history if self._tools.ready() else None
-        ui.undoButton.enabled = state.free and history is not None and history.can_undo
-        ui.redoButton.enabled = state.free and history is not None and history.can_redo
+        ui.undoButton.visible = history is not None and history.can_undo
+        ui.redoButton.visible = history is not None and history.can_redo
+        ui.undoButton.enabled = ui.redoButton.enabled = state.free
 
     @property
     def quality(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_a_job_gives_the_expected_error_back() -> None:
     try:
         job.wait()
         job.raise_for_error()
-        result = correction_result(job, volume)
+        result = correction_result(job)
     finally:
         job.close()
     error = result.expected_error_hu

@@ -296,11 +296,11 @@ def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
     views = SimpleNamespace(showFigures=lambda corrected: None)
     section = FiguresSection(ui, texts, results, views, panel)
     section.show(parameter_node(), None)
-    assert not ui.measureButton.enabled and ui.exportButton.toolTip == "No result yet."
+    assert not ui.measureButton.visible and ui.exportButton.toolTip == "No result yet."
     line = results.proposeLine(nodes.corrected)
     parameters = parameter_node(inputVolume=ct, result=nodes.corrected, profileLine=line)
     section.show(parameters, nodes.corrected)
-    assert ui.measureButton.enabled
+    assert ui.measureButton.visible
     assert not ui.exportButton.enabled and "DICOM" in ui.exportButton.toolTip
     ui.lineButton.click()
     ui.regionButton.click()

@@ -37,6 +37,24 @@ class CorrectionResult:
     expected_error_hu: np.ndarray | None = field(default=None, repr=False)
     strength: np.ndarray | None = field(default=None, repr=False)
 
+    def facts(self) -> dict[str, float]:
+        """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
+        import numpy as np
+
+        from ..metal.segmentation import metal_volume_mm3
+
+        fraction, change = self.metal_fraction, self.change_hu
+        some = change.reshape(len(change), -1).any(axis=1)
+        outside = change[some][fraction[some] == 0]
+        changed = np.abs(outside[outside != 0])
+        return {
+            "slices": len(change),
+            "slices_changed": int(np.count_nonzero(some)),
+            "metal_cm3": metal_volume_mm3(fraction, self.corrected.voxel_mm3) / 1000,
+            "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
+            "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
+        }
+
     @property
     def left_alone(self) -> np.ndarray:
         """Slices with metal that need no correction, and got none: their indices."""

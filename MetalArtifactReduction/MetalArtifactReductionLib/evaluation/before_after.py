@@ -135,7 +135,7 @@ def measure_task(request: TaskRequest) -> TaskResult:
     """
     request.progress(0.0, "measuring before and after")
     matrix = np.array(request.arguments["ijk_to_ras"], dtype=np.float64)
-    original = CTVolume(np.asarray(request.arrays["original"]), matrix)
+    original = CTVolume(np.array(request.arrays["original"], np.float32, order="C"), matrix)
     error = request.arrays.get("expected_error")
     measures = compare_before_after(
         original,

@@ -38,7 +38,7 @@ def correction_job(
     options = options or CorrectionOptions()
     arrays = {"hu": _compact(volume)}
     if metal_fraction is not None:
-        arrays["metal"] = np.asarray(metal_fraction, dtype=np.float32)
+        arrays["metal"] = np.asarray(metal_fraction)
     arguments = {
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "options": options.anywhere().as_dict(),
@@ -53,18 +53,15 @@ def correction_job(
     )
 
 
-def correction_result(job: Job, volume: CTVolume | None = None) -> CorrectionResult:
-    """What a job of :func:`correction_job` found; before it is closed.
+def correction_result(job: Job) -> CorrectionResult:
+    """What a job of :func:`correction_job` found, without the volume's source; before it is closed.
 
-    :param volume: the volume that was given to it; without its source if None.
+    Its ``values["facts"]`` are the result's.
     """
-    if volume is None:
-        volume = CTVolume(_float32(job.input_array("hu")), np.array(job.values["ijk_to_ras"]))
-    corrected = job.array("corrected")
     return CorrectionResult(
-        corrected=volume.with_hu(corrected),
+        corrected=CTVolume(job.array("corrected"), np.array(job.values["ijk_to_ras"])),
         metal_fraction=job.array("metal"),
-        change_hu=corrected - volume.hu,
+        change_hu=job.array("change"),
         expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
         strength=job.array("strength") if job.values["knows_strength"] else None,
         method=job.values["method"],
@@ -92,10 +89,12 @@ def correct(request: TaskRequest) -> TaskResult:
         "timings": dict(result.timings),
         "knows_error": result.expected_error_hu is not None,
         "knows_strength": result.strength is not None,
+        "facts": result.facts(),
     }
     arrays = {
         "corrected": result.corrected.hu,
         "metal": result.metal_fraction,
+        "change": result.change_hu,
     }
     if result.strength is not None:
         arrays["strength"] = result.strength

@@ -65,20 +65,8 @@ class CorrectedNodes:
     expected_error: Any = None
 
     def facts(self) -> dict[str, float]:
-        """What was done, in numbers: slices, metal in cm3, change outside metal in HU."""
-        from ..metal import metal_volume_mm3
-
-        fraction, change = self.result.metal_fraction, self.result.change_hu
-        some = change.reshape(len(change), -1).any(axis=1)
-        outside = change[some][fraction[some] == 0]
-        changed = np.abs(outside[outside != 0])
-        return {
-            "slices": len(change),
-            "slices_changed": int(np.count_nonzero(some)),
-            "metal_cm3": metal_volume_mm3(fraction, self.result.corrected.voxel_mm3) / 1000,
-            "mean_change_hu": float(changed.mean()) if changed.size else 0.0,
-            "p99_change_hu": float(np.percentile(changed, 99)) if changed.size else 0.0,
-        }
+        """:meth:`CorrectionResult.facts`."""
+        return self.result.facts()
 
 
 def propose_metal(
@@ -223,8 +211,12 @@ def results_in_steps(
     metal: Any,
     keep_fraction: bool,
     show: bool,
+    facts: Mapping[str, float] | None = None,
 ) -> Generator[None, None, CorrectedNodes]:
-    """:func:`add_results` with pauses, in which a user interface answers."""
+    """:func:`add_results` with pauses, in which a user interface answers.
+
+    :param facts: of the result, where they are known already.
+    """
     name, method = volume_node.GetName(), result.method
     fraction, grid = result.metal_fraction, result.corrected
     attributes = {
@@ -270,7 +262,8 @@ def results_in_steps(
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
         nodes = CorrectedNodes(corrected, change, metal, share, folder, result, error)
-        corrected.SetAttribute(PREFIX + "facts", json.dumps(nodes.facts(), sort_keys=True))
+        facts = facts or nodes.facts()
+        corrected.SetAttribute(PREFIX + "facts", json.dumps(facts, sort_keys=True))
         yield
     return nodes
 

@@ -134,7 +134,8 @@ def show_change(node: Any, limit_hu: float | None = None, *, noise_hu: float | N
         voxels stay within, rounded up to 50 HU.
     :param noise_hu: smaller changes stay clear; a tenth of the limit if None or 0.
     """
-    limit_hu = colour_limit_hu(voxel_array(node), LEAST_CHANGE_HU) if limit_hu is None else limit_hu
+    if limit_hu is None:  # a quarter of the voxels will do
+        limit_hu = colour_limit_hu(voxel_array(node)[:, ::2, ::2], LEAST_CHANGE_HU)
     share = min(noise_hu / limit_hu, 0.5) if noise_hu else _TRANSPARENT_BELOW
     display = _display_node(node)
     display.SetAndObserveColorNodeID(change_color_node(node.GetScene(), share).GetID())

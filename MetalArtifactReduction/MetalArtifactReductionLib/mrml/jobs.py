@@ -26,7 +26,7 @@ from ..jobs.correction import (
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
 from .correct import add_proposal, chosen_options, ct_from_node, results_in_steps
 from .namespace import slicer_classes
-from .segmentations import fraction_from_node
+from .segmentations import fraction_from_node, mask_from_segmentation
 
 if TYPE_CHECKING:
     from ..correction.options import CorrectionOptions
@@ -228,7 +228,10 @@ class SceneJobs:
         """
         chosen = chosen_options(method, options, changes)
         volume = ct_from_node(self.scene, volume_node)
-        fraction = fraction_from_node(metal, volume_node) if metal is not None else None
+        fraction = None
+        if metal is not None:
+            drawn = metal.IsA("vtkMRMLSegmentationNode")
+            fraction = (mask_from_segmentation if drawn else fraction_from_node)(metal, volume_node)
         source = volume.source
         affine = volume.ijk_to_ras
         job = correction_job(
@@ -252,6 +255,7 @@ class SceneJobs:
                     metal=metal,
                     keep_fraction=keep_fraction,
                     show=show,
+                    facts=job.values["facts"],
                 )
             )
 

@@ -15,7 +15,7 @@ from .hierarchy import (
     PREFIX,
     results_of,
 )
-from .volumes import volume_from_node
+from .volumes import view_of
 
 
 def original_of(corrected: Any) -> Any:
@@ -61,8 +61,8 @@ def expected_error_hu(scene: Any, corrected: Any) -> np.ndarray | None:
     node = expected_error_of(scene, corrected)
     if node is None:
         return None
-    values = volume_from_node(node).hu
-    return values if values.shape == volume_from_node(corrected).hu.shape else None
+    values = view_of(node).hu
+    return values if values.shape == view_of(corrected).hu.shape else None
 
 
 def parameters_of(corrected: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from .segmentations import box_of, fraction_from_segmentation
+from .segmentations import box_of, mask_from_segmentation
 from .volumes import ijk_to_ras, storage_axes, voxel_array
 
 
@@ -37,7 +37,7 @@ def metal_parts(segmentation: Any, volume_node: Any) -> tuple[MetalPart, ...]:
     :param volume_node: the CT.
     :raises InputError: nothing segmented, or nothing inside the volume.
     """
-    mask = fraction_from_segmentation(segmentation, volume_node) > 0
+    mask = mask_from_segmentation(segmentation, volume_node)
     axes = storage_axes(volume_node)
     hu = voxel_array(volume_node).transpose(axes)
     to_world = ijk_to_ras(volume_node, world=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from .kept import kept, original_of, result_of
 from .namespace import slicer_classes
 from .segmentations import fraction_from_node
 from .transaction import all_or_none
-from .volumes import ijk_to_ras, require_scalar_volume, volume_from_node, voxel_array
+from .volumes import ijk_to_ras, require_scalar_volume, view_of, volume_from_node, voxel_array
 
 _COLUMNS = ("Measure", "Unit", "Before", "After", "Key")
 _CURVES = (("original", (0.29, 0.47, 0.66)), ("corrected", (0.84, 0.38, 0.30)))
@@ -30,9 +30,12 @@ _SERIES_REFERENCE = "MetalArtifactReduction.series"
 _TABLE_REFERENCE = "MetalArtifactReduction.table"
 
 
-def corrected_volumes(corrected: Any) -> tuple[CTVolume, CTVolume, np.ndarray]:
+def corrected_volumes(
+    corrected: Any, read: Callable[[Any], CTVolume] = volume_from_node
+) -> tuple[CTVolume, CTVolume, np.ndarray]:
     """Original, corrected volume and metal fraction of a result, as arrays on one grid.
 
+    :param read: :func:`.volumes.view_of` copies nothing.
     :raises InputError: not a result; original or metal is gone or was changed to another grid.
     """
     original = original_of(corrected)
@@ -43,7 +46,7 @@ def corrected_volumes(corrected: Any) -> tuple[CTVolume, CTVolume, np.ndarray]:
         raise InputError(
             f"'{corrected.GetName()}' has lost its metal segmentation: correct the CT again"
         )
-    before, after = volume_from_node(original), volume_from_node(corrected)
+    before, after = read(original), read(corrected)
     if before.hu.shape != after.hu.shape:
         raise InputError(
             f"'{corrected.GetName()}' and '{original.GetName()}' have different sizes by now: "
@@ -118,7 +121,7 @@ def propose_line(scene: Any, corrected: Any, into: Any = None) -> Any:
     :param into: line node to move there instead of a new one.
     :returns: ``vtkMRMLMarkupsLineNode`` with two points.
     """
-    before, _, fraction = corrected_volumes(corrected)
+    before, _, fraction = corrected_volumes(corrected, view_of)
     line = line_across_metal(before, fraction)
     with all_or_none(scene) as added:
         if into is None:

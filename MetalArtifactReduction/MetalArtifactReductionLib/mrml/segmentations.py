@@ -141,12 +141,19 @@ def outline_only(segmentation: Any) -> None:
 def fraction_from_segmentation(
     segmentation: Any, reference: Any, segment_ids: Iterable[str] | None = None
 ) -> np.ndarray:
+    """:func:`mask_from_segmentation` as float32, 0 or 1."""
+    return mask_from_segmentation(segmentation, reference, segment_ids).astype(np.float32)
+
+
+def mask_from_segmentation(
+    segmentation: Any, reference: Any, segment_ids: Iterable[str] | None = None
+) -> np.ndarray:
     """Where a segmentation has metal, on the grid of a volume node.
 
     :param segmentation: ``vtkMRMLSegmentationNode``, in any geometry and under any transform.
     :param reference: the volume node whose grid is wanted; neither node is modified.
     :param segment_ids: segments to unite; all of them if None.
-    :returns: float32, 0 or 1, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
+    :returns: bool, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
     :raises InputError: no such segment, nothing segmented, or nothing inside the volume.
     """
     metal: np.ndarray | None = None
@@ -160,7 +167,7 @@ def fraction_from_segmentation(
             f"segmentation '{name}' has no metal inside volume '{reference.GetName()}': "
             "choose the segmentation of this volume"
         )
-    return metal.astype(np.float32)
+    return metal
 
 
 def segment_masks(

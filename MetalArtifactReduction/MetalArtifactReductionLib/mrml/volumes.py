@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..volume import CTVolume, VolumeSource, acquisition_axes, to_storage, volume_from_storage
+from ..volume import (
+    CTVolume,
+    VolumeSource,
+    acquisition_axes,
+    permuted_affine,
+    to_storage,
+    volume_from_storage,
+)
 from .namespace import slicer_classes
 
 
@@ -29,6 +36,16 @@ def volume_from_node(node: Any, *, world: bool = False) -> CTVolume:
     )
 
 
+def view_of(node: Any) -> CTVolume:
+    """As :func:`volume_from_node` without a copy: of the node's own type, not to be written to.
+
+    :raises InputError: as there.
+    """
+    require_scalar_volume(node)
+    axes = storage_axes(node)
+    return CTVolume(voxel_array(node).transpose(axes), permuted_affine(ijk_to_ras(node), axes))
+
+
 def node_from_volume(scene: Any, volume: CTVolume, name: str, *, like: Any = None) -> Any:
     """A new scalar volume node (float) that holds ``volume`` in the order it was stored in.
 
@@ -38,7 +55,7 @@ def node_from_volume(scene: Any, volume: CTVolume, name: str, *, like: Any = Non
     :param like: the volume node that ``volume`` came from: the new node goes under the same
         parent transform, so that it lies in the same place in the world and stays there when
         that transform is edited. Without it the node has no parent transform.
-    :returns: ``vtkMRMLScalarVolumeNode`` with display nodes; HU exact.
+    :returns: ``vtkMRMLScalarVolumeNode`` with a display node, soft-tissue window; HU exact.
     """
     stored, matrix = to_storage(volume.hu, volume)
     node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
@@ -46,9 +63,14 @@ def node_from_volume(scene: Any, volume: CTVolume, name: str, *, like: Any = Non
     node.SetName(scene.GenerateUniqueName(name))
     node.SetIJKToRASMatrix(vtk_matrix(matrix))
     node.SetAndObserveImageData(image_data(stored.astype(np.float32, copy=False)))
+    # Slicer's own choice of a window would read every voxel.
+    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.SetDefaultColorMap()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(400.0, 40.0)
+    node.SetAndObserveDisplayNodeID(display.GetID())
     # Complete before it is added: observers of the scene see a volume, never an empty node.
     node = scene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
     if like is not None:
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     return node

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .segmentations import fraction_from_segmentation
+from .segmentations import mask_from_segmentation
 from .volumes import ijk_to_ras, storage_axes
 
 MARGIN_MM = 60.0
@@ -32,7 +32,7 @@ def most_metal(segmentation: Any, volume_node: Any) -> Place:
     :param segmentation: ``vtkMRMLSegmentationNode``. :param volume_node: its CT.
     :raises InputError: nothing segmented, or nothing inside the volume.
     """
-    metal = fraction_from_segmentation(segmentation, volume_node) > 0
+    metal = mask_from_segmentation(segmentation, volume_node)
     k = int(np.argmax(np.count_nonzero(metal, axis=(1, 2))))
     corners = [(i.min(), i.max()) for i in np.nonzero(metal[k])]
     as_stored = np.argsort(storage_axes(volume_node))
