@@ -295,7 +295,11 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.show(parameters, state)
         self.ui.selectedCollapsibleButton.visible = chosen == 1
         self.ui.hintLabel.text = hint_for(
-            parameters, state, self.implants.quality, self.logic.tools.hasResults
+            parameters,
+            state,
+            self.implants.quality,
+            self.logic.tools.hasResults,
+            self.logic.tools.segmentator(),
         )
         self.ui.hintLabel.visible = bool(self.ui.hintLabel.text)
 

@@ -352,7 +352,9 @@ def install(monkeypatch: Any, scene: Any = None) -> None:
     monkeypatch.setitem(sys.modules, "qt", qt_module())
     monkeypatch.setitem(sys.modules, "slicer.i18n", i18n)
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
-    monkeypatch.setattr(slicer, "app", SimpleNamespace(processEvents=lambda: None), raising=False)
+    modules = SimpleNamespace(modulesNames=lambda: ("Data", "TotalSegmentator"))
+    app = SimpleNamespace(processEvents=lambda: None, moduleManager=lambda: modules)
+    monkeypatch.setattr(slicer, "app", app, raising=False)
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text: None, raising=False)
     for module in ("MetalArtifactReduction", "SimulateImplants"):
         monkeypatch.syspath_prepend(REPOSITORY / module)

@@ -12,11 +12,16 @@ from .sections import State
 
 
 def hint_for(
-    parameters: Any, state: State, quality: Mapping[str, Any], hasResults: Callable[[Any], bool]
+    parameters: Any,
+    state: State,
+    quality: Mapping[str, Any],
+    hasResults: Callable[[Any], bool],
+    segmentator: str = "",
 ) -> str:
     """One sentence for the panel as it is; "" while something runs.
 
     :param quality: what was measured. :param hasResults: whether a CT was simulated.
+    :param segmentator: see :func:`next_step`.
     """
     if not state.free:
         return ""
@@ -31,6 +36,7 @@ def hint_for(
         implants=state.implants,
         measured=bool(quality),
         simulated=hasResults(parameters.inputVolume),
+        segmentator=segmentator,
     )
 
 
@@ -43,12 +49,14 @@ def next_step(
     implants: int,
     measured: bool,
     simulated: bool,
+    segmentator: str = "",
 ) -> str:
     """One sentence for the state of the scene.
 
     :param ct: a usable CT is chosen. :param bone: names of the bone's segments.
     :param spine: pedicle screws are to be proposed, not hips.
     :param points: how many are clicked. :param implants: how many there are.
+    :param segmentator: an extension that is installed and segments bones.
     :param measured: their placement was measured. :param simulated: there are results.
     """
     if not ct:
@@ -64,10 +72,10 @@ def next_step(
             return _("Select implants in the table to edit them; Measure grades their placement.")
         return _("Voxelise and simulate under 4.")
     if not bone:
+        name = segmentator or _("the extension TotalSegmentator")
         return _(
-            "Choose a segmentation of the bones or find them by threshold; or add implants by hand "
-            "under 3."
-        )
+            "Let {name} segment the bones, find them by threshold, or add implants by hand under 3."
+        ).format(name=name)
     named = [name.lower() for name in bone]
     words = ("vertebra", "t1", "l1", "l2", "l3", "l4", "l5", "s1") if spine else ("femur",)
     if any(word in name for name in named for word in words):

@@ -62,6 +62,7 @@ class BoneSection:
     def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
         self._ui, self._work, self._tools = ui, work, tools
         self._parameters: Any = None
+        ui.segmentatorButton.connect("clicked(bool)", lambda _on: tools.openSegmentator())
         work.connect(ui.thresholdButton, self.segment)
         work.connect(ui.placePointsButton, self.placePoints)
         work.connect(ui.splitButton, self.split)
@@ -69,6 +70,8 @@ class BoneSection:
     def show(self, parameters: Any, state: State) -> None:
         """What can be done."""
         self._parameters = parameters
+        self._ui.segmentatorButton.visible = bool(self._tools.segmentator())
+        self._ui.segmentatorButton.text = self._tools.segmentator()
         self._ui.thresholdButton.enabled = state.ready
         self._ui.placePointsButton.enabled = state.ready
         spine = bool(parameters) and site_of(parameters.proposal) == "spine"

@@ -139,6 +139,16 @@ class Tools:
             return str(error)
         return ""
 
+    def segmentator(self) -> str:
+        """The module of another extension that segments bones by name; "" where none is there."""
+        installed = slicer.app.moduleManager().modulesNames()
+        known = ("TotalSegmentator", "MONAIAuto3DSeg")
+        return next((name for name in known if name in installed), "")
+
+    def openSegmentator(self) -> None:
+        """Its panel; the segmentation that it makes is chosen here afterwards."""
+        slicer.util.selectModule(self.segmentator())
+
     def hasResults(self, ct: Any) -> bool:
         """Whether a simulation of a CT is in the scene."""
         from MetalArtifactReductionLib.mrml import results_of
