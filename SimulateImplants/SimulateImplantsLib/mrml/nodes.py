@@ -92,7 +92,7 @@ def add_implant(
         model = added(scene.AddNode(model))
         transform.SetNodeReferenceID(IMPLANT_REFERENCE, model.GetID())
         show_surface(model, implant)
-        set_up_display(model, transform)
+        set_up_display(model)
         one = SceneImplant(model)
         show_handles(one, handles)
         place_in_construct(scene, construct, like, [model, transform])

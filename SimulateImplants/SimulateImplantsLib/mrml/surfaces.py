@@ -55,30 +55,39 @@ def show_surface(model: Any, implant: Implant) -> None:
     model.SetAndObservePolyData(display_surface(implant))
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
+    before = display.StartModify()  # every view looks again at each change that is told
     display.SetColor(*material_color(implant.material))
     several = model.GetPolyData().GetPointData().GetArray(_COLOR_ARRAY) is not None
     if several:
         display.SetActiveScalarName(_COLOR_ARRAY)
         display.SetScalarRangeFlag(slicer_classes().vtkMRMLDisplayNode.UseDirectMapping)
     display.SetScalarVisibility(several)
+    display.EndModify(before)
 
 
 _HANDLES_PERCENT = 8.0
 """Size of the handles in a view; Slicer's own 15 cover a vertebra."""
 
 
-def set_up_display(model: Any, transform: Any) -> None:
-    """Metallic surface, outline in the slice views, handles for moving and turning."""
+def set_up_display(model: Any) -> None:
+    """Metallic surface, outline in the slice views."""
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
+    before = display.StartModify()
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(2)
     display.SetAmbient(0.15)
     display.SetDiffuse(0.85)
     display.SetSpecular(0.5)
     display.SetPower(25)
+    display.EndModify(before)
+
+
+def _add_handles(transform: Any) -> Any:
+    """For moving and turning, not for scaling; still hidden."""
     transform.CreateDefaultDisplayNodes()
     handles = transform.GetDisplayNode()
+    before = handles.StartModify()
     handles.SetEditorScalingEnabled(False)
     handles.SetEditorTranslationEnabled(True)
     handles.SetEditorRotationEnabled(True)
@@ -87,14 +96,20 @@ def set_up_display(model: Any, transform: Any) -> None:
         handles.SetEditorTranslationSliceEnabled(True)
         handles.SetEditorRotationSliceEnabled(True)
         handles.SetInteractionScalePercent(_HANDLES_PERCENT)
+    handles.EndModify(before)
+    return handles
 
 
 def show_handles(one: SceneImplant, visible: bool) -> None:
     """Show or hide the handles in 3-D and slice views, and the line that drives a screw."""
     handles = one.transform.GetDisplayNode()
+    if handles is None and visible:
+        handles = _add_handles(one.transform)
     if handles is not None:
+        before = handles.StartModify()
         handles.SetEditorVisibility(visible)
         handles.SetEditorSliceIntersectionVisibility(visible)
+        handles.EndModify(before)
     if one.line is not None and one.line.GetDisplayNode() is not None:
         one.line.GetDisplayNode().SetVisibility(visible)
 
