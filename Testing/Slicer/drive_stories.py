@@ -36,7 +36,8 @@ from driving import (
     run,
 )
 
-from MetalArtifactReductionLib.mrml import results_of
+from MetalArtifactReductionLib import read_volume
+from MetalArtifactReductionLib.mrml import node_from_volume, results_of
 
 HIP_NAIL = SHARED_DATA / "totalseg_example_hip_nail_3mm.nii.gz"
 PELVIS = SHARED_DATA / "tcga_ov_09-2043_abdomen_pelvis.nii.gz"
@@ -75,7 +76,10 @@ def opened(driver: Driver, module: str) -> None:
 def loaded(driver: Driver, file: Path) -> Any:
     """A CT that is in the scene before the panel is opened."""
     slicer.util.selectModule("Data")
-    volume = slicer.util.loadVolume(str(file))
+    if file.is_dir():  # a series; a build of Slicer without DICOM cannot load it
+        volume = node_from_volume(slicer.mrmlScene, read_volume(file), "Hip 3 mm")
+    else:
+        volume = slicer.util.loadVolume(str(file))
     opened(driver, CORRECTION)
     check(driver.ui.inputSelector.currentNode() is volume, "the CT is not chosen")
     return volume
@@ -106,8 +110,7 @@ def hip_nail(driver: Driver) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         files = dicom_series(Path(folder) / "CT", HIP_NAIL)
-        volume = loaded(driver, next(iter(files.values())))
-        volume.SetName("Hip 3 mm")
+        volume = loaded(driver, Path(folder) / "CT")
         # What Slicer's DICOM module does; a build without it has no database either.
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
         if getattr(slicer, "dicomDatabase", None) is None:
