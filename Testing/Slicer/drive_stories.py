@@ -201,6 +201,7 @@ def no_metal(driver: Driver) -> None:
 
 def large(driver: Driver) -> None:
     """The nail on 160 x 512 x 512 voxels: previews, and every gap."""
+    slicer.util.selectModule("Data")
     nail = slicer.util.loadVolume(str(HIP_NAIL))
     hu = slicer.util.arrayFromVolume(nail)
     every = [np.arange(n) * old // n for n, old in zip(LARGE, hu.shape, strict=True)]
