@@ -270,6 +270,7 @@ def dress(style: str | None, percent: int) -> None:
     """Slicer's light or dark style, and a font of another size."""
     if style:
         slicer.app.setStyle(f"{style.capitalize()} Slicer")
+        slicer.app.setPalette(slicer.app.style().standardPalette())
     font = slicer.app.font()
     font.setPointSizeF(font.pointSizeF() * percent / 100)
     slicer.app.setFont(font)
