@@ -16,7 +16,7 @@ from ..implants.rod import Rod
 from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .nodes import change_parameters, set_matrix
-from .scene_implant import IMPLANT_REFERENCE, LINE_REFERENCE, SceneImplant, matrix_between
+from .scene_implant import IMPLANT_REFERENCE, LINE_REFERENCE, SceneImplant
 
 ENTRY, TARGET = 0, 1
 LINE_COLOR = (0.25, 0.85, 0.35)
@@ -46,9 +46,6 @@ def add_line(one: SceneImplant) -> Any:
         # Beside the implant's transform, not under it: the line drives that transform.
         line.SetAndObserveTransformNodeID(one.transform.GetTransformNodeID())
         line.SetNodeReferenceID(IMPLANT_REFERENCE, one.model.GetID())
-        to_line = matrix_between(None, one.transform.GetParentTransformNode())
-        for label, end in zip(("entry", "target"), _ends(one), strict=True):
-            line.AddControlPoint(*(to_line @ [*end, 1.0])[:3], label)
         line = added(scene.AddNode(line))
         line.CreateDefaultDisplayNodes()
         display = line.GetDisplayNode()
@@ -62,6 +59,7 @@ def add_line(one: SceneImplant) -> Any:
         display.SetVisibility(handles is not None and bool(handles.GetEditorVisibility()))
         display.EndModify(before)
         one.model.SetNodeReferenceID(LINE_REFERENCE, line.GetID())
+        update_line(one)
         place_in_construct(scene, one.construct, None, [line])
     return line
 
@@ -74,7 +72,10 @@ def update_line(one: SceneImplant) -> bool:
     line = one.line
     if line is None:
         return False
-    wanted = _ends(one)
+    length = float(getattr(one.implant, "length_mm"))  # noqa: B009 - not every family has one
+    matrix = one.matrix()
+    entry = matrix[:3, 3]
+    wanted = [entry, entry + length * matrix[:3, 2]]
     if line.GetNumberOfDefinedControlPoints() == 2:
         now = [np.array(line.GetNthControlPointPositionWorld(i)) for i in (ENTRY, TARGET)]
         if max(float(np.linalg.norm(a - b)) for a, b in zip(now, wanted, strict=True)) < _SAME_MM:
@@ -88,13 +89,6 @@ def update_line(one: SceneImplant) -> bool:
     for index, point in zip((ENTRY, TARGET), wanted, strict=True):
         line.SetNthControlPointPositionWorld(index, *point)
     return True
-
-
-def _ends(one: SceneImplant) -> tuple[np.ndarray, np.ndarray]:
-    """Entry and target in the world."""
-    length = float(getattr(one.implant, "length_mm"))  # noqa: B009 - not every family has one
-    matrix = one.matrix()
-    return matrix[:3, 3], matrix[:3, 3] + length * matrix[:3, 2]
 
 
 def update_from_line(one: SceneImplant, *, snap: bool = True) -> bool:
