@@ -235,10 +235,14 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens this module."""
         self.logic.tools.borrowViews()
         self.initializeParameterNode()
+        if self.logic.tools.ready():
+            self.implants.onSelectionChanged()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; implants go on following."""
         self.parameters.connect(None)
+        if self.logic.tools.ready():
+            self.logic.tools.editing.showHandlesOf([])
         self.logic.tools.giveViewsBack()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
