@@ -112,6 +112,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         wait_until(lambda: not widget.work.running)
         self.assertIsNotNone(widget.ui.boneSelector.currentNode())
         widget.ui.measureButton.click()
+        wait_until(lambda: not widget.work.running)
         self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLTableNode")), 1)
         self.assertIn("4", widget.ui.hintLabel.text)
         widget.ui.voxelizeButton.click()
