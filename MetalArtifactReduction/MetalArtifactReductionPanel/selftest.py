@@ -119,11 +119,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
             self.assertEqual(widget.ui.partsTable.rowCount, 2)
             self.assertIn(parts, widget.ui.metalMessageLabel.text)
         widget.ui.methodComboBox.setCurrentText(methods()["li"].label)
-        widget.ui.previewButton.click()
-        wait_until(lambda: "This slice" in widget.ui.previewLabel.text)
-        manager = slicer.app.layoutManager()
-        background = manager.sliceWidget("MarCorrected").sliceLogic().GetBackgroundLayer()
-        self.assertIn("Preview", background.GetVolumeNode().GetName())
+        self.preview(widget)
         widget.ui.applyButton.click()
         self.assertEqual(len(slicer.util.getNodes("Preview*")), 0)
         wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
@@ -149,6 +145,14 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.assertTrue(widget.ui.editorFrame.visible)
         widget.ui.editButton.click()
         self.assertFalse(widget.ui.editorFrame.visible)
+
+    def preview(self, widget: Any) -> None:
+        """The slice in view, beside its original."""
+        widget.ui.previewButton.click()
+        wait_until(lambda: "This slice" in widget.ui.previewLabel.text)
+        view = slicer.app.layoutManager().sliceWidget("MarCorrected")
+        shown = view.sliceLogic().GetBackgroundLayer().GetVolumeNode()
+        self.assertIn("Preview", shown.GetName())
 
     def test_bad_input(self) -> None:
         """What cannot be corrected is refused beside the selector."""
