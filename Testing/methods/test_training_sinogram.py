@@ -12,6 +12,7 @@ import torch
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import write_volume
+from MetalArtifactReductionLib.methods.sinogram_unet import samples
 from MetalArtifactReductionLib.methods.sinogram_unet.losses import image_error, trace_error
 from MetalArtifactReductionLib.methods.sinogram_unet.network import MaskedUNet, wrapped_views
 from MetalArtifactReductionLib.methods.sinogram_unet.samples import (
@@ -237,3 +238,16 @@ def test_a_ct_without_body_is_refused() -> None:
     )
     with pytest.raises(InputError, match="air: no body"):
         sampler.block(0, CPU)
+
+
+def test_scanners_of_many_cts_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "MOST_KEPT", 1)
+    one, usual = small_sampler(), small_sampler()
+    monkeypatch.setattr(samples, "BEAMS", ((100.0, 2e6), (140.0, 8e6)))
+    blocks = [one.block(number, CPU) for number in range(3)]
+    assert len(one._scanners) == 1
+    monkeypatch.setattr(samples, "MOST_KEPT", 12)
+    again = [usual.block(number, CPU) for number in range(3)]
+    assert len(usual._scanners) == 2
+    for block, other in zip(blocks, again, strict=True):
+        assert torch.equal(block.measured, other.measured)

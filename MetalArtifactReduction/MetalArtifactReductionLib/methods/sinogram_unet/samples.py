@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from .channels import generator_input
 
 BEAMS = ((100.0, 2e6), (120.0, 4e6), (140.0, 8e6))
 """Tube voltages and photons a ray that are drawn from."""
+
+MOST_KEPT = 12
+"""Scanners, and geometries of the correction: to build one takes about a second."""
 
 CLIP_HU = (-1024.0, 3071.0)
 
@@ -188,7 +192,10 @@ class SinogramSampler:
             np.arange(1, len(truth) + 1),
             volume_hu=corrupted_hu.cpu().numpy(),
         )
-        nmar = self._nmar.setdefault(projector.grid, NMAR())
+        if projector.grid not in self._nmar:
+            _make_room(self._nmar)
+            self._nmar[projector.grid] = NMAR()
+        nmar = self._nmar[projector.grid]
         seen = generator_input(self.parameters.start, sinogram, trace, context, nmar)
         return Block(
             seen.channels,
@@ -204,14 +211,22 @@ class SinogramSampler:
 
     def _correction(self, grid: ImageGrid, device: torch.device) -> Reprojection:
         if grid not in self._corrections:
+            _make_room(self._corrections)
             self._corrections[grid] = Reprojection(grid, device)
         return self._corrections[grid]
 
     def _scanner(self, grid: ImageGrid, beam: tuple[float, float], device: torch.device) -> Scanner:
         key = (grid, beam)
         if key not in self._scanners:
+            _make_room(self._scanners)
             self._scanners[key] = Scanner(grid, lean_acquisition(grid, *beam), device)
         return self._scanners[key]
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    """Let the oldest go: every CT has pixels of its own, and a hundred of them fill the memory."""
+    if len(kept) >= MOST_KEPT:
+        del kept[next(iter(kept))]
 
 
 def lean_acquisition(grid: ImageGrid, kvp: float, photons: float) -> AcquisitionParameters:
