@@ -72,7 +72,7 @@ def test_whole_cts_are_held_out_and_every_slice_is_accounted_for(tmp_path: Path)
         "d": "training",
         "e": "",
     }
-    assert left_out(found["c"]) == "broken.nii: is cut off"
+    assert left_out(found["c"]) == "is cut off"
     assert "metal above" in left_out(found["e"]) and "only" in left_out(found["e"])
     training = read_bank(tmp_path / "run" / "training")
     assert [one.name for one in training.volumes] == ["a:0-13", "d:0-29"]
@@ -104,7 +104,7 @@ def test_whole_cts_are_held_out_and_every_slice_is_accounted_for(tmp_path: Path)
     )
     card = model_card(facts)
     assert "not trained on (b)" in card and "Trained on a, d." in card
-    assert "| rmse body hu | 12 |" in card and "broken.nii: is cut off" in card
+    assert "| rmse body hu | 12 |" in card and "| c | none |  | 0 | is cut off |" in card
 
 
 def test_a_killed_packing_goes_on_and_other_processes_take_what_is_packed(

@@ -83,8 +83,8 @@ def model_card(facts: CardFacts) -> str:
         "|---|---|---:|---:|---|",
         *(_row(one) for one in facts.packed),
         "",
-        "State source and licence of the CTs, and whether several are of one patient, before you "
-        "pass the weights on.",
+        "The CTs are named as their files are. State their source and licence, and whether several "
+        "are of one patient, before you pass the weights on.",
         "",
     ]
     return "\n".join(lines)

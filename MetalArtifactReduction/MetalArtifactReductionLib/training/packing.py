@@ -135,7 +135,8 @@ def _pack_one(
         if abs(rows_mm / cols_mm - 1) > 0.01:
             raise InputError(f"pixels of {rows_mm:g} x {cols_mm:g} mm; square ones are needed")
     except MARError as error:
-        return PackedCT(name, problem=str(error))
+        # Without the place of the file: a card is given to others.
+        return PackedCT(name, problem=str(error).partition(": ")[2] or str(error))
     most = max(2 * LEAST_SLICES, options.most_slices // count)
     ranges = slice_ranges(volume, LEAST_SLICES, most)
     clean = [one for one in ranges if not one.reason]
