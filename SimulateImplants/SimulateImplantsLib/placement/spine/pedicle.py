@@ -31,6 +31,10 @@ _FORWARD_GAIN = 0.04
 """Weight of bone about the front half: of two axes as good in the pedicle, the one whose tip lies
 deeper in the body."""
 _AHEAD_MM = 22.0
+_BEHIND_MM = np.arange(-30.0, -15.0, 2.0)
+_BEHIND_COST = 0.15
+"""Of bone further back than an arch is thick: there the joint with the vertebra above lies, which
+a screw should pass on its lateral side."""
 _BESIDE_CANAL_MM, _SACRAL_CONVERGENCE = 11.0, float(np.tan(np.deg2rad(27.0)))
 
 
@@ -201,8 +205,9 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         through = start + q[..., :1] * frame.axes[:, 0] + q[..., 1:2] * frame.axes[:, 2]
         ways = _direction(frame, q[..., 2], q[..., 3], sign)
         clearance = _clearance(_path_depths(field, through, ways, s), s)
+        joint = np.clip(_path_depths(field, through, ways, _BEHIND_MM), 0, 4).mean(axis=-1)
         cost: np.ndarray = _unusual(frame.level, q[..., 2], q[..., 3]) - clearance
-        return cost
+        return cost + _BEHIND_COST * joint
 
     shifts = np.arange(-4.0, 4.1, 1.0)
     turns = _CONVERGENCE_DEG.get(frame.level, _USUAL_DEG) + np.arange(-15.0, 16.0, 5.0)

@@ -23,7 +23,7 @@ PEDICLE_MM = 5.0
 class PedicleTrajectory:
     """A proposed screw (RAS, mm).
 
-    :param entry_ras: where the axis meets the bone at the back: the screw's origin.
+    :param entry_ras: where half of the shaft's section is in bone at the back: the screw's origin.
     :param target_ras: the screw's tip.
     :param isthmus_ras: where the pedicle is narrowest, on the axis.
     :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
@@ -98,6 +98,26 @@ def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm:
     return float(s[outside[0]]) if len(outside) else limit_mm
 
 
+def _shaft_reach(
+    field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm: float, radius_mm: float
+) -> float:
+    """How far at least half of a shaft's section stays in bone behind the pedicle.
+
+    Where the back of the arch is rough, or runs along the screw, the point where the axis leaves
+    it moves by millimetres with the least change of the threshold; this hardly does.
+
+    :param limit_mm: where the axis leaves the bone.
+    """
+    s = np.arange(0.0, limit_mm + radius_mm, 0.4)
+    phi = np.arange(12) * np.pi / 6
+    u = unit(np.cross(direction, field.grid.axes[:, 2]))
+    ring = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * np.cross(direction, u)
+    disc = np.concatenate([radius_mm * r * ring for r in np.sqrt([1 / 6, 1 / 2, 5 / 6])])
+    inside = field.at(start + s[:, None, None] * direction + disc) > 0
+    share = ndimage.uniform_filter1d(inside.mean(axis=1), 5, mode="nearest")
+    return min(_first(s, (share < 0.5) & (s > PEDICLE_MM)), limit_mm + radius_mm)
+
+
 def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """The point of a drawn axis where the pedicle around it is narrowest (RAS).
 
@@ -168,32 +188,33 @@ def trajectory_along(
     name = f"{frame.level or 'vertebra'} {side}"
     back = _reach(field, through, -direction, 32.0)
     front = _reach(field, through, direction, 60.0)
-    entry = through - back * direction
-    s = np.arange(0.0, back + front, 0.4)
-    depths = field.at(entry + s[:, None] * direction)
+    s = np.arange(-back, front, 0.4)
+    depths = field.at(through + s[:, None] * direction)
     # Behind the pedicle the thread lies in the articular pillar, whose back it enters through:
     # no clearance is asked for there.
-    begin = min(max(back - PEDICLE_MM - 0.5, 4.0), back)
-    stations = np.flatnonzero((s >= begin) & (s <= back + PEDICLE_MM))
+    begin = min(max(-PEDICLE_MM - 0.5, 4.0 - back), 0.0)
+    stations = np.flatnonzero((s >= begin) & (s <= PEDICLE_MM))
     if len(stations) == 0:
         raise InputError(
             f"{name}: no bone along the pedicle's axis; check the click, or lower the bone "
             "threshold"
         )
-    nearest, chords = _ring_clearance(field, entry + s[stations, None] * direction, direction)
+    nearest, chords = _ring_clearance(field, through + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
     pedicle, width = float(nearest.min()), float(chords.min())
     diameter, narrow_pedicle = _diameter(sizes, pedicle, width, name)
+    behind = _shaft_reach(field, through, -direction, back, 0.5 * diameter)
+    entry = through - behind * direction
     # Screws of both sides must not meet at the midline.
-    aside = frame.local(entry + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
+    aside = frame.local(through + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
     # In the body the thread may not reach the surface; its tapered tip may come nearer.
-    room = min(
-        back + front,
-        _first(s, (s > back + PEDICLE_MM) & (depths < 0.5 * diameter)) + 5.0,
+    ahead = min(
+        front,
+        _first(s, (s > PEDICLE_MM) & (depths < 0.5 * diameter)) + 5.0,
         _first(s, aside < 0.5 * diameter) + sizes.tip_margin_mm,
     )
-    length, little_bone = _length(sizes, room, name)
-    used = (s >= begin) & (s <= max(length - 5.0, begin + 1.0))
+    length, little_bone = _length(sizes, behind + ahead, name)
+    used = (s >= begin) & (s <= max(length - behind - 5.0, begin + 1.0))
     clearance = float(depths[used].min())
     convergence, inclination = screw_angles_deg(frame, side, direction)
     return PedicleTrajectory(
@@ -201,7 +222,7 @@ def trajectory_along(
         side=side,
         entry_ras=entry,
         target_ras=entry + direction * length,
-        isthmus_ras=entry + s[narrow] * direction,
+        isthmus_ras=through + s[narrow] * direction,
         diameter_mm=diameter,
         length_mm=length,
         clearance_mm=clearance,
