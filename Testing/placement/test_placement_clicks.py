@@ -25,6 +25,7 @@ from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
 from SimulateImplantsLib.placement.plan import PlacementPlan
 from SimulateImplantsLib.placement.spine.construct import bent_elsewhere
 from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
+from SimulateImplantsLib.placement.spine.locate import locate_bodies
 from SimulateImplantsLib.placement.spine.propose import missing_screws
 
 LEVELS = ["L2", "L3", "L4"]
@@ -77,6 +78,27 @@ def test_a_level_that_cannot_be_told_leaves_the_others(phantom: Phantom) -> None
     assert any("L1" in w and "outside the volume" in w for w in found.warnings)
     plan = spine_plan(found, rods=False)
     assert missing_screws(plan.implants, ["L1", "L2"], ["left"]) == ["L1 left"]
+
+
+def test_nothing_is_placed_on_a_vertebra_that_is_guessed(phantom: Phantom) -> None:
+    volume, true = phantom.volume, clicks(phantom)
+    swapped = dict(zip(true, list(true.values())[::-1], strict=True))
+    with pytest.raises(InputError, match="L2 is clicked below L3"):
+        locate_bodies(volume, swapped)
+    inverted = CTVolume(np.ascontiguousarray(volume.hu[::-1]), volume.ijk_to_ras)
+    middle = volume.ijk_to_ras @ [*(0.5 * (np.array(volume.hu.shape[::-1]) - 1)), 1]
+    with pytest.raises(InputError, match=r"L3: .* upside-down"):
+        locate_bodies(inverted, {"L3": [*true["L3"][:2], 2 * middle[2] - true["L3"][2]]})
+    found, told = locate_bodies(volume, {"L2": true["L3"] + [1, 0, 5], "L3": true["L3"]})
+    assert not found
+    assert told == ["L2 and L3: the same body is clicked twice; click once into each body"]
+    start = int(np.linalg.inv(volume.ijk_to_ras)[2] @ [*true["L4"], 1]) - 2
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 3] += start * matrix[:3, 2]
+    ends = CTVolume(volume.hu[start:].copy(), matrix)
+    found, told = locate_bodies(ends, {level: true[level] for level in ("L3", "L4")})
+    assert list(found) == ["L3"]
+    assert len(told) == 1 and told[0].startswith("L4: the CT ends within this vertebra")
 
 
 def test_the_image_grades_true_pedicle_axes_a_and_impossible_screws_never(

@@ -13,18 +13,24 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from ..bone_field import LocalGrid, sample_hu
 from ..geometry import Vector, across, chain_directions, unit
+from .click_checks import (
+    CUT,
+    check_body,
+    check_click,
+    check_order,
+    check_told_apart,
+    check_upright,
+    pedicle_rise,
+)
 from .levels import by_level, level_index
 from .vertebra import VertebraFrame
 
 _STEP_MM = 1.25
 _LOW, _HIGH = np.array([-45.0, -70.0, -34.0]), np.array([45.0, 40.0, 34.0])
 _SOFT_HU, _LEAST_RISE_HU, _MOST_RISE_HU = 50.0, 60.0, 130.0
-_FAT_HU = -30.0
 _GIVEN_HU = 10.0
 """So far a threshold that is given moves each level's own."""
 _BODY_MM = 26.0
-_FAR_MM = 17.0
-"""A body's middle further from its click than this is another body's."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,12 @@ def locate_bodies(
     :param clicks: RAS point anywhere in each body, by level.
     :param threshold_hu: bone is brighter; taken as far as 10 HU from each level's own threshold,
         which is found from its bone and taken when None.
+    :raises InputError: levels in the wrong order, or an upside-down volume.
     """
     points = {name: np.asarray(clicks[name], float) for name in by_level(clicks)}
+    check_order(points)
+    doubts = check_told_apart(points)
+    points = {name: point for name, point in points.items() if name not in doubts}
     found: dict[str, LocatedBody] = {}
     why: dict[str, str] = {}
     start, forward = dict(points), None
@@ -69,7 +79,7 @@ def locate_bodies(
         found, why = {}, {}
         for name, point in points.items():
             try:
-                _check_click(volume, name, point)
+                check_click(volume, name, point)
                 found[name] = _locate(
                     volume, name, point, start[name], ups[name], forward, usual[name]
                 )
@@ -78,11 +88,15 @@ def locate_bodies(
         start = {n: found[n].frame.centre if n in found else points[n] for n in points}
         if len(found) > 1:
             forward = unit(np.sum([f.frame.anterior for f in found.values()], axis=0))
+    doubts |= check_told_apart({name: body.frame.centre for name, body in found.items()})
+    rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
+    doubts |= check_upright({n: rise for n, rise in rises.items() if n not in doubts})
+    found = {name: body for name, body in found.items() if name not in doubts}
     if threshold_hu is not None:
         for name, body in found.items():
             nearest = np.clip(threshold_hu - body.threshold_hu, -_GIVEN_HU, _GIVEN_HU)
             found[name] = replace(body, threshold_hu=body.threshold_hu + float(nearest))
-    return found, list(why.values())
+    return found, [*why.values(), *dict.fromkeys(doubts.values())]
 
 
 def _usual_heights(points: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -98,22 +112,6 @@ def _usual_heights(points: Mapping[str, np.ndarray]) -> dict[str, float]:
     return out
 
 
-def _check_click(volume: CTVolume, name: str, point: np.ndarray) -> None:
-    ijk = np.linalg.inv(volume.ijk_to_ras)[:3] @ np.append(point, 1.0)
-    if np.any(ijk < -0.5) or np.any(ijk > np.array(volume.hu.shape[::-1]) - 0.5):
-        raise InputError(
-            f"{name}: the clicked point {np.round(point, 1).tolist()} lies outside the volume"
-        )
-    ball = np.argwhere(np.ones((7, 7, 7))) * 2.0 - 6.0
-    hu = sample_hu(volume, point + ball[np.linalg.norm(ball, axis=1) < 7])
-    middle = float(np.nanmedian(hu))
-    if middle < _FAT_HU:
-        raise InputError(
-            f"{name}: no bone at the clicked point ({middle:.0f} HU); click into the middle of the "
-            "vertebral body"
-        )
-
-
 @dataclass(frozen=True)
 class _Patch:
     """The CT about a click on a grid along the spine: x right, y anterior, z superior (mm)."""
@@ -121,6 +119,8 @@ class _Patch:
     grid: LocalGrid
     hu: np.ndarray
     name: str
+    cut: bool
+    """Whether the CT ends where the vertebra should be."""
 
     @classmethod
     def about(
@@ -130,7 +130,8 @@ class _Patch:
         axes = np.stack([np.cross(anterior, up), anterior, up], axis=1)
         grid = LocalGrid.spanning(centre, axes, _LOW, _HIGH, _STEP_MM)
         hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
-        return cls(grid, np.clip(np.nan_to_num(hu, nan=-500.0), -200, 600), name)
+        near = np.isnan(hu[16:-16, 20:-16, 14:-14])  # 25 mm aside, 45 behind, 20 before, 16 up
+        return cls(grid, np.clip(np.nan_to_num(hu, nan=-500.0), -200, 600), name, bool(near.any()))
 
     def at(self, local: np.ndarray) -> np.ndarray:
         """HU at points ``(..., 3)`` from the centre (mm)."""
@@ -179,27 +180,21 @@ def _locate(
     superior = unit(patch.grid.axes @ [-np.tan(roll), -np.tan(pitch), 1.0])
     anterior = across(patch.grid.axes[:, 1], superior)
     middle = patch.ras([0.0, 0.0, rise])
-    if np.linalg.norm(middle - click) > _FAR_MM + 0.5 * max(a - 20, 0):
-        raise InputError(
-            f"{name}: the body found is {np.linalg.norm(middle - click):.0f} mm from the clicked "
-            "point; click into the middle of the vertebral body"
-        )
-    return LocatedBody(
-        VertebraFrame(
-            level=name,
-            centre=middle,
-            left=np.cross(superior, anterior),
-            anterior=anterior,
-            superior=superior,
-            canal=middle + back * anterior,
-            canal_direction=up,
-            canal_radius_mm=radius,
-            body_width_mm=2 * a,
-            body_depth_mm=2 * b,
-            body_height_mm=height,
-        ),
-        threshold,
+    frame = VertebraFrame(
+        level=name,
+        centre=middle,
+        left=np.cross(superior, anterior),
+        anterior=anterior,
+        superior=superior,
+        canal=middle + back * anterior,
+        canal_direction=up,
+        canal_radius_mm=radius,
+        body_width_mm=2 * a,
+        body_depth_mm=2 * b,
+        body_height_mm=height,
     )
+    check_body(volume, frame, click)
+    return LocatedBody(frame, threshold)
 
 
 def _core(patch: _Patch, centre: np.ndarray, a: float, b: float, height: float) -> np.ndarray:
@@ -317,10 +312,8 @@ def _canal(
     best = int(np.argmax(top))
     heights = np.argsort(quality[:, best])[-4:]
     if shut[heights, best].mean() < 0.75 or inner[heights, best].mean() < 3.5:
-        raise InputError(
-            f"{patch.name}: no canal closed by bone behind the clicked body; click into its "
-            "middle, or use a CT that shows the whole vertebra"
-        )
+        reason = "no canal closed by bone behind the clicked body; click into its middle"
+        raise InputError(f"{patch.name}: {CUT if patch.cut else reason}")
     offset = np.array([x[best], y[best] - depth, z[heights].mean()])
     at = centre + offset
     return at, float(np.median(inner[heights, best]))
