@@ -174,7 +174,11 @@ def test_voxelise(
         assert (places > low - 2.5).all() and (places < high + 2.5).all()
 
 
-def test_totalsegmentator_s_numbers() -> None:
+def test_numbers_of_published_segmentations() -> None:
+    verse = read_names("VerSe")
+    known = {1: "vertebrae_C1", 7: "vertebrae_C7", 8: "vertebrae_T1", 19: "vertebrae_T12"}
+    known |= {20: "vertebrae_L1", 24: "vertebrae_L5", 25: "vertebrae_L6", 26: "sacrum"}
+    assert {value: verse[value] for value in known} == known
     names = read_names("TotalSegmentator")
     known = {25: "sacrum", 26: "vertebrae_S1", 27: "vertebrae_L5", 31: "vertebrae_L1"}
     known |= {32: "vertebrae_T12", 43: "vertebrae_T1", 44: "vertebrae_C7", 50: "vertebrae_C1"}

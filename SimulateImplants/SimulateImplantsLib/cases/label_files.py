@@ -19,7 +19,6 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..placement.spine.levels import hip_masks, level_of
 from .records import read_json
 
-TOTALSEGMENTATOR = "totalsegmentator"
 _TOTAL = (
     {25: "sacrum", 26: "vertebrae_S1"}
     | {27 + i: f"vertebrae_L{5 - i}" for i in range(5)}
@@ -29,6 +28,15 @@ _TOTAL = (
 )
 """The bones among the 117 classes of TotalSegmentator 2, task "total" (Wasserthal et al. 2023,
 Radiol Artif Intell 5:e230024), as its multi-label output numbers them."""
+_VERSE = (
+    {1 + i: f"vertebrae_C{i + 1}" for i in range(7)}
+    | {8 + i: f"vertebrae_T{i + 1}" for i in range(12)}
+    | {20 + i: f"vertebrae_L{i + 1}" for i in range(6)}
+    | {26: "sacrum"}
+)
+"""The vertebrae of VerSe (Sekuboyina et al. 2021, Med Image Anal 73:102166), without the coccyx and
+a thirteenth thoracic one."""
+_KNOWN = {"totalsegmentator": _TOTAL, "verse": _VERSE}
 
 
 def read_bones(
@@ -38,9 +46,9 @@ def read_bones(
 
     :param path: a label volume, or a folder with a mask a file, named as TotalSegmentator names
         them (``vertebrae_L1.nii.gz``); of a folder only vertebrae, femora, hips and sacrum count.
-    :param names: what the labels mean: a CSV of ``label,name``, a JSON object, or
-        ``"totalsegmentator"``. Not needed for a folder, a ``.seg.nrrd``, or a plain mask, which
-        becomes ``bone``.
+    :param names: what the labels mean: a CSV of ``label,name``, a JSON object,
+        ``"totalsegmentator"`` or ``"verse"``. Not needed for a folder, a ``.seg.nrrd``, or a plain
+        mask, which becomes ``bone``.
     :returns: name -> bool ``(slices, rows, cols)``; what is empty is left out.
     :raises InputError: another geometry, no name, or nothing in it.
     """
@@ -55,7 +63,7 @@ def read_bones(
         if len(present) > 1:
             raise InputError(
                 f"{path}: holds labels {_some(present)} and nothing says what they are; give "
-                "their names, --labels names.csv (label,name), names.json, or totalsegmentator"
+                "their names: --labels names.csv (label,name), names.json, totalsegmentator, verse"
             )
         return {"bone": labels != 0}
     found = {name: labels == value for value, name in meaning.items() if value in present}
@@ -72,12 +80,12 @@ def read_names(names: str | Path) -> dict[int, str]:
 
     :raises InputError: no such file, or a line that is not a label and a name.
     """
-    if str(names).lower() == TOTALSEGMENTATOR:
-        return dict(_TOTAL)
+    if str(names).lower() in _KNOWN:
+        return dict(_KNOWN[str(names).lower()])
     path = Path(names)
     if path.suffix.lower() == ".json":
         return _names_from_json(path)
-    wanted = f"a CSV or JSON of label names, or {TOTALSEGMENTATOR}"
+    wanted = f"a CSV or JSON of label names, or {' or '.join(_KNOWN)}"
     text = text_of_file(path, "a table of names", wanted)
     rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
     found: dict[int, str] = {}

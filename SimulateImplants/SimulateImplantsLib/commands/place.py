@@ -75,7 +75,7 @@ def add_bones(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         metavar="NAMES",
-        help="names of the labels: a CSV (label,name), a JSON, or totalsegmentator",
+        help="names of the labels: a CSV (label,name), a JSON, totalsegmentator or verse",
     )
     group.add_argument(
         "--click",
