@@ -160,5 +160,5 @@ def test_names_are_unique_and_unknown_ones_refused() -> None:
     with pytest.raises(InputError, match="'spine' of toy is one of pedicle-screw"):
         register(ImplantEntry("toy", "Toy", "a:B", procedures=(spine,)))
     assert "toy" not in {entry.kind for entry in entries()}
-    with pytest.raises(InputError, match="'knee'; use one of spine, total-hip"):
+    with pytest.raises(InputError, match="'knee'; use one of spine, iliac-screws"):
         procedure_of("knee")

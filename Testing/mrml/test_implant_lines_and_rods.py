@@ -106,7 +106,7 @@ def test_line_begins_where_the_screw_is(scene: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance", "length"), [(45.0, 45.0), (47.0, 45.0), (48.0, 50.0), (5.0, 25.0), (99.0, 60.0)]
+    ("distance", "length"), [(45.0, 45.0), (47.0, 45.0), (48.0, 50.0), (5.0, 25.0), (140.0, 100.0)]
 )
 def test_moving_the_line_moves_the_screw(scene: Any, distance: float, length: float) -> None:
     (screw,) = add_screws(scene, 1)

@@ -120,7 +120,10 @@ def _on_bones() -> tuple[ImplantEntry, ...]:
             "pedicle_screw:PedicleScrew",
             forwards=True,
             along_line=True,
-            procedures=(spine,),
+            procedures=(
+                spine,
+                _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
+            ),
         ),
         _own("rod", "Rod", "rod:Rod", along_line=True),
         _own("cross-link", "Cross-link", "cross_link:CrossLink"),

@@ -20,7 +20,7 @@ from .bone_field import sample_hu
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.seat import seat_of
 from .spine.grading import grade_screw, shaft_samples
-from .spine.image_grade import grade_in_image, runs_forward
+from .spine.image_grade import grade_in_ilium, grade_in_image, runs_forward
 from .tissue import tissue_grade
 
 _NEAR_MM = 0.5
@@ -154,13 +154,15 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
     level = item.level if anatomy.knows(item.level) else anatomy.level_at(points)
     side = item.side or ("left" if item.matrix[0, 2] > 0 else "right")
     frame = None
-    if level:
+    iliac = item.level == "iliac"
+    if level and not iliac:
         try:
             frame, field = anatomy.vertebra(level)
         except InputError as error:
             return replace(row, note=str(error))
         side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
-    grade = grade_in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
+    in_image = grade_in_ilium if iliac else grade_in_image
+    grade = in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
     if frame is not None and runs_forward(entry, target):
         seen = grade
         grade = grade_screw(field, frame, side, entry, target, screw.diameter_mm, anatomy.volume)

@@ -21,6 +21,7 @@ _FORWARD, _UPRIGHT = 0.7, 0.6
 _TOLERANCE_MM = 0.5
 _LEAST_CANAL_MM, _MOST_CANAL_MM, _WALL_MM = 8.0, 36.0, 15.0
 _PEDICLE_MM, _BODY_MM2 = 12.0, 380.0
+_ILIAC_BACK_MM, _ILIAC_SHARE, _ILIAC_REACH_MM = 15.0, 0.8, (50.0, 50.0)
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,11 @@ def grade_in_image(
     :param side: "left" or "right".
     """
     entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
-    d = unit(target - entry)
-    hu = sample_hu(volume, shaft_samples(entry, target, diameter_mm))
     medial = 1.0 if side == "left" else -1.0
-    stations = np.nan_to_num(hu, nan=-1000.0).mean(axis=1)
-    found = ScrewGrade(
-        grade="",
-        breach_mm=float("nan"),
-        breach_direction="",
-        share_in_bone=float("nan"),
-        mean_hu=float(stations.mean()),
-        min_hu=float(stations.min()),
-        convergence_deg=float(np.rad2deg(np.arctan2(medial * d[0], d[1]))),
-        inclination_deg=float(np.rad2deg(np.arcsin(np.clip(d[2], -1, 1)))),
-    )
+    found = _measured(volume, medial, entry, target, diameter_mm)
     if not runs_forward(entry, target):
         return found.without("does not run forward through a pedicle")
-    if not np.isfinite(hu).all():
+    if np.isnan(found.mean_hu):
         return found.without("partly outside the CT")
     about = _surroundings(volume, entry, target)
     inside = float((about.field.at(shaft_samples(entry, target, diameter_mm)) > 0).mean())
@@ -87,17 +76,61 @@ def grade_in_image(
     return found.with_breach(*_breach(about, entry, target, diameter_mm, isthmus, medial))
 
 
-def _surroundings(volume: CTVolume, entry: np.ndarray, target: np.ndarray) -> _Surroundings:
+def grade_in_ilium(
+    volume: CTVolume, side: str, entry_ras: Vector, target_ras: Vector, diameter_mm: float
+) -> ScrewGrade:
+    """The same of an iliac screw: to the front, outwards and down, in bone all along."""
+    entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
+    medial = 1.0 if side == "left" else -1.0
+    found = _measured(volume, medial, entry, target, diameter_mm)
+    d = unit(target - entry)
+    if d[1] < 0.4 or medial * d[0] > 0 or d[2] > 0:
+        return found.without("does not run forward, outwards and down")
+    if np.isnan(found.mean_hu):
+        return found.without("partly outside the CT")
+    about = _surroundings(volume, entry, target, _ILIAC_REACH_MM)
+    inside = float((about.field.at(shaft_samples(entry, target, diameter_mm)) > 0).mean())
+    found = found.with_share(inside)
+    if inside < _ILIAC_SHARE:
+        return found.without(f"only {100 * inside:.0f} % of it is in bone")
+    return found.with_breach(*_breach(about, entry, target, diameter_mm, _ILIAC_BACK_MM, medial))
+
+
+def _measured(
+    volume: CTVolume, medial: float, entry: np.ndarray, target: np.ndarray, diameter_mm: float
+) -> ScrewGrade:
+    """HU along a screw, NaN where it leaves the CT, and its angles; no grade yet."""
+    d = unit(target - entry)
+    stations = sample_hu(volume, shaft_samples(entry, target, diameter_mm)).mean(axis=1)
+    return ScrewGrade(
+        grade="",
+        breach_mm=float("nan"),
+        breach_direction="",
+        share_in_bone=float("nan"),
+        mean_hu=float(stations.mean()),
+        min_hu=float(stations.min()),
+        convergence_deg=float(np.rad2deg(np.arctan2(medial * d[0], d[1]))),
+        inclination_deg=float(np.rad2deg(np.arcsin(np.clip(d[2], -1, 1)))),
+    )
+
+
+def _surroundings(
+    volume: CTVolume,
+    entry: np.ndarray,
+    target: np.ndarray,
+    reach_mm: tuple[float, float] = (_ASIDE_MM, _ABOVE_MM),
+) -> _Surroundings:
     z = unit(target - entry)
     up = across((0.0, 0.0, 1.0), z)
     axes = np.stack([np.cross(z, up), up, z], axis=1)
     length = float(np.linalg.norm(target - entry))
-    low = np.array([-_ASIDE_MM, -_ABOVE_MM, -_BEYOND_MM])
-    high = np.array([_ASIDE_MM, _ABOVE_MM, length + _BEYOND_MM])
+    aside, above = reach_mm
+    low = np.array([-aside, -above, -_BEYOND_MM])
+    high = np.array([aside, above, length + _BEYOND_MM])
     grid = LocalGrid.spanning(entry, axes, low, high, _STEP_MM)
     hu = np.nan_to_num(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)), nan=-1000.0)
     s = low[2] + _STEP_MM * np.arange(grid.shape[2])
-    middle = (int(_ASIDE_MM), int(_ABOVE_MM))
+    middle = (int(aside), int(above))
     tip = hu[
         middle[0] - 6 : middle[0] + 7, middle[1] - 6 : middle[1] + 7, np.abs(s - length + 7) < 8
     ]

@@ -206,8 +206,9 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         ways = _direction(frame, q[..., 2], q[..., 3], sign)
         clearance = _clearance(_path_depths(field, through, ways, s), s)
         joint = np.clip(_path_depths(field, through, ways, _BEHIND_MM), 0, 4).mean(axis=-1)
-        cost: np.ndarray = _unusual(frame.level, q[..., 2], q[..., 3]) - clearance
-        return cost + _BEHIND_COST * joint
+        unusual = _unusual(frame.level, q[..., 2], q[..., 3])
+        cost: np.ndarray = unusual + _BEHIND_COST * joint - clearance
+        return cost
 
     shifts = np.arange(-4.0, 4.1, 1.0)
     turns = _CONVERGENCE_DEG.get(frame.level, _USUAL_DEG) + np.arange(-15.0, 16.0, 5.0)
