@@ -214,6 +214,20 @@ def test_vertebra_cut_by_the_volumes_end_is_said(straight: tuple[Phantom, SpineP
     assert "L4" in [v.level for v in proposal.vertebrae]
 
 
+def test_labels_on_the_wrong_side_are_told(straight: tuple[Phantom, SpineProposal]) -> None:
+    phantom, _ = straight
+    truth = next(v for v in phantom.truth.vertebrae if v.level == "L3")
+    k, j, i = np.indices(phantom.volume.hu.shape)
+    ras = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ phantom.volume.ijk_to_ras[:3].T
+    aside = (ras - truth.centre_ras) @ truth.left
+    hips = {"hip_left": aside > 40, "hip_right": aside < -40}
+    one = {"L3": phantom.labels["vertebrae_L3"]}
+    assert len(propose_screws(one | hips, phantom.volume).trajectories()) == 2
+    swapped = dict(zip(hips, list(hips.values())[::-1], strict=True))
+    with pytest.raises(InputError, match="L3: hip_left lies to the right of hip_right"):
+        propose_screws(one | swapped, phantom.volume)
+
+
 def test_bad_input(straight: tuple[Phantom, SpineProposal]) -> None:
     phantom, _ = straight
     volume, mask = phantom.volume, phantom.labels["vertebrae_L3"]

@@ -130,7 +130,8 @@ def propose_screws(
     :param labels: masks on the CT's grid; vertebrae are recognised by name
         (``vertebrae_L1``, ``L1``, ...), other names are left alone.
     :param levels: only these; all when None (T1-S1 as labelled).
-    :raises InputError: no vertebra among the labels, a mask of another geometry, or none usable.
+    :raises InputError: no vertebra among the labels, a mask of another geometry, a mirrored
+        volume (by other labels, of which one is left and one right), or none usable.
     """
     masks = vertebra_masks(labels)
     if not masks:
@@ -162,7 +163,27 @@ def propose_screws(
         except InputError as error:
             warnings.append(str(error))
     report(progress, 1.0, "pedicles found")
+    _check_sides(labels, volume, models)
     return _collect(models, warnings)
+
+
+def _check_sides(
+    labels: Mapping[str, np.ndarray], volume: CTVolume, models: Sequence[VertebraModel]
+) -> None:
+    """:raises InputError: what is labelled left lies on the vertebrae's right."""
+    for name, mask in labels.items():
+        other = name.replace("left", "right")
+        if other == name or other not in labels or not (mask.any() and labels[other].any()):
+            continue
+        here, there = (
+            mask_points(m, volume.ijk_to_ras).mean(axis=0) for m in (mask, labels[other])
+        )
+        wrong = [m.level for m in models if (here - there) @ m.frame.left < 0]
+        if 2 * len(wrong) > len(models):
+            raise InputError(
+                f"{', '.join(wrong)}: {name} lies to the right of {other}, so the CT or its "
+                "segmentation is mirrored; correct its orientation"
+            )
 
 
 def propose_screws_from_clicks(
