@@ -23,7 +23,11 @@ _APART_MM = 10.0
 
 
 def check_click(volume: CTVolume, name: str, point: np.ndarray) -> None:
-    """:raises InputError: a click outside the volume, or in air or fat."""
+    """:raises InputError: a click in the neck, outside the volume, or in air or fat."""
+    if level_index(name) < level_index("T1"):
+        raise InputError(
+            f"{name}: cervical vertebrae are not found from clicks; place their screws by hand"
+        )
     ijk = np.linalg.inv(volume.ijk_to_ras)[:3] @ np.append(point, 1.0)
     if np.any(ijk < -0.5) or np.any(ijk > np.array(volume.hu.shape[::-1]) - 0.5):
         raise InputError(
