@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import pickle
 import re
 import time
@@ -73,6 +74,7 @@ class Dask:
                     n_workers=int(self.scheduler.removeprefix("local:")),
                     threads_per_worker=1,
                     dashboard_address=None,
+                    silence_logs=logging.ERROR,  # of workers that take their time to end
                 ) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
