@@ -110,11 +110,11 @@ def hip_nail(driver: Driver) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         files = dicom_series(Path(folder) / "CT", HIP_NAIL)
-        volume = loaded(driver, Path(folder) / "CT")
         # What Slicer's DICOM module does; a build without it has no database either.
-        volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
         if getattr(slicer, "dicomDatabase", None) is None:
             slicer.dicomDatabase = Files(files)
+        volume = loaded(driver, Path(folder) / "CT")
+        volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
         driver.picture("nail-loaded", "inputCollapsibleButton")
         propose(driver)
         driver.picture("nail-metal", "metalCollapsibleButton")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import cProfile
-import faulthandler
 import os
 import pstats
 import time
@@ -115,7 +114,7 @@ class Driver:
 class Heartbeat:
     """The longest time that Slicer did not answer, for each thing that was done.
 
-    :param where: file that is told what was running whenever it was too long.
+    :param where: file that gets a profile of each that took too long.
     """
 
     def __init__(self, where: Path) -> None:
@@ -133,7 +132,6 @@ class Heartbeat:
         if self._action:
             gap = max(now - self._last, self.longest_s.get(self._action, 0.0))
             self.longest_s[self._action] = gap
-            faulthandler.dump_traceback_later(LONGEST_GAP_S, file=self._where)
         self._last = now
 
     @contextmanager
@@ -142,9 +140,6 @@ class Heartbeat:
         slicer.app.processEvents()
         began = time.monotonic()
         self._action, self._last = action, began
-        self._where.write(f"\n=== {action}\n")
-        self._where.flush()
-        faulthandler.dump_traceback_later(LONGEST_GAP_S, file=self._where)
         profile = cProfile.Profile()
         profile.enable()
         try:
@@ -155,8 +150,8 @@ class Heartbeat:
         finally:
             profile.disable()
             self._action = ""
-            faulthandler.cancel_dump_traceback_later()
         if self.longest_s.get(action, 0.0) > LONGEST_GAP_S:
+            self._where.write(f"\n=== {action}\n")
             pstats.Stats(profile, stream=self._where).sort_stats("tottime").print_stats(25)
             self._where.flush()
 
