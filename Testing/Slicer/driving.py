@@ -89,7 +89,8 @@ class Driver:
         check(pixels.save(str(path)), f"{path} could not be written")
         if name in self.copies:
             small = pixels.toImage().scaledToWidth(1200, qt.Qt.SmoothTransformation)
-            small = small.convertToFormat(qt.QImage.Format_Indexed8)
+            plain = qt.Qt.ThresholdDither | qt.Qt.AvoidDither  # greys of a panel stay even
+            small = small.convertToFormat(qt.QImage.Format_Indexed8, plain)
             check(small.save(str(self.copies[name])), f"{self.copies[name]} could not be written")
         print(f"picture {path}", flush=True)
 
