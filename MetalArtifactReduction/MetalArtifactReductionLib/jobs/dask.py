@@ -12,6 +12,8 @@ import importlib.util
 import logging
 import pickle
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,15 +71,14 @@ class Dask:
         from distributed import Client, LocalCluster
 
         if self.scheduler.startswith("local:"):
-            with (
-                LocalCluster(
+            with _deaf_to_interrupts():
+                cluster = LocalCluster(
                     n_workers=int(self.scheduler.removeprefix("local:")),
                     threads_per_worker=1,
                     dashboard_address=None,
                     silence_logs=logging.ERROR,  # of workers that take their time to end
-                ) as cluster,
-                Client(cluster, set_as_default=False) as client,
-            ):
+                )
+            with cluster, Client(cluster, set_as_default=False) as client:
                 yield client
             return
         file = "://" not in self.scheduler and Path(self.scheduler).is_file()
@@ -91,6 +92,19 @@ class Dask:
             ) from None
         with client:
             yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started here leave Ctrl-C to this one, which tells them to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(
