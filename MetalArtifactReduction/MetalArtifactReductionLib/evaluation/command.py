@@ -90,17 +90,8 @@ def evaluate_files(
     volumes = [read_volume(path) for path in inputs]
     truth = read_volume(reference) if reference is not None else None
     everything = [*volumes, truth] if truth is not None else volumes
-    outputs = [path for path in (csv, html) if path is not None]
-    paths = [*inputs, *(path for path in (reference, mask) if path is not None)]
-    read = [file for one in everything if one.source for file in one.source.files]
-    if csv is not None and csv == html:
-        raise OutputError(f"{csv}: named for two outputs; give each its own name")
-    for path in outputs:
-        check_path_free(path, inputs=[*paths, *read], overwrite=overwrite)
-    for path, volume in zip(
-        [*inputs, *([reference] if reference else [])], everything, strict=True
-    ):
-        _check_grid(path, volume, inputs[0], volumes[0])
+    paths = [*inputs, reference] if reference is not None else list(inputs)
+    outputs = _check(paths, everything, mask, csv, html, overwrite)
     metal = read_mask(mask, volumes[0]) if mask is not None else segment_metal(volumes[0]).fraction
 
     slices = np.flatnonzero(metal.reshape(len(metal), -1).any(axis=1))
@@ -126,6 +117,30 @@ def evaluate_files(
             places[html].write_text(page, encoding="utf-8")
     report(progress, 1.0, "done")
     return found
+
+
+def _check(
+    paths: Sequence[Path],
+    volumes: Sequence[CTVolume],
+    mask: Path | None,
+    csv: Path | None,
+    html: Path | None,
+    overwrite: bool,
+) -> list[Path]:
+    """The outputs that are wanted; an error for what can be seen wrong before the work.
+
+    :param paths: of the volumes, the reference's last.
+    """
+    outputs = [path for path in (csv, html) if path is not None]
+    if csv is not None and csv == html:
+        raise OutputError(f"{csv}: named for two outputs; give each its own name")
+    read = [file for one in volumes if one.source for file in one.source.files]
+    for path in outputs:
+        inputs = [*paths, *read, *([] if mask is None else [mask])]
+        check_path_free(path, inputs=inputs, overwrite=overwrite)
+    for path, volume in zip(paths, volumes, strict=True):
+        _check_grid(path, volume, paths[0], volumes[0])
+    return outputs
 
 
 def _page(

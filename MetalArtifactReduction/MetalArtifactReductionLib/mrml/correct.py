@@ -219,10 +219,8 @@ def results_in_steps(
     """
     name, method = volume_node.GetName(), result.method
     fraction, grid = result.metal_fraction, result.corrected
-    attributes = {
-        "method": method,
-        "parameters": json.dumps(dict(result.parameters), default=str, sort_keys=True),
-    }
+    parameters = json.dumps(dict(result.parameters), default=str, sort_keys=True)
+    attributes = {"method": method, "parameters": parameters}
     with all_or_none(scene) as added:
 
         def add(hu: np.ndarray, role: str, references: Mapping[str, Any]) -> Any:
@@ -232,9 +230,8 @@ def results_in_steps(
             return node
 
         if metal is None:
-            metal = added(
-                segmentation_from_fraction(scene, fraction, grid, volume_node, f"Metal {name}")
-            )
+            title = f"Metal {name}"
+            metal = added(segmentation_from_fraction(scene, fraction, grid, volume_node, title))
             mark_result(metal, "metal", volume_node, attributes=attributes)
             yield
         references = {METAL_REFERENCE: metal}
