@@ -169,16 +169,12 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
             estimate=logic.estimates.text,
             trainingSlices=logic.metal.trainingSlices,
         )
-        self.run = RunSection(
-            part(ui.runCollapsibleButton), texts, logic.jobs, self._correct, self._onCorrected
-        )
-        result = part(ui.resultCollapsibleButton)
+        run, result = part(ui.runCollapsibleButton), part(ui.resultCollapsibleButton)
+        self.run = RunSection(run, texts, logic.jobs, self._correct, self._onCorrected)
         self.result = ResultSection(
             result, texts, logic.results, logic.views, logic.getParameterNode
         )
-        self.preview = PreviewSection(
-            part(ui.runCollapsibleButton), texts, logic.views, logic.metal, self._update
-        )
+        self.preview = PreviewSection(run, texts, logic.views, logic.metal, self._update)
         self.figures = FiguresSection(result, texts, logic.results, logic.views, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

@@ -1,11 +1,33 @@
-"""Which Python packages are missing."""
+"""Which Python packages are missing, and what those that are there add."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import Any
+
+from .errors import one_line
+
+
+def loaded_entries(group: str) -> Iterator[Any]:
+    """What installed packages offer at an entry-point group.
+
+    A package that cannot be imported is told in the log and left out: the others work without it.
+    """
+    for point in importlib.metadata.entry_points(group=group):
+        try:
+            yield point.load()
+        except Exception as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            logging.getLogger("mar").warning(
+                "%r is left out: %s cannot be imported (%s); repair or uninstall its package",
+                point.name,
+                point.value,
+                reason,
+            )
 
 
 def missing_requirements(

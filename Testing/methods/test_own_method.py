@@ -115,3 +115,12 @@ def test_a_script_registers_its_own(packages: Path, monkeypatch: pytest.MonkeyPa
         assert create_method("mine").name == "toy"
     with pytest.raises(ValueError, match="a method 'li' already"):
         register(MethodEntry("li", "Another", "of the same name", inpainter="toy.work:Toy"))
+
+
+def test_a_package_that_cannot_be_imported_is_left_out(
+    packages: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (packages / "toy" / "__init__.py").write_text("import nothing_of_this_name")
+    with installed(packages):
+        assert "toy" not in methods() and "nmar" in methods()
+    assert "'toy' is left out: toy:ENTRY cannot be imported" in caplog.text

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 
-from panel_support import QTimer, parameter_node, widgets_of
+from panel_jobs import Background
+from panel_support import parameter_node, widgets_of
 
 MODULE = "MetalArtifactReduction"
 
@@ -37,40 +37,6 @@ def test_input_is_read_once_and_its_problem_said(texts: Any, ct: Any) -> None:
     slicer.util.arrayFromVolumeModified(ct)
     assert "Hounsfield" in section.show(parameter_node(inputVolume=ct))
     assert ui.inputMessageLabel.visible
-
-
-class Background:
-    """Jobs that end when the test says so."""
-
-    def __init__(self) -> None:
-        self.list: list[Any] = []
-        self.queue = self
-
-    def handles(self) -> list[Any]:
-        return self.list
-
-    @property
-    def idle(self) -> bool:
-        return all(one.ended for one in self.list)
-
-    def forget(self, *handles: Any) -> None:
-        self.list = [one for one in self.list if one not in handles]
-
-    def start(self, title: str, on_end: Any) -> Any:
-        handle = SimpleNamespace(
-            title=title, state=SimpleNamespace(value="waiting"), ended=False, done=False,
-            fraction=0.0, remaining_s=None, seconds=3.0, error="", message="", nodes=None,
-        )  # fmt: skip
-
-        def end(state: str, nodes: Any = None, error: str = "", remedy: str = "") -> None:
-            handle.state.value, handle.ended, handle.done = state, True, state == "done"
-            handle.nodes, handle.error, handle.remedy = nodes, error + remedy, remedy
-            on_end(handle)
-
-        handle.end = end
-        handle.cancel = lambda: end("cancelled", error="stopped")
-        self.list.append(handle)
-        return handle
 
 
 def metal_section(texts: Any, ct: Any, parameters: Any) -> tuple[Any, Any, Background]:
@@ -280,153 +246,3 @@ def test_apply_says_why_it_is_off(texts: Any) -> None:
     assert not ui.applyButton.enabled and ui.applyButton.toolTip == "the weights are missing"
     section.show(None, "")
     assert not ui.applyButton.enabled
-
-
-def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
-    import slicer
-
-    from MetalArtifactReductionLib import mrml
-    from MetalArtifactReductionPanel.figures_section import FiguresSection
-    from MetalArtifactReductionPanel.results import Results
-
-    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
-    results = Results(Background())
-    panel = slicer.util.VTKObservationMixin()
-    ui = widgets_of(MODULE, "resultCollapsibleButton")
-    views = SimpleNamespace(showFigures=lambda corrected: None)
-    section = FiguresSection(ui, texts, results, views, panel)
-    section.show(parameter_node(), None)
-    assert not ui.measureButton.visible and ui.exportButton.toolTip == "No result yet."
-    line = results.proposeLine(nodes.corrected)
-    parameters = parameter_node(inputVolume=ct, result=nodes.corrected, profileLine=line)
-    section.show(parameters, nodes.corrected)
-    assert ui.measureButton.visible
-    assert not ui.exportButton.enabled and "DICOM" in ui.exportButton.toolTip
-    ui.lineButton.click()
-    ui.regionButton.click()
-    (row,) = ui.measuresTable.rows()
-    assert "Region" in row[0]
-
-    def curve() -> Any:
-        chart = mrml.results.plot_of(scene, nodes.corrected)
-        table = chart.GetNodeReference("MetalArtifactReduction.table")
-        return slicer.util.arrayFromTableColumn(table, "original").copy()
-
-    before = curve()
-    point = np.array(line.GetNthControlPointPositionWorld(0))
-    line.SetNthControlPointPositionWorld(0, *(point + np.array([0.0, 12.0, 0.0])))
-    np.testing.assert_array_equal(curve(), before)  # not with every move of the mouse
-    QTimer.turn()
-    assert len(curve()) != len(before) or not np.array_equal(curve(), before)
-    panel.removeObservers()
-
-
-def test_a_new_result_is_selected_unless_the_user_has_gone_on(
-    texts: Any, scene: Any, ct: Any
-) -> None:
-    from MetalArtifactReductionLib import mrml
-    from MetalArtifactReductionPanel.result_section import ResultSection
-    from MetalArtifactReductionPanel.results import Results
-    from MetalArtifactReductionPanel.scene_views import SceneViews
-
-    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True, show=False)
-    parameters = parameter_node(inputVolume=ct)
-    results = Results(Background())
-    shown = []
-    views = SceneViews()
-    views.show = lambda *given: shown.append(given)  # type: ignore[method-assign]
-    ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, results, views, lambda: parameters)
-    section.show(parameters)
-    assert not ui.showButton.visible
-    assert section.take(nodes) is nodes.corrected
-    assert parameters.result is nodes.corrected and parameters.metalSegmentation is nodes.metal
-    assert [given[:3] for given in shown] == [(nodes.corrected, "comparison", "soft-tissue")]
-    assert section.show(parameters) is nodes.corrected and ui.showButton.visible
-    assert "4 / 6" in ui.resultLabel.text
-    assert not ui.overlayComboBox.visible  # the method knows no expected error
-    parameters.inputVolume, parameters.result = nodes.change_map, None
-    assert section.take(nodes) is None and parameters.result is None
-
-
-def test_slices_that_need_no_correction_are_counted(texts: Any, scene: Any, ct: Any) -> None:
-    """Rods without any streak."""
-    from MetalArtifactReductionLib import mrml
-    from MetalArtifactReductionPanel.results import Results
-
-    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
-    results = Results(Background())
-    assert "0 / 6" in results.summary(nodes.corrected)
-    assert "4 of 4 slices with metal: no streaks" in results.summary(nodes.corrected)
-
-
-def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct: Any) -> None:
-    from MetalArtifactReductionLib import mrml
-    from MetalArtifactReductionPanel.result_section import ResultSection
-    from MetalArtifactReductionPanel.results import Results
-    from MetalArtifactReductionPanel.scene_views import SceneViews
-
-    nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=True)
-    parameters = parameter_node(inputVolume=ct, result=nodes.corrected)
-    ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, Results(Background()), SceneViews(), lambda: parameters)
-    section.show(parameters)
-    composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
-    seen = []
-    ui.flickerButton.click()
-    for _ in range(2):
-        QTimer.turn()
-        seen.append((ui.flickerButton.text, composite.GetBackgroundVolumeID()))
-    assert seen == [("Original", ct.GetID()), ("Corrected", nodes.corrected.GetID())]
-    QTimer.turn()
-    ui.flickerButton.click()
-    assert composite.GetBackgroundVolumeID() == nodes.corrected.GetID()
-    assert ui.flickerButton.text == "Flicker" and section._timer not in QTimer.waiting
-
-
-def test_a_preview_follows_what_is_chosen(
-    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process; the slice in view, again for another threshold, and nothing for no change."""
-    from MetalArtifactReductionLib.jobs import preview
-    from MetalArtifactReductionPanel.metal import Metal
-    from MetalArtifactReductionPanel.preview_section import PreviewSection
-
-    asked: list[Any] = []
-    made = SimpleNamespace(
-        ask=lambda slab, middle, metal, options: asked.append((middle, metal, options)),
-        poll=lambda: preview.PreviewAnswer(np.full((48, 48), 40.0), "", 1.0, 0.8),
-        close=lambda: asked.append("closed"),
-    )
-    monkeypatch.setattr(preview, "Preview", lambda: made)
-    shown: list[Any] = []
-    views = SimpleNamespace(
-        centre=lambda: (48.0, 48.0, 3.0 * 4),
-        follow=lambda onMove: None,
-        showPreview=lambda *given: shown.append(given) or "node",
-        removePreview=lambda node: shown.append(None),
-    )
-    ui = widgets_of(MODULE, "runCollapsibleButton")
-    section = PreviewSection(ui, texts, views, Metal(Background(), lambda: None), lambda: None)
-    parameters = parameter_node(inputVolume=ct, method="patient")
-    section.show(parameters, "")
-    assert not ui.previewButton.visible  # it would train first
-    parameters.method = "li"
-    section.show(parameters, "no CT")
-    assert not ui.previewButton.visible
-    section.show(parameters, "")
-    assert ui.previewButton.visible
-    ui.previewButton.click()
-    (first,) = asked
-    assert first[0] == 3 and first[1] is None and first[2].threshold_hu is None
-    QTimer.turn()
-    assert shown[-1][:2] == (ct, 4) and "0.8 s" in ui.previewLabel.text
-    section.show(parameters, "")
-    QTimer.turn()
-    assert len(asked) == 1
-    parameters.automaticThreshold, parameters.thresholdHu = False, 1800.0
-    section.show(parameters, "")
-    QTimer.turn()
-    assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
-    ui.previewButton.click()
-    assert asked[-1] == "closed" and shown[-1] is None and not ui.previewLabel.text

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..packages import loaded_entries
 from ..weights import SUFFIX, load_weights, own_folder, own_weights, read_facts, weights_path
 
 if TYPE_CHECKING:
@@ -240,8 +240,8 @@ def register(entry: MethodEntry) -> None:
 
 @cache
 def _installed() -> Mapping[str, MethodEntry]:
-    found = [point.load() for point in entry_points(group=GROUP)]
-    return {entry.name: entry for entry in sorted(found, key=lambda entry: str(entry.name))}
+    found = sorted(loaded_entries(GROUP), key=lambda entry: str(entry.name))
+    return {entry.name: entry for entry in found}
 
 
 def entry_of(method: str) -> MethodEntry:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.packages import loaded_entries
 
 from .presets import ParameterRange, Preset, sizes_table
 
@@ -268,10 +268,7 @@ def _shapes() -> tuple[ImplantEntry, ...]:
 def _registered() -> dict[str, ImplantEntry]:
     own = (*_on_bones(), *_dental(), *_wires_and_clips(), *_cranial(), *_shapes())
     found = {entry.kind: entry for entry in own}
-    for point in entry_points(group=GROUP):
-        entry = point.load()
-        found[entry.kind] = entry
-    return found
+    return found | {entry.kind: entry for entry in loaded_entries(GROUP)}
 
 
 def register(entry: ImplantEntry) -> None:
