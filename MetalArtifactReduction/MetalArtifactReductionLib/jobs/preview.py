@@ -37,7 +37,8 @@ _LOOK_S = 0.03
 class PreviewAnswer:
     """What came of the newest request.
 
-    :param hu: ``(rows, cols)``, None where there is none. :param problem: why not, in one line.
+    :param hu: ``(rows, cols)``, None where there is none. :param problem: why not, in one line,
+        without the remedy, which a panel has buttons for.
     :param strength: how much of the change the slice needed, 0..1. :param seconds: of computing.
     """
 
@@ -96,7 +97,7 @@ class Preview:
             return PreviewAnswer(arrays.get("hu"), **given)
         if job.ended:
             self._answered = self._asked
-            return PreviewAnswer(problem=job.error)
+            return PreviewAnswer(problem=job.error.removesuffix(job.remedy))
         return None
 
     def close(self) -> None:
@@ -125,7 +126,7 @@ def serve(request: TaskRequest) -> TaskResult:
         except Cancelled:
             continue
         except MARError as error:
-            answer = PreviewAnswer(problem=" ".join(str(error).split()))
+            answer = PreviewAnswer(problem=" ".join(str(error).removesuffix(error.remedy).split()))
         given = {name: value for name, value in vars(answer).items() if name != "hu"}
         arrays = {} if answer.hu is None else {"hu": answer.hu}
         _put(folder, _ANSWER, done, given, arrays)
