@@ -194,7 +194,7 @@ def test_no_metal_says_the_highest_hu_and_the_threshold(
 ) -> None:
     hu = ct_hu(metal=False)
     path = write_image(tmp_path / "ct.nii.gz", hu)
-    arguments: list[object] = [command, path, tmp_path / "out.nii.gz"]
+    arguments: list[object] = [command, path, tmp_path / "out.nii.gz", "--quiet"]
     highest = f"the highest value is {hu.max()} HU"
     for method in ("threshold", "kmeans"):
         refused(

@@ -107,7 +107,7 @@ def test_segment_finds_the_discs(
 ) -> None:
     before = snapshot(tmp_path)
     outcome = run(capfd, "segment", ct, tmp_path / "metal.nrrd", *options)
-    assert outcome.code == 0 and outcome.err == ""
+    assert outcome.code == 0 and re.fullmatch(r"\s*segmenting.* 100%.*done\n", outcome.err, re.S)
     mask = stored(tmp_path / "metal.nrrd")
     assert mask.dtype == np.uint8 and same_grid(tmp_path / "metal.nrrd", ct)
     truth = metal_truth()

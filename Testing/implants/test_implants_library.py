@@ -97,8 +97,8 @@ def test_numpy_numbers_become_plain_ones() -> None:
 @pytest.mark.parametrize(
     ("description", "words"),
     [
-        ({"kind": "pedicle-screw", "diameter_mm": 65}, ("65 mm", "4 to 8.5 mm")),
-        ({"kind": "pedicle-screw", "length_mm": 0.045}, ("0.045", "25 to 60")),
+        ({"kind": "pedicle-screw", "diameter_mm": 65}, ("65 mm", "4 to 10.5 mm")),
+        ({"kind": "pedicle-screw", "length_mm": 0.045}, ("0.045", "25 to 100")),
         ({"kind": "pedicle-screw", "diameter_mm": float("nan")}, ("nan", "not a number")),
         ({"kind": "pedicle-screw", "diameter_mm": "6.5"}, ("'6.5'", "not a number")),
         ({"kind": "pedicle-screw", "diameter_mm": True}, ("True", "not a number")),

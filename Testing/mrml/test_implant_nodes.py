@@ -142,8 +142,8 @@ def test_changing_parameters(scene: Any) -> None:
     change_parameters(one, length_mm=30.0, diameter_mm=5.5)
     assert (one.implant.length_mm, one.implant.diameter_mm) == (30.0, 5.5)  # type: ignore[attr-defined]
     assert not np.allclose(world_bounds(one.model), before)
-    with pytest.raises(InputError, match="99 mm is outside 25 to 60"):
-        change_parameters(one, length_mm=99)
+    with pytest.raises(InputError, match="101 mm is outside 25 to 100"):
+        change_parameters(one, length_mm=101)
     with pytest.raises(InputError, match="no parameter 'weight'"):
         change_parameters(one, weight=1)
     assert one.implant.length_mm == 30.0  # type: ignore[attr-defined]

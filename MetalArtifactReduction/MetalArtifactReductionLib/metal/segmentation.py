@@ -116,9 +116,9 @@ def segment_metal(
             component = replace(component, volume_mm3=places.volume_mm3(new, box))
             np.maximum(fraction[box], share, out=fraction[box])
         components.append(component)
-    report(progress, 1.0, "done")
     if not any(part.kept for part in parts):
         raise _nothing_found(hu, threshold, components)
+    report(progress, 1.0, "done")
     return MetalSegmentation(turn.undo(fraction), threshold, method, tuple(components))
 
 
