@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,11 @@ def test_a_script_registers_its_own(packages: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_package_that_cannot_be_imported_is_left_out(
-    packages: Path, caplog: pytest.LogCaptureFixture
+    packages: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (packages / "toy" / "__init__.py").write_text("import nothing_of_this_name")
-    with installed(packages):
+    # A command that ran before may have the log for itself.
+    monkeypatch.setattr(logging.getLogger("mar"), "handlers", [caplog.handler])
+    with caplog.at_level(logging.WARNING, "mar"), installed(packages):
         assert "toy" not in methods() and "nmar" in methods()
     assert "'toy' is left out: toy:ENTRY cannot be imported" in caplog.text
