@@ -34,6 +34,14 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_context", fork_instead_of_spawn())
 
 
+@pytest.fixture
+def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what a job brings; ``jobs`` has those of its process."""
+    from support import ForkedJob
+
+    monkeypatch.setattr("MetalArtifactReductionLib.jobs.job.start_python", ForkedJob)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def projectors_made_once() -> Iterator[None]:
     """Many tests correct images of the same grid."""

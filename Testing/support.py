@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import pickle
 import runpy
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +60,47 @@ def fork_instead_of_spawn() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "scipy.ndimage", "SimpleITK"])
     return lambda _method: context
+
+
+class ForkedJob:
+    """A job's process as :func:`subprocess.Popen` tells of it, forked like those above."""
+
+    stdin = None
+
+    def __init__(self, arguments: Sequence[str], *, folder: Path, **_: object) -> None:
+        context = fork_instead_of_spawn()("spawn")
+        self._process = context.Process(target=_work_in, args=(folder, arguments[1]))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    returncode = property(poll)
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("worker", timeout or 0.0)
+        return int(self._process.exitcode)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _work_in(folder: Path, worker: str) -> None:
+    """``python -m WORKER FOLDER``, in the process that is there already."""
+    from MetalArtifactReductionLib.jobs.task import EVENTS, LOG
+
+    if hasattr(os, "setsid"):
+        os.setsid()
+    os.chdir(folder)
+    os.dup2(os.pipe()[0], 0)  # on which nothing is said
+    for name, number in ((EVENTS, 1), (LOG, 2)):
+        with (folder / name).open("wb") as file:
+            os.dup2(file.fileno(), number)
+    sys.exit(import_module(worker).main([str(folder)]))
 
 
 def until(happened: Callable[[], object]) -> None:

@@ -24,6 +24,8 @@ from MetalArtifactReductionLib.methods.registry import (
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import weights_path
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 SLICES, ROWS, COLS = 4, 64, 72
 _, Y, X = np.mgrid[0:SLICES, 0:ROWS, 0:COLS]
 DISTANCE = np.hypot(X - 30, Y - 32)

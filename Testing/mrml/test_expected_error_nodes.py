@@ -25,6 +25,8 @@ from MetalArtifactReductionLib.mrml.kept import expected_error_hu, expected_erro
 from MetalArtifactReductionLib.mrml.results_report import write_result_report
 from mrml_support import affine, slice_view_pixels
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 SHAPE = (6, 64, 72)
 PARAMETERS = {"outside_trace": {"rms_line_integral": 0.02, "rms_line_integral_share": 0.01}}
 _, Y, X = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1], 0 : SHAPE[2]]

@@ -40,6 +40,8 @@ from SimulateImplantsLib.placement.geometry import axis_placement
 from SimulateImplantsLib.placement.procedures import ProposalOptions
 from SimulateImplantsLib.placement.spine.levels import parse_levels
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 
 @pytest.fixture
 def ct(scene: Any, spine: Phantom) -> Any:

@@ -39,6 +39,8 @@ from SimulateImplantsLib.mrml import (
 from SimulateImplantsLib.placement.geometry import axis_placement
 from SimulateImplantsLib.placement.plan import PlacementPlan
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 SHAPE = (8, 64, 64)
 SPACING_MM = (1.5, 1.5, 2.5)
 SCANNER = preset("parallel", views=90)

@@ -18,6 +18,8 @@ from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
 from support import HANG_S
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 SPACING_MM = (2.0, 2.0, 3.0)
 
 
