@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MetalArtifactReductionLib.correction.result import HELD_BACK
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import Measure
 from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
@@ -86,10 +87,14 @@ class Results:
         texts = [(name, value.format(**facts)) for name, value in rows]
         parameters = parameters_of(corrected)
         strength = parameters.get("strength") or {}
-        left = sum(one == 0 for one in strength.values())
+        held_back = parameters.get(HELD_BACK) or {}
+        left = sum(share == 0 for k, share in strength.items() if k not in held_back)
         if left:
             text = _("{left} of {count} slices with metal: no streaks beyond noise")
             texts.append((_("Need no correction"), text.format(left=left, count=len(strength))))
+        if held_back:
+            text = _("{count} slices, in part or whole: the method would add streaks there")
+            texts.append((_("Left as they were"), text.format(count=len(held_back))))
         outside = outside_trace_text(parameters)
         if outside:
             texts.append((_("Changed outside the metal's rays"), outside))

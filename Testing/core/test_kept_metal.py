@@ -11,11 +11,13 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction.artifact_strength import gain, strength_along
+from MetalArtifactReductionLib.correction.artifact_strength import SoftTissue, strength_along
 from MetalArtifactReductionLib.correction.recombination import keep_bone, put_metal_back
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.metal.segmentation import segment_metal
+from MetalArtifactReductionLib.methods.base import InpaintingContext
+from MetalArtifactReductionLib.methods.linear import LinearInterpolation
 from MetalArtifactReductionLib.methods.nmar.prior_image import prior_image
 from MetalArtifactReductionLib.physics.acquisition import preset
 from MetalArtifactReductionLib.physics.simulation import SimulationResult, simulate_volume
@@ -131,6 +133,25 @@ def test_metal_without_streaks_comes_back_bit_by_bit(method: str, names: tuple[s
     assert forced.change_hu.any(axis=(1, 2)).all() and len(forced.left_alone) == 0
 
 
+class Streaking(LinearInterpolation):
+    """Here and there a view's trace is filled with far too much."""
+
+    def __call__(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        filled = super().__call__(sinogram, trace, context)
+        filled[:, ::40] *= 4.0
+        return filled
+
+
+def test_what_a_method_makes_worse_stays_as_it_was(scan: SimulationResult) -> None:
+    result = correct_volume(scan.corrupted, method=Streaking())
+    assert np.array_equal(result.corrected.hu, scan.corrupted.hu)
+    assert list(result.held_back) == [0, 1] and len(result.left_alone) == 0
+    assert result.told.startswith("corrected 0 slices; li would add streaks to 2")
+    assert correct_volume(scan.corrupted, method=Streaking(), always=True).change_hu.any()
+
+
 def test_dense_contrast_told_to_be_metal_stays() -> None:
     clean = patient()
     vein = np.repeat(disc(80, 80, 6)[None], SLICES, axis=0)
@@ -175,15 +196,20 @@ def test_no_line_crosses_the_slice_at_metal(method: str) -> None:
 def test_strength_is_continuous_and_neighbours_are_alike() -> None:
     gains = np.array([0.3, 0.3, 0.6, 0.6, np.nan, 0.45, 0.1])
     wire = np.array([1, 1, 1, 1, 0, 1, 0], np.float32)[:, None, None] * np.ones((3, 3))
-    thick = strength_along(gains, wire, (5.0, 1.0, 1.0))
+    harms = np.full(7, np.nan)
+    thick, _ = strength_along(gains, harms, wire, (5.0, 1.0, 1.0))
     assert thick[4] == 0 and thick[6] == 0, "no metal"
     assert thick[0] == 0 and thick[3] == 1 and 0 < thick[5] < 1
-    thin = strength_along(gains, wire, (0.5, 1.0, 1.0))
+    thin, _ = strength_along(gains, harms, wire, (0.5, 1.0, 1.0))
     assert np.abs(np.diff(thin[:4])).max() < np.abs(np.diff(thick[:4])).max()
-    unknown = strength_along(np.full(7, np.nan), wire, (1.0, 1.0, 1.0))
+    unknown, _ = strength_along(harms, harms, wire, (1.0, 1.0, 1.0))
     assert np.array_equal(unknown, wire[:, 0, 0]), "what nobody can judge is corrected"
-    screw = strength_along(gains, wire, (5.0, 5.0, 5.0))
+    screw, _ = strength_along(gains, harms, wire, (5.0, 5.0, 5.0))
     assert (screw >= thick).all() and screw[0] == 1, "of much metal, a small gain is believed"
+    harms[[2, 3, 5]] = 0.1, 0.3, 0.5
+    spared, held_back = strength_along(gains, harms, wire, (5.0, 1.0, 1.0))
+    assert spared == pytest.approx(thick - held_back)
+    assert held_back[:6] == pytest.approx([0, 0, 0, 0.5, 0, thick[5]]), "what adds streaks goes"
 
 
 def test_gain_sees_streaks_and_nothing_in_texture() -> None:
@@ -194,10 +220,15 @@ def test_gain_sees_streaks_and_nothing_in_texture() -> None:
     angle = np.arctan2(ROW - 80, COL - 80)
     streaked = noisy + 150 * np.cos(8 * angle) / np.maximum(np.hypot(ROW - 80, COL - 80) / 20, 1)
     spacing = (PIXEL_MM, PIXEL_MM)
-    assert gain(streaked, noisy, metal, spacing) > 0.7
-    assert abs(gain(noisy, noisy, metal, spacing)) < 0.01
-    assert gain(noisy, streaked, metal, spacing) < 0, "new streaks are no gain"
-    assert np.isnan(gain(np.full_like(noisy, -1000.0), tissue * 0 - 1000, metal, spacing))
+    found = SoftTissue(streaked, noisy, metal, spacing)
+    assert found.gain > 0.7 and found.harm(noisy) < -0.7
+    assert abs(found.harm(streaked)) < 0.01
+    assert found.harm(streaked + 2 * (streaked - noisy)) > 0.5
+    clean = SoftTissue(noisy, noisy, metal, spacing)
+    assert abs(clean.gain) < 0.01 and clean.harm(streaked) > 0.5
+    assert SoftTissue(noisy, streaked, metal, spacing).gain < 0, "new streaks are no gain"
+    air = SoftTissue(np.full_like(noisy, -1000.0), tissue * 0 - 1000, metal, spacing)
+    assert np.isnan(air.gain) and np.isnan(air.harm(noisy))
 
 
 def test_certain_metal_beside_something_brighter() -> None:

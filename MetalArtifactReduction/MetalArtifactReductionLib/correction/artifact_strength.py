@@ -4,6 +4,8 @@ Where a proposal takes streaks away, soft tissue near the metal becomes flatter;
 none, it only becomes different. So the share of the deviation from smooth tissue that the proposal
 takes away says how much there is to correct. The amplitude of a correction does not: a classical
 one changes slices without streaks as much, and filling a trace flattens texture as well.
+
+Where the method that corrects leaves more streaks than it found, its change is held back.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ LITTLE_METAL, MUCH_METAL = (75.0, 0.37, 0.50), (150.0, 0.15, 0.30)
 """Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on
 it is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever:
 of those a smaller gain, in the little soft tissue between bone and metal, is believed."""
+
+HARMLESS, HARMFUL = 0.2, 0.4
+"""Harm up to which a correction is given in full, and from which on not at all. On simulated slices
+the error over the body rises where it is above."""
 
 SMOOTHING_MM = 0.5
 """Standard deviation over neighbouring slices."""
@@ -84,14 +90,19 @@ class SecondOpinion:
 
 
 def strength_along(
-    gains: np.ndarray, metal: np.ndarray, spacing_mm: tuple[float, float, float]
-) -> np.ndarray:
+    gains: np.ndarray,
+    harms: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+) -> tuple[np.ndarray, np.ndarray]:
     """How much of the correction each slice gets; neighbouring slices alike, so that none jumps.
 
-    :param gains: of :func:`gain`, ``(slices,)``; NaN where unknown, which is corrected.
+    :param gains: of :class:`SoftTissue`, ``(slices,)``; NaN where unknown, which is corrected.
+    :param harms: same.
     :param metal: fraction ``(slices, rows, cols)``; slices without any get 0.
     :param spacing_mm: ``(slice, row, col)``.
-    :returns: float32 0..1, ``(slices,)``.
+    :returns: the strength, and how much of it was held back because the correction adds streaks;
+        float32 0..1, ``(slices,)`` both.
     """
     area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
     # The end of a screw is as much metal as the screw.
@@ -99,57 +110,89 @@ def strength_along(
     areas, *ends = zip(LITTLE_METAL, MUCH_METAL, strict=True)
     low, high = (np.interp(around, areas, end) for end in ends)
     known = (area > 0).astype(np.float64)
-    needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0) * known
+    needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0)
+    harmful = np.nan_to_num((harms - HARMLESS) / (HARMFUL - HARMLESS), nan=0.0).clip(-1.0, 2.0)
     sigma = SMOOTHING_MM / spacing_mm[0]
-    total = ndimage.gaussian_filter1d(known, sigma, mode="constant")
-    smooth = ndimage.gaussian_filter1d(needed, sigma, mode="constant") / np.maximum(total, 1e-6)
-    result: np.ndarray = (smooth.clip(0.0, 1.0) * known).astype(np.float32)
-    return result
+    total = np.maximum(ndimage.gaussian_filter1d(known, sigma, mode="constant"), 1e-6)
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        sums = ndimage.gaussian_filter1d(values * known, sigma, mode="constant")
+        result: np.ndarray = (sums / total).clip(0.0, 1.0) * known
+        return result
+
+    wanted = smooth(needed)
+    held_back = wanted * smooth(harmful)
+    return (wanted - held_back).astype(np.float32), held_back.astype(np.float32)
 
 
-def gain(
-    original_hu: np.ndarray,
-    proposed_hu: np.ndarray,
-    metal: np.ndarray,
-    spacing_mm: tuple[float, float],
-) -> float:
-    """Share of the deviation from smooth tissue that a proposal takes away, where it does most.
+class SoftTissue:
+    """The soft tissue around the metal of a slice, and how streaked images of it are.
 
     :param original_hu: a slice ``(rows, cols)``.
     :param proposed_hu: the same as the learned method proposes it, free of metal.
-    :param metal: fraction or mask of what is taken for metal.
+    :param metal: fraction or mask of what is taken for metal; some.
     :param spacing_mm: ``(row, col)``.
-    :returns: 1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there
-        is hardly any soft tissue around the metal to ask.
     """
-    metal = metal > 0
-    if not metal.any():
-        return 0.0
-    mm = (max(spacing_mm[0], LEAST_PIXEL_MM), max(spacing_mm[1], LEAST_PIXEL_MM))
-    at = np.argwhere(metal)
-    low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in mm], 0)
-    high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in mm]
-    box = slice(low[0], high[0]), slice(low[1], high[1])
-    before, after = original_hu[box], proposed_hu[box]
-    zone = _soft_tissue(before, after, metal[box], mm)
-    if zone.sum() < _FEWEST_PIXELS:
-        return float("nan")
-    window = [WINDOW_MM / s for s in mm]
-    share = _smooth(zone, window)
 
-    def power(image: np.ndarray) -> np.ndarray:
-        square = _deviation(image, zone, mm) ** 2
-        mean = square[zone].mean()
-        local = _smooth(square, window) + _SLICE_MEAN_COUNTS * mean
-        result: np.ndarray = local / (share + _SLICE_MEAN_COUNTS)
+    def __init__(
+        self,
+        original_hu: np.ndarray,
+        proposed_hu: np.ndarray,
+        metal: np.ndarray,
+        spacing_mm: tuple[float, float],
+    ) -> None:
+        metal = metal > 0
+        self._mm = tuple(max(s, LEAST_PIXEL_MM) for s in spacing_mm)
+        at = np.argwhere(metal)
+        low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in self._mm], 0)
+        high = at.max(0) + [int(_MARGIN_MM / s) + 1 for s in self._mm]
+        self._box = slice(low[0], high[0]), slice(low[1], high[1])
+        images = (original_hu[self._box], proposed_hu[self._box])
+        self._zone = _soft_tissue(*images, metal[self._box], self._mm)
+        self._window = [WINDOW_MM / s for s in self._mm]
+        self._share = _smooth(self._zone, self._window)
+        self._was = self._power(original_hu)
+        self._proposed = self._power(proposed_hu)
+
+    @property
+    def gain(self) -> float:
+        """Share of the deviation from smooth tissue that the proposal takes away, at its best.
+
+        1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there is
+        hardly any soft tissue around the metal to ask.
+        """
+        return self._removed(self._proposed)
+
+    def harm(self, corrected_hu: np.ndarray) -> float:
+        """Share of the deviation from smooth tissue that a correction has added, at its worst.
+
+        Half of what it takes away at its best is set against it.
+
+        :param corrected_hu: the slice by any method, ``(rows, cols)``.
+        :returns: 1 for flat tissue that is streaked now, below 0 where the slice became better; NaN
+            as :attr:`gain`.
+        """
+        now = self._power(corrected_hu)
+        added = (now - self._was) / (np.maximum(now, self._was) + FLOOR_HU**2)
+        return self._highest(added) - 0.5 * self._removed(now)
+
+    def _removed(self, now: np.ndarray) -> float:
+        return self._highest((self._was - now) / (self._was + FLOOR_HU**2))
+
+    def _power(self, image_hu: np.ndarray) -> np.ndarray:
+        square = _deviation(image_hu[self._box], self._zone, self._mm) ** 2
+        mean = square[self._zone].mean() if self._zone.any() else 0.0
+        local = _smooth(square, self._window) + _SLICE_MEAN_COUNTS * mean
+        result: np.ndarray = local / (self._share + _SLICE_MEAN_COUNTS)
         return result
 
-    was, is_now = power(before), power(after)
-    gained = (was - is_now) / (was + FLOOR_HU**2)
-    asked = zone & (share > 0.3)
-    if asked.sum() < 100:
-        asked = zone
-    return float(np.percentile(gained[asked], 90))
+    def _highest(self, share: np.ndarray) -> float:
+        if self._zone.sum() < _FEWEST_PIXELS:
+            return float("nan")
+        asked = self._zone & (self._share > 0.3)
+        if asked.sum() < 100:
+            asked = self._zone
+        return float(np.percentile(share[asked], 90))
 
 
 def _soft_tissue(

@@ -20,10 +20,10 @@ from ..progress import Cancel, Progress, check_cancelled, out_of_memory, part, r
 from ..tomography import ImageGrid, Reprojection, as_device
 from ..tomography.attenuation import hu_to_mu
 from ..volume import CTVolume
-from .artifact_strength import SecondOpinion, gain, strength_along
+from .artifact_strength import SecondOpinion, SoftTissue, strength_along
 from .options import CorrectionOptions
 from .recombination import keep_bone, put_metal_back, recombine, restore_padding
-from .result import CorrectionResult
+from .result import HELD_BACK, CorrectionResult
 from .working_grid import WorkingGrid
 
 LARGEST_METAL_SHARE = 0.3
@@ -132,8 +132,8 @@ class _Work:
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
         self._opinion = SecondOpinion.on(method)
-        self._gains = np.full(len(volume.hu), np.nan)
-        self.strength = np.ones(len(volume.hu), np.float32)
+        self._gains, self._harms = np.full((2, len(volume.hu)), np.nan)
+        self.strength, self._held_back = np.ones((2, len(volume.hu)), np.float32)
         self.corrected_hu = volume.hu.copy()
         self.expected_error_hu: np.ndarray | None = None
         self._outside = np.zeros((len(volume.hu), 4))
@@ -168,12 +168,12 @@ class _Work:
         if self._opinion is not None:  # only now: the method may have asked the same network
             proposed_hu = self._opinion(sinogram, trace, context)
             free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
-            self._gains[slices] = [
-                gain(*images, self._spacing_mm[1:])
-                for images in zip(
-                    given_hu, proposed_hu.cpu().numpy(), self._metal_fraction[slices], strict=True
-                )
-            ]
+            images = proposed_hu.cpu().numpy(), free_of_metal_hu.cpu().numpy()
+            for at, k in enumerate(slices):
+                proposed, corrected = (image[at] for image in images)
+                around = (proposed, self._metal_fraction[k], self._spacing_mm[1:])
+                tissue = SoftTissue(given_hu[at], *around)
+                self._gains[k], self._harms[k] = tissue.gain, tissue.harm(corrected)
         metal = method.shown_metal(context)
         certain = torch.from_numpy(self._certain[slices]).to(scan.device)
         corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
@@ -192,8 +192,10 @@ class _Work:
     def take_what_is_needed(self) -> None:
         """Keep as much of each slice's change as it needs; where it needs none, nothing at all."""
         if self._options.always:
-            self._gains[:] = np.nan
-        self.strength = strength_along(self._gains, self._metal_fraction, self._spacing_mm)
+            self._gains[:] = self._harms[:] = np.nan
+        self.strength, self._held_back = strength_along(
+            self._gains, self._harms, self._metal_fraction, self._spacing_mm
+        )
         for k in np.flatnonzero((self.strength > 0) & (self.strength < 1)):
             change = self.corrected_hu[k] - self._hu[k]
             self.corrected_hu[k] = self._hu[k] + self.strength[k] * change
@@ -236,16 +238,20 @@ class _Work:
             "window": self._options.window,
             "geometry": asdict(self._scan.projector.geometry),
             "always": self._options.always,
-            "strength": {
-                int(k): round(float(self.strength[k]), 3)
-                for k in np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
-            },
+            "strength": _numbered(
+                self.strength, np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
+            ),
+            HELD_BACK: _numbered(self._held_back, np.flatnonzero(self._held_back)),
             "outside_trace": {
                 "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
                 "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
                 "bounded_share_of_rays": bounded / rays if rays else 0.0,
             },
         }
+
+
+def _numbered(values: np.ndarray, slices: np.ndarray) -> dict[int, float]:
+    return {int(k): round(float(values[k]), 3) for k in slices}
 
 
 def replace_in_trace(
