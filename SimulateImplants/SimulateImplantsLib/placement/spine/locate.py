@@ -22,6 +22,7 @@ from .click_checks import (
     check_upright,
     pedicle_rise,
 )
+from .laterality import check_not_mirrored
 from .levels import by_level, level_index
 from .vertebra import VertebraFrame
 
@@ -65,7 +66,7 @@ def locate_bodies(
     :param clicks: RAS point anywhere in each body, by level.
     :param threshold_hu: bone is brighter; taken as far as 10 HU from each level's own threshold,
         which is found from its bone and taken when None.
-    :raises InputError: levels in the wrong order, or an upside-down volume.
+    :raises InputError: levels in the wrong order, an upside-down or a mirrored volume.
     """
     points = {name: np.asarray(clicks[name], float) for name in by_level(clicks)}
     check_order(points)
@@ -92,6 +93,7 @@ def locate_bodies(
     rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
     doubts |= check_upright({n: rise for n, rise in rises.items() if n not in doubts})
     found = {name: body for name, body in found.items() if name not in doubts}
+    check_not_mirrored(volume, {name: body.frame.centre for name, body in found.items()})
     if threshold_hu is not None:
         for name, body in found.items():
             nearest = np.clip(threshold_hu - body.threshold_hu, -_GIVEN_HU, _GIVEN_HU)

@@ -35,6 +35,7 @@ _BEHIND_MM = np.arange(-30.0, -15.0, 2.0)
 _BEHIND_COST = 0.15
 """Of bone further back than an arch is thick: there the joint with the vertebra above lies, which
 a screw should pass on its lateral side."""
+_AS_THIN = 1.1
 _BESIDE_CANAL_MM, _SACRAL_CONVERGENCE = 11.0, float(np.tan(np.deg2rad(27.0)))
 
 
@@ -98,7 +99,10 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | No
     for area, j, centre in found:
         if j not in by_row or area > by_row[j][0]:
             by_row[j] = (area, centre)
-    j = min(by_row, key=lambda r: by_row[r][0])
+    # Where a pedicle is as wide all along, the thinnest section is chance: the middle of those.
+    least = min(area for area, _ in by_row.values())
+    thin = [row for row, (area, _) in by_row.items() if area <= _AS_THIN * least]
+    j = min(by_row, key=lambda row: abs(row - np.mean(thin)))
     return _Isthmus(by_row[j][1], by_row[j][0])
 
 

@@ -17,13 +17,15 @@ from .vertebra import VertebraFrame
 SIDES = ("left", "right")
 PEDICLE_MM = 5.0
 """Half the length of a pedicle, about its narrowest place."""
+_IN_BONE = 0.7
+"""Share of the shaft's section at its entry."""
 
 
 @dataclass(frozen=True)
 class PedicleTrajectory:
     """A proposed screw (RAS, mm).
 
-    :param entry_ras: where half of the shaft's section is in bone at the back: the screw's origin.
+    :param entry_ras: where 0.7 of the shaft's section is in bone at the back: the screw's origin.
     :param target_ras: the screw's tip.
     :param isthmus_ras: where the pedicle is narrowest, on the axis.
     :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
@@ -101,10 +103,11 @@ def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm:
 def _shaft_reach(
     field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm: float, radius_mm: float
 ) -> float:
-    """How far at least half of a shaft's section stays in bone behind the pedicle.
+    """How far most of a shaft's section stays in bone behind the pedicle.
 
-    Where the back of the arch is rough, or runs along the screw, the point where the axis leaves
-    it moves by millimetres with the least change of the threshold; this hardly does.
+    Where the back of the arch is rough, or the facet joint runs along the screw, the point where
+    the axis, or half of the shaft, leaves it moves by millimetres with the least change of the
+    threshold; this hardly does.
 
     :param limit_mm: where the axis leaves the bone.
     """
@@ -115,7 +118,7 @@ def _shaft_reach(
     disc = np.concatenate([radius_mm * r * ring for r in np.sqrt([1 / 6, 1 / 2, 5 / 6])])
     inside = field.at(start + s[:, None, None] * direction + disc) > 0
     share = ndimage.uniform_filter1d(inside.mean(axis=1), 5, mode="nearest")
-    return min(_first(s, (share < 0.5) & (s > PEDICLE_MM)), limit_mm + radius_mm)
+    return min(_first(s, (share < _IN_BONE) & (s > PEDICLE_MM)), limit_mm + radius_mm)
 
 
 def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.ndarray:
