@@ -18,12 +18,14 @@ from SimulateImplantsLib.implants.bent_wires import (
     SternalWire,
     SurgicalClip,
 )
+from SimulateImplantsLib.implants.bone_plate import BonePlate
 from SimulateImplantsLib.implants.bone_screw import BoneScrew
 from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.coil import EmbolisationCoil
 from SimulateImplantsLib.implants.cranial_plate import BurrHoleCover, CranialPlate
 from SimulateImplantsLib.implants.cross_link import CrossLink
 from SimulateImplantsLib.implants.dental import Braces, Bridge, Crown, DentalImplant, Filling
+from SimulateImplantsLib.implants.external_fixator import ExternalFixator
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.mesh import Mesh
@@ -34,6 +36,7 @@ from SimulateImplantsLib.implants.rays import enclosed_volumes
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.stent import Stent
 from SimulateImplantsLib.implants.total_hip import TotalHip
+from SimulateImplantsLib.implants.total_knee import TotalKnee
 from SimulateImplantsLib.implants.wires import Lead, Wire
 
 FAMILIES = [
@@ -54,6 +57,11 @@ FAMILIES = [
     AcetabularCup(screws=3),
     AcetabularCup(40, 22, liner=False),
     TotalHip(side="right"),
+    TotalKnee(),
+    BonePlate(),
+    BonePlate(6, 1, 13, 11, 3.3, 11, 3.5, 24),
+    ExternalFixator(),
+    TotalKnee(58, 52, 62, 40, 14, 25),
     CephalomedullaryNail(),
     CephalomedullaryNail(length_mm=360, bow_radius_mm=1500, locking_screws=2, side="right"),
     BoneScrew(),

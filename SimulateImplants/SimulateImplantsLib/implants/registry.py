@@ -1,4 +1,4 @@
-"""The one list of implants: a family is its file and its :class:`ImplantEntry` here.
+"""What is known of implants: a family is its file and its :class:`ImplantEntry` in ``families.py``.
 
 ``mar place``, ``mar dataset``, the panel, scenes and JSON files read it. Light to import: what an
 entry names is loaded when it is used.
@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.packages import loaded_entries
 
-from .presets import ParameterRange, Preset, sizes_table
+from .presets import ParameterRange, Preset
 
 if TYPE_CHECKING:
     from .base import Implant
 
 GROUP = "metal_artifact_reduction.implants"
 """Entry points of other packages: each is an :class:`ImplantEntry`."""
-
-_IMPLANTS = __name__.rpartition(".")[0]
-_PLACEMENT = "SimulateImplantsLib.placement"
-_PROCEDURES = f"{_PLACEMENT}.procedures"
 
 
 @dataclass(frozen=True)
@@ -86,188 +82,11 @@ class ImplantEntry:
         return family
 
 
-def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
-    sizes = sizes_table().get(kind, ())
-    return ImplantEntry(kind, label, f"{_IMPLANTS}.{family}", sizes, **more)
-
-
-def _procedure(name: str, label: str, site: str, sample: str, weight: float = 1.0) -> Procedure:
-    propose = f"{_PROCEDURES}:propose_{name.replace('-', '_')}"
-    return Procedure(name, label, site, propose, f"{_PROCEDURES}:{sample}", weight)
-
-
-def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -> Procedure:
-    """A procedure of a region that is found by itself: its file is named after the site."""
-    module = f"{_PLACEMENT}.{site}"
-    return Procedure(
-        name, label, site, weight=weight, find=f"{module}:find", draw=f"{module}:{draw}"
-    )
-
-
-def _on_bones() -> tuple[ImplantEntry, ...]:
-    """Placed on vertebrae and hips that are labelled or clicked."""
-    spine = _procedure("spine", "Pedicle screws", "spine", "sample_spine")
-    hip = _procedure(
-        "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
-    )
-    short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
-    # A sampled nail has either length: long ones come about without being drawn themselves.
-    long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
-    return (
-        _own(
-            "pedicle-screw",
-            "Pedicle screw",
-            "pedicle_screw:PedicleScrew",
-            forwards=True,
-            along_line=True,
-            procedures=(
-                spine,
-                _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
-            ),
-        ),
-        _own("rod", "Rod", "rod:Rod", along_line=True),
-        _own("cross-link", "Cross-link", "cross_link:CrossLink"),
-        _own("interbody-cage", "Interbody cage", "cage:InterbodyCage"),
-        _own("anterior-plate", "Anterior plate", "plate:AnteriorPlate"),
-        _own("hip-stem", "Hip stem", "hip_stem:HipStem"),
-        _own("femoral-head", "Femoral head", "femoral_head:FemoralHead"),
-        _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup"),
-        _own("total-hip", "Total hip", "total_hip:TotalHip", procedures=(hip,)),
-        _own(
-            "cephalomedullary-nail",
-            "Femoral nail",
-            "nail:CephalomedullaryNail",
-            procedures=(short, long),
-        ),
-        _own("bone-screw", "Bone screw", "bone_screw:BoneScrew", forwards=True, along_line=True),
-    )
-
-
-def _dental() -> tuple[ImplantEntry, ...]:
-    """On teeth."""
-    return (
-        _own(
-            "filling",
-            "Dental filling",
-            "dental:Filling",
-            sits={"enamel": (0.5, 1.0), "air": (0.0, 0.1)},
-            procedures=(_on_site("fillings", "Dental fillings", "teeth", "draw_fillings", 2.0),),
-        ),
-        _own(
-            "crown",
-            "Dental crown",
-            "dental:Crown",
-            sits={"near enamel": (0.7, 1.0), "air": (0.0, 0.3)},
-            procedures=(_on_site("crowns", "Dental crowns", "teeth", "draw_crowns", 2.0),),
-        ),
-        _own(
-            "bridge",
-            "Dental bridge",
-            "dental:Bridge",
-            sits={"near enamel": (0.5, 1.0), "air": (0.0, 0.4)},
-            procedures=(_on_site("bridge", "Dental bridge", "teeth", "draw_bridge"),),
-        ),
-        _own(
-            "dental-implant",
-            "Dental implant",
-            "dental:DentalImplant",
-            sits={"root: bone+enamel": (0.75, 1.0)},
-            procedures=(_on_site("dental-implants", "Dental implants", "teeth", "draw_implants"),),
-        ),
-        _own(
-            "braces",
-            "Braces",
-            "dental:Braces",
-            sits={"bracket: near enamel": (0.5, 1.0), "enamel": (0.0, 0.35)},
-            procedures=(_on_site("braces", "Braces", "teeth", "draw_braces"),),
-        ),
-    )
-
-
-def _wires_and_clips() -> tuple[ImplantEntry, ...]:
-    """Thin metal."""
-    return (
-        _own("wire", "Wire (Kirschner)", "wires:Wire", along_line=True),
-        _own(
-            "fiducial",
-            "Fiducial marker",
-            "wires:Fiducial",
-            along_line=True,
-            sits={"soft": (0.8, 1.0)},
-            procedures=(
-                _on_site("fiducials", "Fiducial markers", "soft_tissue", "draw_fiducials", 0.2),
-            ),
-        ),
-        _own("lead", "Pacing lead", "wires:Lead"),
-        _own(
-            "sternal-wire",
-            "Sternal wire",
-            "bent_wires:SternalWire",
-            sits={"near bone+enamel": (0.05, 1.0), "air": (0.0, 0.25)},
-            procedures=(_on_site("sternal-wires", "Sternal wires", "sternum", "draw_wires", 2.0),),
-        ),
-        _own("staple", "Staple", "bent_wires:Staple", forwards=True),
-        _own(
-            "surgical-clip",
-            "Surgical clip",
-            "bent_wires:SurgicalClip",
-            sits={"fat+soft": (0.8, 1.0)},
-            procedures=(
-                _on_site("surgical-clips", "Surgical clips", "soft_tissue", "draw_clips", 0.3),
-            ),
-        ),
-    )
-
-
-def _cranial() -> tuple[ImplantEntry, ...]:
-    """In and on the skull."""
-    return (
-        _own(
-            "aneurysm-clip",
-            "Aneurysm clip",
-            "bent_wires:AneurysmClip",
-            sits={"soft": (0.8, 1.0)},
-            procedures=(_on_site("aneurysm-clips", "Aneurysm clips", "skull", "draw_clips"),),
-        ),
-        _own(
-            "embolisation-coil",
-            "Embolisation coil",
-            "coil:EmbolisationCoil",
-            sits={"soft": (0.8, 1.0)},
-            procedures=(_on_site("aneurysm-coil", "Coiled aneurysm", "skull", "draw_coil"),),
-        ),
-        _own(
-            "cranial-plate",
-            "Cranial plate",
-            "cranial_plate:CranialPlate",
-            sits={"plate: near bone+enamel": (0.4, 1.0), "screw: bone+enamel": (0.5, 1.0)},
-            procedures=(_on_site("cranial-plate", "Cranial plate", "skull", "draw_plate"),),
-        ),
-        _own(
-            "burr-hole-cover",
-            "Burr-hole cover",
-            "cranial_plate:BurrHoleCover",
-            sits={"plate: near bone+enamel": (0.4, 1.0), "screw: bone+enamel": (0.5, 1.0)},
-            procedures=(_on_site("burr-hole-covers", "Burr-hole covers", "skull", "draw_covers"),),
-        ),
-    )
-
-
-def _shapes() -> tuple[ImplantEntry, ...]:
-    """Placed by hand alone."""
-    return (
-        _own("stent", "Stent", "stent:Stent"),
-        _own("user-mesh", "", "user_mesh:UserMesh"),
-        _own("sphere", "", "simple_shapes:Sphere"),
-        _own("ellipsoid", "", "simple_shapes:Ellipsoid"),
-        _own("box", "", "simple_shapes:Box"),
-    )
-
-
 @lru_cache(maxsize=1)
 def _registered() -> dict[str, ImplantEntry]:
-    own = (*_on_bones(), *_dental(), *_wires_and_clips(), *_cranial(), *_shapes())
-    found = {entry.kind: entry for entry in own}
+    from .families import own_entries
+
+    found = {entry.kind: entry for entry in own_entries()}
     return found | {entry.kind: entry for entry in loaded_entries(GROUP)}
 
 

@@ -17,10 +17,16 @@ TISSUES = {
     "fat": (-500.0, -30.0),
     "soft": (-30.0, 200.0),
     "bone": (200.0, 1000.0),
+    "spongiosa": (110.0, 200.0),
     "enamel": (1000.0, np.inf),
 }
-"""HU from, and below; contrast is bone, and so is what slices thicker than a tooth leave of it."""
+"""HU from, and below; contrast is bone, and so is what slices thicker than a tooth leave of it.
+Spongiosa is thin bone, which is soft too."""
 _NEAR_MM = 1.5
+_AROUND = np.array(list(np.ndindex(3, 3, 3)), float)[np.arange(27) != 13] - 1.0
+_AROUND /= np.linalg.norm(_AROUND, axis=1, keepdims=True)
+_REACH_MM = np.arange(1.0, 42.0, 2.5)
+_ENCLOSED = 0.7
 _MOST_POINTS = 4000
 _SEEN = 0.98
 
@@ -29,8 +35,9 @@ def shares(implant: Implant, matrix: np.ndarray, rule: str, volume: CTVolume) ->
     """Share of an implant's surface in some tissues; NaN where it reaches out of the CT.
 
     :param matrix: implant frame to RAS.
-    :param rule: ``[role or part:] [near] tissue[+tissue]``: "bone+enamel", "near fat",
-        "root: bone"; near means within 1.5 mm.
+    :param rule: ``[role or part:] [near|inside] tissue[+tissue]``: "bone+enamel", "near fat",
+        "root: bone"; near means within 1.5 mm, inside that in most directions some lies within
+        40 mm, as bone does about marrow.
     """
     part, _, tissues = rule.rpartition(":")
     meshes = [
@@ -38,15 +45,22 @@ def shares(implant: Implant, matrix: np.ndarray, rule: str, volume: CTVolume) ->
     ]
     points = np.concatenate([surface_points(mesh) for mesh in meshes])
     points = points[:: len(points) // _MOST_POINTS + 1] @ matrix[:3, :3].T + matrix[:3, 3]
-    near = tissues.strip().startswith("near ")
-    names = tissues.strip().removeprefix("near ").split("+")
-    around = np.vstack([np.zeros(3), _NEAR_MM * np.eye(3), -_NEAR_MM * np.eye(3)])
-    hu = sample_hu(volume, points[None] + (around if near else around[:1])[:, None])
+    where, _, names = tissues.strip().rpartition(" ")
+    around = np.zeros((1, 3))
+    if where == "near":
+        around = np.vstack([around, _NEAR_MM * np.eye(3), -_NEAR_MM * np.eye(3)])
+    elif where == "inside":
+        points = points[:: len(points) // 400 + 1]
+        around = np.vstack([around, (_REACH_MM[:, None, None] * _AROUND).reshape(-1, 3)])
+    hu = sample_hu(volume, points[None] + around[:, None])
     if np.isfinite(hu[0]).mean() < _SEEN:
         return float("nan")
     lies = np.zeros(hu.shape, bool)
-    for low, high in (TISSUES[name.strip()] for name in names):
+    for low, high in (TISSUES[name] for name in names.split("+")):
         lies |= (hu >= low) & (hu < high)
+    if where == "inside":
+        met = lies[1:].reshape(len(_REACH_MM), len(_AROUND), -1).any(axis=0)
+        return float((met.mean(axis=0) >= _ENCLOSED).mean())
     return float(lies.any(axis=0).mean())
 
 
