@@ -9,6 +9,7 @@ from fuzz_readers import BAD, fuzzed
 from support import HANG_S
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "mrb"])
 def test_damaged_files_end_well(kind: str) -> None:
     count = 30
