@@ -35,6 +35,12 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For trainings whose curves are read as figures: drawing takes longer than their steps."""
+    monkeypatch.setattr("MetalArtifactReductionLib.training.curves._draw", lambda *_: None)
+
+
+@pytest.fixture
 def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what a job brings; ``jobs`` has those of its process."""
     from support import ForkedJob

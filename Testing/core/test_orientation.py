@@ -59,7 +59,7 @@ def test_every_storage_gives_the_same_correction(method: str) -> None:
     volume = patient()
     wanted = corrected(volume, method)
     assert np.abs(wanted.change_hu).max() > 100
-    for order, signs in STORED[:: 1 if method == "nmar" else 9]:
+    for order, signs in STORED[:: 5 if method == "nmar" else 9]:
         stored = stored_as(volume, order, signs)
         found = corrected(stored, method)
         back = brought_back(found.corrected.hu, order, signs)

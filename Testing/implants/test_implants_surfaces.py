@@ -106,12 +106,13 @@ def vtk_volume(surface: vtk.vtkPolyData) -> float:
 
 
 def check_surfaces(implant: Implant) -> None:
-    names = [part.name for part in implant.parts()]
-    assert len(set(names)) == len(names)
-    for part in implant.parts():
-        assert vtk_edges(part.surface) == (0, 0), part.name
+    parts = implant.parts()
+    assert len({part.name for part in parts}) == len(parts)
+    for part in parts:
+        surface = part.surface
+        assert vtk_edges(surface) == (0, 0), part.name
         # The divergence theorem gives a positive volume only with outward normals.
-        assert part.mesh.volume_mm3 == pytest.approx(vtk_volume(part.surface), rel=1e-6)
+        assert part.mesh.volume_mm3 == pytest.approx(vtk_volume(surface), rel=1e-6)
         below, once, more = enclosed_volumes(part.mesh, 160)
         assert below + more < 1e-4 * once, part.name
 

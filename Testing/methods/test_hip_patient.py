@@ -57,6 +57,7 @@ def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> No
     assert np.abs(again.corrected.hu - result.corrected.hu).max() < 0.5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resumed_training_gives_the_same_weights(scan, tmp_path: Path) -> None:
     def train(name: str, cancel_after: int | None, **options: object) -> None:
         steps = 0
@@ -136,6 +137,7 @@ def test_metal_through_the_whole_volume_leaves_nothing_to_learn_from() -> None:
         correct_volume(volume, metal, "patient", method_options=FEW)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_that_diverges_stops_and_keeps_the_last_good_weights(
     scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

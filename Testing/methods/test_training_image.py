@@ -222,6 +222,7 @@ def test_measured_figures_by_hand() -> None:
     assert figures["nmar_rmse_body_hu"] == pytest.approx(expected, abs=0.1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_learns_and_a_resumed_training_ends_alike(data: Path) -> None:
     options = OPTIONS | {"crops": 64, "learning_rate": 1e-2, "validation": "bank.npz"}
     options |= {"validation_blocks": 1}

@@ -80,6 +80,7 @@ class Toy(Task):
 SHORT = TrainerParameters(
     steps=10, batch_size=4, seed=3, ema=0.9, warmup_steps=2, checkpoint_every=5, log_every=2
 )
+VALIDATED = replace(SHORT, validate_every=3, checkpoint_every=100)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -97,6 +98,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_five_and_five_steps_equal_ten_bit_by_bit(tmp_path: Path, precision: str) -> None:
     p = replace(SHORT, precision=precision)
@@ -151,6 +153,14 @@ class Interrupted(Toy):
         return super().validate(network, device)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, float]]:
+    """A whole training: where it is, and its figures."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(Toy(), VALIDATED, folder).figures
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("moment", "step"),
     [
@@ -161,19 +171,23 @@ class Interrupted(Toy):
         ("validation", 6),
     ],
 )
-def test_an_interrupted_step_is_whole_or_not_done(tmp_path: Path, moment: str, step: int) -> None:
-    p = replace(SHORT, validate_every=3, checkpoint_every=100)
-    whole = train(Toy(), p, tmp_path / "whole")
+def test_an_interrupted_step_is_whole_or_not_done(
+    tmp_path: Path,
+    uninterrupted: tuple[Path, Mapping[str, float]],
+    moment: str,
+    step: int,
+) -> None:
+    whole, figures = uninterrupted
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(Cancelled, match=f"stopped at step {step}; resume"):
-            train(Interrupted(moment), p, tmp_path / "parts")
+            train(Interrupted(moment), VALIDATED, tmp_path / "parts")
     finally:
         signal.signal(signal.SIGINT, before)
-    resumed = train(Toy(), p, tmp_path / "parts", resume=True)
-    assert_same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
-    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
-    assert whole.figures == resumed.figures
+    resumed = train(Toy(), VALIDATED, tmp_path / "parts", resume=True)
+    assert_same(tensors(whole), tensors(tmp_path / "parts"))
+    assert rows(whole) == rows(tmp_path / "parts")
+    assert figures == resumed.figures
 
 
 def test_the_seed_decides_and_the_callers_random_numbers_are_left_alone() -> None:

@@ -89,11 +89,20 @@ def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float | None = None)
     rb = ra if rb is None else rb
     ba = np.asarray(b, float) - np.asarray(a, float)
     length2 = float(ba @ ba) or 1e-9
-    d = [p[i] - np.float32(a[i]) for i in range(3)]
-    h = np.clip(sum(d[i] * np.float32(ba[i]) for i in range(3)) / np.float32(length2), 0, 1)
-    squared = sum((d[i] - h * np.float32(ba[i])) ** 2 for i in range(3))
-    result: np.ndarray = np.sqrt(squared) - (np.float32(ra) + h * np.float32(rb - ra))
-    return result
+    bx, by, bz = ba.astype(np.float32)
+    dx, dy, dz = (p[i] - np.float32(a[i]) for i in range(3))
+    h = dx * bx + dy * by + dz * bz
+    h /= np.float32(length2)
+    np.clip(h, 0, 1, out=h)
+    away: np.ndarray = np.float32(0)
+    for d, b in ((dx, bx), (dy, by), (dz, bz)):
+        across = h * b
+        np.subtract(d, across, out=across)
+        across *= across
+        away = np.add(away, across, out=across)
+    np.sqrt(away, out=away)
+    away -= np.float32(ra) + h * np.float32(rb - ra)
+    return away
 
 
 def polyline(p: Points, points: Sequence[Vector], radii: Sequence[float]) -> np.ndarray:
