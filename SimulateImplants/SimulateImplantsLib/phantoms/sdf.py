@@ -95,9 +95,9 @@ def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float | None = None)
     h /= np.float32(length2)
     np.clip(h, 0, 1, out=h)
     away: np.ndarray = np.float32(0)
-    for d, b in ((dx, bx), (dy, by), (dz, bz)):
-        across = h * b
-        np.subtract(d, across, out=across)
+    for offset, along in ((dx, bx), (dy, by), (dz, bz)):
+        across = h * along
+        np.subtract(offset, across, out=across)
         across *= across
         away = np.add(away, across, out=across)
     np.sqrt(away, out=away)
