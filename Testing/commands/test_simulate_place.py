@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 
 from cli_support import assert_refused, run, same_grid, snapshot, stored
-from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
-from SimulateImplantsLib.cases.label_files import read_names
+from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
+from SimulateImplantsLib.cases.label_files import read_bones, read_names
 from SimulateImplantsLib.cases.plan_files import metal_of, read_plan
 from SimulateImplantsLib.phantoms import PhantomTruth, lumbar_spine_phantom
 
@@ -79,23 +79,28 @@ def test_screws_lie_along_the_true_pedicles(patient: tuple[Path, PhantomTruth], 
 
 
 @pytest.mark.parametrize(
-    "bones",
-    [
-        ["labels.nii.gz", "--labels", "names.csv"],
-        ["labels.nii.gz", "--labels", "names.json"],
-        ["bones.seg.nrrd"],
-    ],
+    ("bones", "names"),
+    [("labels.nii.gz", "names.csv"), ("labels.nii.gz", "names.json"), ("bones.seg.nrrd", None)],
 )
+def test_labels_hold_the_same_bones_as_masks(
+    patient: tuple[Path, PhantomTruth], bones: str, names: str | None
+) -> None:
+    folder, _ = patient
+    volume = read_volume(folder / "ct.nii.gz")
+    masks = read_bones(folder / "masks", volume)
+    found = read_bones(folder / bones, volume, names and folder / names)
+    kinds = ("vertebrae", "hip", "femur", "sacrum")
+    assert masks.keys() == {name for name in found if name.startswith(kinds)}
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(found[name], mask)
+
+
 def test_labels_say_the_same_as_masks(
-    patient: tuple[Path, PhantomTruth],
-    plan: Path,
-    tmp_path: Path,
-    capfd: Capture,
-    bones: list[str],
+    patient: tuple[Path, PhantomTruth], plan: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     folder, _ = patient
     before = snapshot(folder)
-    given = [folder / part if part[0] != "-" else part for part in bones]
+    given = [folder / "labels.nii.gz", "--labels", folder / "names.csv"]
     command = ["place", folder / "ct.nii.gz", tmp_path / "plan.json", "--segmentation", *given]
     outcome = run(capfd, *command, "--levels", "L4,L3", "--quiet")
     assert outcome.code == 0, outcome

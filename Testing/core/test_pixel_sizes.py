@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import torch
@@ -20,6 +18,7 @@ from MetalArtifactReductionLib.tomography import (
 )
 from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu, mu_to_hu
 from MetalArtifactReductionLib.volume import CTVolume
+from support import once
 
 SCENE_MM, SCENE_PIXELS = 0.2, 600  # 120 mm
 COMMON_MM = 3.0
@@ -31,7 +30,7 @@ SPECTRUM = ((0.3, 1.15, 0.40), (0.4, 0.98, 0.20), (0.3, 0.86, 0.11))
 """Share, water relative to its mean, and steel in 1/mm, of three energies."""
 
 
-@functools.cache
+@once
 def scene() -> tuple[np.ndarray, np.ndarray]:
     """A limb with bones, and a nail of steel: what a scanner shows, and without the steel."""
     y, x = (np.mgrid[:SCENE_PIXELS, :SCENE_PIXELS] - (SCENE_PIXELS - 1) / 2) * SCENE_MM
