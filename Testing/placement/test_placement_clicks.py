@@ -147,6 +147,52 @@ def test_an_osteoporotic_spine_is_found_by_its_cortex(phantom: Phantom) -> None:
         assert np.linalg.norm(line - truth.isthmus_ras, axis=1).min() < 3.5
 
 
+def test_slices_of_5_mm_lose_no_screw(phantom: Phantom) -> None:
+    hu, matrix = phantom.volume.hu, phantom.volume.ijk_to_ras.copy()
+    count = len(hu) // 3
+    matrix[:3, 3] += matrix[:3, 2]
+    matrix[:3, 2] *= 3
+    thick = CTVolume(hu[: 3 * count].reshape(count, 3, *hu.shape[1:]).mean(axis=1), matrix)
+    check_axes(phantom, propose_screws_from_clicks(thick, clicks(phantom)), angle=8.0, aside=3.0)
+
+
+def test_a_collapsed_body_gets_its_screws(phantom: Phantom) -> None:
+    """The upper endplate of L3 fallen in: a wedge of disc, half of the body's height in front."""
+    truth = next(v for v in phantom.truth.vertebrae if v.level == "L3")
+    mask = phantom.labels["vertebrae_L3"]
+    at = np.argwhere(mask)
+    ras = at[:, ::-1] @ phantom.volume.ijk_to_ras[:3, :3].T + phantom.volume.ijk_to_ras[:3, 3]
+    local = (ras - truth.centre_ras) @ np.stack(
+        [truth.left, truth.anterior, truth.superior], axis=1
+    )
+    body = local[:, 1] > -12.0
+    top, front = local[body, 2].max(), local[body, 1].max()
+    fallen = top * np.clip(1.0 - (local[:, 1] + 12.0) / (front + 12.0), 0.0, 1.0)
+    hu = phantom.volume.hu.copy()
+    hu[tuple(at[body & (local[:, 2] > fallen)].T)] = 70.0
+    hu[tuple(at[body & (np.abs(local[:, 2] - fallen) < 1.0)].T)] = 400.0
+    volume = CTVolume(hu, phantom.volume.ijk_to_ras)
+    found = propose_screws_from_clicks(volume, clicks(phantom, (0.0, 0.0, -3.0)))
+    check_axes(phantom, found, angle=12.0, aside=3.5)
+    for screw in found["L3"].trajectories.values():
+        grade = grade_in_image(
+            volume, screw.side, screw.entry_ras, screw.target_ras, screw.diameter_mm
+        )
+        assert grade.grade in ("A", "B", ""), grade
+
+
+def check_axes(phantom: Phantom, found: SpineProposal, *, angle: float, aside: float) -> None:
+    """All six screws run along the true pedicles, within degrees and mm at the isthmus."""
+    screws = found.trajectories()
+    assert len(screws) == 2 * len(LEVELS)
+    for screw in screws:
+        truth = next(
+            t for t in phantom.truth.pedicles if (t.level, t.side) == (screw.level, screw.side)
+        )
+        assert angle_deg(screw.direction, truth.direction) < angle, (screw.level, screw.side)
+        assert axis_distance(truth.isthmus_ras, screw.entry_ras, screw.direction) < aside
+
+
 def test_a_rod_that_cannot_be_bent_loses_no_screw() -> None:
     entries = {"L2": (0.0, 0.0, 70.0), "L3": (-9.0, 0.0, 67.0), "L4": (0.0, 0.0, 62.0)}
     screws = [
