@@ -25,18 +25,23 @@ from SimulateImplantsLib.implants.coil import EmbolisationCoil
 from SimulateImplantsLib.implants.cranial_plate import BurrHoleCover, CranialPlate
 from SimulateImplantsLib.implants.cross_link import CrossLink
 from SimulateImplantsLib.implants.dental import Braces, Bridge, Crown, DentalImplant, Filling
+from SimulateImplantsLib.implants.dual_mobility_cup import DualMobilityCup
 from SimulateImplantsLib.implants.external_fixator import ExternalFixator
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.mesh import Mesh
 from SimulateImplantsLib.implants.nail import CephalomedullaryNail
+from SimulateImplantsLib.implants.pacemaker import Pacemaker
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.plate import AnteriorPlate
+from SimulateImplantsLib.implants.port import Catheter, Port
 from SimulateImplantsLib.implants.rays import enclosed_volumes
+from SimulateImplantsLib.implants.resurfacing_head import ResurfacingHead
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.stent import Stent
 from SimulateImplantsLib.implants.total_hip import TotalHip
 from SimulateImplantsLib.implants.total_knee import TotalKnee
+from SimulateImplantsLib.implants.total_shoulder import TotalShoulder
 from SimulateImplantsLib.implants.wires import Lead, Wire
 
 FAMILIES = [
@@ -58,6 +63,14 @@ FAMILIES = [
     AcetabularCup(40, 22, liner=False),
     TotalHip(side="right"),
     TotalKnee(),
+    TotalShoulder(),
+    Pacemaker(),
+    Port(),
+    Catheter(),
+    DualMobilityCup(),
+    DualMobilityCup(56, 3.9, 0),
+    ResurfacingHead(),
+    HipStem(265, 135, 46, 18, 38, 17),
     BonePlate(),
     BonePlate(6, 1, 13, 11, 3.3, 11, 3.5, 24),
     ExternalFixator(),

@@ -126,7 +126,7 @@ def test_metal_on_real_shafts(name: str) -> None:
 
 
 def test_a_head_has_no_long_bones() -> None:
-    with pytest.raises(InputError, match="no shaft of a long bone"):
+    with pytest.raises(InputError, match="no 80 mm of a straight shaft"):
         measure_patient(
             CTVolume(np.full((40, 80, 80), 40.0, np.float32), np.eye(4)), Bones(), "limb"
         )

@@ -22,6 +22,9 @@ from SimulateImplantsLib.placement import (
 from SimulateImplantsLib.placement.anatomy import Anatomy, inside
 from SimulateImplantsLib.placement.geometry import angle_deg
 from SimulateImplantsLib.placement.hip.seat import seat_of
+from SimulateImplantsLib.placement.patient import Patient
+from SimulateImplantsLib.placement.procedures import proposed_plan, sampled_plan
+from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
 from SimulateImplantsLib.placement.spine.construct import cross_link
 from SimulateImplantsLib.placement.spine.fusion import (
     approaches,
@@ -140,3 +143,26 @@ def test_samples_with_everything(spine: tuple[Phantom, SpineProposal]) -> None:
         hits = [c for c in collisions(plan.implants) if c.second in extra]
         # Rods are not tested against one another when they are made; what is added after them is.
         assert all(plan.implants[c.second].kind == "rod" for c in hits)
+
+
+@pytest.mark.parametrize("kind", ["cages", "anterior-plates"])
+def test_every_disc_gets_its_own_and_the_image_says_whether_it_sits(
+    spine: tuple[Phantom, SpineProposal], kind: str
+) -> None:
+    phantom, proposal = spine
+    patient = Patient(spine=proposal)
+    plan = proposed_plan(patient, kind)
+    assert {item.attributes["level"] for item in plan.implants} == {"L2-L3", "L3-L4", "L4-L5"}
+    item = plan.implants[-1]
+    found = []
+    for way in np.vstack([np.zeros(3), 15 * np.eye(3)[:2], -15 * np.eye(3)[:2]]):
+        matrix = item.matrix.copy()
+        matrix[:3, 3] += matrix[:3, :3] @ way
+        placed = PlacedItem(item.make(), matrix, "one")
+        found.append(measure_placement([placed], Anatomy(phantom.volume), lambda i, j: True)[0])
+    assert [row.grade for row in found] == ["good", *["poor"] * 4]
+    sample = sampled_plan(patient, kind, 5)
+    assert len({item.attributes["level"] for item in sample.implants}) == 1
+    lone = SpineProposal(proposal.vertebrae[:1], ())
+    with pytest.raises(InputError, match="two neighbouring vertebrae"):
+        proposed_plan(Patient(spine=lone), kind)

@@ -19,7 +19,9 @@ from SimulateImplantsLib.placement import (
     prosthesis_plan,
     sample_hip_plan,
 )
+from SimulateImplantsLib.placement.collision import collisions
 from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
+from SimulateImplantsLib.placement.hip.plan import leg_and_offset_mm, resurfacing_plan
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +157,37 @@ def test_bad_input(phantom: Phantom) -> None:
         measure_hip(volume, bone=bone, click=(0.0, 30.0, 40.0))
     with pytest.raises(InputError, match="is empty"):
         measure_hip(volume, femur=np.zeros_like(bone))
+
+
+def test_leg_and_offset_are_what_the_centres_move(hips: list[tuple[HipModel, HipTruth]]) -> None:
+    """Reduced into a cup that moved as the head did, the femur stays where it was."""
+    for model, _ in hips:
+        lateral = 1.0 if model.side == "right" else -1.0
+        down = model.shaft.axis
+        assert leg_and_offset_mm(model, model.head_centre) == pytest.approx((0, 0), abs=1e-6)
+        longer = leg_and_offset_mm(model, model.head_centre - 7.0 * down)
+        assert longer == pytest.approx((7.0, 0.0), abs=1e-6)
+        out = leg_and_offset_mm(model, model.head_centre + 5.0 * model.medial)
+        assert out == pytest.approx((0.0, 5.0), abs=1e-6)
+        raised = model.socket_centre + np.array([4.0 * lateral, 0.0, 6.0])
+        cup = leg_and_offset_mm(model, model.head_centre, raised)
+        assert cup == pytest.approx((-6.0, 4.0), abs=1e-6)
+        told = [w for w in prosthesis_plan(model).warnings if "leg length" in w]
+        assert len(told) == 1 and told[0].startswith(model.side)
+
+
+def test_revision_dual_mobility_and_resurfacing(hips: list[tuple[HipModel, HipTruth]]) -> None:
+    for model, truth in hips:
+        primary = prosthesis_plan(model).implants
+        long = prosthesis_plan(model, stem_series="revision").implants[0]
+        assert long.make().length_mm >= 190 > primary[0].make().length_mm
+        cup = prosthesis_plan(model, dual_mobility=True).implants[2]
+        assert cup.kind == "dual-mobility-cup"
+        assert cup.make().diameter_mm == primary[2].make().diameter_mm
+        head, shell = resurfacing_plan(model).implants
+        assert np.linalg.norm(head.matrix[:3, 3] - truth.head_centre_ras) < 1.5
+        assert angle_deg(head.matrix[:3, 2], truth.neck_axis) < 4
+        assert head.make().diameter_mm == pytest.approx(2 * truth.head_radius_mm, abs=2.5)
+        assert collisions([head, shell], nearer_than_mm=-1.0) == []
+        rim = shell.make()
+        assert rim.inner_mm == pytest.approx(0.5 * head.make().diameter_mm, abs=0.2)

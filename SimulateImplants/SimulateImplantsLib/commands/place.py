@@ -150,7 +150,9 @@ def _place(options: argparse.Namespace) -> int:
     note(plan.warnings)
     print(printable(quality_text(rows)))
     expected = (
-        () if site != "spine" or options.sample else clicks or levels or vertebra_masks(labels)
+        ()
+        if options.kind != "spine" or options.sample
+        else clicks or levels or vertebra_masks(labels)
     )
     missing = missing_screws(plan.implants, expected, sides)
     if missing:

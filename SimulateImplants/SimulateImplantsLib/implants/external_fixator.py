@@ -21,7 +21,8 @@ class ExternalFixator(Implant):
     Frame: origin where a pin in the middle would enter the bone, +y out of it, +z along it.
 
     :param pins: at either end. :param pin_mm: their diameter.
-    :param span_mm: between the outermost. :param pair_mm: between neighbours at one end. :param bone_mm: threaded length in the bone.
+    :param span_mm: between the outermost. :param pair_mm: between neighbours at one end.
+    :param bone_mm: threaded length in the bone.
     :param bar_mm: from the bone to the bar's axis. :param bar_diameter_mm: of the bar.
     :param material: of pins and clamps.
     """

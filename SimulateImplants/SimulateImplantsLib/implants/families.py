@@ -48,6 +48,14 @@ def _on_bones() -> tuple[ImplantEntry, ...]:
     hip = _procedure(
         "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
     )
+    hips = [
+        _procedure(name, label, "hip", f"sample_{name.replace('-', '_')}", 0.15)
+        for name, label in (
+            ("revision-hip", "Hip revision: long stem, head, cup"),
+            ("dual-mobility", "Hip prosthesis with a dual-mobility cup"),
+            ("resurfacing", "Hip resurfacing"),
+        )
+    ]
     short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
     # A sampled nail has either length: long ones come about without being drawn themselves.
     long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
@@ -65,12 +73,43 @@ def _on_bones() -> tuple[ImplantEntry, ...]:
         ),
         _own("rod", "Rod", "rod:Rod", along_line=True),
         _own("cross-link", "Cross-link", "cross_link:CrossLink"),
-        _own("interbody-cage", "Interbody cage", "cage:InterbodyCage"),
-        _own("anterior-plate", "Anterior plate", "plate:AnteriorPlate"),
-        _own("hip-stem", "Hip stem", "hip_stem:HipStem"),
+        _own(
+            "interbody-cage",
+            "Interbody cage",
+            "cage:InterbodyCage",
+            sits={"ring: inside bone+enamel": (0.38, 0.75), "air+fat": (0.0, 0.15)},
+            procedures=(_procedure("cages", "Interbody cages", "spine", "sample_cages", 0.2),),
+        ),
+        _own(
+            "anterior-plate",
+            "Anterior plate",
+            "plate:AnteriorPlate",
+            sits={
+                "screw: inside bone+enamel": (0.42, 1.0),
+                "plate: inside bone+enamel": (0.0, 0.3),
+            },
+            procedures=(
+                _procedure(
+                    "anterior-plates", "Anterior plates", "spine", "sample_anterior_plates", 0.2
+                ),
+            ),
+        ),
+        _own("hip-stem", "Hip stem", "hip_stem:HipStem", procedures=(hips[0],)),
         _own("femoral-head", "Femoral head", "femoral_head:FemoralHead"),
         _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup"),
         _own("total-hip", "Total hip", "total_hip:TotalHip", procedures=(hip,)),
+        _own(
+            "dual-mobility-cup",
+            "Dual-mobility cup",
+            "dual_mobility_cup:DualMobilityCup",
+            procedures=(hips[1],),
+        ),
+        _own(
+            "resurfacing-head",
+            "Resurfacing head",
+            "resurfacing_head:ResurfacingHead",
+            procedures=(hips[2],),
+        ),
         _own(
             "cephalomedullary-nail",
             "Femoral nail",
@@ -94,6 +133,18 @@ def _on_limbs() -> tuple[ImplantEntry, ...]:
                 "keel: inside bone+enamel": (0.7, 1.0),
             },
             procedures=(_on_site("total-knee", "Knee prosthesis", "knee", "draw_prosthesis", 2.0),),
+        ),
+        _own(
+            "total-shoulder",
+            "Total shoulder",
+            "total_shoulder:TotalShoulder",
+            sits={
+                "stem: inside bone+enamel": (0.6, 1.0),
+                "glenoid: near spongiosa+bone+enamel": (0.35, 1.0),
+            },
+            procedures=(
+                _on_site("total-shoulder", "Shoulder prosthesis", "shoulder", "draw_prosthesis"),
+            ),
         ),
         _own(
             "bone-plate",
@@ -180,7 +231,36 @@ def _wires_and_clips() -> tuple[ImplantEntry, ...]:
                 _on_site("fiducials", "Fiducial markers", "soft_tissue", "draw_fiducials", 0.2),
             ),
         ),
-        _own("lead", "Pacing lead", "wires:Lead"),
+        _own(
+            "lead",
+            "Pacing lead",
+            "wires:Lead",
+            sits={
+                "conductor: air": (0.0, 0.05),
+                "conductor: bone+enamel": (0.0, 0.1),
+                "electrode: fat+soft": (0.85, 1.0),
+            },
+        ),
+        _own(
+            "pacemaker",
+            "Pacemaker",
+            "pacemaker:Pacemaker",
+            sits={"fat+soft": (0.93, 1.0), "air": (0.0, 0.02)},
+            procedures=(_on_site("pacemaker", "Pacemaker and leads", "chest", "draw_pacemaker"),),
+        ),
+        _own(
+            "port",
+            "Port",
+            "port:Port",
+            sits={"fat+soft": (0.93, 1.0), "air": (0.0, 0.02)},
+            procedures=(_on_site("port", "Port and catheter", "chest", "draw_port"),),
+        ),
+        _own(
+            "catheter",
+            "Catheter",
+            "port:Catheter",
+            sits={"air": (0.0, 0.05), "bone+enamel": (0.0, 0.1)},
+        ),
         _own(
             "sternal-wire",
             "Sternal wire",

@@ -148,6 +148,9 @@ def same_construct_joint(one: str, other: str) -> bool:
         {"hip-stem", "femoral-head"},
         {"femoral-head", "acetabular-cup"},
         {"hip-stem", "acetabular-cup"},
+        {"femoral-head", "dual-mobility-cup"},
+        {"hip-stem", "dual-mobility-cup"},
+        {"resurfacing-head", "dual-mobility-cup"},
         {"rod", "cross-link"},
     )
 

@@ -41,7 +41,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     """
     step = max(1, round(1.0 / volume.spacing_mm[1]))
     hu = volume.hu[:, ::step, ::step]
-    spacing = (volume.spacing_mm[0], *(step * s for s in volume.spacing_mm[1:]))
+    spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
     body = body_mask(hu, spacing)
     to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
     bone = body & (hu > BONE_HU)

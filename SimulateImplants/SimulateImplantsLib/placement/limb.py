@@ -34,7 +34,9 @@ _SKIN_HU = -300.0
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
+    """A ring of bone in a slice: centre (RAS) and area (mm2)."""
+
     centre: np.ndarray
     area: float
 
@@ -44,11 +46,11 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no such piece.
     """
-    chains: list[list[_Section]] = []
-    open_chains: list[list[_Section]] = []
+    chains: list[list[Section]] = []
+    open_chains: list[list[Section]] = []
     rise = volume.spacing_mm[0]
-    for sections in _sections(volume):
-        rest = list(sections)
+    for row in sections(volume):
+        rest = list(row)
         kept = []
         for chain in open_chains:
             last = chain[-1]
@@ -69,13 +71,13 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     spots = [spot for chain in chains for spot in _along(chain)]
     if not spots:
         raise InputError(
-            f"no shaft of a long bone, {2 * _HALVES_MM[0]:g} mm of it straight, in this CT; give a CT "
+            f"no {2 * _HALVES_MM[0]:g} mm of a straight shaft of a long bone in this CT; give a CT "
             "of a limb"
         )
     return tuple(spots)
 
 
-def _sections(volume: CTVolume) -> list[list[_Section]]:
+def sections(volume: CTVolume) -> list[list[Section]]:
     """Ring-shaped sections of bone, slice by slice."""
     step = max(1, round(1.0 / volume.spacing_mm[1]))
     hu = volume.hu[:, ::step, ::step]
@@ -98,12 +100,12 @@ def _sections(volume: CTVolume) -> list[list[_Section]]:
             cortex = np.percentile(values[part], 90)
             if cortex > CORTEX_HU and values[depth > 0.75 * depth.max()].mean() < _HOLLOW * cortex:
                 j, i = np.argwhere(part).mean(axis=0) + [s.start for s in box]
-                row.append(_Section(to_ras[:3] @ np.array([i, j, k, 1.0]), area))
+                row.append(Section(to_ras[:3] @ np.array([i, j, k, 1.0]), area))
         found.append(row)
     return found
 
 
-def _along(chain: list[_Section]) -> list[Spot]:
+def _along(chain: list[Section]) -> list[Spot]:
     """Spots of a chain of sections, each as long as it is straight."""
     at = np.array([one.centre for one in chain])
     area = np.array([one.area for one in chain])

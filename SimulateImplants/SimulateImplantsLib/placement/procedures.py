@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,13 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ..implants.registry import Procedure, procedure_of, resolve
 from .hip.measure import HipModel
-from .hip.plan import nail_plan, prosthesis_plan
+from .hip.plan import nail_plan, prosthesis_plan, resurfacing_plan
 from .patient import Patient
-from .plan import PlacementPlan, join_plans
+from .plan import PlacementPlan, PlannedImplant, join_plans
 from .samplers import HipSampling, sample_hip_plan, sample_spine_plan
-from .spine.propose import SpineProposal, spine_plan
+from .spine.fusion import approaches, cage_plan, disc_between, plate_plan
+from .spine.levels import level_index
+from .spine.propose import SpineProposal, VertebraModel, spine_plan
 from .spine.trajectory import SIDES
 
 
@@ -99,6 +103,29 @@ def propose_total_hip(patient: Patient, options: ProposalOptions) -> PlacementPl
     return _in_each_hip(patient, lambda hip: prosthesis_plan(hip, stem_material=options.material))
 
 
+def propose_revision_hip(patient: Patient, options: ProposalOptions) -> PlacementPlan:
+    """A long stem that holds in the shaft, with a cup and screws."""
+    return _in_each_hip(
+        patient,
+        lambda hip: prosthesis_plan(
+            hip, stem_series="revision", cup_screws=3, stem_material=options.material
+        ),
+    )
+
+
+def propose_dual_mobility(patient: Patient, options: ProposalOptions) -> PlacementPlan:
+    """Stem, small head, and a cup in which the liner moves."""
+    return _in_each_hip(
+        patient,
+        lambda hip: prosthesis_plan(hip, dual_mobility=True, stem_material=options.material),
+    )
+
+
+def propose_resurfacing(patient: Patient, _options: ProposalOptions) -> PlacementPlan:
+    """Cap and shell."""
+    return _in_each_hip(patient, resurfacing_plan)
+
+
 def propose_short_nail(patient: Patient, options: ProposalOptions) -> PlacementPlan:
     """A nail that ends in the shaft."""
     return _in_each_hip(patient, lambda hip: nail_plan(hip, material=options.material))
@@ -109,6 +136,68 @@ def propose_long_nail(patient: Patient, options: ProposalOptions) -> PlacementPl
     return _in_each_hip(patient, lambda hip: nail_plan(hip, long=True, material=options.material))
 
 
+def propose_cages(patient: Patient, _options: ProposalOptions) -> PlacementPlan:
+    """The largest cage of the usual approach in every disc between neighbouring vertebrae."""
+    return _between(patient, lambda above, below: cage_plan(disc_between(above, below)))
+
+
+def propose_anterior_plates(patient: Patient, _options: ProposalOptions) -> PlacementPlan:
+    """A plate over every disc, and a cage from the front in it where one fits."""
+    return _between(patient, _from_the_front)
+
+
+def sample_cages(patient: Patient, seed: int, index: int) -> PlacementPlan:
+    """One disc, any approach, any size that fits."""
+    rng = np.random.default_rng([seed, index])
+
+    def drawn(above: VertebraModel, below: VertebraModel) -> list[PlannedImplant]:
+        disc = disc_between(above, below)
+        return cage_plan(disc, str(rng.choice(approaches(disc))), choice=int(rng.integers(100)))
+
+    return _one_of(_between(patient, drawn), rng)
+
+
+def sample_anterior_plates(patient: Patient, seed: int, index: int) -> PlacementPlan:
+    """One disc."""
+    return _one_of(_between(patient, _from_the_front), np.random.default_rng([seed, index]))
+
+
+def _from_the_front(above: VertebraModel, below: VertebraModel) -> list[PlannedImplant]:
+    plate = plate_plan(above, below)
+    disc = disc_between(above, below)
+    try:
+        way = "ALIF" if "ALIF" in approaches(disc) else None
+        return [*cage_plan(disc, way), plate]
+    except InputError:
+        return [plate]
+
+
+def _between(
+    patient: Patient, make: Callable[[VertebraModel, VertebraModel], list[PlannedImplant]]
+) -> PlacementPlan:
+    """Implants of all discs; why one got none is a warning, as long as another did."""
+    vertebrae = sorted(_spine(patient).vertebrae, key=lambda v: level_index(v.level))
+    items: list[PlannedImplant] = []
+    warnings = list(patient.warnings)
+    for above, below in pairwise(vertebrae):
+        try:
+            items += make(above, below)
+        except InputError as error:
+            warnings.append(str(error))
+    if not items:
+        raise InputError(
+            "; ".join(warnings) or "a disc needs two neighbouring vertebrae; label or click both"
+        )
+    return PlacementPlan(tuple(items), None, "between vertebrae", {}, tuple(warnings))
+
+
+def _one_of(plan: PlacementPlan, rng: np.random.Generator) -> PlacementPlan:
+    """What a plan holds for one of its levels."""
+    levels = list(dict.fromkeys(item.attributes["level"] for item in plan.implants))
+    level = levels[int(rng.integers(len(levels)))]
+    return replace(plan, implants=tuple(i for i in plan.implants if i.attributes["level"] == level))
+
+
 def sample_spine(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """A variant of a spine construct."""
     return sample_spine_plan(_spine(patient), seed, index)
@@ -117,6 +206,36 @@ def sample_spine(patient: Patient, seed: int, index: int) -> PlacementPlan:
 def sample_total_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """A variant of a prosthesis."""
     return sample_hip_plan(_hips(patient), seed, index, HipSampling(nail_chance=0.0))
+
+
+def sample_revision_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
+    """A variant of a revision."""
+    return _sampled_hip(patient, seed, index, stem_series="revision", cup_screws=3)
+
+
+def sample_dual_mobility(patient: Patient, seed: int, index: int) -> PlacementPlan:
+    """A variant with a dual-mobility cup."""
+    return _sampled_hip(patient, seed, index, dual_mobility=True)
+
+
+def sample_resurfacing(patient: Patient, seed: int, index: int) -> PlacementPlan:
+    """One hip."""
+    hip = _hips(patient)[str(np.random.default_rng([seed, index]).choice(sorted(_hips(patient))))]
+    return replace(resurfacing_plan(hip), seed=seed)
+
+
+def _sampled_hip(patient: Patient, seed: int, index: int, **kind: Any) -> PlacementPlan:
+    rng = np.random.default_rng([seed, index])
+    hip = _hips(patient)[str(rng.choice(sorted(_hips(patient))))]
+    plan = prosthesis_plan(
+        hip,
+        stem_step=int(rng.integers(-1, 2)),
+        cup_step=int(rng.integers(0, 2)),
+        inclination_deg=float(np.clip(rng.normal(42, 6), 25, 65)),
+        anteversion_deg=float(np.clip(rng.normal(15, 6), -5, 35)),
+        **kind,
+    )
+    return replace(plan, seed=seed)
 
 
 def sample_nail(patient: Patient, seed: int, index: int) -> PlacementPlan:

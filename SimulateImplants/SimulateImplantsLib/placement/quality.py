@@ -121,13 +121,12 @@ def _measured(item: PlacedItem, anatomy: Anatomy) -> Quality:
     )
     if isinstance(implant, PedicleScrew):
         return _screw(row, item, implant, anatomy)
+    if sits := entry_of(implant.kind).sits:
+        grade, note = tissue_grade(implant, item.matrix, sits, anatomy.volume)
+        row = replace(row, grade=grade, note=note)
     seat = seat_of(implant, item.matrix, item.side, anatomy)
     if seat is None:
-        sits = entry_of(implant.kind).sits
-        if not sits:
-            return row
-        grade, note = tissue_grade(implant, item.matrix, sits, anatomy.volume)
-        return replace(row, grade=grade, note=note)
+        return row
     return replace(
         row,
         share_in_bone=seat.share_in_bone,

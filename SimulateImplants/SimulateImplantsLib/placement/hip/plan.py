@@ -12,10 +12,12 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ...implants import parameter_ranges, presets
 from ...implants.acetabular_cup import AcetabularCup
+from ...implants.dual_mobility_cup import DualMobilityCup
 from ...implants.femoral_head import FemoralHead
 from ...implants.hip_stem import HipStem
 from ...implants.nail import CephalomedullaryNail
-from ..geometry import frame_placement
+from ...implants.resurfacing_head import ResurfacingHead
+from ..geometry import axis_distance, frame_placement
 from ..plan import PlacementPlan, PlannedImplant
 from ..spine.sizes import snap_down, snap_nearest, steps
 from .measure import HipModel, socket_axis
@@ -42,16 +44,19 @@ def canal_isthmus_mm(model: HipModel) -> tuple[float, tuple[str, ...]]:
     )
 
 
-def propose_stem(model: HipModel, canal_mm: float, size_step: int = 0) -> HipStem:
-    """The largest standard stem whose tip fits the canal, with the patient's own offset.
+def propose_stem(
+    model: HipModel, canal_mm: float, size_step: int = 0, series: str = "standard"
+) -> HipStem:
+    """The largest stem of a series whose tip fits the canal, with the patient's own offset.
 
     :param canal_mm: radius of the canal's isthmus.
     :param size_step: so many sizes larger or smaller.
+    :param series: "standard" or "revision".
     """
     table = [
         HipStem(**{k: v for k, v in p.parameters.items()})
         for p in presets("hip-stem")
-        if "standard" in p.name
+        if series in p.name
     ]
     table.sort(key=lambda s: s.distal_diameter_mm)
     fitting = [i for i, s in enumerate(table) if s.distal_diameter_mm <= 2 * canal_mm - 0.8]
@@ -125,15 +130,22 @@ def prosthesis_plan(
     stem_turn_deg: float = 0.0,
     stem_material: str = "Ti6Al4V",
     head_material: str = "CoCrMo",
+    stem_series: str = "standard",
+    dual_mobility: bool = False,
 ) -> PlacementPlan:
     """Stem, head and cup of a total hip, in place to each other and to the bone.
 
     The stem lies in the canal; its offset is the patient's, so that the head's centre is where
-    the natural one was; the cup lies about it.
+    the natural one was; the cup lies about it. A warning tells leg length and offset.
+
+    :param stem_series: see :func:`propose_stem`.
     """
     canal, warnings = canal_isthmus_mm(model)
-    stem = replace(propose_stem(model, canal, stem_step), material=stem_material)
-    cup = propose_cup(model, cup_step, cup_screws)
+    stem = propose_stem(model, canal, stem_step, stem_series)
+    stem = replace(stem, material=stem_material)
+    cup: AcetabularCup | DualMobilityCup = propose_cup(model, cup_step, cup_screws)
+    if dual_mobility:
+        cup = DualMobilityCup(cup.diameter_mm, head_mm=28.0 if cup.diameter_mm >= 46 else 22.0)
     head = FemoralHead(diameter_mm=cup.head_mm, material=head_material)
     place = stem_placement(model, stem, stem_turn_deg)
     head_place = place @ stem.head_pose()
@@ -155,7 +167,53 @@ def prosthesis_plan(
     return PlacementPlan(
         implants,
         description=f"total hip {model.side}",
-        warnings=(*model.warnings, *warnings),
+        warnings=(*model.warnings, *warnings, _changes(model, centre)),
+    )
+
+
+def resurfacing_plan(model: HipModel) -> PlacementPlan:
+    """A cap as wide as the head, along the neck, and a bare shell about it."""
+    limits = parameter_ranges("resurfacing-head")["diameter_mm"]
+    wanted = 2.0 * round(model.head_radius_mm)
+    head = ResurfacingHead(float(np.clip(wanted, limits.minimum, limits.maximum)))
+    cup = DualMobilityCup(head.diameter_mm + 8.0, shell_mm=3.9, head_mm=0.0)
+    centre = model.head_centre
+    places = (
+        frame_placement(centre, -model.shaft.axis, model.neck_axis),
+        cup_placement(centre, model.socket_axis),
+    )
+    shared: Mapping[str, Any] = {"side": model.side, "construct": f"hip {model.side}"}
+    implants = tuple(
+        PlannedImplant(item.to_dict(), matrix, {**shared, "order": i})
+        for i, (item, matrix) in enumerate(zip((head, cup), places, strict=True))
+    )
+    warnings = (*model.warnings, _changes(model, centre))
+    return PlacementPlan(implants, None, f"resurfacing {model.side}", {}, warnings)
+
+
+def leg_and_offset_mm(
+    model: HipModel, head: np.ndarray, cup: np.ndarray | None = None
+) -> tuple[float, float]:
+    """What the joint's new centres change once reduced: longer leg, larger offset (mm).
+
+    The leg gains what the head rises on its femur and loses what the cup rises in the pelvis; the
+    offset gains what the head leaves the shaft and the cup moves to the side (Lecerf et al. 2009,
+    Orthop Traumatol Surg Res 95:210).
+
+    :param head, cup: centres in RAS; the cup's is the socket's own when None.
+    """
+    lateral = np.array([1.0 if model.side == "right" else -1.0, 0.0, 0.0])
+    moved = np.zeros(3) if cup is None else cup - model.socket_centre
+    femoral = axis_distance(head, model.shaft.point, model.shaft.axis) - model.offset_mm
+    rise = float((model.head_centre - head) @ model.shaft.axis)
+    return rise - float(moved[2]), femoral + float(moved @ lateral)
+
+
+def _changes(model: HipModel, head: np.ndarray) -> str:
+    leg, offset = (round(v, 1) + 0.0 for v in leg_and_offset_mm(model, head))
+    return (
+        f"{model.side} hip: leg length {leg:+.1f} mm, offset {offset:+.1f} mm against the native "
+        "hip, the cup in its socket's middle"
     )
 
 
