@@ -16,6 +16,7 @@ from SimulateImplantsLib.placement import (
     propose_screws_from_clicks,
     vertebra_frame,
 )
+from SimulateImplantsLib.placement.anatomy import Anatomy
 from SimulateImplantsLib.placement.geometry import angle_deg
 from support import once
 
@@ -228,6 +229,40 @@ def test_labels_on_the_wrong_side_are_told(straight: tuple[Phantom, SpineProposa
         propose_screws(one | swapped, phantom.volume)
 
 
+def test_canal_and_ribs_are_no_bone_of_a_vertebra(
+    straight: tuple[Phantom, SpineProposal],
+) -> None:
+    """Masks that a network filled: the canal as well, and the rib's head."""
+    phantom, proposal = straight
+    mask, wanted = phantom.labels["vertebrae_L3"], proposal["L3"]
+    grid = np.indices(mask.shape)[::-1].reshape(3, -1)
+    ras = (phantom.volume.ijk_to_ras[:3, :3] @ grid).T + phantom.volume.ijk_to_ras[:3, 3]
+    local = wanted.frame.local(ras)
+    canal = wanted.frame.local(wanted.frame.canal)
+    tube = np.hypot(*(local[:, :2] - canal[:2]).T) < wanted.frame.canal_radius_mm + 1.0
+    tube = tube.reshape(mask.shape) & ~mask
+    knob = np.linalg.norm(local - canal - [-28.0, 8.0, 0.0], axis=1) < 14.0
+    knob = knob.reshape(mask.shape) & ~mask
+    filled = {"vertebrae_L3": mask | tube | knob}
+    with pytest.raises(InputError, match="L3: no vertebral canal"):
+        propose_screws(filled, phantom.volume)
+    labels = filled | {"spinal_cord": tube, "rib_left_12": knob}
+    again = propose_screws(labels, phantom.volume).trajectories()
+    assert len(again) == 2
+    for screw in again:
+        before = wanted.trajectories[screw.side]
+        assert np.linalg.norm(screw.entry_ras - before.entry_ras) < 2.5
+        assert angle_deg(screw.direction, before.direction) < 5.0
+    bone = Anatomy(phantom.volume, labels).bone
+    assert bone is not None
+    assert bone[knob & ~tube].all()
+    assert not bone[tube].any()
+    sides = {"rib_left_12": local[:, 0] > 40.0, "rib_right_12": local[:, 0] < -40.0}
+    ribs = {name: side.reshape(mask.shape) for name, side in sides.items()}
+    with pytest.raises(InputError, match="rib_left_12 lies to the right of rib_right_12"):
+        propose_screws({"L3": mask} | ribs, phantom.volume)
+
+
 def test_bad_input(straight: tuple[Phantom, SpineProposal]) -> None:
     phantom, _ = straight
     volume, mask = phantom.volume, phantom.labels["vertebrae_L3"]
@@ -237,6 +272,8 @@ def test_bad_input(straight: tuple[Phantom, SpineProposal]) -> None:
         propose_screws({"liver": mask}, volume)
     with pytest.raises(InputError, match="is empty"):
         propose_screws({"L3": np.zeros_like(mask)}, volume)
+    with pytest.raises(InputError, match=r"L3: what is labelled has -?\d+ HU and is no bone"):
+        propose_screws({"L3": np.roll(mask, 45, axis=2)}, volume)
     with pytest.raises(InputError, match="not segmented"):
         propose_screws({"L3": mask}, volume, levels=["L9"])
     with pytest.raises(InputError, match="outside the volume"):

@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.files.schema import text_of_file
 from MetalArtifactReductionLib.files.volumes import FORMATS, suffix_of
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..placement.spine.levels import hip_masks, level_of
+from ..placement.spine.levels import hip_masks, is_canal, level_of, rib_masks
 from .records import read_json
 
 _TOTAL = (
@@ -24,10 +24,12 @@ _TOTAL = (
     | {27 + i: f"vertebrae_L{5 - i}" for i in range(5)}
     | {32 + i: f"vertebrae_T{12 - i}" for i in range(12)}
     | {44 + i: f"vertebrae_C{7 - i}" for i in range(7)}
-    | {75: "femur_left", 76: "femur_right", 77: "hip_left", 78: "hip_right"}
+    | {75: "femur_left", 76: "femur_right", 77: "hip_left", 78: "hip_right", 79: "spinal_cord"}
+    | {92 + i: f"rib_left_{i + 1}" for i in range(12)}
+    | {104 + i: f"rib_right_{i + 1}" for i in range(12)}
 )
-"""The bones among the 117 classes of TotalSegmentator 2, task "total" (Wasserthal et al. 2023,
-Radiol Artif Intell 5:e230024), as its multi-label output numbers them."""
+"""Bones and spinal cord among the 117 classes of TotalSegmentator 2, task "total" (Wasserthal et
+al. 2023, Radiol Artif Intell 5:e230024), as its multi-label output numbers them."""
 _VERSE = (
     {1 + i: f"vertebrae_C{i + 1}" for i in range(7)}
     | {8 + i: f"vertebrae_T{i + 1}" for i in range(12)}
@@ -45,7 +47,8 @@ def read_bones(
     """Vertebrae and hips, or whatever is named, as masks on the CT's grid.
 
     :param path: a label volume, or a folder with a mask a file, named as TotalSegmentator names
-        them (``vertebrae_L1.nii.gz``); of a folder only vertebrae, femora, hips and sacrum count.
+        them (``vertebrae_L1.nii.gz``); of a folder only vertebrae, canal, ribs, femora, hips and
+        sacrum count.
     :param names: what the labels mean: a CSV of ``label,name``, a JSON object,
         ``"totalsegmentator"`` or ``"verse"``. Not needed for a folder, a ``.seg.nrrd``, or a plain
         mask, which becomes ``bone``.
@@ -143,7 +146,8 @@ def _folder(path: Path, volume: CTVolume) -> dict[str, np.ndarray]:
     files = sorted(file for file in path.iterdir() if suffix_of(file) in FORMATS)
     for file in files:
         name = file.name[: -len(suffix_of(file))]
-        if level_of(name) is None and not hip_masks({name: np.empty(0)}):
+        alone = {name: np.empty(0)}
+        if not (level_of(name) or is_canal(name) or hip_masks(alone) or rib_masks(alone)):
             continue
         mask = read_labels(file, volume) != 0
         if mask.any():

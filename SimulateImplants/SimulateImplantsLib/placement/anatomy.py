@@ -10,7 +10,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import BoneField, mask_points
-from .spine.levels import hip_masks, vertebra_masks
+from .spine.levels import hip_masks, is_canal, vertebra_bones
 from .spine.pedicle import vertebra_field
 from .spine.propose import VertebraModel, spine_ups
 from .spine.vertebra import VertebraFrame, vertebra_frame
@@ -43,7 +43,7 @@ class Anatomy:
         self.volume = volume
         self.bone = union(labels)
         """All bone, or None where none is known."""
-        self._masks = vertebra_masks(labels)
+        self._masks = vertebra_bones(labels)
         self._hips = hip_masks(labels)
         self._models = {k: (v.frame, v.field) for k, v in (vertebrae or {}).items()}
         self._ups: dict[str, np.ndarray | None] | None = None
@@ -94,10 +94,14 @@ class Anatomy:
 
 
 def union(labels: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """All masks as one, None for none."""
+    """All masks as one, without the canal; None for none."""
     bone: np.ndarray | None = None
-    for mask in labels.values():
-        bone = mask > 0 if bone is None else bone | (mask > 0)
+    for name, mask in labels.items():
+        if not is_canal(name):
+            bone = mask > 0 if bone is None else bone | (mask > 0)
+    for name, mask in labels.items():
+        if is_canal(name) and bone is not None:
+            bone &= mask == 0
     return bone
 
 

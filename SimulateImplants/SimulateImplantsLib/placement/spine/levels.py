@@ -18,6 +18,8 @@ LEVELS = tuple(
 
 _REGIONS = {"C": 0, "T": 7, "L": 19, "S": 25}
 _VERTEBRA = re.compile(r"^(?:vertebrae?[ _-]*)?([CTLS])[ _-]?(\d{1,2})$", re.IGNORECASE)
+_CANAL = ("spinal_cord", "spinal_canal")
+_RIB = re.compile(r"^rib_(left|right)_\d{1,2}$")
 _HIP_PARTS = ("hip_left", "hip_right", "femur_left", "femur_right", "sacrum")
 
 
@@ -59,11 +61,33 @@ def vertebra_masks(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {level: found[level] for level in by_level(k for k in found if k)}
 
 
+def vertebra_bones(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same without what is labelled canal or rib."""
+    other: np.ndarray | None = None
+    for name, mask in labels.items():
+        if is_canal(name) or _RIB.match(_key(name)):
+            other = mask > 0 if other is None else other | (mask > 0)
+    found = vertebra_masks(labels)
+    if other is None:
+        return found
+    return {k: (m > 0) & ~other if m.shape == other.shape else m for k, m in found.items()}
+
+
 def hip_masks(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Hip bones, femora and sacrum among named masks, by TotalSegmentator's names."""
-    out = {}
-    for name, mask in labels.items():
-        key = re.sub(r"[ -]+", "_", name.strip().lower())
-        if key in _HIP_PARTS:
-            out[key] = mask
-    return out
+    named = {_key(name): mask for name, mask in labels.items()}
+    return {key: mask for key, mask in named.items() if key in _HIP_PARTS}
+
+
+def rib_masks(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Ribs among named masks, by TotalSegmentator's names ("rib_left_12")."""
+    return {_key(name): mask for name, mask in labels.items() if _RIB.match(_key(name))}
+
+
+def is_canal(name: str) -> bool:
+    """Whether a segment is what the vertebral canal holds, which is no bone."""
+    return _key(name) in _CANAL
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[ -]+", "_", name.strip().lower())

@@ -16,13 +16,16 @@ from ..geometry import Vector, unit
 from ..plan import PlacementPlan, PlannedImplant
 from .construct import bent_elsewhere, planned_screw, rod_construct
 from .grading import ScrewGrade, grade_screw
-from .levels import by_level, level_index, vertebra_masks
+from .levels import by_level, level_index, vertebra_bones
 from .local_bone import located_field
 from .locate import locate_bodies
 from .pedicle import pedicle_trajectory, vertebra_field
 from .sizes import ScrewSizes
 from .trajectory import SIDES, PedicleTrajectory
 from .vertebra import VertebraFrame, vertebra_frame
+
+_LEAST_BONE_HU = 80.0
+"""Mean of a vertebra, cortex included, that has lost nearly all of its cancellous bone."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +130,14 @@ def propose_screws(
 ) -> SpineProposal:
     """The screw of largest clearance for each pedicle of labelled vertebrae.
 
-    :param labels: masks on the CT's grid; vertebrae are recognised by name
-        (``vertebrae_L1``, ``L1``, ...), other names are left alone.
+    :param labels: masks on the CT's grid; vertebrae are recognised by name (``vertebrae_L1``,
+        ``L1``, ...). What is labelled ``spinal_cord``, ``spinal_canal`` or a rib (``rib_left_12``)
+        is no bone of theirs; other names are left alone.
     :param levels: only these; all when None (T1-S1 as labelled).
     :raises InputError: no vertebra among the labels, a mask of another geometry, a mirrored
         volume (by other labels, of which one is left and one right), or none usable.
     """
-    masks = vertebra_masks(labels)
+    masks = vertebra_bones(labels)
     if not masks:
         raise InputError(
             f"no vertebra among the segments {sorted(labels)}; name them vertebrae_L1 and so on"
@@ -150,6 +154,7 @@ def propose_screws(
         check_cancelled(cancel)
         report(progress, i / len(wanted), f"pedicles of {level}")
         try:
+            _check_on_bone(volume, masks[level], level)
             models.append(
                 _model(
                     masks[level],
@@ -165,6 +170,16 @@ def propose_screws(
     report(progress, 1.0, "pedicles found")
     _check_sides(labels, volume, models)
     return _collect(models, warnings)
+
+
+def _check_on_bone(volume: CTVolume, mask: np.ndarray, level: str) -> None:
+    """:raises InputError: a label that lies on soft tissue."""
+    mean = float(volume.hu[mask].mean())
+    if mean < _LEAST_BONE_HU:
+        raise InputError(
+            f"{level}: what is labelled has {mean:.0f} HU and is no bone; is the segmentation of "
+            "this CT?"
+        )
 
 
 def _check_sides(
