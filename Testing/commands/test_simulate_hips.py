@@ -93,7 +93,7 @@ def test_realistic_cases_have_their_metal_in_the_bones(
         "mix": {"realistic": 1.0},
         "cases": 2,
         "model": "missing-trace",
-        "seed": 4,
+        "seed": 32,  # a nail, and a prosthesis
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     options = [*QUICK, "--set", "bins=None", "--no-reference", "--quiet"]
