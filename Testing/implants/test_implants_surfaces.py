@@ -14,6 +14,7 @@ from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
 from SimulateImplantsLib.implants.base import Implant
 from SimulateImplantsLib.implants.bent_wires import (
     AneurysmClip,
+    SkinStaple,
     Staple,
     SternalWire,
     SurgicalClip,
@@ -88,6 +89,7 @@ FAMILIES = [
     Lead(path_mm=((0, 0, 0), (20, 30, 0), (40, 10, -80))),
     SternalWire(),
     Staple(),
+    SkinStaple(),
     SurgicalClip(),
     AneurysmClip(),
     EmbolisationCoil(4.0),

@@ -92,6 +92,22 @@ def test_straight_wires_have_bodies() -> None:
     assert hit.gap_mm == pytest.approx(0.3, abs=1e-6)
 
 
+def test_skin_staples_follow_the_skin(head: CTVolume) -> None:
+    """A ball of 80 mm with its scalp: a row in an arc on it, the bridges outside."""
+    patient = measure_patient(head, Bones(), "skin")
+    items = sampled_plan(patient, "skin-staples", 2).implants
+    places = np.array([item.matrix[:3, 3] for item in items])
+    assert len(items) >= 6
+    np.testing.assert_allclose(np.linalg.norm(places, axis=1), OUTER_MM + 5.0, atol=1.2)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(places, axis=0), axis=1), 7.0, atol=1.0)
+    for item in items[1:-1]:
+        assert quality(item, item.matrix, head).grade == "good"
+        for depth in (15.0, -15.0):
+            off = item.matrix.copy()
+            off[:3, 3] += depth * off[:3, 2]
+            assert quality(item, off, head).grade == "poor"
+
+
 def test_sites_follow_from_the_ct(head: CTVolume) -> None:
     found = patients_in(head)
     assert "skull" in found and "teeth" not in found and "hip" not in found

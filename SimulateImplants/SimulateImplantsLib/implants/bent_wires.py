@@ -87,6 +87,18 @@ class Staple(_Bent):
 
 
 @dataclass(frozen=True)
+class SkinStaple(Staple):
+    """Staple of a stapler for skin, bent to a rectangle; frame as :class:`Staple`."""
+
+    kind: ClassVar[str] = "skin-staple"
+
+    wire_mm: float = 0.55
+    width_mm: float = 6.9
+    leg_mm: float = 3.9
+    material: str = "316L"
+
+
+@dataclass(frozen=True)
 class SurgicalClip(_Bent):
     """Closed ligating clip, a folded wire.
 

@@ -268,7 +268,15 @@ def _wires_and_clips() -> tuple[ImplantEntry, ...]:
             sits={"near bone+enamel": (0.05, 1.0), "air": (0.0, 0.25)},
             procedures=(_on_site("sternal-wires", "Sternal wires", "sternum", "draw_wires", 2.0),),
         ),
-        _own("staple", "Staple", "bent_wires:Staple", forwards=True),
+        _own("staple", "Bone staple", "bent_wires:Staple", forwards=True),
+        _own(
+            "skin-staple",
+            "Skin staple",
+            "bent_wires:SkinStaple",
+            forwards=True,
+            sits={"near air": (0.15, 1.0), "fat+soft": (0.3, 1.0)},
+            procedures=(_on_site("skin-staples", "Skin staples", "skin", "draw_staples", 0.3),),
+        ),
         _own(
             "surgical-clip",
             "Surgical clip",
