@@ -6,12 +6,13 @@ The parent's half needs no torch: a user interface stays quick, and the process 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from MetalArtifactReductionLib.jobs.job import Job
 from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
+from MetalArtifactReductionLib.physics.simulation_result import SimulationResult
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants import implant_from_dict
@@ -19,9 +20,6 @@ from ..implants.mesh import Mesh
 from ..implants.user_mesh import UserMesh
 from ..voxels.voxelize import PlacedImplant
 from .options import SimulationOptions
-
-if TYPE_CHECKING:
-    from MetalArtifactReductionLib.physics.simulation import SimulationResult
 
 
 def simulation_job(
@@ -63,8 +61,6 @@ def simulation_result(job: Job, volume: CTVolume) -> tuple[SimulationResult, tup
 
     :param volume: the one that was given to it.
     """
-    from MetalArtifactReductionLib.physics.simulation import SimulationResult
-
     values = job.values
     reference = job.array("reference") if values["with_reference"] else None
     result = SimulationResult(
