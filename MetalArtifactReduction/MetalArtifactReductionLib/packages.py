@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Iterable, Iterator
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ def loaded_entries(group: str) -> Iterator[Any]:
             )
 
 
+@cache
+def _installed_version(name: str) -> str:
+    """Of a package that is there; whoever installs another one meanwhile has to start anew."""
+    return importlib.metadata.version(name)
+
+
 def missing_requirements(
     path: str | PathLike[str], *, any_version: bool = False, provided: Iterable[str] = ()
 ) -> list[str]:
@@ -42,7 +49,7 @@ def missing_requirements(
     from packaging.requirements import Requirement
 
     taken_care_of = {name.lower() for name in provided}
-    missing = []
+    missing: list[str] = []
     for text in Path(path).read_text(encoding="utf-8").splitlines():
         line = text.split("#")[0].strip()
         if not line:
@@ -52,7 +59,7 @@ def missing_requirements(
         if elsewhere or requirement.name.lower() in taken_care_of:
             continue
         try:
-            version = importlib.metadata.version(requirement.name)
+            version = _installed_version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(line)
             continue

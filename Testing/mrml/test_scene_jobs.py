@@ -12,6 +12,7 @@ import pytest
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
 from MetalArtifactReductionLib.jobs.queue import JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
@@ -117,6 +118,21 @@ def test_proposal(scene: Any, ct: Any, jobs: SceneJobs) -> None:
     assert names(scene) == before
 
 
+def test_measured_where_it_was_corrected(scene: Any, ct: Any, jobs: SceneJobs) -> None:
+    nodes = jobs.correct(ct, method="li", always=True, device="cpu", measure=True).result()
+    table = mrml.results.table_of(scene, nodes.corrected)
+    assert table in mrml.results_of(scene, ct, "table")
+    found = {one.key: one for one in mrml.results.measures_in(table)}
+    before, after, fraction = mrml.results.corrected_volumes(nodes.corrected)
+    for one in compare_before_after(before, after.hu, fraction):
+        if one.key in found:
+            assert found[one.key].before == pytest.approx(one.before, abs=0.01)
+            assert found[one.key].after == pytest.approx(one.after, abs=0.01)
+    assert len(found) > 5
+    # Nothing is kept twice: what the result says is what the nodes hold.
+    np.testing.assert_array_equal(nodes.result.corrected.hu, after.hu)
+
+
 def test_what_is_wrong_is_said_and_adds_nothing(
     scene: Any, ct: Any, add_volume: Any, jobs: SceneJobs
 ) -> None:
@@ -178,8 +194,18 @@ def test_reading_and_adding_need_no_torch(scene: Any) -> None:
         "hu[1:3, 30:34, 30:34] = 3071\n"
         "scene = mrml.headless_scene()\n"
         "node = mrml.node_from_volume(scene, CTVolume(hu, np.diag([2.0, 2, 3, 1])), 'CT')\n"
-        "nodes = SceneJobs(scene).correct(node, method='li', device='cpu').result()\n"
+        "jobs = SceneJobs(scene)\n"
+        "nodes = jobs.correct(node, method='li', device='cpu').result()\n"
         "assert nodes.corrected.GetScene() is scene\n"
+        "from SimulateImplantsLib.cases.options import SimulationOptions\n"
+        "from SimulateImplantsLib.implants.rod import Rod\n"
+        "from SimulateImplantsLib.mrml import add_implant, simulate_in_background\n"
+        "from MetalArtifactReductionLib.physics.acquisition import preset\n"
+        "middle = np.eye(4); middle[:3, 3] = 60, 60, 2\n"
+        "add_implant(scene, Rod(diameter_mm=6.0, length_mm=6.0), middle)\n"
+        "options = SimulationOptions(preset('parallel', views=90), 'missing-trace')\n"
+        "nodes = simulate_in_background(jobs, node, options).result()\n"
+        "assert nodes.corrupted.GetScene() is scene\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run(

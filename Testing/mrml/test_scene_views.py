@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("slicer", reason="the package slicer-core is not installed")
 
 from MetalArtifactReductionLib import mrml
+from MetalArtifactReductionLib.evaluation.report_pictures import noise_level_hu
 from MetalArtifactReductionLib.mrml import layout
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
-from MetalArtifactReductionLib.mrml.display import noise_level_hu, show_change
+from MetalArtifactReductionLib.mrml.display import show_change
 from MetalArtifactReductionLib.mrml.zoom import MARGIN_MM, most_metal, zoom
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -100,3 +101,22 @@ def test_one_slice_shows_the_result_over_its_original(scene: Any) -> None:
     assert composite.GetForegroundOpacity() == 0.0
     flicker.stop()
     assert composite.GetForegroundOpacity() == 1.0
+
+
+def test_views_made_ahead_are_as_their_layout_makes_them(scene: Any) -> None:
+    """What is said in the layout's description, which Slicer reads."""
+    from xml.etree import ElementTree
+
+    mrml.show_in_slice_views(scene, ct_with_wedge(scene))  # brings the orientations
+    for view in ElementTree.fromstring(layout.layout_xml(layout.COMPARISON)).iter("view"):
+        name = view.get("singletontag")
+        assert name
+        for _twice in range(2):
+            layout.add_view(scene, name)
+        (node,) = (one for one in layout.slice_nodes(scene) if one.GetLayoutName() == name)
+        wanted = {one.get("name"): one.text for one in view.iter("property")}
+        assert node.GetOrientation() == wanted["orientation"]
+        assert node.GetLayoutLabel() == wanted["viewlabel"]
+        assert str(node.GetViewGroup()) == wanted["viewgroup"]
+        rgb = "".join(f"{round(255 * part):02x}" for part in node.GetLayoutColor())
+        assert f"#{rgb}" == wanted["viewcolor"]

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from ..files.pictures import WINDOWS_HU, PatientView, frame_around_body
 from ..files.tables import escaped
+from .metrics import flat_region, noise
 
 if TYPE_CHECKING:
     from ..correction.result import CorrectionResult
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_CHANGE_HU, LEAST_ERROR_HU = 1.0, 10.0
 """Changes and expected errors below are rounding and noise: a map's colours do not count them."""
+
+_NOISE_SLICES = 5
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Of Okabe and Ito: told apart whatever colours a reader sees."""
@@ -107,6 +110,26 @@ def colour_limit_hu(values_hu: np.ndarray, least_hu: float) -> float:
     """
     values = np.abs(values_hu[np.abs(values_hu) > least_hu])
     return 50.0 * max(1.0, float(np.ceil(np.percentile(values, 99) / 50))) if values.size else 50.0
+
+
+def change_limit_hu(change_hu: np.ndarray) -> float:
+    """:func:`colour_limit_hu` of a map of changes; a quarter of the voxels will do."""
+    return colour_limit_hu(change_hu[:, ::2, ::2], LEAST_CHANGE_HU)
+
+
+def noise_level_hu(original_hu: np.ndarray) -> float:
+    """Standard deviation in flat soft tissue, of a few slices.
+
+    :param original_hu: ``(slices, rows, cols)``, HU.
+    :returns: HU; 0 where there is no such tissue.
+    """
+    some = original_hu[:: max(1, len(original_hu) // _NOISE_SLICES)]
+    return float(np.nan_to_num(noise(some, flat_region(some, some > 0))))
+
+
+def shown_changes(original_hu: np.ndarray, change_hu: np.ndarray) -> dict[str, float]:
+    """Where the colours of a map of changes end and begin: ``limit_hu``, ``noise_hu``."""
+    return {"limit_hu": change_limit_hu(change_hu), "noise_hu": noise_level_hu(original_hu)}
 
 
 def error_picture(

@@ -50,9 +50,10 @@ def check_is_ct(volume: CTVolume) -> None:
             f"{name}: values from {low:g} to {high:g} are not Hounsfield units but a mask, a map or"
             " a normalised image; give the CT itself"
         )
-    below = hu < _BELOW_WATER_HU
-    below &= hu > LOWEST_HU  # the lowest 16-bit number marks voxels without a value
-    if np.count_nonzero(below) < _LEAST_BELOW_WATER * hu.size:
+    some = _sampled(hu)
+    below = some < _BELOW_WATER_HU
+    below &= some > LOWEST_HU  # the lowest 16-bit number marks voxels without a value
+    if np.count_nonzero(below) < _LEAST_BELOW_WATER * some.size:
         offset = _missing_offset(hu)
         if offset:
             raise InputError(
@@ -85,7 +86,7 @@ def _missing_offset(hu: np.ndarray) -> int:
 
     The exact one is where this file's air lies: 1000 above Hounsfield's where that is about 0.
     """
-    sample = _sampled(hu)
+    sample = _sampled(hu).astype(np.float32)
     for offset in (1024, 1000, 8192, 32768):
         tissue = np.mean(np.abs(sample - offset) < 150)
         near = sample[np.abs(sample - (offset - 1000)) < 60]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..volume import CTVolume, VolumeSource
 from .job import Job
 from .task import TaskRequest, TaskResult
 
@@ -40,12 +41,18 @@ def run(request: TaskRequest) -> TaskResult:
 
 
 class _Pickler(pickle.Pickler):
-    """Masks with a bit a voxel: a patient has dozens of them."""
+    """Masks with a bit a voxel, as a patient has dozens of them; HU in the type they came in."""
 
     def reducer_override(self, given: Any) -> Any:
+        if isinstance(given, CTVolume):
+            return _volume, (given.hu, given.ijk_to_ras, given.source)
         if isinstance(given, np.ndarray) and given.dtype == bool:
             return _unpacked, (np.packbits(given), given.shape)
         return NotImplemented
+
+
+def _volume(hu: np.ndarray, ijk_to_ras: np.ndarray, source: VolumeSource | None) -> CTVolume:
+    return CTVolume(np.ascontiguousarray(hu, np.float32), ijk_to_ras, source)
 
 
 def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

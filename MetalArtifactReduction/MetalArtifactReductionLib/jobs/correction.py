@@ -26,6 +26,7 @@ def correction_job(
     metal_fraction: np.ndarray | None = None,
     options: CorrectionOptions | None = None,
     *,
+    measure: bool = False,
     title: str = "",
     on_progress: Callable[[Job], None] | None = None,
     on_end: Callable[[Job], None] | None = None,
@@ -33,6 +34,7 @@ def correction_job(
     """:func:`..correction.correct_volume` as a job; the result by :func:`correction_result`.
 
     :param options: paths among a method's own absolute.
+    :param measure: also compare before and after, see ``evaluation.before_after``.
     :raises OutputError: no room for the inputs.
     """
     options = options or CorrectionOptions()
@@ -42,6 +44,7 @@ def correction_job(
     arguments = {
         "ijk_to_ras": volume.ijk_to_ras.tolist(),
         "options": options.anywhere().as_dict(),
+        "measure": measure,
     }
     return Job(
         f"{__name__}:correct",
@@ -53,16 +56,22 @@ def correction_job(
     )
 
 
-def correction_result(job: Job) -> CorrectionResult:
+def correction_result(job: Job, *, mapped: bool = False) -> CorrectionResult:
     """What a job of :func:`correction_job` found, without the volume's source; before it is closed.
 
-    Its ``values["facts"]`` are the result's.
+    :param mapped: volumes from their files, which must be let go of before the job is closed.
+
+    Its ``values["facts"]`` are the result's; ``values["measures"]`` the fields of each ``Measure``.
     """
     return CorrectionResult(
-        corrected=CTVolume(job.array("corrected"), np.array(job.values["ijk_to_ras"])),
+        corrected=CTVolume(
+            job.array("corrected", mapped=mapped), np.array(job.values["ijk_to_ras"])
+        ),
         metal_fraction=job.array("metal"),
-        change_hu=job.array("change"),
-        expected_error_hu=job.array("expected_error") if job.values["knows_error"] else None,
+        change_hu=job.array("change", mapped=mapped),
+        expected_error_hu=job.array("expected_error", mapped=mapped)
+        if job.values["knows_error"]
+        else None,
         strength=job.array("strength") if job.values["knows_strength"] else None,
         method=job.values["method"],
         parameters=job.values["parameters"],
@@ -73,10 +82,12 @@ def correction_result(job: Job) -> CorrectionResult:
 def correct(request: TaskRequest) -> TaskResult:
     """The child's half of :func:`correction_job`."""
     from ..correction import correct_volume
+    from ..evaluation.report_pictures import shown_changes
 
     affine = request.arguments["ijk_to_ras"]
+    volume = CTVolume(_float32(request.arrays["hu"]), np.array(affine))
     result = correct_volume(
-        CTVolume(_float32(request.arrays["hu"]), np.array(affine)),
+        volume,
         request.arrays.get("metal"),
         options=CorrectionOptions.from_dict(request.arguments["options"]),
         progress=request.progress,
@@ -90,6 +101,8 @@ def correct(request: TaskRequest) -> TaskResult:
         "knows_error": result.expected_error_hu is not None,
         "knows_strength": result.strength is not None,
         "facts": result.facts(),
+        "shown": shown_changes(volume.hu, result.change_hu),
+        "measures": _measures(volume, result) if request.arguments["measure"] else [],
     }
     arrays = {
         "corrected": result.corrected.hu,
@@ -101,6 +114,18 @@ def correct(request: TaskRequest) -> TaskResult:
     if result.expected_error_hu is not None:
         arrays["expected_error"] = result.expected_error_hu
     return TaskResult(values, arrays)
+
+
+def _measures(volume: CTVolume, result: CorrectionResult) -> list[dict[str, Any]]:
+    from ..evaluation.before_after import compare_before_after
+
+    found = compare_before_after(
+        volume,
+        result.corrected.hu,
+        result.metal_fraction,
+        expected_error_hu=result.expected_error_hu,
+    )
+    return [asdict(one) for one in found]
 
 
 def segmentation_job(
@@ -183,6 +208,8 @@ def plain(value: Any) -> Any:
 def _compact(volume: CTVolume) -> np.ndarray:
     """The HU in the source's integer type where it holds them exactly: half the file."""
     dtype = np.dtype(volume.source.dtype if volume.source is not None else "float32")
+    if dtype == volume.hu.dtype:
+        return volume.hu
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         limits, low, high = np.iinfo(dtype), volume.hu.min(), volume.hu.max()
         if limits.min <= low and high <= limits.max:

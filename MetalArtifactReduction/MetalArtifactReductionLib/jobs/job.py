@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, DeviceError, InputError, MARError, OutputError
 from .child_process import kill_tree, start_python
-from .process import JobProcess, clean_up, private_folder, reason_of, tail_of
+from .process import CLOSING_GRACE_S, JobProcess, clean_up, private_folder, reason_of, tail_of
 from .task import EVENTS, INPUTS, LOG, REQUEST, RESULTS, ExitCode, array_file
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Job:
         self._cancel_asked: float | None = None
         self._started = self._ended = 0.0
         self._read, self._last_line = 0, b""
-        self._own = JobProcess(private_folder(folder))
+        self._own = JobProcess(private_folder(folder), min(grace_s, CLOSING_GRACE_S))
         self._finalizer = weakref.finalize(self, clean_up, self._own)
         try:
             self._write_request(arguments or {}, arrays or {})
@@ -198,11 +198,18 @@ class Job:
         if self.state in (JobState.FAILED, JobState.CANCELLED):
             raise self._kind(self.error)
 
-    def array(self, name: str) -> np.ndarray:
-        """A result, loaded; only once the job is done, and before it is closed."""
+    def array(self, name: str, *, mapped: bool = False) -> np.ndarray:
+        """A result, loaded; only once the job is done, and before it is closed.
+
+        :param mapped: from its file, which must be let go of before the job is closed.
+        """
         import numpy as np
 
-        loaded: np.ndarray = np.load(array_file(self.folder, RESULTS, name), allow_pickle=False)
+        loaded: np.ndarray = np.load(
+            array_file(self.folder, RESULTS, name),
+            mmap_mode="r" if mapped else None,
+            allow_pickle=False,
+        )
         return loaded
 
     def input_array(self, name: str) -> np.ndarray:

@@ -28,7 +28,7 @@ MARGIN_SLICES = 3
 """Of a request on each side of its slice, where the volume has them: metal is told from specks by
 its size. The correction of a slice depends on the next ones only."""
 
-_NEIGHBOURS = 1
+_NEIGHBOURS, _SOME_PIXELS = 1, 8
 _ASKED, _ANSWER = "asked", "answer"
 _LOOK_S = 0.03
 
@@ -62,6 +62,25 @@ class Preview:
         """The newest request has no answer yet."""
         return self._answered < self._asked
 
+    def warm(self, slab: CTVolume, middle: int, options: CorrectionOptions) -> None:
+        """Start the process, and correct a slice for a metal of no account that nobody will see:
+        libraries, networks and projector are there when one is asked for.
+
+        See :meth:`ask`.
+        """
+        rows, cols = (size // 2 for size in slab.hu.shape[1:])
+        metal = np.zeros_like(slab.hu)
+        metal[:, rows : rows + _SOME_PIXELS, cols : cols + _SOME_PIXELS] = 1.0
+        self.ask(slab, middle, metal, options)
+        self._answered = self._asked
+
+    def _started(self) -> Job:
+        if self._job is None or self._job.ended:
+            self.close()
+            self._job = Job(f"{__name__}:serve", title="preview", grace_s=0.0)
+            self._job.start()
+        return self._job
+
     def ask(
         self,
         slab: CTVolume,
@@ -76,15 +95,12 @@ class Preview:
         :param metal_fraction: on the slab's grid, 0..1; found in the slab if None.
         :raises OutputError: no room for temporary files.
         """
-        if self._job is None or self._job.ended:
-            self.close()
-            self._job = Job(f"{__name__}:serve", title="preview")
-            self._job.start()
+        job = self._started()
         self._asked += 1
         metal = {} if metal_fraction is None else {"metal": np.asarray(metal_fraction, np.float32)}
         given = {"middle": middle, "options": options.anywhere().as_dict()}
         arrays = {"hu": slab.hu, "ijk_to_ras": slab.ijk_to_ras, **metal}
-        _put(self._job.folder, _ASKED, self._asked, given, arrays)
+        _put(job.folder, _ASKED, self._asked, given, arrays)
 
     def poll(self) -> PreviewAnswer | None:
         """The newest request's answer, once; None while there is none."""
@@ -103,7 +119,7 @@ class Preview:
         return None
 
     def close(self) -> None:
-        """End the process; the next request starts another."""
+        """End the process at once, as it has nothing to finish; the next request starts another."""
         if self._job is not None:
             self._job.close()
         self._job, self._answered = None, self._asked

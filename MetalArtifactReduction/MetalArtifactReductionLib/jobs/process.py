@@ -13,15 +13,18 @@ from ..errors import OutputError
 from .child_process import kill_tree
 from .task import CANCEL, NO_MEMORY, ExitCode, disk_full
 
-_CLOSING_GRACE_S = 1.0
+CLOSING_GRACE_S = 1.0
 _LOG_TAIL = 200_000
 
 
 class JobProcess:
-    """What a job must not leave behind: a process and a folder."""
+    """What a job must not leave behind: a process and a folder.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    :param closing_grace_s: how long the process may take to end by itself.
+    """
+
+    def __init__(self, folder: Path, closing_grace_s: float = CLOSING_GRACE_S) -> None:
+        self.folder, self.closing_grace_s = folder, closing_grace_s
         self.process: subprocess.Popen[bytes] | None = None
 
     def ask_to_stop(self) -> None:
@@ -54,7 +57,7 @@ def clean_up(own: JobProcess) -> None:
     if process is not None and process.poll() is None:
         own.ask_to_stop()
         try:
-            process.wait(_CLOSING_GRACE_S)
+            process.wait(own.closing_grace_s)
         except subprocess.TimeoutExpired:
             kill_tree(process)
     own.sweep()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ import numpy as np
 
 from ..correction.options import CorrectionOptions
 from ..errors import Cancelled, InputError
+from ..evaluation.report_pictures import shown_changes
 from ..files.checks import check_is_ct
 from ..progress import Cancel, Progress
 from ..volume import CTVolume, VolumeSource
 from .display import (
     apply_window,
-    noise_level_hu,
     show_change,
     show_expected_error,
     show_in_slice_views,
@@ -29,12 +29,14 @@ from .hierarchy import (
     mark_result,
     place_results,
 )
+from .results import put_measures
 from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
 from .transaction import all_or_none
-from .volumes import node_from_volume, volume_from_node, voxel_array
+from .volumes import node_from_volume, view_of, volume_from_node, voxel_array
 
 if TYPE_CHECKING:
     from ..correction.result import CorrectionResult
+    from ..evaluation.before_after import Measure
     from ..metal import CleanUpParameters, MetalSegmentation
 
 OVERLAY_OPACITY = 0.5
@@ -51,7 +53,7 @@ class CorrectedNodes:
     :param metal: the metal that was used: a new segmentation node, or the one that was given.
     :param fraction: scalar volume node with the metal fraction, if asked for.
     :param folder: subject-hierarchy item that holds the new nodes.
-    :param result: arrays and facts of the correction itself.
+    :param result: facts of the correction itself; its arrays are the nodes' own.
     :param expected_error: scalar volume node, expected absolute error in HU; None for methods that
         do not know it.
     """
@@ -212,10 +214,13 @@ def results_in_steps(
     keep_fraction: bool,
     show: bool,
     facts: Mapping[str, float] | None = None,
+    shown: Mapping[str, float] | None = None,
+    measures: Sequence[Measure] = (),
 ) -> Generator[None, None, CorrectedNodes]:
     """:func:`add_results` with pauses, in which a user interface answers.
 
-    :param facts: of the result, where they are known already.
+    :param facts, shown: of the result and :func:`.evaluation.report_pictures.shown_changes`, where
+        they are known already. :param measures: for its table.
     """
     name, method = volume_node.GetName(), result.method
     fraction, grid = result.metal_fraction, result.corrected
@@ -251,18 +256,32 @@ def results_in_steps(
             share = added(node_from_fraction(scene, fraction, grid, title, like=volume_node))
             mark_result(share, "fraction", volume_node, attributes=attributes)
         apply_window(corrected, "soft-tissue")
-        noise_hu = noise_level_hu(voxel_array(volume_node))
-        yield
-        show_change(change, noise_hu=noise_hu)
+        shown = shown or shown_changes(voxel_array(volume_node), result.change_hu)
+        show_change(change, **shown)
         yield
         if show:
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
+        facts = facts or result.facts()
+        result = _of_nodes(result, corrected, change, error)
         nodes = CorrectedNodes(corrected, change, metal, share, folder, result, error)
-        facts = facts or nodes.facts()
         corrected.SetAttribute(PREFIX + "facts", json.dumps(facts, sort_keys=True))
         yield
+        if measures:
+            added(put_measures(scene, corrected, measures))
     return nodes
+
+
+def _of_nodes(
+    result: CorrectionResult, corrected: Any, change: Any, error: Any
+) -> CorrectionResult:
+    """The same with the nodes' own voxels: nothing is kept twice."""
+    return replace(
+        result,
+        corrected=replace(result.corrected, hu=view_of(corrected).hu),
+        change_hu=view_of(change).hu,
+        expected_error_hu=None if error is None else view_of(error).hu,
+    )
 
 
 def chosen_options(
@@ -275,7 +294,13 @@ def chosen_options(
 
 def ct_from_node(scene: Any, volume_node: Any) -> CTVolume:
     """The node's volume, once it is sure to be CT; errors name the node."""
-    volume = volume_from_node(volume_node)
+    ct_view(scene, volume_node)
+    return volume_from_node(volume_node)
+
+
+def ct_view(scene: Any, volume_node: Any) -> CTVolume:
+    """As :func:`ct_from_node` without a copy: of the node's own type, not to be written to."""
+    volume = view_of(volume_node)
     name = volume_node.GetName()
     if volume_node.GetScene() is not scene:
         raise InputError(f"volume '{name}' is not in this scene: add it first")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.metrics import flat_region, noise
-from ..evaluation.report_pictures import LEAST_CHANGE_HU, LEAST_ERROR_HU, colour_limit_hu
+from ..evaluation.report_pictures import LEAST_ERROR_HU, change_limit_hu, colour_limit_hu
 from .namespace import slicer_classes
 from .volumes import voxel_array
+
+OWN_VIEWS = "Mar"
+"""What the names of our own slice views begin with."""
 
 _CHANGE_COLORS_TAG = "MetalArtifactReductionChange"
 _CHANGE_COLORS = 255  # odd: the middle colour stands for exactly no change
 _TRANSPARENT_BELOW = 0.1
-_NOISE_SLICES = 5
 _ERROR_TRANSPARENT_BELOW = 0.2
 """Below, a voxel does not count for the window: it is hardly changed; its error is noise."""
 
@@ -134,23 +136,12 @@ def show_change(node: Any, limit_hu: float | None = None, *, noise_hu: float | N
         voxels stay within, rounded up to 50 HU.
     :param noise_hu: smaller changes stay clear; a tenth of the limit if None or 0.
     """
-    if limit_hu is None:  # a quarter of the voxels will do
-        limit_hu = colour_limit_hu(voxel_array(node)[:, ::2, ::2], LEAST_CHANGE_HU)
+    limit_hu = limit_hu or change_limit_hu(voxel_array(node))
     share = min(noise_hu / limit_hu, 0.5) if noise_hu else _TRANSPARENT_BELOW
     display = _display_node(node)
     display.SetAndObserveColorNodeID(change_color_node(node.GetScene(), share).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(2.0 * limit_hu, 0.0)
-
-
-def noise_level_hu(original_hu: np.ndarray) -> float:
-    """Standard deviation in flat soft tissue, of a few slices.
-
-    :param original_hu: ``(slices, rows, cols)``, HU.
-    :returns: HU; 0 where there is no such tissue.
-    """
-    some = original_hu[:: max(1, len(original_hu) // _NOISE_SLICES)]
-    return float(np.nan_to_num(noise(some, flat_region(some, some > 0))))
 
 
 def show_legend(node: Any, slice_nodes: Sequence[Any]) -> None:
@@ -189,7 +180,7 @@ def show_expected_error(node: Any, limit_hu: float | None = None) -> None:
 def show_in_slice_views(
     scene: Any, background: Any, foreground: Any = None, *, foreground_opacity: float = 0.5
 ) -> None:
-    """Show volumes in every slice view; where the scene has none, make Slicer's three.
+    """Show volumes in Slicer's slice views; where the scene has none, make its three.
 
     :param background: volume node.
     :param foreground: volume node laid over it, or None.
@@ -201,12 +192,32 @@ def show_in_slice_views(
         logics = _make_slice_views(scene)
         composites = _composite_nodes(scene)
     for composite in composites:
-        composite.SetBackgroundVolumeID(background.GetID())
-        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
-        composite.SetForegroundOpacity(foreground_opacity if foreground is not None else 0.0)
+        if not (composite.GetLayoutName() or "").startswith(OWN_VIEWS):
+            set_layers(composite, background, foreground, foreground_opacity)
     if made:
         for logic in logics:
             logic.FitSliceToAll(*logic.GetSliceNode().GetDimensions()[:2])
+
+
+@contextmanager
+def one_change(node: Any) -> Iterator[None]:
+    """Tell whoever observes a node once of all that is changed in the block: views draw anew."""
+    before = node.StartModify()
+    try:
+        yield
+    finally:
+        node.EndModify(before)
+
+
+def set_layers(composite: Any, background: Any, foreground: Any, opacity: float) -> None:
+    """What a slice view shows.
+
+    :param foreground: volume node laid over the background, or None. :param opacity: its, 0..1.
+    """
+    with one_change(composite):
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetForegroundOpacity(opacity if foreground is not None else 0.0)
 
 
 def set_overlay_opacity(scene: Any, node: Any, opacity: float) -> None:

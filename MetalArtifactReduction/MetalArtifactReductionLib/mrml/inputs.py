@@ -13,7 +13,7 @@ from ..files.checks import check_is_ct, clipped_at
 from ..volume import CTVolume, VolumeSource, shear_deg
 from .hierarchy import ROLE_ATTRIBUTE
 from .namespace import slicer_classes
-from .volumes import moves_slices_whole, require_scalar_volume, volume_from_node
+from .volumes import moves_slices_whole, require_scalar_volume, view_of
 
 TILT_TOLERANCE_DEG = 2.0
 """Rounding of headers, and a patient axis that a scanner's software straightened a little."""
@@ -34,14 +34,12 @@ class InputCheck:
 def check_input(scene: Any, node: Any) -> InputCheck:
     """Look at a volume node as the correction will: kind, values, geometry.
 
-    Reads every voxel once; a second for a large volume.
-
     :param node: any node, or None.
     """
     try:
         require_scalar_volume(node)
         _require_own_kind(scene, node)
-        volume = volume_from_node(node)
+        volume = view_of(node)
         check_is_ct(replace(volume, source=VolumeSource(path=Path(node.GetName()))))
     except InputError as error:
         return InputCheck(problem=str(error))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MARError
+from ..evaluation.before_after import Measure
 from ..jobs.correction import (
     correction_job,
     correction_result,
@@ -24,9 +25,10 @@ from ..jobs.correction import (
     segmentation_result,
 )
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
-from .correct import add_proposal, chosen_options, ct_from_node, results_in_steps
+from .correct import add_proposal, chosen_options, ct_view, results_in_steps
 from .namespace import slicer_classes
 from .segmentations import fraction_from_node, mask_from_segmentation
+from .volumes import view_of
 
 if TYPE_CHECKING:
     from ..correction.options import CorrectionOptions
@@ -214,6 +216,7 @@ class SceneJobs:
         options: CorrectionOptions | None = None,
         keep_fraction: bool = False,
         show: bool = True,
+        measure: bool = False,
         on_progress: HandleCallback | None = None,
         on_end: HandleCallback | None = None,
         **changes: Any,
@@ -221,13 +224,14 @@ class SceneJobs:
         """:func:`.correct.correct_node` in a process of its own.
 
         :param metal: segmentation node, labelmap or volume of metal fractions; found if None.
+        :param measure: also compare before and after, as a table beside the result.
         :param method, options, changes: as of :func:`.correct.correct_node`; paths absolute.
         :param on_progress, on_end: called by :meth:`poll` with the handle.
         :returns: its ``nodes`` will be :class:`.correct.CorrectedNodes`.
         :raises InputError: the nodes cannot be used. :raises OutputError: no room on the disk.
         """
         chosen = chosen_options(method, options, changes)
-        volume = ct_from_node(self.scene, volume_node)
+        volume = ct_view(self.scene, volume_node)
         fraction = None
         if metal is not None:
             drawn = metal.IsA("vtkMRMLSegmentationNode")
@@ -238,13 +242,14 @@ class SceneJobs:
             volume,
             fraction,
             chosen,
+            measure=measure,
             title=f"{volume_node.GetName()}: {chosen.method}",
         )
 
         def add_nodes(job: Job) -> Generator[None, None, Any]:
             from dataclasses import replace
 
-            result = correction_result(job)
+            result = correction_result(job, mapped=True)
             placed = replace(result.corrected, ijk_to_ras=affine, source=source)
             yield
             return (
@@ -256,6 +261,8 @@ class SceneJobs:
                     keep_fraction=keep_fraction,
                     show=show,
                     facts=job.values["facts"],
+                    shown=job.values["shown"],
+                    measures=[Measure(**one) for one in job.values["measures"]],
                 )
             )
 
@@ -277,16 +284,16 @@ class SceneJobs:
         :returns: its ``nodes`` will be the segmentation node and a ``MetalSegmentation``.
         :raises InputError: the volume cannot be used. :raises OutputError: no room on the disk.
         """
-        volume = ct_from_node(self.scene, volume_node)
+        volume = ct_view(self.scene, volume_node)
         title = f"{volume_node.GetName()}: metal"
         job = segmentation_job(
             volume, method, threshold_hu=threshold_hu, clean_up=clean_up, title=title
         )
 
-        def add_nodes(job: Job) -> Any:
+        def add_nodes(job: Job) -> Generator[None, None, Any]:
             found = segmentation_result(job)
-            # The grid again, rather than kept: a waiting job holds no volume in memory.
-            grid = ct_from_node(self.scene, volume_node)
+            yield
+            grid = view_of(volume_node)
             return add_proposal(self.scene, volume_node, grid, found, into=into), found
 
         return self.add(job, (volume_node, into), add_nodes, on_progress, on_end)

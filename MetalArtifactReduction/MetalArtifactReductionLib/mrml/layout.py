@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
-from .display import show_in_slice_views, show_legend
+from .display import one_change, set_layers, show_in_slice_views, show_legend
 from .hierarchy import ROLE_ATTRIBUTE, results_of
 from .kept import expected_error_of, original_of, result_of
 from .namespace import slicer_classes
@@ -92,13 +92,32 @@ def use_layout(layout_node: Any, name: str) -> None:
     if name in own:
         layout_node.SetViewArrangement(getattr(layout_node, own[name]))
         return
-    description = layout_xml(name)
     number = _LAYOUT_IDS[name]
-    if layout_node.IsLayoutDescription(number):
-        layout_node.SetLayoutDescription(number, description)
-    else:
-        layout_node.AddLayoutDescription(number, description)
-    layout_node.SetViewArrangement(number)
+    with one_change(layout_node):
+        if not layout_node.IsLayoutDescription(number):
+            layout_node.AddLayoutDescription(number, layout_xml(name))
+        layout_node.SetViewArrangement(number)
+
+
+def add_view(scene: Any, name: str) -> None:
+    """Make a slice view that a layout will need, as the layout itself would, unless it is there.
+
+    :param name: of :data:`VIEWS`, in the lower row with :data:`SECOND_ROW`.
+    """
+    kind = "vtkMRMLSliceNode"
+    if scene.GetSingletonNode(name, kind) is not None:
+        return
+    ending = name.removeprefix(str(_own_view(name)))
+    label, colour = VIEWS[str(_own_view(name))]
+    node = scene.CreateNodeByClass(kind)
+    node.UnRegister(None)
+    node.SetLayoutName(name)
+    node.SetName(name)
+    node.SetLayoutLabel(label)
+    node.SetLayoutColor(*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))
+    node.SetViewGroup(_VIEW_GROUPS[ending])
+    node = scene.AddNode(node)
+    node.SetOrientation(ending or "Axial")
 
 
 def show_result(
@@ -121,7 +140,7 @@ def show_result(
             show_in_slice_views(scene, original, corrected, foreground_opacity=1.0)
         else:
             show_in_slice_views(scene, corrected, over, foreground_opacity=overlay_opacity)
-        return [node for node in slice_nodes(scene) if _own_view(node.GetLayoutName()) is None]
+        return slice_nodes(scene, own=False)
     layers = {
         "MarOriginal": (original, None),
         "MarCorrected": (corrected, None),
@@ -138,17 +157,16 @@ def show_result(
         shown.append(node)
         if _own_view(name) == "MarChange":
             node.SetLayoutLabel(_ERROR_LABEL if of_error else VIEWS["MarChange"][0])
-        composite.SetBackgroundVolumeID(background.GetID())
-        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
-        composite.SetForegroundOpacity(overlay_opacity if foreground is not None else 0.0)
-        composite.SetLabelVolumeID(None)
-        composite.SetLinkedControl(True)
-        composite.SetHotLinkedControl(True)
-    if over is not None:
-        show_legend(
-            over, [node for node in shown if _own_view(node.GetLayoutName()) == "MarChange"]
-        )
+        _fill_own(composite, background, foreground, overlay_opacity)
     return shown
+
+
+def show_scale(scene: Any, corrected: Any, overlay: str) -> None:
+    """The bar in HU beside a result's map, in the views of ours that are for maps."""
+    over = overlay_of(scene, corrected, overlay)
+    if over is not None:
+        nodes = slice_nodes(scene)
+        show_legend(over, [one for one in nodes if _own_view(one.GetLayoutName()) == "MarChange"])
 
 
 def show_preview(scene: Any, original: Any, preview: Any) -> list[Any]:
@@ -162,12 +180,17 @@ def show_preview(scene: Any, original: Any, preview: Any) -> list[Any]:
         composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{node.GetLayoutName()}")
         if composite is None:
             continue
-        composite.SetBackgroundVolumeID(layers[node.GetLayoutName()].GetID())
-        composite.SetForegroundVolumeID(None)
+        _fill_own(composite, layers[node.GetLayoutName()])
+    return shown
+
+
+def _fill_own(composite: Any, background: Any, foreground: Any = None, opacity: float = 0) -> None:
+    """Layers of one of our own views, which is linked with its row."""
+    with one_change(composite):
+        set_layers(composite, background, foreground, opacity)
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
-    return shown
 
 
 def _own_view(layout_name: str) -> str | None:
@@ -313,7 +336,11 @@ class Flicker:
             composite.SetForegroundOpacity(0.0 if original else opacity)
 
 
-def slice_nodes(scene: Any) -> list[Any]:
-    """Every slice view's node."""
+def slice_nodes(scene: Any, *, own: bool = True) -> list[Any]:
+    """Every slice view's node.
+
+    :param own: those of our own layouts, too.
+    """
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    return [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]
+    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]
+    return [node for node in nodes if own or _own_view(node.GetLayoutName()) is None]

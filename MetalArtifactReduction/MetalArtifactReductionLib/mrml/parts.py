@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from .segmentations import box_of, mask_from_segmentation
+from .segmentations import mask_in_box
 from .volumes import ijk_to_ras, storage_axes, voxel_array
 
 
@@ -37,12 +37,11 @@ def metal_parts(segmentation: Any, volume_node: Any) -> tuple[MetalPart, ...]:
     :param volume_node: the CT.
     :raises InputError: nothing segmented, or nothing inside the volume.
     """
-    mask = mask_from_segmentation(segmentation, volume_node)
+    mask, crop = mask_in_box(segmentation, volume_node)
     axes = storage_axes(volume_node)
     hu = voxel_array(volume_node).transpose(axes)
     to_world = ijk_to_ras(volume_node, world=True)
-    crop = box_of(mask)
-    labels, _ = ndimage.label(mask[crop], structure=np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     voxel_mm3 = abs(float(np.linalg.det(to_world[:3, :3])))
     parts = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..evaluation.before_after import Measure
 from ..evaluation.line_profile import Line, line_across_metal, profile_along
 from ..volume import CTVolume
+from .display import one_change
 from .hierarchy import (
     CORRECTED_REFERENCE,
     METAL_REFERENCE,
@@ -135,10 +136,11 @@ def propose_line(scene: Any, corrected: Any, into: Any = None) -> Any:
             display.SetPropertiesLabelVisibility(False)
             display.SetGlyphScale(2.0)
             _place(scene, into, "line", corrected)
-        into.SetAndObserveTransformNodeID(original_of(corrected).GetTransformNodeID())
-        into.RemoveAllControlPoints()
-        for end in (line.start, line.end):
-            into.AddControlPoint(*end)
+        with one_change(into):
+            into.SetAndObserveTransformNodeID(original_of(corrected).GetTransformNodeID())
+            into.RemoveAllControlPoints()
+            for end in (line.start, line.end):
+                into.AddControlPoint(*end)
     return into
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .volumes import (
     ijk_to_ras,
     moves_slices_whole,
     node_from_volume,
+    numpy_matrix,
     require_linear_parent,
     require_scalar_volume,
     storage_axes,
@@ -23,6 +24,9 @@ from .volumes import (
     voxel_array_of,
     vtk_matrix,
 )
+
+Box = tuple[slice, slice, slice]
+AXES = range(3)
 
 METAL_COLOR = (0.95, 0.75, 0.10)
 METAL_FRACTION_THRESHOLD = 0.5
@@ -123,7 +127,7 @@ def cropped_labelmap(stored: np.ndarray, matrix: np.ndarray) -> Any:
     return labelmap
 
 
-def box_of(mask: np.ndarray) -> tuple[slice, slice, slice]:
+def box_of(mask: np.ndarray) -> Box:
     """What a mask marks lies within; the first voxel where it marks nothing."""
     found = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     ends = [(int(one[0]), int(one[-1]) + 1) if one.size else (0, 1) for one in found]
@@ -156,18 +160,39 @@ def mask_from_segmentation(
     :returns: bool, ``(slices, rows, cols)`` as :func:`volume_from_node` orders them.
     :raises InputError: no such segment, nothing segmented, or nothing inside the volume.
     """
-    metal: np.ndarray | None = None
-    for _, mask in segment_masks(segmentation, reference, segment_ids=segment_ids, of="metal"):
-        metal = mask if metal is None else metal | mask
+    mask, box = mask_in_box(segmentation, reference, segment_ids)
+    shape = np.array(voxel_array(reference).shape)[list(storage_axes(reference))]
+    metal = np.zeros(shape, dtype=bool)
+    metal[box] = mask
+    return metal
+
+
+def mask_in_box(
+    segmentation: Any, reference: Any, segment_ids: Iterable[str] | None = None
+) -> tuple[np.ndarray, Box]:
+    """:func:`mask_from_segmentation`, only where there is something, and where that is."""
+    found = list(_segments(segmentation, reference, segment_ids, "metal"))
     name = segmentation.GetName()
-    if metal is None:
+    if not found:
         raise InputError(f"segmentation '{name}' is empty: segment the metal first")
-    if not metal.any():
+    inside = [(mask, box) for _, mask, box in found if mask.any()]
+    if not inside:
         raise InputError(
             f"segmentation '{name}' has no metal inside volume '{reference.GetName()}': "
             "choose the segmentation of this volume"
         )
-    return metal
+    ends = [(min(b[i].start for _, b in inside), max(b[i].stop for _, b in inside)) for i in AXES]
+    metal = np.zeros([stop - start for start, stop in ends], dtype=bool)
+    for mask, box in inside:
+        at = tuple(
+            slice(b.start - start, b.stop - start) for b, (start, _) in zip(box, ends, strict=True)
+        )
+        metal[at] |= mask
+    crop = box_of(metal)
+    first, second, third = (
+        slice(start + c.start, start + c.stop) for c, (start, _) in zip(crop, ends, strict=True)
+    )
+    return metal[crop], (first, second, third)
 
 
 def segment_masks(
@@ -188,6 +213,17 @@ def segment_masks(
         without a single voxel are left out.
     :raises InputError: no segmentation, no such segment.
     """
+    shape = np.array(voxel_array(reference).shape)[list(storage_axes(reference))]
+    for segment_id, inside, box in _segments(segmentation, reference, segment_ids, of):
+        mask = np.zeros(shape, dtype=bool)
+        mask[box] = inside
+        yield segment_id, mask
+
+
+def _segments(
+    segmentation: Any, reference: Any, segment_ids: Iterable[str] | None, of: str
+) -> Iterator[tuple[str, np.ndarray, Box]]:
+    """:func:`segment_masks`, each only as far as its labelmap reaches, and where that is."""
     slicer = slicer_classes()
     require_scalar_volume(reference)
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
@@ -199,10 +235,7 @@ def segment_masks(
     if unknown:
         raise InputError(f"segmentation '{name}' has no segment '{unknown[0]}': choose another")
 
-    grid = slicer.vtkOrientedImageData()
-    grid.SetDimensions(reference.GetImageData().GetDimensions())
-    grid.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras(reference)))
-    between = transform_between(segmentation, reference)
+    on_grid = _to_grid(segmentation, reference)
     source = _with_binary_labelmap(segmentation, reference)
     for segment_id in wanted:
         labelmap = slicer.vtkOrientedImageData()
@@ -210,14 +243,10 @@ def segment_masks(
             continue
         if labelmap.IsEmpty() or not voxel_array_of(labelmap).any():
             continue
-        resampled = slicer.vtkOrientedImageData()
-        if not slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-            labelmap, grid, resampled, False, False, between
-        ):
+        resampled = on_grid(labelmap)
+        if resampled is None:
             raise InputError(f"segmentation '{name}' cannot be resampled: draw the {of} again")
-        mask = np.zeros(voxel_array(reference).shape, dtype=bool)
-        _paint(mask, resampled)
-        yield segment_id, np.ascontiguousarray(mask.transpose(storage_axes(reference)))
+        yield segment_id, *_inside(resampled, reference)
 
 
 def node_from_fraction(
@@ -303,16 +332,40 @@ def _with_binary_labelmap(segmentation: Any, reference: Any) -> Any:
     return copy
 
 
-def _paint(metal: np.ndarray, labelmap: Any) -> None:
-    """Set ``metal`` (k, j, i) where a labelmap on the same grid is not zero; clips its extent."""
+def _to_grid(segmentation: Any, reference: Any) -> Callable[[Any], Any]:
+    """What brings a labelmap of a segmentation onto a volume's grid; gives None where it cannot."""
+    slicer = slicer_classes()
+    matrix = ijk_to_ras(reference)
+    grid = slicer.vtkOrientedImageData()
+    grid.SetDimensions(reference.GetImageData().GetDimensions())
+    grid.SetImageToWorldMatrix(vtk_matrix(matrix))
+    between = transform_between(segmentation, reference)
+    together = segmentation.GetParentTransformNode() is reference.GetParentTransformNode()
+
+    def on_grid(labelmap: Any) -> Any:
+        own = vtk_matrix(matrix)
+        labelmap.GetImageToWorldMatrix(own)
+        if together and np.allclose(numpy_matrix(own), matrix, rtol=0, atol=1e-6):
+            return labelmap  # drawn on this grid, and no larger than what was drawn
+        resampled = slicer.vtkOrientedImageData()
+        resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
+        return resampled if resample(labelmap, grid, resampled, False, False, between) else None
+
+    return on_grid
+
+
+def _inside(labelmap: Any, reference: Any) -> tuple[np.ndarray, Box]:
+    """Where a labelmap on a volume's grid is not zero, in its own extent as far as that is inside.
+
+    :returns: bool ``(slices, rows, cols)``, and where that is.
+    """
+    shape, axes = voxel_array(reference).shape, storage_axes(reference)
     if labelmap.IsEmpty():
-        return
+        return np.zeros((0, 0, 0), dtype=bool), (slice(0, 0),) * 3
     low = np.array(labelmap.GetExtent()[::2])[::-1]
-    inside = voxel_array_of(labelmap)
-    start = np.maximum(low, 0)
-    stop = np.minimum(low + inside.shape, metal.shape)
-    if (stop <= start).any():
-        return
-    target = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    origin = tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))
-    metal[target] |= inside[origin] != 0
+    voxels = voxel_array_of(labelmap)
+    start = np.clip(low, 0, shape)
+    stop = np.clip(low + voxels.shape, start, shape)
+    part = tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))
+    first, second, third = (slice(int(start[axis]), int(stop[axis])) for axis in axes)
+    return (voxels[part] != 0).transpose(axes), (first, second, third)

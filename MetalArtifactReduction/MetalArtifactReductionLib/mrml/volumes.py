@@ -42,8 +42,9 @@ def view_of(node: Any) -> CTVolume:
     :raises InputError: as there.
     """
     require_scalar_volume(node)
-    axes = storage_axes(node)
-    return CTVolume(voxel_array(node).transpose(axes), permuted_affine(ijk_to_ras(node), axes))
+    axes, stored = storage_axes(node), voxel_array(node)
+    source = VolumeSource(dtype=stored.dtype.name, axes=axes)
+    return CTVolume(stored.transpose(axes), permuted_affine(ijk_to_ras(node), axes), source)
 
 
 def node_from_volume(scene: Any, volume: CTVolume, name: str, *, like: Any = None) -> Any:

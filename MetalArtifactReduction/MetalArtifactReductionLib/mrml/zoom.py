@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .segmentations import mask_from_segmentation
+from .display import one_change
+from .segmentations import mask_in_box
 from .volumes import ijk_to_ras, storage_axes
 
 MARGIN_MM = 60.0
@@ -32,9 +33,13 @@ def most_metal(segmentation: Any, volume_node: Any) -> Place:
     :param segmentation: ``vtkMRMLSegmentationNode``. :param volume_node: its CT.
     :raises InputError: nothing segmented, or nothing inside the volume.
     """
-    metal = mask_from_segmentation(segmentation, volume_node)
-    k = int(np.argmax(np.count_nonzero(metal, axis=(1, 2))))
-    corners = [(i.min(), i.max()) for i in np.nonzero(metal[k])]
+    metal, (slices, *box) = mask_in_box(segmentation, volume_node)
+    most = int(np.argmax(np.count_nonzero(metal, axis=(1, 2))))
+    k = slices.start + most
+    corners = [
+        (side.start + i.min(), side.start + i.max())
+        for side, i in zip(box, np.nonzero(metal[most]), strict=True)
+    ]
     as_stored = np.argsort(storage_axes(volume_node))
     first, last = (
         (ijk_to_ras(volume_node, world=True) @ [*np.array([k, *ends])[as_stored][::-1], 1.0])[:3]
@@ -49,6 +54,7 @@ def zoom(slice_nodes: Iterable[Any], place: Place) -> None:
     for node in slice_nodes:
         columns, rows, _ = node.GetDimensions()
         mm = place.size_mm / max(min(columns, rows), 1)
-        node.SetXYZOrigin(0.0, 0.0, 0.0)
-        node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
-        node.JumpSliceByCentering(*place.centre_ras)
+        with one_change(node):
+            node.SetXYZOrigin(0.0, 0.0, 0.0)
+            node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
+            node.JumpSliceByCentering(*place.centre_ras)

@@ -19,7 +19,7 @@ from MetalArtifactReductionLib.mrml.segmentations import (
     segmentation_from_fraction,
 )
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
-from MetalArtifactReductionLib.mrml.volumes import ijk_to_ras, storage_axes
+from MetalArtifactReductionLib.mrml.volumes import ijk_to_ras, storage_axes, view_of
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..placement.patient import BONE_HU, bone_mask
@@ -98,11 +98,11 @@ def bone_in_background(
 
     :raises InputError: no CT. :raises OutputError: no room for temporary files.
     """
-    volume = volume_from_node(ct_node)
+    volume = view_of(ct_node)
     job = call_job(bone_mask, volume, threshold_hu, title=f"{ct_node.GetName()}: bone")
 
     def add_nodes(job: Job) -> Generator[None, None, Any]:
-        bone, grid = result_of(job), volume_from_node(ct_node)
+        bone, grid = result_of(job), view_of(ct_node)
         yield
         return _add_bone(jobs.scene, ct_node, grid, bone, threshold_hu, into)
 

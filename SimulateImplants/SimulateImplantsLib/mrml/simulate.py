@@ -16,9 +16,10 @@ from MetalArtifactReductionLib.mrml import (
     segmentation_from_fraction,
     show_in_slice_views,
 )
-from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node
+from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node, ct_view
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.volumes import view_of
 from MetalArtifactReductionLib.progress import Cancel, Progress
 
 from ..cases.job import simulation_job, simulation_result
@@ -29,7 +30,7 @@ from .scene_implant import SceneImplant, placed_implants
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.jobs.job import Job
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
-    from MetalArtifactReductionLib.physics.simulation import SimulationResult
+    from MetalArtifactReductionLib.physics.simulation_result import SimulationResult
 
 PARAMETERS_REFERENCE = "SimulateImplants.parameters"
 """Reference from every result to the text node with all that makes it again, as JSON."""
@@ -166,14 +167,13 @@ def simulate_in_background(
     :raises InputError: no CT, no implant, a placement that scales.
     :raises OutputError: no room on the disk.
     """
-    volume = ct_from_node(jobs.scene, ct_node)
+    volume = ct_view(jobs.scene, ct_node)
     implants = placed_implants(jobs.scene, ct_node, only=only)
     title = f"{ct_node.GetName()}: {options.model}"
     job = simulation_job(volume, implants, options, title=title)
 
     def add_nodes(job: Job) -> Generator[None, None, SimulatedNodes]:
-        # The grid again, rather than kept: a waiting job holds no volume in memory.
-        result, warnings = simulation_result(job, ct_from_node(jobs.scene, ct_node))
+        result, warnings = simulation_result(job, view_of(ct_node))
         yield
         return (
             yield from _added(jobs.scene, ct_node, result, implants, warnings=warnings, show=show)

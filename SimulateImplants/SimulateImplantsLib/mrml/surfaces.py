@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from MetalArtifactReductionLib.mrml.display import one_change
 from MetalArtifactReductionLib.mrml.namespace import slicer_classes
 
 from ..implants.base import Implant
@@ -55,14 +56,13 @@ def show_surface(model: Any, implant: Implant) -> None:
     model.SetAndObservePolyData(display_surface(implant))
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
-    before = display.StartModify()  # every view looks again at each change that is told
-    display.SetColor(*material_color(implant.material))
-    several = model.GetPolyData().GetPointData().GetArray(_COLOR_ARRAY) is not None
-    if several:
-        display.SetActiveScalarName(_COLOR_ARRAY)
-        display.SetScalarRangeFlag(slicer_classes().vtkMRMLDisplayNode.UseDirectMapping)
-    display.SetScalarVisibility(several)
-    display.EndModify(before)
+    with one_change(display):  # every view looks again at each change that is told
+        display.SetColor(*material_color(implant.material))
+        several = model.GetPolyData().GetPointData().GetArray(_COLOR_ARRAY) is not None
+        if several:
+            display.SetActiveScalarName(_COLOR_ARRAY)
+            display.SetScalarRangeFlag(slicer_classes().vtkMRMLDisplayNode.UseDirectMapping)
+        display.SetScalarVisibility(several)
 
 
 _HANDLES_PERCENT = 8.0
@@ -73,30 +73,28 @@ def set_up_display(model: Any) -> None:
     """Metallic surface, outline in the slice views."""
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
-    before = display.StartModify()
-    display.SetVisibility2D(True)
-    display.SetSliceIntersectionThickness(2)
-    display.SetAmbient(0.15)
-    display.SetDiffuse(0.85)
-    display.SetSpecular(0.5)
-    display.SetPower(25)
-    display.EndModify(before)
+    with one_change(display):
+        display.SetVisibility2D(True)
+        display.SetSliceIntersectionThickness(2)
+        display.SetAmbient(0.15)
+        display.SetDiffuse(0.85)
+        display.SetSpecular(0.5)
+        display.SetPower(25)
 
 
 def _add_handles(transform: Any) -> Any:
     """For moving and turning, not for scaling; still hidden."""
     transform.CreateDefaultDisplayNodes()
     handles = transform.GetDisplayNode()
-    before = handles.StartModify()
-    handles.SetEditorScalingEnabled(False)
-    handles.SetEditorTranslationEnabled(True)
-    handles.SetEditorRotationEnabled(True)
-    if hasattr(handles, "SetEditorScalingSliceEnabled"):  # Slicer 5.8 and later
-        handles.SetEditorScalingSliceEnabled(False)
-        handles.SetEditorTranslationSliceEnabled(True)
-        handles.SetEditorRotationSliceEnabled(True)
-        handles.SetInteractionScalePercent(_HANDLES_PERCENT)
-    handles.EndModify(before)
+    with one_change(handles):
+        handles.SetEditorScalingEnabled(False)
+        handles.SetEditorTranslationEnabled(True)
+        handles.SetEditorRotationEnabled(True)
+        if hasattr(handles, "SetEditorScalingSliceEnabled"):  # Slicer 5.8 and later
+            handles.SetEditorScalingSliceEnabled(False)
+            handles.SetEditorTranslationSliceEnabled(True)
+            handles.SetEditorRotationSliceEnabled(True)
+            handles.SetInteractionScalePercent(_HANDLES_PERCENT)
     return handles
 
 
@@ -106,10 +104,9 @@ def show_handles(one: SceneImplant, visible: bool) -> None:
     if handles is None and visible:
         handles = _add_handles(one.transform)
     if handles is not None:
-        before = handles.StartModify()
-        handles.SetEditorVisibility(visible)
-        handles.SetEditorSliceIntersectionVisibility(visible)
-        handles.EndModify(before)
+        with one_change(handles):
+            handles.SetEditorVisibility(visible)
+            handles.SetEditorSliceIntersectionVisibility(visible)
     if one.line is not None and one.line.GetDisplayNode() is not None:
         one.line.GetDisplayNode().SetVisibility(visible)
 

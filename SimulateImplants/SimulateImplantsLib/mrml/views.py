@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.mrml.display import one_change
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 
 from ..placement.geometry import across
@@ -66,9 +67,10 @@ def show_planes(slice_nodes: Sequence[Any], one: SceneImplant) -> None:
     for node, plane in zip(slice_nodes, PLANES, strict=True):
         columns, rows, _ = node.GetDimensions()
         mm = size_mm / max(min(columns, rows), 1)
-        node.SetXYZOrigin(0.0, 0.0, 0.0)
-        node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
-        show_aligned(node, one, plane)
+        with one_change(node):
+            node.SetXYZOrigin(0.0, 0.0, 0.0)
+            node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
+            show_aligned(node, one, plane)
 
 
 def show_aligned(
