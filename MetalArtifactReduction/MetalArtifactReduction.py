@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import qt
 import slicer
 from slicer import vtkMRMLMarkupsLineNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -47,6 +46,7 @@ from MetalArtifactReductionPanel.result_section import ResultSection
 from MetalArtifactReductionPanel.run_section import RunSection
 from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 from MetalArtifactReductionPanel.texts import Texts
+from MetalArtifactReductionPanel.turns import Turns
 
 __all__ = [
     "MetalArtifactReduction",
@@ -55,6 +55,7 @@ __all__ = [
     "MetalArtifactReductionWidget",
 ]
 
+_LONG_TO_LOAD = ("scipy.ndimage", "MetalArtifactReductionLib.mrml")
 _RESOURCES = Path(__file__).parent / "Resources"
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
 
@@ -66,7 +67,6 @@ class MetalArtifactReduction(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Metal Artifact Reduction")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
-        self.parent.dependencies = []
         self.parent.contributors = ["The MetalArtifactReduction developers"]
         self.parent.helpText = _("""
 Reduces the streaks and shadows around metal implants in a reconstructed CT. The metal is found or
@@ -133,6 +133,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
+        self._turns = Turns()
 
     @property
     def _parameterNode(self) -> Any:
@@ -182,7 +183,6 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         slicer.app.connect("aboutToQuit()", self._onQuit)
         self.parameters = ParameterLink(ui, self, self._update)
-        self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
@@ -203,6 +203,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.metal.stopEditing()
         self.parameters.connect(None)
         self.logic.views.giveBack()
+        self.logic.views.turns.clear()
 
     def onReload(self) -> None:
         """Reload the library together with the module."""
@@ -213,8 +214,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
-        self.initializeParameterNode()
-        self.logic.views.again()
+        self._turns.load(_LONG_TO_LOAD, self.initializeParameterNode)
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""
@@ -228,20 +228,21 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """If this module is shown, start over at once."""
         for section in (self.metal, self.run, self.result, self.figures):
             section.clear()
-        if self.parent.isEntered:
-            self.initializeParameterNode()
+        self.initializeParameterNode()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
         """A scene was loaded under the open panel: the wrapper still holds the old values."""
-        if self.parent.isEntered:
-            self.parameters.connect(None)
-            self.initializeParameterNode()
+        self.parameters.connect(None)
+        self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
-        """Ensure the parameter node exists and is observed."""
+        """Ensure the parameter node exists and is observed, while the panel is shown."""
+        if not self.parent.isEntered:
+            return
         self.parameters.connect(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
             self._parameterNode.inputVolume = self.logic.inputs.firstUsable()
+        self.logic.views.again()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Show what can be done now, and say why not."""
@@ -271,8 +272,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
             parameters.metalSegmentation,
             options=correction_options(parameters),
             show=False,
+            measure=True,
             onEnd=onEnd,
         )
+        self.logic.views.prepare()
 
     def _begin(self, parameters: Any) -> None:
         """Another CT is chosen."""
@@ -287,11 +290,9 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ui.resultCollapsibleButton.collapsed = not done
 
     def _onCorrected(self, nodes: Any) -> None:
-        """A correction ended well: select, show and measure its result."""
-        corrected = self.result.take(nodes)
-        if corrected is not None:
+        """A correction ended well: select and show its result."""
+        if self.result.take(nodes) is not None:
             self._fold(True)
-            qt.QTimer.singleShot(0, lambda: self.figures.measure(corrected))  # once it is seen
 
 
 class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
@@ -382,8 +383,7 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """As :meth:`correct`, in a process of its own; returns at once.
 
         :param onProgress, onEnd: called with the handle, in Slicer's own thread.
-        :returns: job handle: ``done``, ``nodes``, ``error``, ``cancel()``, ``wait()``,
-            ``result()``.
+        :returns: job handle: ``done``, ``nodes``, ``error``, ``cancel()``, ``result()``.
         """
         self.ensureDependencies(method or getattr(options, "method", ""))
         self.estimates.cancel()

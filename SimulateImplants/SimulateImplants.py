@@ -47,11 +47,20 @@ __all__ = [
     "SimulateImplantsWidget",
 ]
 
+_LONG_TO_LOAD = (
+    "scipy.ndimage",
+    "scipy.linalg",
+    "scipy.optimize",
+    "scipy.interpolate",
+    "scipy.sparse.csgraph",
+    "scipy.spatial.transform",
+    "pydantic",
+    "MetalArtifactReductionLib.mrml",
+    "SimulateImplantsLib.implants",
+    "SimulateImplantsLib.placement.procedures",
+    "SimulateImplantsLib.mrml",
+)
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
-
-#
-# SimulateImplants
-#
 
 
 class SimulateImplants(ScriptedLoadableModule):
@@ -72,11 +81,6 @@ and simulates the artifacts that they cause in CT, with known truth. Not a clini
 Grades of screw placement: Gertzbein and Robbins, Spine 15 (1990).
 """)
         slicer.app.connect("startupCompleted()", lambda: register_sample_data(_makeSample))
-
-
-#
-# Parameters
-#
 
 
 @parameterNodeWrapper
@@ -163,11 +167,6 @@ class SimulateImplantsParameterNode:
     samplesFolder: str = ""
 
 
-#
-# SimulateImplantsWidget
-#
-
-
 class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Wires the panel's sections to each other, to the parameter node and to the logic."""
 
@@ -175,6 +174,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
+        self._turns: Any = None
 
     @property
     def _parameterNode(self) -> Any:
@@ -192,11 +192,12 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.initializeParameterNode()
 
     def _setUpSections(self) -> None:
         from MetalArtifactReductionPanel.parameters import ParameterLink
+        from MetalArtifactReductionPanel.turns import Turns
 
+        self._turns = Turns()
         ui, tools = self.ui, self.logic.tools
 
         def part(name: str) -> Any:
@@ -233,6 +234,11 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
+        self._turns.load(_LONG_TO_LOAD, self._opened)
+
+    def _opened(self) -> None:
+        if not self.parent.isEntered:
+            return
         self.logic.tools.borrowViews()
         self.initializeParameterNode()
         if self.logic.tools.ready():
@@ -325,11 +331,6 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _implantsChanged(self, one: Any) -> None:
         self.add.changed(one)
         self.implants.changed(one)
-
-
-#
-# SimulateImplantsLogic
-#
 
 
 class SimulateImplantsLogic(ScriptedLoadableModuleLogic):

@@ -143,9 +143,8 @@ class FiguresSection:
             self._texts.say(self._ui.exportLabel, "")
             if self._parameters.profileLine:
                 self._results.updateProfile(self._result, self._parameters.profileLine)
-            if self._results.regions(self._result):
-                self._results.updateRegions(self._result)
-                self._fill()
+            self._results.updateRegions(self._result)
+            self._fill()
 
     #
     # Files

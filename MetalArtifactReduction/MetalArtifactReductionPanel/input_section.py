@@ -24,18 +24,13 @@ class InputSection:
         onChosen: Callable[[Any], None],
     ) -> None:
         self._ui, self._texts, self._check, self._onChosen = ui, texts, check, onChosen
-        self._checked: tuple[Any, Any] = (None, None)
         self._chosen: Any = None
         texts.manage(ui.inputMessageLabel, ui.inputNoteLabel)
 
     def show(self, parameters: Any) -> str:
         """Problem and notes beside the selector; returns the problem, "" if there is none."""
         volume = parameters.inputVolume if parameters else None
-        image = volume.GetImageData() if volume else None
-        key = (volume, volume and volume.GetMTime(), image and image.GetMTime())
-        if self._checked[0] != key:  # it reads every voxel
-            self._checked = key, self._check(volume)
-        check = self._checked[1]
+        check = self._check(volume)
         self._texts.say(self._ui.inputMessageLabel, check.problem if volume else "")
         self._texts.say(self._ui.inputNoteLabel, "\n".join(check.notes))
         if parameters and volume is not self._chosen:

@@ -16,12 +16,17 @@ class Inputs:
 
     def __init__(self, views: Callable[[], Any]) -> None:
         self._views = views
+        self._checked: tuple[Any, Any] = (None, None)
 
     def check(self, volumeNode: Any) -> Any:
         """What is to be said about an input: ``InputCheck``."""
         from MetalArtifactReductionLib.mrml.inputs import check_input
 
-        return check_input(slicer.mrmlScene, volumeNode)
+        image = volumeNode and volumeNode.GetImageData()
+        key = (volumeNode, volumeNode and volumeNode.GetMTime(), image and image.GetMTime())
+        if self._checked[0] != key:  # it reads every voxel
+            self._checked = key, check_input(slicer.mrmlScene, volumeNode)
+        return self._checked[1]
 
     def firstUsable(self) -> Any:
         """The first volume of the scene that can be corrected, or None."""

@@ -148,11 +148,11 @@ class MetalSection:
         if not self._metal.isProposal(node, parameters.inputVolume):
             return  # the user has gone on to another CT
         self._undo.append(before)
-        parameters.metalSegmentation = node
-        parameters.thresholdHu = min(max(found.threshold_hu, 500), 8000)
         self._found = tuple(part for part in found.components if not part.is_speck)
         self._foundIn, self._asked = (node, self._metal.drawn(node)), asked
         self._partsOf = ()
+        parameters.metalSegmentation = node
+        parameters.thresholdHu = min(max(found.threshold_hu, 500), 8000)
         self._showParts()
         left_out = [part.remark for part in found.components if not part.kept]
         message = self._ui.metalMessageLabel.text  # how many parts

@@ -29,6 +29,7 @@ class PreviewSection:
         self._onEnd = onEnd
         self._parameters: Any = None
         self._process: Any = None
+        self._warm: Any = None  # the CT for which it was started before it was asked
         self._asked: Any = None
         self._node: Any = None
         self._settle, self._look = qt.QTimer(), qt.QTimer()
@@ -56,10 +57,31 @@ class PreviewSection:
             self.stop()
         elif self._ui.previewButton.checked:
             self._settle.start()
+        elif parameters.inputVolume is not self._warm:
+            self._warm = parameters.inputVolume
+            self._warmUp(parameters)
+
+    def _warmUp(self, parameters: Any) -> None:
+        """Let the process load what it needs while the user looks at the CT."""
+        from MetalArtifactReductionLib.mrml.preview import slab_of, slice_at
+
+        volume = parameters.inputVolume
+        with self._texts.said(self._ui.previewLabel):
+            slab, middle = slab_of(volume, slice_at(volume, self._views.centre()))
+            self._process = self._process or self._preview()
+            self._process.warm(slab, middle, correction_options(parameters))
+
+    def _preview(self) -> Any:
+        from MetalArtifactReductionLib.jobs.preview import Preview
+
+        return Preview()
 
     def stop(self) -> None:
         """End it; the process too."""
         self._ui.previewButton.checked = False
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
     def _onButton(self, on: bool) -> None:
         if on:
@@ -70,9 +92,6 @@ class PreviewSection:
         self._look.stop()
         self._asked = None
         self._views.follow(None)
-        if self._process is not None:
-            self._process.close()
-            self._process = None
         if self._node is not None:
             self._node = self._views.removePreview(self._node)
             self._onEnd()
@@ -80,9 +99,8 @@ class PreviewSection:
 
     def _ask(self) -> None:
         """Ask for the slice, if another one or another correction is wanted."""
-        from MetalArtifactReductionLib.jobs.preview import Preview
         from MetalArtifactReductionLib.mrml.preview import slab_of, slice_at
-        from MetalArtifactReductionLib.mrml.segmentations import fraction_from_node
+        from MetalArtifactReductionLib.mrml.segmentations import mask_from_segmentation
 
         p = self._parameters
         volume, options = p.inputVolume, correction_options(p)
@@ -100,8 +118,8 @@ class PreviewSection:
             fraction = None
             if metal is not None:
                 first = index - middle
-                fraction = fraction_from_node(metal, volume)[first : first + len(slab.hu)]
-            self._process = self._process or Preview()
+                fraction = mask_from_segmentation(metal, volume)[first : first + len(slab.hu)]
+            self._process = self._process or self._preview()
             self._process.ask(slab, middle, fraction, options)
             self._texts.say(self._ui.previewLabel, _("Correcting this slice..."))
             self._look.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -88,10 +89,18 @@ class ResultSection:
         if not parameters.metalSegmentation:
             parameters.metalSegmentation = nodes.metal
         parameters.result = nodes.corrected
-        parameters.profileLine = self._results.proposeLine(nodes.corrected, parameters.profileLine)
-        self._results.updateProfile(nodes.corrected, parameters.profileLine)
-        self.showResult()
+        for piece in (self._addLine, self.showResult):
+            self._views.turns.add(partial(self._unlessGone, nodes.corrected, piece))
         return nodes.corrected
+
+    def _unlessGone(self, corrected: Any, piece: Callable[[], None]) -> None:
+        if self._current().result is corrected:
+            piece()
+
+    def _addLine(self) -> None:
+        p = self._current()
+        p.profileLine = self._results.proposeLine(p.result, p.profileLine)
+        self._results.updateProfile(p.result, p.profileLine)
 
     def showResult(self) -> None:
         """Lay out the views and show the result."""

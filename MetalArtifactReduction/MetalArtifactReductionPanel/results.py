@@ -169,8 +169,9 @@ class Results:
         return results.add_region(slicer.mrmlScene, corrected, (right, front - 40.0, top))
 
     def updateRegions(self, corrected: Any) -> None:
-        """Measure the user's boxes again."""
-        update_regions(slicer.mrmlScene, corrected)
+        """Measure the user's boxes again, if there are any."""
+        if self.regions(corrected):
+            update_regions(slicer.mrmlScene, corrected)
 
     def regions(self, corrected: Any) -> list[Any]:
         """The user's boxes."""

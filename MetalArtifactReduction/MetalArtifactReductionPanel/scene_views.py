@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import qt
@@ -9,13 +11,21 @@ import slicer
 import vtk
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml import apply_window, kept, layout, results, results_of
+from MetalArtifactReductionLib.mrml import (
+    apply_window,
+    kept,
+    layout,
+    results,
+    results_of,
+    show_in_slice_views,
+)
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
 from MetalArtifactReductionLib.mrml.display import set_overlay_opacity
 from MetalArtifactReductionLib.mrml.preview import put_preview
 from MetalArtifactReductionLib.mrml.zoom import Place, most_metal, zoom
 
 from .swipe import Swipe
+from .turns import Turns
 
 NEW_VIEWS_MS = 100
 
@@ -30,6 +40,15 @@ class SceneViews:
         self._last: tuple[Any, ...] = ()  # what was shown, and how
         self._followed: Any = None
         self._onMove: Any = None
+        self.turns = Turns()
+
+    def prepare(self) -> None:
+        """Make the views of a comparison while its result is computed: all at once they take
+        seconds.
+        """
+        for row in ("", layout.SECOND_ROW):
+            for name in layout.VIEWS:
+                self.turns.add(partial(layout.add_view, slicer.mrmlScene, name + row))
 
     def borrow(self) -> Any:
         """Remember what the views show, before they are changed the first time."""
@@ -56,8 +75,9 @@ class SceneViews:
         self.giveBack()
         self.borrow()
         self._last = (self.showInput, volumeNode, window)
-        slicer.util.setSliceViewerLayers(background=volumeNode, foreground=None, fit=True)
         self.setDisplay(volumeNode, window, 0.0)
+        show_in_slice_views(slicer.mrmlScene, volumeNode)
+        self._fit(layout.slice_nodes(slicer.mrmlScene, own=False))
 
     def show(
         self,
@@ -73,36 +93,50 @@ class SceneViews:
         :param overlay: the map over it, one of ``layout.OVERLAYS``.
         """
         self.stopSwipe()
-        self.borrow()
-        self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
-        scene = slicer.mrmlScene
+        lent = self.borrow()
+        wanted = self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
         original = kept.original_of(corrected)
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
+        self.setDisplay(original, window, overlayOpacity)
+
+        def still() -> bool:
+            here = self._last is wanted and self._borrowed is lent
+            return here and corrected.GetScene() is slicer.mrmlScene
+
+        self.turns.follow(self._filled(corrected, views, overlayOpacity, overlay), still)
+
+    def _filled(
+        self, corrected: Any, views: str, overlayOpacity: float, overlay: str
+    ) -> Iterator[None]:
+        """The views of a layout that is in use, a step at a time."""
+        scene, metal = slicer.mrmlScene, kept.metal_of(corrected)
         nodes = layout.show_result(
             scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
         )
         self.showFigures(corrected)
-        self.setDisplay(original, window, overlayOpacity)
-        metal = kept.metal_of(corrected)
-        where = None if metal is None else most_metal(metal, original)
+        yield
+        where = None if metal is None else most_metal(metal, kept.original_of(corrected))
         if metal is not None:
             layout.look_at(scene, metal)
-
-        def place() -> None:
-            if corrected.GetScene() is not scene:
-                return  # removed meanwhile
-            for node in nodes if where is None else ():
-                slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
-            if where is not None:
-                zoom(nodes, where)
-            if views not in (layout.FOUR_UP, layout.SINGLE):
+        yield
+        for turn in range(2):  # views that were made just now take a size and a slice of their own
+            for node in nodes:
+                if where is None:
+                    self._fit([node])
+                else:
+                    zoom([node], where)
+                yield
+            if where is None and views not in (layout.FOUR_UP, layout.SINGLE):
                 layout.same_scale(nodes)
-
-        place()
+            if turn == 0:
+                layout.show_scale(scene, corrected, overlay)
+                yield
         if views == layout.SINGLE:
             self.swipe(self._share)
-        # Views that were made just now take their size, and a slice of their own, afterwards.
-        qt.QTimer.singleShot(NEW_VIEWS_MS, place)
+
+    def _fit(self, nodes: list[Any]) -> None:
+        for node in nodes:
+            slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
 
     def centre(self) -> tuple[float, float, float]:
         """The middle of the axial view that is in front, RAS in mm."""
@@ -150,10 +184,14 @@ class SceneViews:
     def removePreview(self, node: Any) -> None:
         """What was shown before it, in the same place."""
         place = Place(self.centre(), min(self._axial().GetFieldOfView()[:2]))
-        self.giveBack()
         slicer.mrmlScene.RemoveNode(node)
-        self.again()
-        zoom(layout.slice_nodes(slicer.mrmlScene), place)
+        self.turns.add(self.giveBack, self.again, lambda: zoom(self._visible(), place))
+
+    def _visible(self) -> list[Any]:
+        """The nodes of the slice views that are in front."""
+        manager = slicer.app.layoutManager()
+        widgets = (manager.sliceWidget(name) for name in manager.sliceViewNames())
+        return [widget.mrmlSliceNode() for widget in widgets if widget.visible]
 
     def _axial(self) -> Any:
         """The node of the axial view that is in front."""
@@ -173,9 +211,15 @@ class SceneViews:
 
     def goToMetal(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Show the slice with most metal in every slice view, and all of it in 3D."""
-        self.borrow()
-        zoom(layout.slice_nodes(slicer.mrmlScene), most_metal(segmentationNode, volumeNode))
-        layout.look_at(slicer.mrmlScene, segmentationNode)
+        lent = self.borrow()
+
+        def go() -> None:
+            gone = segmentationNode.GetScene() is None or volumeNode.GetScene() is None
+            if self._borrowed is lent and not gone:
+                zoom(self._visible(), most_metal(segmentationNode, volumeNode))
+                layout.look_at(slicer.mrmlScene, segmentationNode)
+
+        self.turns.add(go)
 
     def goTo(self, ras: tuple[float, float, float]) -> None:
         """Show a place in every slice view."""

@@ -43,6 +43,12 @@ def make_volume(name: str = "Two rods", dark: float = -300.0) -> vtkMRMLScalarVo
     return node
 
 
+def shown_in(view: str) -> Any:
+    """The volume in a slice view's background."""
+    logic = slicer.app.layoutManager().sliceWidget(view).sliceLogic()
+    return logic.GetBackgroundLayer().GetVolumeNode()
+
+
 class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
     """Runs inside Slicer: the logic on a cylinder with metal, then the panel."""
 
@@ -67,7 +73,9 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
     def panel(self) -> Any:
         """The panel, open."""
         slicer.util.selectModule("MetalArtifactReduction")
-        return slicer.util.getModuleWidget("MetalArtifactReduction")
+        widget = slicer.util.getModuleWidget("MetalArtifactReduction")
+        wait_until(lambda: bool(widget._parameterNode))
+        return widget
 
     def test_logic(self) -> None:
         """The band gets brighter, slices without metal stay, the input is untouched."""
@@ -129,9 +137,8 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.assertIs(parameters.inputVolume, volume)
         self.assertEqual(parameters.method, "li")
         self.assertIs(widget.ui.resultSelector.currentNode(), parameters.result)
-        for view, node in (("MarOriginal", volume), ("MarCorrected", parameters.result)):
-            composite = slicer.app.layoutManager().sliceWidget(view).mrmlSliceCompositeNode()
-            self.assertEqual(composite.GetBackgroundVolumeID(), node.GetID())
+        wait_until(lambda: shown_in("MarCorrected") is parameters.result)
+        self.assertIs(shown_in("MarOriginal"), volume)
         rows = widget.ui.measuresTable.rowCount
         widget.ui.regionButton.click()
         self.assertEqual(widget.ui.measuresTable.rowCount, rows + 1)
@@ -150,9 +157,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         """The slice in view, beside its original."""
         widget.ui.previewButton.click()
         wait_until(lambda: "This slice" in widget.ui.previewLabel.text)
-        view = slicer.app.layoutManager().sliceWidget("MarCorrected")
-        shown = view.sliceLogic().GetBackgroundLayer().GetVolumeNode()
-        self.assertIn("Preview", shown.GetName())
+        self.assertIn("Preview", shown_in("MarCorrected").GetName())
 
     def test_bad_input(self) -> None:
         """What cannot be corrected is refused beside the selector."""

@@ -182,7 +182,7 @@ class ImplantsSection:
 
         def measured(rows: Any) -> None:
             self.say("")
-            self._tools.views.showTable(self._tools.editing.showQuality(rows))
+            self._tools.editing.showQuality(rows)
 
         return self._tools.editing.measureAsync(
             self._tools.jobs,

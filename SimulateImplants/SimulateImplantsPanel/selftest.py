@@ -39,6 +39,13 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
             self.setUp()
             test()
 
+    def panel(self) -> Any:
+        """The panel, open."""
+        slicer.util.selectModule("SimulateImplants")
+        widget = slicer.util.getModuleWidget("SimulateImplants")
+        wait_until(lambda: bool(widget._parameterNode))
+        return widget
+
     def makeVolume(self) -> Any:
         """A water cylinder with bone in the middle."""
         import numpy as np
@@ -71,7 +78,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         import numpy as np
 
         self.delayDisplay("Placing two screws and a rod")
-        logic = slicer.util.getModuleWidget("SimulateImplants").logic
+        logic = self.panel().logic
         volume = self.makeVolume()
         self.assertTrue(logic.tools.follow())
         screws = self.addScrews(logic, volume)
@@ -96,8 +103,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
     def test_panel(self) -> None:
         """Add, select, edit, remove from the panel."""
         self.delayDisplay("Driving the panel")
-        slicer.util.selectModule("SimulateImplants")
-        widget = slicer.util.getModuleWidget("SimulateImplants")
+        widget = self.panel()
         self.assertFalse(widget.ui.simulateButton.enabled)
         volume = self.makeVolume()
         widget.ui.inputSelector.setCurrentNode(volume)
@@ -130,8 +136,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
 
     def test_bad_input(self) -> None:
         """An empty volume is refused beside the selector."""
-        slicer.util.selectModule("SimulateImplants")
-        widget = slicer.util.getModuleWidget("SimulateImplants")
+        widget = self.panel()
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
         widget.ui.inputSelector.setCurrentNode(empty)
         self.assertFalse(widget.ui.addButton.enabled)

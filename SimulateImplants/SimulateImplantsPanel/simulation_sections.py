@@ -50,7 +50,6 @@ class ResultSection:
         self.say(summary)
         p = self._parameters
         if p:
-            self._tools.views.hideTable()
             p.shown = Shown.CORRUPTED
             self.onDisplayChanged()
 

@@ -38,21 +38,6 @@ def straighten() -> None:
     slicer.util.resetSliceViews()
 
 
-def showTable(table: Any) -> None:
-    """A table node below the views."""
-    layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
-    slicer.app.layoutManager().setLayout(layout)
-    slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
-    slicer.app.applicationLogic().PropagateTableSelection()
-
-
-def hideTable() -> None:
-    """Give the room of the table back to the views."""
-    layout = slicer.vtkMRMLLayoutNode
-    if slicer.app.layoutManager().layout == layout.SlicerLayoutFourUpTableView:
-        slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
-
-
 def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> None:
     """Look at implants through the bone.
 

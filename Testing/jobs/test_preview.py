@@ -33,6 +33,8 @@ def test_a_slice_as_in_the_whole_volume() -> None:
     preview = Preview()
     try:
         slab = replace(volume, hu=volume.hu[2:7].copy(), source=None)
+        preview.warm(slab, 1, options)
+        assert preview.poll() is None and not preview.busy  # nobody waits for it
         for middle in (0, 1):  # given up for the next one
             preview.ask(slab, middle, metal[2:7], options)
         preview.ask(slab, 2, metal[2:7], options)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from panel_jobs import Background
 from panel_support import parameter_node, widgets_of
@@ -13,21 +14,25 @@ from panel_support import parameter_node, widgets_of
 MODULE = "MetalArtifactReduction"
 
 
-def test_input_is_read_once_and_its_problem_said(texts: Any, ct: Any) -> None:
+def test_input_is_read_once_and_its_problem_said(
+    texts: Any, scene: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import slicer
 
-    from MetalArtifactReductionLib.mrml.inputs import check_input
+    from MetalArtifactReductionLib.mrml import inputs
     from MetalArtifactReductionPanel.input_section import InputSection
+    from MetalArtifactReductionPanel.inputs import Inputs
 
     ui = widgets_of(MODULE, "inputCollapsibleButton")
-    read = []
+    read, check_input = [], inputs.check_input
 
-    def check(node: Any) -> Any:
+    def check(scene: Any, node: Any) -> Any:
         read.append(node)
-        return check_input(slicer.mrmlScene, node)
+        return check_input(scene, node)
 
+    monkeypatch.setattr(inputs, "check_input", check)
     chosen: list[Any] = []
-    section = InputSection(ui, texts, check, chosen.append)
+    section = InputSection(ui, texts, Inputs(lambda: None).check, chosen.append)
     assert section.show(None) and not ui.inputMessageLabel.visible  # nothing chosen is no mistake
     for _ in range(2):
         assert section.show(parameter_node(inputVolume=ct)) == ""

@@ -73,6 +73,9 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     assert not ui.showButton.visible
     assert section.take(nodes) is nodes.corrected
     assert parameters.result is nodes.corrected and parameters.metalSegmentation is nodes.metal
+    for _piece in range(2):  # one each time that events were served
+        assert not shown
+        QTimer.turn()
     assert [given[:3] for given in shown] == [(nodes.corrected, "comparison", "soft-tissue")]
     assert section.show(parameters) is nodes.corrected and ui.showButton.visible
     assert "4 / 6" in ui.resultLabel.text
@@ -119,16 +122,18 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
 def test_a_preview_follows_what_is_chosen(
     texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process; the slice in view, again for another threshold, and nothing for no change."""
+    """One process, which begins with the CT; the slice in view, again for another threshold."""
     from MetalArtifactReductionLib.jobs import preview
     from MetalArtifactReductionPanel.metal import Metal
     from MetalArtifactReductionPanel.preview_section import PreviewSection
 
     asked: list[Any] = []
+    process: list[str] = []
     made = SimpleNamespace(
+        warm=lambda slab, middle, options: process.append(f"{options.method} {middle}"),
         ask=lambda slab, middle, metal, options: asked.append((middle, metal, options)),
         poll=lambda: preview.PreviewAnswer(np.full((48, 48), 40.0), "", 1.0, 0.8),
-        close=lambda: asked.append("closed"),
+        close=lambda: process.append("closed"),
     )
     monkeypatch.setattr(preview, "Preview", lambda: made)
     shown: list[Any] = []
@@ -147,7 +152,7 @@ def test_a_preview_follows_what_is_chosen(
     section.show(parameters, "no CT")
     assert not ui.previewButton.visible
     section.show(parameters, "")
-    assert ui.previewButton.visible
+    assert ui.previewButton.visible and process == ["li 3"]
     ui.previewButton.click()
     (first,) = asked
     assert first[0] == 3 and first[1] is None and first[2].threshold_hu is None
@@ -161,4 +166,8 @@ def test_a_preview_follows_what_is_chosen(
     QTimer.turn()
     assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
     ui.previewButton.click()
-    assert asked[-1] == "closed" and shown[-1] is None and not ui.previewLabel.text
+    assert shown[-1] is None and not ui.previewLabel.text
+    section.show(parameters, "")
+    assert process == ["li 3"]  # it waits for the next slice
+    section.stop()
+    assert process == ["li 3", "closed"]

@@ -1,0 +1,68 @@
+"""Work in pieces, between which Slicer serves its user."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+
+import qt
+
+TURN_MS = 20
+"""Between two pieces: what the first has changed is drawn, and the user is heard."""
+
+
+class Turns:
+    """Does pieces of work in order, one each time that Slicer has served its events."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Callable[[], object]] = deque()
+        self._timer = qt.QTimer()
+        self._timer.setInterval(TURN_MS)
+        self._timer.connect("timeout()", self._next)
+
+    def add(self, *pieces: Callable[[], object]) -> None:
+        """Put pieces behind those that wait."""
+        self._pieces.extend(pieces)
+        self._timer.start()
+
+    def follow(self, steps: Iterator[object], still: Callable[[], bool]) -> None:
+        """Take a step a turn.
+
+        :param still: asked before each; the rest is left if it says no.
+        """
+
+        def step() -> None:
+            if still() and next(steps, steps) is not steps:
+                self._pieces.appendleft(step)
+
+        self.add(step)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._pieces.clear()
+
+    def load(self, modules: Sequence[str], then: Callable[[], object]) -> None:
+        """Import modules, the longest to load, before a piece; at once where they are loaded.
+
+        One that cannot be imported is left to whoever needs it.
+        """
+        missing = [name for name in modules if name not in sys.modules]
+        if not missing:
+            then()
+            return
+        self.add(*(partial(_imported, name) for name in missing), then)
+
+    def _next(self) -> None:
+        if self._pieces:
+            self._pieces.popleft()()
+        if not self._pieces:
+            self._timer.stop()
+
+
+def _imported(name: str) -> None:
+    with suppress(ImportError):
+        import_module(name)
