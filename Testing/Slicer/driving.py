@@ -21,6 +21,7 @@ import vtk
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LONGEST_S = 600.0
 LONGEST_GAP_S = 0.3
+MOST_BYTES = 300_000
 
 
 class Driver:
@@ -38,8 +39,15 @@ class Driver:
         self.heartbeat = Heartbeat(folder / "gaps.txt")
         # A virtual screen has no window manager that could maximize.
         slicer.util.mainWindow().setGeometry(0, 0, 1600, 1000)
-        slicer.util.selectModule(module)
-        self.widget: Any = slicer.util.getModuleWidget(module)
+        self.widget: Any = None
+        self.open(module)
+
+    def open(self, module: str) -> None:
+        """Choose a module, and wait until its panel is ready."""
+        with self.heartbeat.during(f"open {module}"):
+            slicer.util.selectModule(module)
+            self.widget = slicer.util.getModuleWidget(module)
+            self.wait(lambda: bool(self.widget._parameterNode))
 
     @property
     def ui(self) -> Any:
@@ -88,10 +96,7 @@ class Driver:
         pixels = window.windowHandle().screen().grabWindow(window.winId())
         check(pixels.save(str(path)), f"{path} could not be written")
         if name in self.copies:
-            small = pixels.toImage().scaledToWidth(1200, qt.Qt.SmoothTransformation)
-            plain = qt.Qt.ThresholdDither | qt.Qt.AvoidDither  # greys of a panel stay even
-            small = small.convertToFormat(qt.QImage.Format_Indexed8, plain)
-            check(small.save(str(self.copies[name])), f"{self.copies[name]} could not be written")
+            write_small(pixels.toImage(), self.copies[name])
         print(f"picture {path}", flush=True)
 
     def _scroll_area(self) -> Any:
@@ -115,51 +120,68 @@ class Driver:
 class Heartbeat:
     """The longest time that Slicer did not answer, for each thing that was done.
 
-    :param where: file that gets a profile of each that took too long.
+    :param where: file that gets a profile of each time that was too long.
     """
 
     def __init__(self, where: Path) -> None:
         self._where = where.open("w", encoding="utf-8")
-        self.longest_s: dict[str, float] = {}
+        self.longest: dict[str, tuple[float, float]] = {}
         self.seconds = 0.0
-        self._action, self._last = "", 0.0
+        self._action, self._last = "", (0.0, 0.0)
+        self._profile = cProfile.Profile()
         self._timer = qt.QTimer()
         self._timer.setInterval(20)
         self._timer.connect("timeout()", self._beat)
         self._timer.start()
 
     def _beat(self) -> None:
-        now = time.monotonic()
+        now = time.monotonic(), time.thread_time()
         if self._action:
-            gap = max(now - self._last, self.longest_s.get(self._action, 0.0))
-            self.longest_s[self._action] = gap
-        self._last = now
+            gap, busy = (a - b for a, b in zip(now, self._last, strict=True))
+            action = self._action
+            self._profile.disable()
+            self.longest[action] = max((gap, busy), self.longest.get(action, (0.0, 0.0)))
+            if gap > LONGEST_GAP_S:
+                self._where.write(f"\n=== {gap:.2f} s, {busy:.2f} s busy  {action}\n")
+                stats = pstats.Stats(self._profile, stream=self._where)
+                stats.sort_stats("tottime").print_stats(12)
+                stats.sort_stats("cumtime").print_stats(25)
+                self._where.flush()
+            self._profile = cProfile.Profile()
+            self._profile.enable()
+        self._last = time.monotonic(), time.thread_time()
 
     @contextmanager
     def during(self, action: str) -> Iterator[None]:
         """Watch what is done in the block, and what comes of it until events are served."""
         slicer.app.processEvents()
         began = time.monotonic()
-        self._action, self._last = action, began
-        profile = cProfile.Profile()
-        profile.enable()
+        self._action, self._last = action, (began, time.thread_time())
+        self._profile.enable()
         try:
             yield
             self.seconds = time.monotonic() - began
             slicer.app.processEvents()
             self._beat()
         finally:
-            profile.disable()
+            self._profile.disable()
             self._action = ""
-        if self.longest_s.get(action, 0.0) > LONGEST_GAP_S:
-            self._where.write(f"\n=== {action}\n")
-            pstats.Stats(profile, stream=self._where).sort_stats("tottime").print_stats(25)
-            self._where.flush()
 
     def table(self) -> str:
-        """Longest first."""
-        rows = sorted(self.longest_s.items(), key=lambda item: -item[1])
-        return "\n".join(f"{seconds:6.2f} s  {action}" for action, seconds in rows)
+        """Longest first; busy: without what other programs took."""
+        rows = sorted(self.longest.items(), key=lambda item: item[1], reverse=True)
+        return "\n".join(f"{gap:6.2f} s ({busy:.2f} busy)  {name}" for name, (gap, busy) in rows)
+
+
+def write_small(image: Any, path: Path) -> None:
+    """A picture for the documentation, as wide as :data:`MOST_BYTES` allow."""
+    plain = qt.Qt.ThresholdDither | qt.Qt.AvoidDither  # greys of a panel stay even
+    for width in (1200, 1100, 1000, 900, 800):
+        small = image.scaledToWidth(width, qt.Qt.SmoothTransformation)
+        small = small.convertToFormat(qt.QImage.Format_Indexed8, plain)
+        check(small.save(str(path)), f"{path} could not be written")
+        if path.stat().st_size < MOST_BYTES:
+            break
 
 
 def check(held: bool, message: str) -> None:
