@@ -125,9 +125,9 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         self.assertIn("cm", widget.ui.resultLabel.text)
         widget._parameterNode.model = Model.MISSING_TRACE
         widget.ui.simulateButton.click()
-        self.assertTrue(widget.ui.cancelButton.enabled)
+        self.assertTrue(widget.work.running)
         self.assertFalse(widget.ui.simulateButton.enabled)
-        wait_until(lambda: not widget.ui.cancelButton.enabled)
+        wait_until(lambda: not widget.work.running)
         self.assertIn("Slices with implants", widget.ui.resultLabel.text)
         widget.ui.implantsTable.selectRow(0)
         widget.ui.removeButton.click()

@@ -41,8 +41,8 @@ class Work:
 
     def show(self) -> None:
         """Whether something runs."""
-        self._ui.cancelButton.enabled = self.running
-        self._ui.progressBar.visible = self.running
+        for widget in (self._ui.cancelButton, self._ui.progressBar):
+            widget.visible = self.running
 
     def say(self, text: str) -> None:
         """Show a text in the status line."""

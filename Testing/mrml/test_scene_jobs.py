@@ -202,7 +202,7 @@ def test_reading_and_adding_need_no_torch(scene: Any) -> None:
         "from SimulateImplantsLib.mrml import add_implant, simulate_in_background\n"
         "from MetalArtifactReductionLib.physics.acquisition import preset\n"
         "middle = np.eye(4); middle[:3, 3] = 60, 60, 2\n"
-        "add_implant(scene, Rod(diameter_mm=6.0, length_mm=6.0), middle)\n"
+        "add_implant(scene, Rod(diameter_mm=6.0, length_mm=15.0), middle)\n"
         "options = SimulationOptions(preset('parallel', views=90), 'missing-trace')\n"
         "nodes = simulate_in_background(jobs, node, options).result()\n"
         "assert nodes.corrupted.GetScene() is scene\n"

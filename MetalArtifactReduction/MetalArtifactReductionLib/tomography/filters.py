@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from .fast_length import fast_length
+
+if TYPE_CHECKING:
+    import torch
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann", "sharp"]
 WINDOWS: tuple[str, ...] = get_args(Window)
@@ -59,6 +61,8 @@ def filter_sinogram(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Ten
 
     On the CPU slice by slice: the padded spectra of more would not stay in its caches.
     """
+    import torch  # here, as an acquisition's parameters know the windows without it
+
     samples, bins = 2 * (len(response) - 1), sinogram.shape[-1]
 
     def convolved(views: torch.Tensor) -> torch.Tensor:
