@@ -1,18 +1,21 @@
 """What to do with the image that the prior's network proposes, and how true its expected error is.
 
     python Testing/Benchmarks/ablate_prior.py DATA [--cache FOLDER] [--plans 3] [--method prior]
+        [--inputs]
 
 The first slice with metal of every held-out case (see compare_methods.py), corrected with the metal
 that is found in the image. No metal is put back, so that only the proposal counts. First table:
 mean RMSE in HU over the body / within 20 pixels of metal, of the proposal and of ways to hold it to
 the data, to average it, or to repeat it. Second table: expected and true mean absolute error within
-20 pixels of metal, and their correlation over its voxels.
+20 pixels of metal, and their correlation over its voxels. ``--inputs``: the first table is of the
+proposal with one input after another switched off, without training anew.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +28,12 @@ from MetalArtifactReductionLib.metal import metal_trace, segment_metal
 from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.methods import create_method
 from MetalArtifactReductionLib.methods.base import InpaintingContext
-from MetalArtifactReductionLib.methods.image_prior.channels import relative
+from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS, relative
 from MetalArtifactReductionLib.methods.image_prior.inpainter import (
     ImagePriorMethod,
     matched_to_edges,
 )
-from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
+from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection, fast_bfloat16
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 NMAR_CHANNEL = 4
@@ -44,8 +47,20 @@ MIRRORED: tuple[Turn, ...] = (
 """Each is its own inverse."""
 
 
+SWITCHED_OFF: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "neighbouring slices (the slice itself)": lambda x: x[:, [1, 1, 1, *range(3, CHANNELS)]],
+    "uncorrected slice (NMAR)": lambda x: x[:, [0, 4, 2, *range(3, CHANNELS)]],
+    "linear interpolation (NMAR)": lambda x: x[:, [*range(3), 4, *range(4, CHANNELS)]],
+    "NMAR (linear interpolation)": lambda x: x[:, [*range(4), 3, *range(5, CHANNELS)]],
+} | {
+    f"{name} (none)": lambda x, k=k: x.index_fill(1, torch.tensor([k]), 0.0)
+    for k, name in enumerate(("metal", "missing data", "L^2", "L p"), start=5)
+}
+"""Input (what it is replaced by); the mixture that the network corrects stays as it is."""
+
+
 def variants(
-    held_out: HeldOut, method: ImagePriorMethod
+    held_out: HeldOut, method: ImagePriorMethod, inputs_only: bool = False
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
     """Label -> image in HU / 1000 ``(1, rows, cols)``, the expected error, and which slice."""
     volume = held_out.case.corrupted
@@ -69,6 +84,16 @@ def variants(
         given = (turn(x).contiguous() for x in (channels, inputs.corrupted, nmar))
         with torch.inference_mode():
             return turn(network(*given)[0]) + inputs.dense
+
+    if inputs_only:
+        half = fast_bfloat16(torch.device("cpu"))
+        images = {"NMAR": inputs.nmar, "proposal": proposed}
+        for name, without in SWITCHED_OFF.items():
+            given = replace(inputs, channels=without(inputs.channels))
+            images[f"without {name}"] = (
+                method._network_at(given, slice(0, 1), half)[0] + inputs.dense
+            )
+        return images, prior.scale, k
 
     projected = scanner.projector((proposed + 1.0).clamp_min(0.0) * MU_WATER_PER_MM)
     strict = relative(scanner.reconstruct(matched_to_edges(sinogram, trace, projected)))
@@ -96,6 +121,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of simulated cases, made if absent")
     parser.add_argument("--plans", type=int, default=3, help="constructs a group")
     parser.add_argument("--method", default="prior", help="its name, or a file of weights")
+    parser.add_argument("--inputs", action="store_true", help="switch the inputs off in turn")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -105,7 +131,7 @@ def main() -> None:
     truths = [["case", "acquisition", "expected HU", "true HU", "correlation"]]
     for held_out in held_out_cases(options.data, options.plans, 2, cache=options.cache):
         case = held_out.case
-        images, scale, k = variants(held_out, method)
+        images, scale, k = variants(held_out, method, options.inputs)
         truth, metal = case.reference_hu[[k]], case.metal[[k]] > 0.02
         body = body_mask(case.reference_hu, case.corrupted.spacing_mm)[[k]] & ~metal
         near = body & within_pixels(metal, NEAR_METAL_PIXELS)

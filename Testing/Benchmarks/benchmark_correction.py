@@ -1,12 +1,13 @@
 """Seconds and memory of correcting 512 x 512 x 100 with metal in every slice.
 
     python Testing/Benchmarks/benchmark_correction.py [--slices 100] [--threads 2] [--batch 8] \
-        [--device cpu] [--method li --method nmar ...]
+        [--device cpu] [--method li --method nmar ...] [--float32]
 
 Prints a table of the methods, linear interpolation and NMAR if none is named: seconds of computing
 (from the volume in memory to the corrected volume in memory, finding the metal apart), milliseconds
 a slice, and by how much the process's memory rose above what the volume itself and the libraries
-took before.
+took before. ``--float32``: every method once more with the image prior's network in float32, as on
+processors without fast bfloat16, each after its row.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.metal import segment_metal
+from MetalArtifactReductionLib.methods.image_prior import inpainter
 from MetalArtifactReductionLib.volume import CTVolume
 
 
@@ -76,6 +81,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--method", action="append", help="name or file of weights; repeatable")
+    parser.add_argument("--float32", action="store_true", help="the image prior in float32, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -89,23 +95,27 @@ def main() -> None:
     print("| method | seconds | ms a slice | peak above the volume, MiB | peak in all, MiB |")
     print("| ------ | ------: | ---------: | -------------------------: | ---------------: |")
     few = CTVolume(volume.hu[:2], volume.ijk_to_ras)
-    for method in options.method or ("li", "nmar"):
-        # the first use of each operation is slower
-        correct_volume(few, found.fraction[:2], method, device=options.device)
-        with PeakMemory() as memory:
-            cpu, start = time.process_time(), time.perf_counter()
-            correct_volume(
-                volume,
-                found.fraction,
-                method,
-                batch_slices=options.batch,
-                device=options.device,
-            )
-            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    for method, fast in product(options.method or ("li", "nmar"), (True, False)):
+        if not fast and not options.float32:
+            continue
+        own = nullcontext() if fast else patch.object(inpainter, "fast_bfloat16", lambda _: False)
+        with own:
+            # the first use of each operation is slower
+            correct_volume(few, found.fraction[:2], method, device=options.device)
+            with PeakMemory() as memory:
+                cpu, start = time.process_time(), time.perf_counter()
+                correct_volume(
+                    volume,
+                    found.fraction,
+                    method,
+                    batch_slices=options.batch,
+                    device=options.device,
+                )
+                seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         print(
-            f"| {method} | {seconds:.1f} | {1000 * seconds / options.slices:.0f} | "
-            f"{memory.peak - memory.start:.0f} | {memory.peak:.0f} |"
-            f"  <!-- CPU seconds {cpu:.1f} -->"
+            f"| {method}{'' if fast else ', float32'} | {seconds:.1f} | "
+            f"{1000 * seconds / options.slices:.0f} | {memory.peak - memory.start:.0f} | "
+            f"{memory.peak:.0f} |  <!-- CPU seconds {cpu:.1f} -->"
         )
 
 

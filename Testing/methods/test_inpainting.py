@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -163,6 +165,22 @@ def test_result_does_not_depend_on_the_batch() -> None:
     together = run(slice(0, 3))
     apart = torch.cat([run(slice(i, i + 1)) for i in range(3)])
     assert (together - apart).abs().max() < 1e-4
+
+
+def test_what_is_shared_in_a_context_is_of_the_same_sinogram_and_parameters() -> None:
+    hu, metal = scene(96)
+    context = context_of(hu, metal)
+    trace = metal_trace(context.projector, context.metal_fraction)
+    sinogram = context.projector(context.image_mu)
+    asked = [
+        (method, given)
+        for method in (NMAR(), NMAR(floor_mm=5.0), NMAR(passes=2))
+        for given in (sinogram, 1.1 * sinogram)
+    ]
+    shared = [method(given, trace, context) for method, given in asked]
+    for (method, given), filled in zip(asked, shared, strict=True):
+        assert torch.equal(filled, method(given, trace, replace(context, shared={})))
+    assert torch.equal(NMAR()(sinogram, trace, context), shared[0])
 
 
 def test_registry_knows_and_refuses() -> None:

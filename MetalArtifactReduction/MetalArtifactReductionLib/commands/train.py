@@ -120,7 +120,10 @@ def _halves(accelerator: str | None) -> bool:
     """Whether 16-bit numbers are fast: on a processor they can be ten times slower."""
     import torch
 
-    return accelerator in (None, "auto", "gpu") and torch.cuda.is_available()
+    from ..tomography import fast_bfloat16
+
+    gpu = accelerator in (None, "auto", "gpu") and torch.cuda.is_available()
+    return gpu or (accelerator != "mps" and fast_bfloat16(torch.device("cpu")))
 
 
 def _tell_dry_run(options: argparse.Namespace, config: TrainingConfig) -> None:

@@ -26,6 +26,7 @@ class InpaintingContext:
     :param slice_indices: where the batch's slices lie in ``volume_hu``, int ``(slices,)``.
     :param volume_hu: the whole uncorrected volume on the CPU, ``(all slices, rows, cols)`` in HU,
         for methods that look at neighbouring slices; read only.
+    :param shared: what one method worked out and another needs, by a name of its own.
     """
 
     image_mu: torch.Tensor
@@ -33,6 +34,9 @@ class InpaintingContext:
     projector: Projector
     slice_indices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     volume_hu: np.ndarray | None = None
+    shared: dict[str, tuple[torch.Tensor, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def device(self) -> torch.device:

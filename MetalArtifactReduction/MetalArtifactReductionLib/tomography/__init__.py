@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .geometry import parallel_geometry_for as parallel_geometry_for
     from .operator import Projector as Projector
     from .operator import as_device as as_device
+    from .operator import fast_bfloat16 as fast_bfloat16
     from .parallel import ParallelProjector as ParallelProjector
     from .reconstruction import FilteredBackProjection as FilteredBackProjection
     from .reconstruction import fbp as fbp
@@ -40,6 +41,7 @@ _FILES = {
     "Reprojection": "reprojection",
     "Scan": "scan",
     "as_device": "operator",
+    "fast_bfloat16": "operator",
     "fbp": "reconstruction",
     "metal_path_mm": "footprint",
     "parallel_geometry_for": "geometry",

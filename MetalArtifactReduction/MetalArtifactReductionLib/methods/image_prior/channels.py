@@ -19,9 +19,7 @@ from ...tomography import FilteredBackProjection
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ...tomography.smoothing import without_ringing
 from ..base import InpaintingContext
-from ..linear import interpolate_trace
-from ..nmar.inpainter import NMARParameters, normalised_interpolation
-from ..nmar.prior_image import prior_image
+from ..nmar.inpainter import NMARParameters, first_pass
 
 CHANNELS = 9
 """Slice below, itself, above; linear interpolation; NMAR; metal; missing data; L^2; L p."""
@@ -63,13 +61,7 @@ def image_inputs(
     :param reconstruct: for the context's projector.
     """
     projector = context.projector
-    li_mu = reconstruct(interpolate_trace(sinogram, trace))
-    # What the inpainter "nmar" does with one pass, from the image that is needed anyway.
-    usual = NMARParameters()
-    prior = prior_image(
-        context.image_mu, li_mu, context.metal_fraction, projector.grid.spacing_mm, usual.prior
-    )
-    filled = normalised_interpolation(sinogram, trace, projector(prior), usual.floor_mm)
+    li_mu, filled = first_pass(sinogram, trace, context, reconstruct, NMARParameters())
     metal = context.metal_fraction > 0
     li_mu, nmar_mu = (
         without_ringing(image, context.image_mu, metal) for image in (li_mu, reconstruct(filled))

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 
 from ...errors import InputError
 from ...metal.neighbourhood import metal_window
-from ...tomography import FilteredBackProjection, Projector
+from ...tomography import FilteredBackProjection, Projector, fast_bfloat16
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
 from ..linear import interpolate_trace
@@ -116,8 +116,9 @@ class ImagePriorMethod(Method):
             return self._last[1]
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
+        half = fast_bfloat16(context.device)
         for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
-            proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1))
+            proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1), half)
         found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
         return found
@@ -137,6 +138,9 @@ class ImagePriorMethod(Method):
             return 1000.0 * self._last[1].proposed
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed = inputs.corrupted.clone()
+        # In float32 on processors: bfloat16 makes 2 HU in a voxel of the projector's rounding, and
+        # other methods' results would depend on the batch.
+        half = context.device.type == "cuda"
         margin = [
             round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
         ]
@@ -146,20 +150,23 @@ class ImagePriorMethod(Method):
             if window is not None:
                 # At multiples of the network's coarsest pixel: the result is that of the whole.
                 rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
-                proposed[k, rows, cols] = self._network_at(inputs, one, rows, cols)[0]
+                proposed[k, rows, cols] = self._network_at(inputs, one, half, rows, cols)[0]
         return 1000.0 * (proposed + inputs.dense)
 
     def _network_at(
         self,
         inputs: ImageInputs,
         one: slice,
+        half: bool,
         rows: slice = slice(None),
         cols: slice = slice(None),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Proposal and scale in a part of one slice, HU / 1000."""
+        """Proposal and scale in a part of one slice, HU / 1000.
+
+        :param half: compute in bfloat16.
+        """
         device = inputs.corrupted.device
         network = self._weights.on(device)
-        half = device.type == "cuda"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
             proposed, log_scale = network(
                 inputs.channels[one, :, rows, cols],

@@ -64,18 +64,9 @@ class NMAR(Method):
     ) -> torch.Tensor:
         """See :class:`NMAR`; shapes as in :class:`..base.Method`."""
         reconstruct = self._reconstruction(context.projector)
-        filled = interpolate_trace(sinogram, trace)
-        for _ in range(self._parameters.passes):
-            prior = prior_image(
-                context.image_mu,
-                reconstruct(filled),
-                context.metal_fraction,
-                context.projector.grid.spacing_mm,
-                self._parameters.prior,
-            )
-            filled = normalised_interpolation(
-                sinogram, trace, context.projector(prior), self._parameters.floor_mm
-            )
+        _, filled = first_pass(sinogram, trace, context, reconstruct, self._parameters)
+        for _ in range(self._parameters.passes - 1):
+            filled = _pass(sinogram, trace, context, reconstruct(filled), self._parameters)
         return filled
 
     def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
@@ -83,6 +74,42 @@ class NMAR(Method):
         if self._reconstruct is None or self._reconstruct.projector is not projector:
             self._reconstruct = FilteredBackProjection(projector)
         return self._reconstruct
+
+
+def first_pass(
+    sinogram: torch.Tensor,
+    trace: torch.Tensor,
+    context: InpaintingContext,
+    reconstruct: FilteredBackProjection,
+    parameters: NMARParameters,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of linear interpolation in 1/mm, and the sinogram that NMAR fills with it.
+
+    Shared by all who ask in the same context: read only.
+    """
+    key = f"first pass {parameters.floor_mm} {parameters.prior}"
+    given = (sinogram, trace)
+    known = context.shared.get(key)
+    if known is None or any(one is not other for one, other in zip(known, given, strict=False)):
+        li_mu = reconstruct(interpolate_trace(sinogram, trace))
+        filled = _pass(sinogram, trace, context, li_mu, parameters)
+        context.shared[key] = known = (*given, li_mu, filled)
+    return known[2], known[3]
+
+
+def _pass(
+    sinogram: torch.Tensor,
+    trace: torch.Tensor,
+    context: InpaintingContext,
+    before_mu: torch.Tensor,
+    parameters: NMARParameters,
+) -> torch.Tensor:
+    """The sinogram filled with the prior of an image corrected before."""
+    spacing_mm = context.projector.grid.spacing_mm
+    prior = prior_image(
+        context.image_mu, before_mu, context.metal_fraction, spacing_mm, parameters.prior
+    )
+    return normalised_interpolation(sinogram, trace, context.projector(prior), parameters.floor_mm)
 
 
 def normalised_interpolation(
