@@ -12,9 +12,8 @@ from cli_support import installed, run
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from phantom_support import small_pelvis
+from SimulateImplantsLib.implants.entry import ImplantEntry, Procedure, resolve
 from SimulateImplantsLib.implants.registry import (
-    ImplantEntry,
-    Procedure,
     entries,
     implant_from_dict,
     implant_from_preset,
@@ -22,7 +21,6 @@ from SimulateImplantsLib.implants.registry import (
     procedure_of,
     procedures,
     register,
-    resolve,
 )
 
 Capture = pytest.CaptureFixture[str]

@@ -8,10 +8,9 @@ intersects itself.
 
 from __future__ import annotations
 
+from .entry import ImplantEntry, Procedure
 from .presets import ParameterRange, Preset
 from .registry import (
-    ImplantEntry,
-    Procedure,
     entries,
     implant_from_dict,
     implant_from_preset,

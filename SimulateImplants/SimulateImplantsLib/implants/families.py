@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .entry import ImplantEntry, Procedure
 from .presets import sizes_table
-from .registry import ImplantEntry, Procedure
 
 _IMPLANTS = __name__.rpartition(".")[0]
 _PLACEMENT = "SimulateImplantsLib.placement"

@@ -7,15 +7,16 @@ entry names is loaded when it is used.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.packages import loaded_entries
 
+from .entry import ImplantEntry, Procedure
+from .families import own_entries
 from .presets import ParameterRange, Preset
 
 if TYPE_CHECKING:
@@ -25,67 +26,8 @@ GROUP = "metal_artifact_reduction.implants"
 """Entry points of other packages: each is an :class:`ImplantEntry`."""
 
 
-@dataclass(frozen=True)
-class Procedure:
-    """A way of placing implants on a patient's bones.
-
-    :param name: for ``mar place --kind``. :param label: for the panel, in English.
-    :param site: what has to be measured for it: "spine", "hip", or what ``find`` finds.
-    :param propose: what fits best: ``(Patient, ProposalOptions) -> PlacementPlan`` of
-        ``placement``, or "module:name" of it.
-    :param sample: a plausible variant: ``(Patient, seed, index) -> PlacementPlan``, likewise.
-    :param find: the site's places in a CT about which nothing is known:
-        ``(CTVolume) -> tuple[Spot, ...]``, likewise.
-    :param draw: implants on them: ``(Patient, Generator) -> list[PlannedImplant]``; stands for
-        ``propose`` and ``sample``.
-    :param weight: of being drawn among the procedures of its site for a dataset.
-    """
-
-    name: str
-    label: str
-    site: str
-    propose: str | Callable[..., Any] = ""
-    sample: str | Callable[..., Any] = ""
-    weight: float = 1.0
-    find: str | Callable[..., Any] = ""
-    draw: str | Callable[..., Any] = ""
-
-
-@dataclass(frozen=True)
-class ImplantEntry:
-    """All that is to be known of a family of implants.
-
-    :param kind: its name in files; the ``kind`` of the family.
-    :param label: in the panel's list, in English; "" leaves it out.
-    :param family: its shape, a frozen dataclass, or "module:name" of it.
-    :param sizes: named ones; of the families here they are rows of ``presets.csv``.
-    :param forwards: placed by hand it points to the patient's front, as screws do, else upwards.
-    :param along_line: it runs from its origin along +z for ``length_mm``: entry and target of a
-        line say where it is.
-    :param sits: how it should lie: share of its surface in tissues, lowest and highest, see
-        ``placement.tissue``.
-    :param procedures: how it is placed on bones.
-    """
-
-    kind: str
-    label: str
-    family: str | type[Implant]
-    sizes: tuple[Preset, ...] = ()
-    forwards: bool = False
-    along_line: bool = False
-    sits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    procedures: tuple[Procedure, ...] = ()
-
-    def load(self) -> type[Implant]:
-        """The family."""
-        family: type[Implant] = resolve(self.family)
-        return family
-
-
 @lru_cache(maxsize=1)
 def _registered() -> dict[str, ImplantEntry]:
-    from .families import own_entries
-
     found = {entry.kind: entry for entry in own_entries()}
     return found | {entry.kind: entry for entry in loaded_entries(GROUP)}
 
@@ -197,14 +139,6 @@ def implant_from_dict(description: Mapping[str, Any]) -> Implant:
 def implant_from_preset(kind: str, name: str, **changes: Any) -> Implant:
     """Make an implant of a named size, some parameters changed."""
     return implant_from_dict({"kind": kind, "preset": name} | changes)
-
-
-def resolve(reference: Any) -> Any:
-    """What "module:name" names; anything else is itself."""
-    if not isinstance(reference, str):
-        return reference
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
 
 
 def _restored(value: Any) -> Any:

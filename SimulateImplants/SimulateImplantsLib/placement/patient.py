@@ -14,7 +14,8 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants.registry import finder_of, resolve
+from ..implants.entry import resolve
+from ..implants.registry import finder_of
 from .anatomy import union
 from .geometry import Vector
 from .hip.measure import HipModel, measure_hip

@@ -14,7 +14,8 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..implants.registry import Procedure, procedure_of, resolve
+from ..implants.entry import Procedure, resolve
+from ..implants.registry import procedure_of
 from .hip.measure import HipModel
 from .hip.plan import nail_plan, prosthesis_plan, resurfacing_plan
 from .patient import Patient
