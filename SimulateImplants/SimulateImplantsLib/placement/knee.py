@@ -39,7 +39,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no joint between two wide ends of bone.
     """
-    step = max(1, round(1.0 / volume.spacing_mm[1]))
+    step = max(1, round(1.8 / volume.spacing_mm[1]))
     hu = volume.hu[:, ::step, ::step]
     spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
     body = body_mask(hu, spacing)

@@ -79,7 +79,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
 def sections(volume: CTVolume) -> list[list[Section]]:
     """Ring-shaped sections of bone, slice by slice."""
-    step = max(1, round(1.0 / volume.spacing_mm[1]))
+    step = max(1, round(1.8 / volume.spacing_mm[1]))
     hu = volume.hu[:, ::step, ::step]
     dr, dc = (step * s for s in volume.spacing_mm[1:])
     bone = (hu > BONE_HU) & body_mask(hu, (volume.spacing_mm[0], dr, dc))

@@ -40,7 +40,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     :raises InputError: no lungs, or no round bone beside them with a shaft on it.
     """
     step = max(1, round(2.0 / volume.spacing_mm[1]))
-    hu = ndimage.uniform_filter(volume.hu, (1, step, step))[:, ::step, ::step]
+    hu = volume.hu[:, ::step, ::step]
     spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
     body = body_mask(hu, spacing)
     to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
@@ -59,20 +59,20 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     depth = ndimage.distance_transform_edt(wide, spacing)[3:-3]
     x = to_ras[0, 0] * np.arange(hu.shape[2]) + to_ras[0, 3] - middle
     depth[(heights > tip + _ABOVE_MM) | (heights < tip - _BELOW_MM)] = 0.0
-    shafts = [one for row in sections(volume) for one in row]
-    spots = []
+    seeds = []
     for side, sign in (("right", 1.0), ("left", -1.0)):
         own = np.where(sign * x > _ASIDE_MM, depth, 0.0)
         k, j, i = np.unravel_index(int(own.argmax()), own.shape)
         if own[k, j, i] >= _DEPTH_MM:
-            seed = to_ras[:3] @ np.array([i, j, k, 1.0])
-            spot = _shoulder(volume, seed, side, sign, shafts)
-            spots += [] if spot is None else [spot]
+            seeds.append((to_ras[:3] @ np.array([i, j, k, 1.0]), side, sign))
+    shafts = [one for row in sections(volume) for one in row] if seeds else []
+    found = (_shoulder(volume, seed, side, sign, shafts) for seed, side, sign in seeds)
+    spots = tuple(spot for spot in found if spot is not None)
     if not spots:
         raise InputError(
             "no head of a humerus with its shaft beside the lungs; give a CT of the shoulders"
         )
-    return tuple(spots)
+    return spots
 
 
 def _shoulder(
