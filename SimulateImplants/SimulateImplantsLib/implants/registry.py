@@ -22,7 +22,6 @@ from .presets import ParameterRange, Preset
 if TYPE_CHECKING:
     from .base import Implant
 
-OWN = f"{__package__}.families:own_entries"
 GROUP = "metal_artifact_reduction.implants"
 """Entry points of other packages: each is an :class:`ImplantEntry`."""
 
