@@ -145,11 +145,16 @@ def show_change(node: Any, limit_hu: float | None = None, *, noise_hu: float | N
 
 
 def show_legend(node: Any, slice_nodes: Sequence[Any]) -> None:
-    """A bar in HU beside a map, in these slice views only.
+    """A bar in HU beside a map, in these slice views only; none without any.
 
     :param node: volume node with a display node.
     """
     colors = slicer_classes().vtkSlicerColorLogic
+    if not slice_nodes:
+        legend = colors.GetColorLegendDisplayNode(node)
+        if legend is not None:
+            legend.SetVisibility(False)
+        return
     legend = colors.AddDefaultColorLegendDisplayNode(node)
     if legend is None:  # of a scene without Slicer's module Colors
         return
@@ -160,7 +165,7 @@ def show_legend(node: Any, slice_nodes: Sequence[Any]) -> None:
     legend.SetSize(0.12, 0.4)
     legend.SetPosition(0.98, 0.5)
     legend.SetViewNodeIDs([one.GetID() for one in slice_nodes])
-    legend.SetVisibility(bool(slice_nodes))
+    legend.SetVisibility(True)
 
 
 def show_expected_error(node: Any, limit_hu: float | None = None) -> None:

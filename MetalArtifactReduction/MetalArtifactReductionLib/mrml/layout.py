@@ -164,9 +164,10 @@ def show_result(
 def show_scale(scene: Any, corrected: Any, overlay: str) -> None:
     """The bar in HU beside a result's map, in the views of ours that are for maps."""
     over = overlay_of(scene, corrected, overlay)
-    if over is not None:
-        nodes = slice_nodes(scene)
-        show_legend(over, [one for one in nodes if _own_view(one.GetLayoutName()) == "MarChange"])
+    views = [one for one in slice_nodes(scene) if _own_view(one.GetLayoutName()) == "MarChange"]
+    for role in OVERLAYS:
+        for node in results_of(scene, original_of(corrected), role):
+            show_legend(node, views if node is over else [])
 
 
 def show_preview(scene: Any, original: Any, preview: Any) -> list[Any]:
