@@ -128,7 +128,7 @@ class Results:
                 onEnd(problem)
 
         job = Job(
-            "MetalArtifactReductionLib.evaluation.before_after:measure_task",
+            "MetalArtifactReductionLib.jobs.correction:measure",
             {"ijk_to_ras": original.ijk_to_ras.tolist()},
             arrays,
             title=_("{name}: figures").format(name=corrected.GetName()),

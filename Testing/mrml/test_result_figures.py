@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
-from MetalArtifactReductionLib.evaluation.before_after import compare_before_after, measure_task
+from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
+from MetalArtifactReductionLib.jobs.correction import measure
 from MetalArtifactReductionLib.jobs.task import TaskRequest
 from MetalArtifactReductionLib.mrml import layout, results
 from MetalArtifactReductionLib.mrml.inputs import check_input
@@ -195,7 +196,7 @@ def test_measuring_in_a_process_gives_the_same(ct: Any, nodes: Any) -> None:
         progress=lambda fraction, message: None,
         cancel=lambda: False,
     )
-    values = measure_task(request).values["measures"]
+    values = measure(request).values["measures"]
     direct = measured(ct, nodes)
     assert [one["key"] for one in values] == [one.key for one in direct]
     np.testing.assert_allclose(

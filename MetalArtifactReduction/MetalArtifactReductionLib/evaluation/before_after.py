@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..jobs.task import TaskRequest, TaskResult
 from ..metal.body import body_mask, within_pixels
 from ..metal.threshold import propose_threshold
 from ..volume import CTVolume
@@ -123,27 +122,6 @@ def measure_regions(
         means = (_mean(image[where]) for image in (original_hu, corrected_hu))
         rows.append(Measure(f"{REGION_PREFIX}{name}", f"Mean HU in {name}", "HU", *means))
     return tuple(rows)
-
-
-def measure_task(request: TaskRequest) -> TaskResult:
-    """:func:`compare_before_after` in a process of its own.
-
-    Arrays ``original``, ``corrected``, ``fraction`` and, if known, ``expected_error``;
-    argument ``ijk_to_ras`` (4 x 4).
-
-    :returns: value ``measures``: the fields of each :class:`Measure`.
-    """
-    request.progress(0.0, "measuring before and after")
-    matrix = np.array(request.arguments["ijk_to_ras"], dtype=np.float64)
-    original = CTVolume(np.array(request.arrays["original"], np.float32, order="C"), matrix)
-    error = request.arrays.get("expected_error")
-    measures = compare_before_after(
-        original,
-        np.asarray(request.arrays["corrected"]),
-        np.asarray(request.arrays["fraction"]),
-        expected_error_hu=None if error is None else np.asarray(error),
-    )
-    return TaskResult(values={"measures": [asdict(one) for one in measures]})
 
 
 def _check_shapes(

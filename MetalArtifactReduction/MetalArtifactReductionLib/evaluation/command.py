@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from ..files.masks import read_mask
 from ..files.tables import cell
 from ..files.volumes import read_volume
 from ..files.whole import check_path_free, written_together
-from ..jobs.isolated import Executor
 from ..metal import body_mask, segment_metal
 from ..metal.body import within_pixels
 from ..progress import Progress, report
@@ -29,6 +28,9 @@ from .metrics import NEAR_METAL_PIXELS, default_regions, evaluate, flat_region
 from .side_by_side import side_by_side_html
 from .streaks import streak_amplitudes
 from .without_reference import evaluate_without_reference
+
+if TYPE_CHECKING:
+    from ..jobs.isolated import Executor
 
 _UNITS = {
     "hu": "HU",

@@ -102,7 +102,11 @@ def correct(request: TaskRequest) -> TaskResult:
         "knows_strength": result.strength is not None,
         "facts": result.facts(),
         "shown": shown_changes(volume.hu, result.change_hu),
-        "measures": _measures(volume, result) if request.arguments["measure"] else [],
+        "measures": _measures(
+            volume, result.corrected.hu, result.metal_fraction, result.expected_error_hu
+        )
+        if request.arguments["measure"]
+        else [],
     }
     arrays = {
         "corrected": result.corrected.hu,
@@ -116,15 +120,28 @@ def correct(request: TaskRequest) -> TaskResult:
     return TaskResult(values, arrays)
 
 
-def _measures(volume: CTVolume, result: CorrectionResult) -> list[dict[str, Any]]:
+def measure(request: TaskRequest) -> TaskResult:
+    """Before and after, of a correction that is there, in a process of its own.
+
+    Arrays ``original``, ``corrected``, ``fraction`` and, if known, ``expected_error``; argument
+    ``ijk_to_ras`` (4 x 4).
+
+    :returns: value ``measures``: the fields of each ``evaluation.before_after.Measure``.
+    """
+    request.progress(0.0, "measuring before and after")
+    arrays = request.arrays
+    affine = np.array(request.arguments["ijk_to_ras"], dtype=np.float64)
+    volume = CTVolume(_float32(arrays["original"]), affine)
+    found = _measures(volume, arrays["corrected"], arrays["fraction"], arrays.get("expected_error"))
+    return TaskResult({"measures": found})
+
+
+def _measures(
+    volume: CTVolume, corrected_hu: np.ndarray, fraction: np.ndarray, error_hu: np.ndarray | None
+) -> list[dict[str, Any]]:
     from ..evaluation.before_after import compare_before_after
 
-    found = compare_before_after(
-        volume,
-        result.corrected.hu,
-        result.metal_fraction,
-        expected_error_hu=result.expected_error_hu,
-    )
+    found = compare_before_after(volume, corrected_hu, fraction, expected_error_hu=error_hu)
     return [asdict(one) for one in found]
 
 
