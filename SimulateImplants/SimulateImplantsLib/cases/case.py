@@ -17,11 +17,8 @@ from MetalArtifactReductionLib.files.masks import read_mask
 from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from MetalArtifactReductionLib.physics.acquisition import AcquisitionParameters
 from MetalArtifactReductionLib.physics.materials import material
-from MetalArtifactReductionLib.physics.simulation import (
-    SimulationResult,
-    Sinograms,
-    simulate_volume,
-)
+from MetalArtifactReductionLib.physics.simulation import simulate_volume
+from MetalArtifactReductionLib.physics.simulation_result import SimulationResult, Sinograms
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part
 from MetalArtifactReductionLib.volume import CTVolume
 

@@ -21,7 +21,7 @@ from MetalArtifactReductionLib.files.volumes import write_array_like, write_volu
 from MetalArtifactReductionLib.files.whole import check_new_folder, new_folder, written_whole
 from MetalArtifactReductionLib.metal import MetalSegmentation, segment_metal
 from MetalArtifactReductionLib.physics.acquisition import PRESETS, AcquisitionParameters
-from MetalArtifactReductionLib.physics.simulation import SimulationResult
+from MetalArtifactReductionLib.physics.simulation_result import SimulationResult
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part, report
 from MetalArtifactReductionLib.volume import CTVolume
 
