@@ -15,10 +15,13 @@ _PROCEDURES = f"{_PLACEMENT}.procedures"
 def own_entries() -> tuple[ImplantEntry, ...]:
     """All of them."""
     return (
-        *_on_bones(),
+        *_on_spine(),
+        *_on_hips(),
         *_on_limbs(),
         *_dental(),
-        *_wires_and_clips(),
+        *_wires(),
+        *_on_chest(),
+        *_staples_and_clips(),
         *_cranial(),
         *_shapes(),
     )
@@ -42,23 +45,8 @@ def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -
     )
 
 
-def _on_bones() -> tuple[ImplantEntry, ...]:
-    """Placed on vertebrae and hips that are labelled or clicked."""
-    spine = _procedure("spine", "Pedicle screws", "spine", "sample_spine")
-    hip = _procedure(
-        "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
-    )
-    hips = [
-        _procedure(name, label, "hip", f"sample_{name.replace('-', '_')}", 0.15)
-        for name, label in (
-            ("revision-hip", "Hip revision: long stem, head, cup"),
-            ("dual-mobility", "Hip prosthesis with a dual-mobility cup"),
-            ("resurfacing", "Hip resurfacing"),
-        )
-    ]
-    short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
-    # A sampled nail has either length: long ones come about without being drawn themselves.
-    long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
+def _on_spine() -> tuple[ImplantEntry, ...]:
+    """Placed on vertebrae that are labelled or clicked."""
     return (
         _own(
             "pedicle-screw",
@@ -67,7 +55,7 @@ def _on_bones() -> tuple[ImplantEntry, ...]:
             forwards=True,
             along_line=True,
             procedures=(
-                spine,
+                _procedure("spine", "Pedicle screws", "spine", "sample_spine"),
                 _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
             ),
         ),
@@ -94,6 +82,26 @@ def _on_bones() -> tuple[ImplantEntry, ...]:
                 ),
             ),
         ),
+    )
+
+
+def _on_hips() -> tuple[ImplantEntry, ...]:
+    """Placed on hips that are labelled or clicked."""
+    hip = _procedure(
+        "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
+    )
+    hips = [
+        _procedure(name, label, "hip", f"sample_{name.replace('-', '_')}", 0.15)
+        for name, label in (
+            ("revision-hip", "Hip revision: long stem, head, cup"),
+            ("dual-mobility", "Hip prosthesis with a dual-mobility cup"),
+            ("resurfacing", "Hip resurfacing"),
+        )
+    ]
+    short = _procedure("short-nail", "Femoral nail, short", "hip", "sample_nail", weight=0.3)
+    # A sampled nail has either length: long ones come about without being drawn themselves.
+    long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
+    return (
         _own("hip-stem", "Hip stem", "hip_stem:HipStem", procedures=(hips[0],)),
         _own("femoral-head", "Femoral head", "femoral_head:FemoralHead"),
         _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup"),
@@ -210,8 +218,8 @@ def _dental() -> tuple[ImplantEntry, ...]:
     )
 
 
-def _wires_and_clips() -> tuple[ImplantEntry, ...]:
-    """Thin metal."""
+def _wires() -> tuple[ImplantEntry, ...]:
+    """Straight ones, whole or in pieces."""
     return (
         _own(
             "wire",
@@ -231,6 +239,12 @@ def _wires_and_clips() -> tuple[ImplantEntry, ...]:
                 _on_site("fiducials", "Fiducial markers", "soft_tissue", "draw_fiducials", 0.2),
             ),
         ),
+    )
+
+
+def _on_chest() -> tuple[ImplantEntry, ...]:
+    """Under the skin of the chest, in its veins, and about the sternum."""
+    return (
         _own(
             "lead",
             "Pacing lead",
@@ -268,6 +282,12 @@ def _wires_and_clips() -> tuple[ImplantEntry, ...]:
             sits={"near bone+enamel": (0.05, 1.0), "air": (0.0, 0.25)},
             procedures=(_on_site("sternal-wires", "Sternal wires", "sternum", "draw_wires", 2.0),),
         ),
+    )
+
+
+def _staples_and_clips() -> tuple[ImplantEntry, ...]:
+    """What closes skin, bone and vessels."""
+    return (
         _own("staple", "Bone staple", "bent_wires:Staple", forwards=True),
         _own(
             "skin-staple",
