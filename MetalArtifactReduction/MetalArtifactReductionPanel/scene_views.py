@@ -114,12 +114,15 @@ class SceneViews:
             scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
         )
         self.showFigures(corrected)
+        layout.show_scale(scene, corrected, overlay)
         yield
         where = None if metal is None else most_metal(metal, kept.original_of(corrected))
         if metal is not None:
             layout.look_at(scene, metal)
         yield
-        for turn in range(2):  # views that were made just now take a size and a slice of their own
+        for _twice in range(
+            2
+        ):  # views that were made just now take a size and a slice of their own
             for node in nodes:
                 if where is None:
                     self._fit([node])
@@ -128,9 +131,6 @@ class SceneViews:
                 yield
             if where is None and views not in (layout.FOUR_UP, layout.SINGLE):
                 layout.same_scale(nodes)
-            if turn == 0:
-                layout.show_scale(scene, corrected, overlay)
-                yield
         if views == layout.SINGLE:
             self.swipe(self._share)
 

@@ -24,6 +24,11 @@ class Turns:
         self._timer.setInterval(TURN_MS)
         self._timer.connect("timeout()", self._next)
 
+    @property
+    def busy(self) -> bool:
+        """Pieces wait."""
+        return bool(self._pieces)
+
     def add(self, *pieces: Callable[[], object]) -> None:
         """Put pieces behind those that wait."""
         self._pieces.extend(pieces)

@@ -83,7 +83,9 @@ class Driver:
         self.window_picture(name)
 
     def window_picture(self, name: str) -> None:
-        """Grab the main window as it is."""
+        """Grab the main window, once all is shown."""
+        views = getattr(self.widget.logic, "views", None)
+        self.wait(lambda: views is None or not views.turns.busy)
         for _ in range(5):
             slicer.app.processEvents()
             time.sleep(0.05)
