@@ -22,6 +22,7 @@ from SimulateImplantsLib.implants.base import Implant
 from SimulateImplantsLib.implants.cross_link import CrossLink
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
 from SimulateImplantsLib.implants.hip_stem import HipStem
+from SimulateImplantsLib.implants.nail import CephalomedullaryNail
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.total_hip import TotalHip
@@ -156,3 +157,27 @@ def test_user_mesh_from_memory_asks_for_a_file() -> None:
     assert mesh.parts()[0].material == "316L"
     with pytest.raises(InputError, match="save it as STL"):
         mesh.to_dict()
+
+
+def test_nail_frame_and_lag_screw() -> None:
+    nail = CephalomedullaryNail(length_mm=200, bend_deg=0.0, neck_shaft_angle_deg=130)
+    parts = {part.name: part.mesh for part in nail.parts()}
+    low, high = parts["nail"].bounds_mm
+    assert high[2] - low[2] == pytest.approx(200)
+    lag = parts["lag screw"]
+    along = lag.points @ nail.lag_axis
+    assert along.max() == pytest.approx(nail.lag_tip_mm @ nail.lag_axis)
+    away = np.linalg.norm(lag.points - along[:, None] * nail.lag_axis, axis=1)
+    assert away.max() == pytest.approx(5.25, rel=5e-3)
+    assert nail.lag_tip_mm[0] > 40  # medial, in the femoral head
+    # The lag screw's hole is free: no point of the nail's outside within its cylinder.
+    outside = parts["nail"].points
+    outside = outside[np.linalg.norm(outside[:, :2], axis=1) > 7.7]
+    along = outside @ nail.lag_axis
+    away = np.linalg.norm(outside - along[:, None] * nail.lag_axis, axis=1)
+    assert away.min() > 5.2
+    bent = CephalomedullaryNail(length_mm=200, bend_deg=5.0).parts()[0].mesh
+    assert bent.points[bent.points[:, 2].argmin(), 0] < -5  # away from the head
+    assert bent.volume_mm3 == pytest.approx(
+        CephalomedullaryNail(length_mm=200, bend_deg=0.0).parts()[0].mesh.volume_mm3, rel=2e-3
+    )

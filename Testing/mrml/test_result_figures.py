@@ -196,8 +196,7 @@ def test_measuring_in_a_process_gives_the_same(ct: Any, nodes: Any) -> None:
         progress=lambda fraction, message: None,
         cancel=lambda: False,
     )
-    values = measure(request).values["measures"]
-    direct = measured(ct, nodes)
+    values, direct = measure(request).values["measures"], measured(ct, nodes)
     assert [one["key"] for one in values] == [one.key for one in direct]
     np.testing.assert_allclose(
         [one["after"] for one in values], [one.after for one in direct], equal_nan=True

@@ -219,13 +219,12 @@ def results_in_steps(
 ) -> Generator[None, None, CorrectedNodes]:
     """:func:`add_results` with pauses, in which a user interface answers.
 
-    :param facts, shown: of the result and :func:`.evaluation.report_pictures.shown_changes`, where
-        they are known already. :param measures: for its table.
+    :param facts, shown, measures: of the result, of ``evaluation.report_pictures.shown_changes``
+        and for the table, where they are known already.
     """
     name, method = volume_node.GetName(), result.method
     fraction, grid = result.metal_fraction, result.corrected
-    parameters = json.dumps(dict(result.parameters), default=str, sort_keys=True)
-    attributes = {"method": method, "parameters": parameters}
+    attributes = {"method": method, "parameters": _as_text(result.parameters)}
     with all_or_none(scene) as added:
 
         def add(hu: np.ndarray, role: str, references: Mapping[str, Any]) -> Any:
@@ -250,26 +249,26 @@ def results_in_steps(
             error = add(result.expected_error_hu, "expected-error", references)
             yield
             show_expected_error(error)
-            yield
         if keep_fraction:
             title = f"Metal fraction {name}"
             share = added(node_from_fraction(scene, fraction, grid, title, like=volume_node))
             mark_result(share, "fraction", volume_node, attributes=attributes)
         apply_window(corrected, "soft-tissue")
-        shown = shown or shown_changes(voxel_array(volume_node), result.change_hu)
-        show_change(change, **shown)
+        show_change(change, **(shown or shown_changes(voxel_array(volume_node), result.change_hu)))
         yield
         if show:
             show_in_slice_views(scene, corrected, change, foreground_opacity=OVERLAY_OPACITY)
         folder = place_results(scene, volume_node, added.nodes, _folder_name(volume_node))
-        facts = facts or result.facts()
-        result = _of_nodes(result, corrected, change, error)
-        nodes = CorrectedNodes(corrected, change, metal, share, folder, result, error)
-        corrected.SetAttribute(PREFIX + "facts", json.dumps(facts, sort_keys=True))
+        corrected.SetAttribute(PREFIX + "facts", _as_text(facts or result.facts()))
         yield
         if measures:
             added(put_measures(scene, corrected, measures))
-    return nodes
+    held = _of_nodes(result, corrected, change, error)
+    return CorrectedNodes(corrected, change, metal, share, folder, held, error)
+
+
+def _as_text(values: Mapping[str, object]) -> str:
+    return json.dumps(dict(values), default=str, sort_keys=True)
 
 
 def _of_nodes(
