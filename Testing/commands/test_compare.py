@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,20 @@ from cli_support import METAL_SLICES, assert_refused, ct_hu, metal_truth, run
 from MetalArtifactReductionLib.evaluation.comparison import ScanWithTruth, errors_by_distance
 from MetalArtifactReductionLib.files.itk import image_from_array
 from MetalArtifactReductionLib.methods.registry import methods
+from MetalArtifactReductionLib.physics.acquisition import preset
+from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume
 
 GRID = np.diag([-2.0, -2.0, 3.0, 1.0])
 
 
+@cache
 def streaked() -> np.ndarray:
-    """The CT with metal and dark bands between the two pieces, two slices."""
-    hu = ct_hu()[METAL_SLICES][:2].astype(np.float32)
-    hu[:, 47:53, 36:60] -= 300
-    hu[metal_truth()[METAL_SLICES][:2]] = 7500
-    return hu
+    """The CT with both pieces of metal as a scanner shows it, two slices."""
+    clean = CTVolume(ct_hu(metal=False)[METAL_SLICES][:2].astype(np.float32), GRID)
+    metal = metal_truth()[METAL_SLICES][:2].astype(np.float32)
+    scan = preset("wide-field", views=300)
+    return simulate_volume(clean, {"CoCrMo": metal}, scan, seed=1).corrupted.hu
 
 
 def test_set(folder: Path) -> Path:

@@ -89,7 +89,7 @@ def test_labels_hold_the_same_bones_as_masks(
     volume = read_volume(folder / "ct.nii.gz")
     masks = read_bones(folder / "masks", volume)
     found = read_bones(folder / bones, volume, names and folder / names)
-    kinds = ("vertebrae", "hip", "femur", "sacrum")
+    kinds = ("vertebrae", "hip", "femur", "sacrum", "rib")
     assert masks.keys() == {name for name in found if name.startswith(kinds)}
     for name, mask in masks.items():
         np.testing.assert_array_equal(found[name], mask)
