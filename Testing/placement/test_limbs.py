@@ -95,6 +95,33 @@ def test_shafts_have_their_axis_and_radius(leg: CTVolume) -> None:
         assert spot.size_mm["radius"] == pytest.approx(14.0, abs=1.0)
 
 
+def two_shafts(slices: int) -> CTVolume:
+    """Of two legs, the one that is met first in a slice in all but the first three."""
+    hu = np.full((slices, 60, 120), -1000.0, np.float32)
+    hu[:, 4:56, 4:116] = 50.0
+    _, j, i = np.indices(hu.shape)
+    for row, column, first in ((24, 30, 3), (34, 90, 0)):
+        r = 2.0 * np.hypot(j - row, i - column)
+        hu[first:][(r < 13)[first:]] = 1200.0
+        hu[first:][(r < 8)[first:]] = -20.0
+    return CTVolume(hu, np.array([[-2.0, 0, 0, 119], [0, -2, 0, 60], [0, 0, 2, 0], [0, 0, 0, 1]]))
+
+
+def test_both_legs_have_their_shafts_whichever_begins_first() -> None:
+    spots = measure_patient(two_shafts(60), Bones(), "limb").spots
+    assert {spot.side for spot in spots} == {"left", "right"}
+    for spot in spots:
+        assert abs(spot.origin[0]) == pytest.approx(60.0, abs=2.0)
+
+
+def test_a_plate_is_no_longer_than_the_shaft_that_is_seen() -> None:
+    patient = measure_patient(two_shafts(46), Bones(), "limb")
+    for seed in range(12):
+        (item,) = sampled_plan(patient, "bone-plate", seed).implants
+        assert item.make().length_mm <= 92.0
+        assert 12.0 < abs(abs(item.matrix[0, 3]) - 60.0) < 14.5
+
+
 @pytest.mark.parametrize("kind", ["bone-plate", "external-fixator", "k-wires"])
 def test_metal_on_a_shaft_sits_well(leg: CTVolume, kind: str) -> None:
     """Not moved along the bone, where it sits as well."""

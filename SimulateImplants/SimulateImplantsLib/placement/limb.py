@@ -33,7 +33,7 @@ _CENTRE_MM, _SWELLS = 2.0, 1.35
 _SKIN_HU = -300.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Section:
     """A ring of bone in a slice: centre (RAS) and area (mm2)."""
 
@@ -179,7 +179,7 @@ def draw_plate(patient: Patient, rng: np.random.Generator) -> list[PlannedImplan
     broad = radius > 12.0
     pitch = 18.0 if broad else 13.0
     plate = BonePlate(
-        holes=int(rng.integers(4, max(5, int(spot.size_mm["length"] / pitch)) + 1)),
+        holes=int(rng.integers(4, max(4, int(spot.size_mm["length"] / pitch)) + 1)),
         free=int(rng.integers(1, 3)),
         pitch_mm=pitch,
         width_mm=17.5 if broad else 11.0,
@@ -195,7 +195,7 @@ def draw_plate(patient: Patient, rng: np.random.Generator) -> list[PlannedImplan
 
 
 def draw_fixator(patient: Patient, rng: np.random.Generator) -> list[PlannedImplant]:
-    """Pins from the side in front, the bar three to five centimetres off the skin."""
+    """Pins from the side in front, the bar's axis 25 to 45 mm off the skin."""
     assert patient.volume is not None
     spot = _chosen(patient, rng)
     radius = spot.size_mm["radius"]
