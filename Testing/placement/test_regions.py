@@ -108,6 +108,11 @@ def test_skin_staples_follow_the_skin(head: CTVolume) -> None:
             assert quality(item, off, head).grade == "poor"
 
 
+def test_one_slice_has_no_skin() -> None:
+    with pytest.raises(InputError, match="1 x 40 x 40 voxels"):
+        measure_patient(CTVolume(np.zeros((1, 40, 40), np.float32), np.eye(4)), Bones(), "skin")
+
+
 def test_sites_follow_from_the_ct(head: CTVolume) -> None:
     found = patients_in(head)
     assert "skull" in found and "teeth" not in found and "hip" not in found

@@ -200,7 +200,7 @@ def draw_port(patient: Patient, rng: np.random.Generator) -> list[PlannedImplant
     """A port, mostly on the right, its catheter to the lower end of the vena cava."""
     spot = _pockets(patient, rng, 0.35)
     sizes = ((27.0, 11.0), (30.0, 13.5), (24.0, 9.0))
-    fitting = [s for s in sizes if s[1] + 2.0 < spot.size_mm["room"]] or [sizes[2]]
+    fitting = [s for s in sizes if s[1] + _SKIN_MM - 1.0 < spot.size_mm["room"]]
     port = Port(*fitting[int(rng.integers(len(fitting)))])
     item = spot.planned(port, (0.0, 0.0, -_SKIN_MM - port.height_mm + 1.0))
     made = [item]

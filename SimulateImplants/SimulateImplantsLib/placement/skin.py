@@ -40,6 +40,9 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     hu = volume.hu[:, ::step, ::step]
     spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
     to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    if min(hu.shape) < 3:
+        size = " x ".join(map(str, volume.hu.shape))
+        raise InputError(f"{size} voxels are too few to see the skin's slope; give more slices")
     body = body_mask(hu, spacing)
     smooth = ndimage.gaussian_filter(body.astype(np.float32), [_SMOOTH_MM / s for s in spacing])
     inwards = np.stack(np.gradient(smooth, *spacing), axis=-1)

@@ -40,11 +40,11 @@ def check_not_mirrored(volume: CTVolume, points: Mapping[str, np.ndarray]) -> No
 def liver_side(volume: CTVolume, spine: np.ndarray) -> float:
     """Share of thick solid tissue beside the spine on the right, less that on the left.
 
-    The liver is the thickest organ: what lies 12 mm and more under the surface of smooth soft
+    The liver is the thickest organ: what lies more than 16 mm under the surface of smooth soft
     tissue is liver to more than four fifths.
 
     :param spine: RAS points along it, ``(n, 3)``.
-    :returns: -1 to 1; 0 where there are less than 80 ml of such tissue.
+    :returns: -1 to 1; 0 where there are 40 ml or less of such tissue.
     """
     hu, to_ras = _blocks(volume, spine[:, 2].min() - _BELOW_MM, spine[:, 2].max() + _ABOVE_MM)
     if min(hu.shape) < 3:
