@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from SimulateImplantsLib.implants import (
+    base,
     entries,
     implant_from_dict,
     implant_from_preset,
@@ -39,6 +42,12 @@ def test_presets_make_implants_that_survive_json(preset) -> None:
     again = implant_from_dict(json.loads(text))
     assert again == implant
     assert json.dumps(again.to_dict()) == text
+
+
+@pytest.mark.parametrize("table", ["presets.csv", "ranges.csv"])
+def test_tables_have_as_many_columns_in_every_row(table: str) -> None:
+    with (Path(base.__file__).parent / table).open(encoding="utf-8", newline="") as file:
+        assert len({len(row) for row in csv.reader(file)}) == 1
 
 
 def test_presets_cover_the_sizes_of_each_family() -> None:
