@@ -22,6 +22,8 @@ from SimulateImplantsLib.placement import (
 from SimulateImplantsLib.placement.collision import collisions
 from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
 from SimulateImplantsLib.placement.hip.plan import leg_and_offset_mm, resurfacing_plan
+from SimulateImplantsLib.placement.patient import Patient
+from SimulateImplantsLib.placement.procedures import sampled_plan
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +193,13 @@ def test_revision_dual_mobility_and_resurfacing(hips: list[tuple[HipModel, HipTr
         assert collisions([head, shell], nearer_than_mm=-1.0) == []
         rim = shell.make()
         assert rim.inner_mm == pytest.approx(0.5 * head.make().diameter_mm, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", ["revision-hip", "dual-mobility", "resurfacing"])
+def test_variants_hang_on_their_seed(hips: list[tuple[HipModel, HipTruth]], kind: str) -> None:
+    patient = Patient(hips=tuple(model for model, _ in hips))
+    plans = [sampled_plan(patient, kind, 7, index) for index in (0, 0, 1, 2, 3)]
+    texts = [[(item.implant, item.matrix.tolist()) for item in plan.implants] for plan in plans]
+    assert texts[0] == texts[1] and any(text != texts[0] for text in texts[2:])
+    for index, plan in zip((0, 0, 1, 2, 3), plans, strict=True):
+        assert plan.seed == 7 and plan.parameters["index"] == index

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -70,6 +69,8 @@ def sampled_plan(patient: Patient, kind: str, seed: int, index: int = 0) -> Plac
         plan = _drawn(patient, procedure, seed, index)
     else:
         plan = resolve(procedure.sample)(patient, seed, index)
+        parameters = plan.parameters or {"kind": procedure.name, "index": index}
+        plan = replace(plan, seed=seed, parameters=parameters)
     if not plan.implants:
         raise InputError(
             "the sample holds no implant: " + ("; ".join(plan.warnings) or "try again")
@@ -211,32 +212,29 @@ def sample_total_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
 
 def sample_revision_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """A variant of a revision."""
-    return _sampled_hip(patient, seed, index, stem_series="revision", cup_screws=3)
+    return sample_hip_plan(
+        _hips(patient),
+        seed,
+        index,
+        HipSampling(nail_chance=0.0),
+        stem_series="revision",
+        stem_material="Ti6Al4V",
+        cup_screws=3,
+    )
 
 
 def sample_dual_mobility(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """A variant with a dual-mobility cup."""
-    return _sampled_hip(patient, seed, index, dual_mobility=True)
+    return sample_hip_plan(
+        _hips(patient), seed, index, HipSampling(nail_chance=0.0), dual_mobility=True
+    )
 
 
 def sample_resurfacing(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """One hip."""
-    hip = _hips(patient)[str(np.random.default_rng([seed, index]).choice(sorted(_hips(patient))))]
-    return replace(resurfacing_plan(hip), seed=seed)
-
-
-def _sampled_hip(patient: Patient, seed: int, index: int, **kind: Any) -> PlacementPlan:
-    rng = np.random.default_rng([seed, index])
-    hip = _hips(patient)[str(rng.choice(sorted(_hips(patient))))]
-    plan = prosthesis_plan(
-        hip,
-        stem_step=int(rng.integers(-1, 2)),
-        cup_step=int(rng.integers(0, 2)),
-        inclination_deg=float(np.clip(rng.normal(42, 6), 25, 65)),
-        anteversion_deg=float(np.clip(rng.normal(15, 6), -5, 35)),
-        **kind,
-    )
-    return replace(plan, seed=seed)
+    hips = _hips(patient)
+    side = str(np.random.default_rng([seed, index]).choice(sorted(hips)))
+    return resurfacing_plan(hips[side])
 
 
 def sample_nail(patient: Patient, seed: int, index: int) -> PlacementPlan:

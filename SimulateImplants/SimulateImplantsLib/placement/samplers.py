@@ -249,11 +249,16 @@ def _between(
 
 
 def sample_hip_plan(
-    hips: Mapping[str, HipModel], seed: int, index: int = 0, options: HipSampling | None = None
+    hips: Mapping[str, HipModel],
+    seed: int,
+    index: int = 0,
+    options: HipSampling | None = None,
+    **fixed: Any,
 ) -> PlacementPlan:
     """Variant ``index``: a prosthesis or a nail in the left, the right or both hips.
 
     :param hips: measured hips by side.
+    :param fixed: what :func:`prosthesis_plan` is given instead of what is drawn.
     :raises InputError: no hip.
     """
     options = options or HipSampling()
@@ -274,23 +279,26 @@ def sample_hip_plan(
                 )
             )
             continue
-        plans.append(
-            prosthesis_plan(
-                hips[side],
-                stem_step=int(rng.integers(-1, 2)),
-                cup_step=int(rng.integers(-1, 2)),
-                cup_screws=int(rng.integers(0, 4)),
-                inclination_deg=float(np.clip(rng.normal(42, options.inclination_sd_deg), 25, 65)),
-                anteversion_deg=float(np.clip(rng.normal(15, options.anteversion_sd_deg), -5, 35)),
-                stem_turn_deg=float(rng.normal(0, options.stem_turn_sd_deg)),
-                stem_material=str(rng.choice(["Ti6Al4V", "Ti6Al4V", "CoCrMo", "316L"])),
-            )
-        )
+        drawn: dict[str, Any] = {
+            "stem_step": int(rng.integers(-1, 2)),
+            "cup_step": int(rng.integers(-1, 2)),
+            "cup_screws": int(rng.integers(0, 4)),
+            "inclination_deg": float(np.clip(rng.normal(42, options.inclination_sd_deg), 25, 65)),
+            "anteversion_deg": float(np.clip(rng.normal(15, options.anteversion_sd_deg), -5, 35)),
+            "stem_turn_deg": float(rng.normal(0, options.stem_turn_sd_deg)),
+            "stem_material": str(rng.choice(["Ti6Al4V", "Ti6Al4V", "CoCrMo", "316L"])),
+        }
+        plans.append(prosthesis_plan(hips[side], **(drawn | fixed)))
     joined = join_plans(plans)
     return replace(
         joined,
         seed=seed,
-        parameters={"kind": "hip", "index": index, "sides": sides, "sampling": asdict(options)},
+        parameters={
+            "kind": "hip",
+            "index": index,
+            "sides": sides,
+            "sampling": asdict(options) | fixed,
+        },
     )
 
 

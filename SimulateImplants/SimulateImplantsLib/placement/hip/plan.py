@@ -143,6 +143,11 @@ def prosthesis_plan(
     canal, warnings = canal_isthmus_mm(model)
     stem = propose_stem(model, canal, stem_step, stem_series)
     stem = replace(stem, material=stem_material)
+    if stem.distal_diameter_mm > 2 * canal:
+        warnings += (
+            f"{model.side} hip: a stem of {stem.distal_diameter_mm:g} mm in a canal of "
+            f"{2 * canal:.1f} mm; ream it, or take a thinner one",
+        )
     cup: AcetabularCup | DualMobilityCup = propose_cup(model, cup_step, cup_screws)
     if dual_mobility:
         cup = DualMobilityCup(cup.diameter_mm, head_mm=28.0 if cup.diameter_mm >= 46 else 22.0)
