@@ -8,10 +8,12 @@ import pytest
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.chest import draw_port
 from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
 from SimulateImplantsLib.placement.plan import PlannedImplant
 from SimulateImplantsLib.placement.procedures import sampled_plan
 from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
+from SimulateImplantsLib.placement.sites import Spot
 from support import packed_ct
 
 FRONT_MM = 100.0
@@ -81,6 +83,14 @@ def test_a_ct_that_ends_above_the_heart_gets_a_port_and_no_pacemaker() -> None:
         measure_patient(
             CTVolume(np.full((8, 64, 64), 40.0, np.float32), np.eye(4)), Bones(), "chest"
         )
+
+
+@pytest.mark.parametrize("room", [13.1, 14.1, 16.6, 30.0])
+def test_a_port_keeps_off_the_ribs(room: float) -> None:
+    pocket = Spot("pocket", np.eye(4), {"room": room}, "right")
+    for seed in range(8):
+        (port,) = draw_port(Patient(spots=(pocket,)), np.random.default_rng(seed))
+        assert -port.matrix[2, 3] < room
 
 
 def test_a_real_chest() -> None:

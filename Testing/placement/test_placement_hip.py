@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -193,6 +195,15 @@ def test_revision_dual_mobility_and_resurfacing(hips: list[tuple[HipModel, HipTr
         assert collisions([head, shell], nearer_than_mm=-1.0) == []
         rim = shell.make()
         assert rim.inner_mm == pytest.approx(0.5 * head.make().diameter_mm, abs=0.2)
+
+
+def test_a_stem_wider_than_its_canal_is_told(hips: list[tuple[HipModel, HipTruth]]) -> None:
+    model, _ = hips[0]
+    canal = np.full_like(model.shaft.canal_radius_mm, 4.0)
+    narrow = replace(model, shaft=replace(model.shaft, canal_radius_mm=canal, length_mm=300.0))
+    for series, told in (("standard", False), ("revision", True)):
+        warnings = prosthesis_plan(narrow, stem_series=series).warnings
+        assert any("a stem of 12 mm in a canal of 8.0 mm" in w for w in warnings) is told
 
 
 @pytest.mark.parametrize("kind", ["revision-hip", "dual-mobility", "resurfacing"])
