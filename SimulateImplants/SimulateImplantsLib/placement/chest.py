@@ -21,7 +21,7 @@ from ..implants.wires import Lead
 from .bone_field import sample_hu
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 _COARSE_MM = 3.0
 _LUNG_HU, _LUNG_MM2 = -500.0, 1500.0
@@ -98,10 +98,8 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
 
 def _lungs(volume: CTVolume) -> _Lungs:
-    step = max(1, round(_COARSE_MM / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    coarse = coarser(volume, _COARSE_MM)
+    hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
     # Opened by more than a windpipe is wide.
     wide = np.ones((1, 7, 7))
     mask = ndimage.binary_opening(body_mask(hu, spacing) & (hu < _LUNG_HU), wide)

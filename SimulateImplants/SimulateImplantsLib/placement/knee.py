@@ -17,7 +17,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..implants.total_knee import TotalKnee
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 BONE_HU = 200.0
 _TOGETHER_MM = 6.0
@@ -39,11 +39,9 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no joint between two wide ends of bone.
     """
-    step = max(1, round(1.8 / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
+    coarse = coarser(volume, 1.8)
+    hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
     body = body_mask(hu, spacing)
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
     bone = body & (hu > BONE_HU)
     reach = [2 * max(1, round(_TOGETHER_MM / s)) + 1 for s in spacing]
     legs, count = ndimage.label(ndimage.maximum_filter(bone, reach))

@@ -21,7 +21,7 @@ from .bone_field import sample_hu
 from .geometry import axis_placement
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 BONE_HU, CORTEX_HU = 300.0, 800.0
 _AREA_MM2 = (180.0, 1300.0)
@@ -79,11 +79,10 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
 def sections(volume: CTVolume) -> list[list[Section]]:
     """Ring-shaped sections of bone, slice by slice."""
-    step = max(1, round(1.8 / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    dr, dc = (step * s for s in volume.spacing_mm[1:])
-    bone = (hu > BONE_HU) & body_mask(hu, (volume.spacing_mm[0], dr, dc))
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    coarse = coarser(volume, 1.8)
+    hu, to_ras = coarse.hu, coarse.ijk_to_ras
+    _, dr, dc = coarse.spacing_mm
+    bone = (hu > BONE_HU) & body_mask(hu, coarse.spacing_mm)
     found = []
     for k, mask in enumerate(bone):
         filled = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, 2))[2:-2, 2:-2])

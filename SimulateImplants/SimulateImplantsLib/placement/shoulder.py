@@ -20,7 +20,7 @@ from .hip.sphere import ray_directions
 from .limb import Section, sections
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 BONE_HU = 150.0
 _LUNG_HU, _LUNG_MM2 = -600.0, 1500.0
@@ -39,11 +39,9 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no lungs, or no round bone beside them with a shaft on it.
     """
-    step = max(1, round(2.0 / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
+    coarse = coarser(volume, 2.0)
+    hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
     body = body_mask(hu, spacing)
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
     lung = body & (hu < _LUNG_HU)
     levels = np.flatnonzero(lung.sum(axis=(1, 2)) * spacing[1] * spacing[2] > _LUNG_MM2)
     if not len(levels):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.base import Implant
 from .geometry import Vector
@@ -67,6 +68,13 @@ def frame(origin: Vector, x: Vector, y: Vector, z: Vector) -> np.ndarray:
     matrix[:3, :3] = np.stack([first, second, third], axis=1)
     matrix[:3, 3] = origin
     return matrix
+
+
+def coarser(volume: CTVolume, mm: float) -> CTVolume:
+    """A view with pixels of about ``mm`` in each slice; of the same slices."""
+    step = max(1, round(mm / volume.spacing_mm[1]))
+    matrix = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    return CTVolume(volume.hu[:, ::step, ::step], matrix)
 
 
 def nearest_spots(spots: Sequence[Spot], clicks: Mapping[str, Vector]) -> tuple[Spot, ...]:

@@ -17,7 +17,7 @@ from .bone_field import sample_hu
 from .geometry import across
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 SKIN_HU = -300.0
 _STEP_MM = 3.0
@@ -36,10 +36,8 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no skin in the CT.
     """
-    step = max(1, round(_STEP_MM / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    spacing = (volume.spacing_mm[0], step * volume.spacing_mm[1], step * volume.spacing_mm[2])
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    coarse = coarser(volume, _STEP_MM)
+    hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
     if min(hu.shape) < 3:
         size = " x ".join(map(str, volume.hu.shape))
         raise InputError(f"{size} voxels are too few to see the skin's slope; give more slices")

@@ -16,7 +16,7 @@ from ..implants.bent_wires import SternalWire
 from .bone_field import sample_hu
 from .patient import Patient
 from .plan import PlannedImplant
-from .sites import Spot, frame
+from .sites import Spot, coarser, frame
 
 BONE_HU = 130.0
 _LUNG_HU = -500.0
@@ -32,11 +32,10 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no lungs, or no bone of a sternum's size in front of them.
     """
-    step = max(1, round(1.5 / volume.spacing_mm[1]))
-    hu = volume.hu[:, ::step, ::step]
-    dr, dc = volume.spacing_mm[1] * step, volume.spacing_mm[2] * step
-    body = body_mask(hu, (volume.spacing_mm[0], dr, dc))
-    to_ras = volume.ijk_to_ras @ np.diag([step, step, 1.0, 1.0])
+    coarse = coarser(volume, 1.5)
+    hu, to_ras = coarse.hu, coarse.ijk_to_ras
+    _, dr, dc = coarse.spacing_mm
+    body = body_mask(hu, coarse.spacing_mm)
     front = 1.0 if to_ras[1, 1] < 0 else -1.0  # rows that fall lead to the front
     rows: list[tuple[int, np.ndarray, float, float]] = []
     for k, (image, inside) in enumerate(zip(hu, body, strict=True)):
