@@ -7,12 +7,10 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.placement.anatomy import Anatomy
+from placement_support import grades
 from SimulateImplantsLib.placement.chest import draw_port
 from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
-from SimulateImplantsLib.placement.plan import PlannedImplant
 from SimulateImplantsLib.placement.procedures import sampled_plan
-from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
 from SimulateImplantsLib.placement.sites import Spot
 from support import packed_ct
 
@@ -43,13 +41,6 @@ def patient(volume: CTVolume) -> Patient:
     return measure_patient(volume, Bones(), "chest")
 
 
-def grade(volume: CTVolume, item: PlannedImplant, moved: np.ndarray) -> str:
-    matrix = item.matrix.copy()
-    matrix[:3, 3] += moved
-    placed = PlacedItem(item.make(), matrix, "one")
-    return measure_placement([placed], Anatomy(volume), lambda i, j: True)[0].grade
-
-
 @pytest.mark.parametrize("kind", ["pacemaker", "port"])
 def test_a_pocket_lies_under_the_skin(patient: Patient, volume: CTVolume, kind: str) -> None:
     plan = sampled_plan(patient, kind, 3)
@@ -58,17 +49,10 @@ def test_a_pocket_lies_under_the_skin(patient: Patient, volume: CTVolume, kind: 
     skin = FRONT_MM * (1 - (x / 160) ** 4) ** 0.25
     assert 4.0 < skin - y < 18.0 and z == pytest.approx(75.0, abs=10.0)
     assert 50 < abs(x) < 110 and can.attributes["side"] == ("right" if x > 0 else "left")
-    out = can.matrix[:3, 2]
-    moves = (0 * out, 15 * out, -30 * out)
-    assert [grade(volume, can, v) for v in moves] == [
-        "good",
-        "poor",
-        "poor",
-    ]
+    assert grades(volume, can, (0, 0, 15), (0, 0, -30)) == ["good", "poor", "poor"]
     assert lines
     for line in lines:
-        assert grade(volume, line, np.zeros(3)) == "good"
-        assert grade(volume, line, np.array([40.0, 0.0, 0.0])) == "poor"
+        assert grades(volume, line, (40, 0, 0)) == ["good", "poor"]
         points = line.make().centre_line()[0]
         assert np.linalg.norm(points[0] - can.matrix[:3, 3]) < 45.0
         assert abs(points[-1][0]) < 30.0  # in the mediastinum
@@ -98,4 +82,4 @@ def test_a_real_chest() -> None:
     patient = measure_patient(volume, Bones(), "chest")
     for kind in ("pacemaker", "port"):
         for item in sampled_plan(patient, kind, 1).implants:
-            assert grade(volume, item, np.zeros(3)) == "good"
+            assert grades(volume, item) == ["good"]

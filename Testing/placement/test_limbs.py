@@ -7,11 +7,9 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
-from SimulateImplantsLib.placement.anatomy import Anatomy
+from placement_support import grades
 from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
-from SimulateImplantsLib.placement.plan import PlannedImplant
 from SimulateImplantsLib.placement.procedures import sampled_plan
-from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
 from support import packed_ct
 
 KNEE = np.array([80.0, 10.0, 4.0])
@@ -45,17 +43,6 @@ def leg() -> CTVolume:
     return CTVolume(hu.astype(np.float32), matrix)
 
 
-def grades(volume: CTVolume, item: PlannedImplant, moves: list[tuple[float, ...]]) -> list[str]:
-    """In place and moved along the implant's axes (mm)."""
-    found = []
-    for move in [(0.0, 0.0, 0.0), *moves]:
-        matrix = item.matrix.copy()
-        matrix[:3, 3] += matrix[:3, :3] @ np.array(move)
-        placed = PlacedItem(item.make(), matrix, "one")
-        found.append(measure_placement([placed], Anatomy(volume), lambda i, j: True)[0].grade)
-    return found
-
-
 def test_a_knee_lies_where_it_was_drawn(leg: CTVolume) -> None:
     patient = measure_patient(leg, Bones(), "knee")
     (spot,) = patient.spots
@@ -65,8 +52,8 @@ def test_a_knee_lies_where_it_was_drawn(leg: CTVolume) -> None:
     assert spot.matrix[2, 2] > 0.98
     assert spot.size_mm["width"] == pytest.approx(72, abs=4)
     (item,) = sampled_plan(patient, "total-knee", 1).implants
-    moves = [tuple(15.0 * way) for way in (*np.eye(3), *-np.eye(3))]
-    assert grades(leg, item, moves) == ["good", *["poor"] * 6]
+    moves = 15.0 * np.vstack([np.eye(3), -np.eye(3)])
+    assert grades(leg, item, *moves) == ["good", *["poor"] * 6]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +115,8 @@ def test_metal_on_a_shaft_sits_well(leg: CTVolume, kind: str) -> None:
     patient = measure_patient(leg, Bones(), "limb")
     for item in sampled_plan(patient, kind, 1).implants:
         inwards = item.matrix[:3, :3].T
-        moves = [tuple(inwards @ np.array(way)) for way in ((20, 0, 0), (-20, 0, 0), (0, 20, 0))]
-        assert grades(leg, item, moves) == ["good", "poor", "poor", "poor"]
+        moves = [inwards @ way for way in ((20, 0, 0), (-20, 0, 0), (0, 20, 0))]
+        assert grades(leg, item, *moves) == ["good", "poor", "poor", "poor"]
 
 
 def test_a_plate_lies_on_the_bone(leg: CTVolume) -> None:
@@ -149,7 +136,7 @@ def test_metal_on_real_shafts(name: str) -> None:
     patient = measure_patient(volume, Bones(), "limb")
     for kind in ("bone-plate", "k-wires"):
         for item in sampled_plan(patient, kind, 3).implants:
-            assert grades(volume, item, [])[0] in ("good", "")
+            assert grades(volume, item)[0] in ("good", "")
 
 
 def test_a_head_has_no_long_bones() -> None:

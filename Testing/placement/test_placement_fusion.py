@@ -9,6 +9,7 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from phantom_support import proposed_spine
+from placement_support import grades
 from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.plate import AnteriorPlate
 from SimulateImplantsLib.phantoms import Phantom
@@ -24,7 +25,6 @@ from SimulateImplantsLib.placement.geometry import angle_deg
 from SimulateImplantsLib.placement.hip.seat import seat_of
 from SimulateImplantsLib.placement.patient import Patient
 from SimulateImplantsLib.placement.procedures import proposed_plan, sampled_plan
-from SimulateImplantsLib.placement.quality import PlacedItem, measure_placement
 from SimulateImplantsLib.placement.spine.construct import cross_link
 from SimulateImplantsLib.placement.spine.fusion import (
     approaches,
@@ -153,14 +153,8 @@ def test_every_disc_gets_its_own_and_the_image_says_whether_it_sits(
     patient = Patient(spine=proposal)
     plan = proposed_plan(patient, kind)
     assert {item.attributes["level"] for item in plan.implants} == {"L2-L3", "L3-L4", "L4-L5"}
-    item = plan.implants[-1]
-    found = []
-    for way in np.vstack([np.zeros(3), 15 * np.eye(3)[:2], -15 * np.eye(3)[:2]]):
-        matrix = item.matrix.copy()
-        matrix[:3, 3] += matrix[:3, :3] @ way
-        placed = PlacedItem(item.make(), matrix, "one")
-        found.append(measure_placement([placed], Anatomy(phantom.volume), lambda i, j: True)[0])
-    assert [row.grade for row in found] == ["good", *["poor"] * 4]
+    moves = 15 * np.vstack([np.eye(3)[:2], -np.eye(3)[:2]])
+    assert grades(phantom.volume, plan.implants[-1], *moves) == ["good", *["poor"] * 4]
     sample = sampled_plan(patient, kind, 5)
     assert len({item.attributes["level"] for item in sample.implants}) == 1
     lone = SpineProposal(proposal.vertebrae[:1], ())
