@@ -31,7 +31,7 @@ class Widget:
         self.name, self.children = "", []
         self.visible, self.enabled, self.blocked = True, True, False
         self.text, self.toolTip, self.width, self.frameWidth, self.height = "", "", 300, 1, 20
-        self.minimumSizeHint = self.sizeHint = SimpleNamespace(width=lambda: 100, height=lambda: 20)
+        self.minimumSizeHint = self.sizeHint = SimpleNamespace(width=lambda: 100)
         self.properties: dict[str, str] = {}
         self._slots: dict[str, list[Callable[..., None]]] = {}
 

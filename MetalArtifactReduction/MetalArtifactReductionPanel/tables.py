@@ -40,8 +40,7 @@ def fill(
     table.blockSignals(blocked)
     table.resizeRowsToContents()
     rows_height = sum(table.rowHeight(row) for row in range(min(len(rows), MOST_ROWS)))
-    titles = table.horizontalHeader().sizeHint.height()  # its height counts once it was shown only
-    table.setFixedHeight(titles + rows_height + 2 * table.frameWidth)
+    table.setFixedHeight(table.horizontalHeader().height + rows_height + 2 * table.frameWidth)
 
 
 def selected_rows(table: Any) -> list[int]:
