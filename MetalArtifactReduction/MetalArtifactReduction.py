@@ -183,10 +183,12 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         slicer.app.connect("aboutToQuit()", self._onQuit)
         self.parameters = ParameterLink(ui, self, self._update)
+        self.initializeParameterNode()  # a reloaded module is shown already
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
         slicer.app.disconnect("aboutToQuit()", self._onQuit)
+        self._turns.clear()
         self._onQuit()
 
     def _onQuit(self) -> None:

@@ -192,6 +192,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self._opened()  # a reloaded module is shown already
 
     def _setUpSections(self) -> None:
         from MetalArtifactReductionPanel.parameters import ParameterLink
@@ -219,6 +220,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
         if self.logic is not None:
+            self._turns.clear()
             self.work.cancel()
             self.implants.close()
             self.logic.tools.close()

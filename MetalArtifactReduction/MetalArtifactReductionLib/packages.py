@@ -32,8 +32,8 @@ def loaded_entries(group: str) -> Iterator[Any]:
 
 
 @cache
-def _installed_version(name: str) -> str:
-    """Of a package that is there; whoever installs another one meanwhile has to start anew."""
+def installed_version(name: str) -> str:
+    """Of a package that is there; whoever installs another one calls ``cache_clear()``."""
     return importlib.metadata.version(name)
 
 
@@ -59,7 +59,7 @@ def missing_requirements(
         if elsewhere or requirement.name.lower() in taken_care_of:
             continue
         try:
-            version = _installed_version(requirement.name)
+            version = installed_version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(line)
             continue

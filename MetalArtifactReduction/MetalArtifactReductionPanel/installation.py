@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MetalArtifactReductionLib.errors import MARError
-from MetalArtifactReductionLib.packages import missing_requirements
+from MetalArtifactReductionLib.packages import installed_version, missing_requirements
 
 SLICER_BRINGS = ("numpy", "SimpleITK", "pydicom")
 """Slicer's own builds; replacing them would break other modules."""
@@ -63,6 +63,7 @@ def _ensure(path: Path) -> None:
             packaging.pip_ensure(missing, requester="MetalArtifactReduction")
         except RuntimeError as error:  # the user declined
             logging.info(str(error))
+    installed_version.cache_clear()
     missing = missing_requirements(path, provided=SLICER_BRINGS)
     if missing:
         raise MissingPackages(

@@ -120,9 +120,8 @@ class SceneViews:
         if metal is not None:
             layout.look_at(scene, metal)
         yield
-        for _twice in range(
-            2
-        ):  # views that were made just now take a size and a slice of their own
+        # Twice: views that were made just now take a size and a slice of their own.
+        for _ in range(2):
             for node in nodes:
                 if where is None:
                     self._fit([node])

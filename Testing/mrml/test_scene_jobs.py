@@ -124,11 +124,11 @@ def test_measured_where_it_was_corrected(scene: Any, ct: Any, jobs: SceneJobs) -
     assert table in mrml.results_of(scene, ct, "table")
     found = {one.key: one for one in mrml.results.measures_in(table)}
     before, after, fraction = mrml.results.corrected_volumes(nodes.corrected)
-    for one in compare_before_after(before, after.hu, fraction):
-        if one.key in found:
-            assert found[one.key].before == pytest.approx(one.before, abs=0.01)
-            assert found[one.key].after == pytest.approx(one.after, abs=0.01)
-    assert len(found) > 5
+    expected = {one.key: one for one in compare_before_after(before, after.hu, fraction)}
+    assert len(found) > 5 and found.keys() <= expected.keys()
+    for key, one in found.items():
+        assert one.before == pytest.approx(expected[key].before, abs=0.01)
+        assert one.after == pytest.approx(expected[key].after, abs=0.01)
     # Nothing is kept twice: what the result says is what the nodes hold.
     np.testing.assert_array_equal(nodes.result.corrected.hu, after.hu)
 

@@ -241,7 +241,7 @@ class _Work:
             "strength": _numbered(
                 self.strength, np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
             ),
-            HELD_BACK: _numbered(self._held_back, np.flatnonzero(self._held_back)),
+            HELD_BACK: _numbered(self._held_back, np.flatnonzero(self._held_back >= 0.0005)),
             "outside_trace": {
                 "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
                 "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,

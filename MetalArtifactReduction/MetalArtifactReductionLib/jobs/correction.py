@@ -5,6 +5,7 @@ The parent's half needs no torch: a user interface stays quick, and the process 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -102,11 +103,7 @@ def correct(request: TaskRequest) -> TaskResult:
         "knows_strength": result.strength is not None,
         "facts": result.facts(),
         "shown": shown_changes(volume.hu, result.change_hu),
-        "measures": _measures(
-            volume, result.corrected.hu, result.metal_fraction, result.expected_error_hu
-        )
-        if request.arguments["measure"]
-        else [],
+        "measures": _figures(volume, result) if request.arguments["measure"] else [],
     }
     arrays = {
         "corrected": result.corrected.hu,
@@ -134,6 +131,15 @@ def measure(request: TaskRequest) -> TaskResult:
     volume = CTVolume(_float32(arrays["original"]), affine)
     found = _measures(volume, arrays["corrected"], arrays["fraction"], arrays.get("expected_error"))
     return TaskResult({"measures": found})
+
+
+def _figures(volume: CTVolume, result: CorrectionResult) -> list[dict[str, Any]]:
+    images = result.corrected.hu, result.metal_fraction, result.expected_error_hu
+    try:
+        return _measures(volume, *images)
+    except ValueError:  # no reason to lose the correction; asked for again they say what is wrong
+        logging.getLogger("mar").exception("before and after could not be measured")
+        return []
 
 
 def _measures(

@@ -117,7 +117,7 @@ class ImagePriorMethod(Method):
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         half = fast_bfloat16(context.device)
-        for k in range(len(proposed)):  # so that neither memory nor result depends on the batch
+        for k in range(len(proposed)):  # so that memory does not depend on the batch
             proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1), half)
         found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
