@@ -35,6 +35,12 @@ def test_a_slice_as_in_the_whole_volume() -> None:
         slab = replace(volume, hu=volume.hu[2:7].copy(), source=None)
         preview.warm(slab, 1, options)
         assert preview.poll() is None and not preview.busy  # nobody waits for it
+        assert preview._job is not None
+        warmed, until = preview._job.folder / "answer-1.npz", time.monotonic() + HANG_S
+        while not warmed.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        with np.load(warmed, allow_pickle=False) as file:
+            assert not np.array_equal(file["hu"], slab.hu[1]), "a slice was corrected"
         for middle in (0, 1):  # given up for the next one
             preview.ask(slab, middle, metal[2:7], options)
         preview.ask(slab, 2, metal[2:7], options)
