@@ -147,6 +147,15 @@ def crop(
     return a, b, c
 
 
+def filled_sections(bone: np.ndarray) -> np.ndarray:
+    """A long bone with its canal: sections across the last axis, filled."""
+    closed = ndimage.binary_closing(np.pad(bone, ((3, 3), (3, 3), (0, 0))), iterations=2)
+    closed = closed[3:-3, 3:-3] | bone
+    return np.stack(
+        [ndimage.binary_fill_holes(closed[:, :, k]) for k in range(bone.shape[2])], axis=2
+    )
+
+
 @dataclass(frozen=True)
 class BoneField:
     """Depth under the bone's surface on a local grid: positive inside, negative outside (mm)."""

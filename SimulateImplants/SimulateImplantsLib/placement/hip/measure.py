@@ -10,15 +10,26 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, check_mask, local_mask, sample_hu, voxel_box
+from ..bone_field import (
+    BoneField,
+    LocalGrid,
+    check_mask,
+    filled_sections,
+    local_mask,
+    sample_hu,
+)
 from ..geometry import Vector, across, angle_deg, axis_distance, unit
 from .shaft import FemoralShaft, find_shaft
 from .sphere import EdgeField, fit_sphere, ray_directions
 
-HEAD_RADIUS_MM = (17.0, 30.0)
+HEAD_RADIUS_MM, _USUAL_HEAD_MM = (18.0, 30.0), 24.0
 _STRONG_HU_MM = 60.0
 _STEP_MM = 1.0
 _LEAST_GAP_MM = 0.6
+_SEEN, _BOTH_HIPS_MM = 0.85, 230.0
+_HELD_MM = 4.0
+"""Clearance that a neck's axis has to gain for leaving 128 degrees and the plane of head and shaft
+by a radian, squared."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +71,19 @@ def _head_grid(centre: np.ndarray, reach: float = 50.0) -> LocalGrid:
     return LocalGrid.spanning(centre, np.eye(3), -box, box, _STEP_MM)
 
 
-def _local(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
-    """A mask on the grid with small cavities filled."""
-    inside = local_mask(mask, ijk_to_ras, grid)
-    if inside.any():
-        part = inside[voxel_box(inside, margin=4)]  # a view
-        closed = ndimage.binary_closing(np.pad(part, 3), iterations=2)[3:-3, 3:-3, 3:-3]
-        part[...] = ndimage.binary_fill_holes(part | (closed & _deep(part)))
-    return inside
-
-
-def _deep(inside: np.ndarray) -> np.ndarray:
-    """Surrounded by bone on nearly all sides: cavities of cancellous bone, not joint spaces."""
-    share = ndimage.uniform_filter(inside.astype(np.float32), 7)
-    return np.asarray(share > 0.72)
-
-
 def _edges(volume: CTVolume, mask: np.ndarray | None, centre: np.ndarray) -> EdgeField:
     """Edges about a point: of a labelled bone, or of the CT itself."""
     grid = _head_grid(centre)
     if mask is not None:
         inside = local_mask(mask, volume.ijk_to_ras, grid)
         return EdgeField.of(inside.astype(np.float32) * 600.0, grid)
-    points = np.moveaxis(grid.points(), 0, -1)
-    hu = np.clip(np.nan_to_num(sample_hu(volume, points), nan=-100.0), -100, 900)
-    return EdgeField.of(hu, grid)
+    hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
+    if np.isnan(hu).any():  # where the CT ends is no edge
+        nearest = ndimage.distance_transform_edt(
+            np.isnan(hu), return_distances=False, return_indices=True
+        )
+        hu = np.nan_to_num(hu[tuple(nearest)], nan=-100.0)
+    return EdgeField.of(np.clip(hu, -100, 900), grid)
 
 
 def fit_head(
@@ -99,11 +98,26 @@ def fit_head(
     :param opening: roughly out of the socket.
     :param mask: of the femur; without one the edges of the CT serve: outwards the head's shell
         falls to cartilage or soft tissue, and behind the joint space the socket rises.
-    :raises InputError: no sphere of a head's size there.
+    :raises InputError: no sphere of a head's size there, or cut off by the CT.
     """
-    centre = np.asarray(seed, float)
-    rays = ray_directions(700)
-    centre, radius, edge = fit_sphere(
+    centre, radius, edge = _head_sphere(volume, seed, opening, mask)
+    limits = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
+    if edge < 0.2 or not limits:
+        _check_seen(volume, np.asarray(seed, float), _USUAL_HEAD_MM, name)
+        raise InputError(
+            f"{name}: no femoral head at {np.round(np.asarray(seed, float), 1).tolist()}; "
+            "click into the middle of the head"
+        )
+    _check_seen(volume, centre, radius, name)
+    return centre, radius
+
+
+def _head_sphere(
+    volume: CTVolume, seed: Vector, opening: np.ndarray, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, float, float]:
+    """See :func:`fit_head`; with the mean edge of :func:`fit_sphere`."""
+    centre, rays = np.asarray(seed, float), ray_directions(700)
+    return fit_sphere(
         _edges(volume, mask, centre),
         centre,
         HEAD_RADIUS_MM,
@@ -113,13 +127,16 @@ def fit_head(
         rays=rays,
         facing=None if mask is not None else rays[rays @ opening < -0.2][::2],
     )
-    limits = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
-    if edge < 0.2 or not limits:
+
+
+def _check_seen(volume: CTVolume, centre: np.ndarray, radius: float, name: str) -> None:
+    """:raises InputError: more of a sphere than may be lies outside the CT."""
+    seen = np.isfinite(sample_hu(volume, centre + radius * ray_directions(300))).mean()
+    if seen < _SEEN:
         raise InputError(
-            f"{name}: no femoral head at {np.round(np.asarray(seed, float), 1).tolist()}; "
-            "click into the middle of the head"
+            f"{name}: the CT ends in the head at {np.round(centre, 1).tolist()}; take one that "
+            "shows all of it and some of the shaft"
         )
-    return centre, radius
 
 
 def fit_socket(
@@ -157,20 +174,20 @@ def _neck(
     head: np.ndarray,
     radius: float,
     shaft: FemoralShaft,
-    lateral: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """Axis through the head's centre with the largest clearance in the neck, and the clearance.
 
     Only the half-space on the shaft's side of the head's middle counts as femur: the acetabulum
     lies on the other.
     """
-    grid = _head_grid(head + lateral * 30 + shaft.axis * 20, 62.0)
-    field = BoneField.from_inside(_local(mask, ijk_to_ras, grid), grid)
     foot = shaft.point + shaft.axis * float((head - shaft.point) @ shaft.axis)
     aside = unit(foot - head)
     first = unit(aside * np.sin(np.deg2rad(128)) - shaft.axis * np.cos(np.deg2rad(128)))
     front = np.cross(aside, shaft.axis)
     up = np.cross(front, first)
+    low, high = np.array([-40.0, -40.0, 0.0]), np.array([40.0, 40.0, 80.0])
+    grid = LocalGrid.spanning(head, np.stack([up, front, first], axis=1), low, high, _STEP_MM)
+    field = BoneField.from_inside(filled_sections(local_mask(mask, ijk_to_ras, grid)), grid)
     span = float(np.linalg.norm(foot - head)) / np.sin(np.deg2rad(128))
     s = np.arange(radius + 1.0, max(span - 10.0, radius + 8.0), 1.0)
 
@@ -181,7 +198,7 @@ def _neck(
 
     def clearance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         depth = field.at(head + s[:, None] * direction(a, b)[..., None, :])
-        result: np.ndarray = -np.log(np.mean(np.exp(-depth), axis=-1)) - 0.5 * (a**2 + b**2)
+        result: np.ndarray = -np.log(np.mean(np.exp(-depth), axis=-1)) - _HELD_MM * (a**2 + b**2)
         return result
 
     turns = np.deg2rad(np.arange(-24.0, 25.0, 4.0))
@@ -213,13 +230,16 @@ def socket_axis(
     )
 
 
-def _side_of(head: np.ndarray, bone: np.ndarray, ijk_to_ras: np.ndarray) -> str:
-    """The half of all bone that the head lies in."""
+def _side_of(volume: CTVolume, head: np.ndarray, bone: np.ndarray) -> str:
+    """The half of all bone that the head lies in; of a single hip the side it has its socket on."""
     index = np.argwhere(bone[:, ::4, ::4]) * np.array([1, 4, 4])
-    ras = index[:, ::-1] @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    ras = index[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
     near = np.abs(ras[:, 2] - head[2]) < 60
-    middle = float(np.median(ras[near if near.any() else slice(None), 0]))
-    return "right" if head[0] > middle else "left"
+    across_mm = ras[near if near.any() else slice(None), 0]
+    if np.ptp(across_mm) > _BOTH_HIPS_MM:
+        return "right" if head[0] > float(np.median(across_mm)) else "left"
+    edges = {side: _head_sphere(volume, head, socket_axis(side))[2] for side in ("left", "right")}
+    return max(edges, key=lambda side: edges[side])
 
 
 def _bone_and_seed(
@@ -268,7 +288,7 @@ def measure_hip(
     everything = source if bone is None else check_mask(bone, shape, "bone")
     if side is None:
         whole = everything if hip is None else everything | check_mask(hip, shape, "hip")
-        side = _side_from(femur, seed, ijk_to_ras) or _side_of(seed, whole, ijk_to_ras)
+        side = _side_from(femur, seed, ijk_to_ras) or _side_of(volume, seed, whole)
     if side not in ("left", "right"):
         raise InputError(f"side {side!r}: 'left' or 'right' is needed")
     lateral = np.array([1.0 if side == "right" else -1.0, 0.0, 0.0])
@@ -282,7 +302,7 @@ def measure_hip(
         socket = (head, radius + 3.0)
     shaft = find_shaft(volume, source, head, unit(down), lateral, name)
     warnings.extend(shaft.warnings)
-    neck, clearance = _neck(source, ijk_to_ras, head, radius, shaft, lateral)
+    neck, clearance = _neck(source, ijk_to_ras, head, radius, shaft)
     return HipModel(
         side=side,
         head_centre=head,

@@ -157,12 +157,6 @@ def prosthesis_plan(
     centre = head_place[:3, 3]
     axis = socket_axis(model.side, inclination_deg, anteversion_deg)
     attributes: Mapping[str, Any] = {"side": model.side, "construct": f"hip {model.side}"}
-    if stem.distal_diameter_mm > 2 * canal:
-        warnings = (
-            *warnings,
-            f"{model.side} hip: the stem ({stem.distal_diameter_mm:g} mm) is thicker than the "
-            f"canal ({2 * canal:.1f} mm)",
-        )
     implants = tuple(
         PlannedImplant(item.to_dict(), matrix, {**attributes, "order": i})
         for i, (item, matrix) in enumerate(

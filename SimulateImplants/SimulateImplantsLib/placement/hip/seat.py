@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -16,7 +15,7 @@ from ...implants.hip_stem import HipStem
 from ...implants.nail import CephalomedullaryNail
 from ...implants.plate import AnteriorPlate
 from ..anatomy import Anatomy
-from ..bone_field import BoneField, LocalGrid, local_mask, sample_hu
+from ..bone_field import BoneField, LocalGrid, filled_sections, local_mask, sample_hu
 from ..collision import surface_points
 from .sphere import ray_directions
 
@@ -116,7 +115,7 @@ def _in_femur(
     local, points, hu = local[seen], points[seen], hu[seen]
     low, high = local.min(axis=0) - _MARGIN_MM, local.max(axis=0) + _MARGIN_MM
     grid = LocalGrid.spanning(matrix[:3, 3], matrix[:3, :3], low, high, 1.0)
-    field = BoneField.from_inside(_solid(local_mask(femur, volume.ijk_to_ras, grid)), grid)
+    field = BoneField.from_inside(filled_sections(local_mask(femur, volume.ijk_to_ras, grid)), grid)
     depth = field.at(points)
     worst = int(np.argmin(depth))
     out = float(-depth[worst])
@@ -135,15 +134,6 @@ def _in_femur(
         breach_direction=_direction(turned[worst], matrix) if breached else "",
         mean_hu=float(hu[in_bone].mean()) if in_bone.any() else float("nan"),
         min_hu=float(hu[in_bone].min()) if in_bone.any() else float("nan"),
-    )
-
-
-def _solid(bone: np.ndarray) -> np.ndarray:
-    """The femur with its canal: sections across the shaft, filled."""
-    closed = ndimage.binary_closing(np.pad(bone, ((3, 3), (3, 3), (0, 0))), iterations=2)
-    closed = closed[3:-3, 3:-3] | bone
-    return np.stack(
-        [ndimage.binary_fill_holes(closed[:, :, k]) for k in range(bone.shape[2])], axis=2
     )
 
 

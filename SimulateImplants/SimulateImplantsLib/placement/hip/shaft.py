@@ -14,7 +14,11 @@ from ..bone_field import sample_hu
 from ..geometry import unit
 
 _STEP_MM = 1.0
-_HALF_MM = 45.0
+_HALF_MM, _BENT_MM = 45.0, 110.0
+"""Of the sections looked at, and to the front and back where the thigh may be bent."""
+_TIMES = 4
+_LEANING_MM, _PRIOR_MM = (30.0, 75.0), (25.0, 3.0)
+"""How much a row of sections of a length leans on the usual axis: as on so long a row of it."""
 _FIRST_MM, _LAST_MM = 38.0, 200.0
 """Sections below the head's centre: from the lesser trochanter to the middle of the shaft."""
 
@@ -57,9 +61,10 @@ class _Section:
     outer_radius: float
 
 
-def _plane_points(origin: np.ndarray, u: np.ndarray, v: np.ndarray, half: float) -> np.ndarray:
-    side = np.arange(-half, half + 0.5 * _STEP_MM, _STEP_MM)
-    result: np.ndarray = origin + side[:, None, None] * u + side[None, :, None] * v
+def _plane_points(origin: np.ndarray, u: np.ndarray, v: np.ndarray, deep: float) -> np.ndarray:
+    side = np.arange(-_HALF_MM, _HALF_MM + 0.5 * _STEP_MM, _STEP_MM)
+    front = np.arange(-deep, deep + 0.5 * _STEP_MM, _STEP_MM)
+    result: np.ndarray = origin + side[:, None, None] * u + front[None, :, None] * v
     return result
 
 
@@ -159,17 +164,19 @@ def _sections(
     lateral: np.ndarray,
     stations: np.ndarray,
     guess: np.ndarray | None,
+    deep_mm: float = _HALF_MM,
 ) -> list[_Section]:
     u = unit(lateral - axis * float(lateral @ axis))
     v = np.cross(axis, u)
     found: list[_Section] = []
     expected = None if guess is None else np.array([(guess - start) @ u, (guess - start) @ v])
     for s in stations:
-        points = _plane_points(start + axis * s, u, v, _HALF_MM)
+        points = _plane_points(start + axis * s, u, v, deep_mm)
         plane = _mask_at(mask, volume.ijk_to_ras, points)
         middle = np.array(plane.shape) // 2
+        beside = (plane.shape[1] - plane.shape[0]) // 2
         # Half of the section has to lie inside the volume.
-        if (plane < 0).mean() > 0.3:
+        if (plane[:, beside : plane.shape[1] - beside] < 0).mean() > 0.3:
             continue
         hint = None if expected is None else expected / _STEP_MM + middle
         part = _femur_component(plane, hint, np.array([1.0, 0.0]))
@@ -184,9 +191,11 @@ def _sections(
     return found
 
 
-def _line(points: np.ndarray, prior: np.ndarray, prior_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def _line(points: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Robust line through section centres; a short row of them leans on the ``prior`` direction."""
     weight = np.ones(len(points))
+    reach = float(np.linalg.norm(np.ptp(points, axis=0)))
+    prior_mm = float(np.interp(reach, _LEANING_MM, _PRIOR_MM))
     centre, axis = points.mean(axis=0), prior
     for _ in range(6):
         centre = np.average(points, axis=0, weights=weight)
@@ -219,7 +228,7 @@ def find_shaft(
     warnings: list[str] = []
     start = head + lateral * 32.0
     stations = np.arange(_FIRST_MM, _LAST_MM, 3.0)
-    low = _sections(volume, mask, start, down, lateral, stations[::-1], None)
+    low = _sections(volume, mask, start, down, lateral, stations[::-1], None, _BENT_MM)
     # From below upwards: in the shaft nothing else can be taken for the femur.
     first = low[0].centre if low else None
     if first is None or len(low) < 2:
@@ -232,20 +241,20 @@ def find_shaft(
     # Anatomical prior: the shaft runs 6 degrees inwards going down.
     prior = unit(down - 0.105 * lateral)
     reach = float(np.ptp([x.station for x in shaft_part])) if len(shaft_part) > 1 else 0.0
-    centre, axis = _line(np.array([x.centre for x in shaft_part]), prior, 25.0)
+    centre, axis = _line(np.array([x.centre for x in shaft_part]), prior)
     if low[0].station < _FIRST_MM + 45:
         warnings.append(
             f"{name}: only {reach:.0f} mm of the shaft are in the volume; its axis leans on the "
             "usual anatomy"
         )
     point = centre + axis * float((head - centre) @ axis)
-    for _ in range(2):
+    for _ in range(_TIMES):
         again = _sections(volume, mask, point, axis, lateral, stations, point)
         again = [x for x in again if x.canal_radius > 0] or again
         if len(again) < 3:
             break
         deep = [x for x in again if x.station > 0.5 * again[-1].station] or again
-        centre, axis = _line(np.array([x.centre for x in deep]), prior, 25.0)
+        centre, axis = _line(np.array([x.centre for x in deep]), prior)
         point = centre + axis * float((head - centre) @ axis)
     used = again if len(again) >= 3 else low[::-1]
     return FemoralShaft(
