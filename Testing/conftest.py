@@ -37,7 +37,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For trainings whose curves are read as figures: drawing takes longer than their steps."""
-    monkeypatch.setattr("MetalArtifactReductionLib.training.curves._draw", lambda *_: None)
+    monkeypatch.setattr("MetalArtifactReductionLib.training.record.draw_curves", lambda *_: None)
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def test_segmentations_that_find_nothing_fall_back_to_a_threshold() -> None:
     assert all(set(x.unique().tolist()) <= {0.0, 1.0} for x in found)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_resumes_and_makes_weights(data: Path) -> None:
     options = OPTIONS | {"validation": "bank.npz", "validation_blocks": 1}
     p = TrainerParameters(steps=6, batch_size=3, ema=None, log_every=1, checkpoint_every=2)

@@ -131,6 +131,7 @@ def test_a_batch_can_be_learned_by_heart(start: str) -> None:
     assert bool((after < 0.1 * before).all())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_against_a_discriminator_both_learn_and_frozen_layers_stay(tmp_path: Path) -> None:
     first = small_task()
     weights = tmp_path / "start.safetensors"

@@ -18,6 +18,7 @@ from torch import nn
 
 from MetalArtifactReductionLib.errors import Cancelled, DeviceError, InputError, OutputError
 from MetalArtifactReductionLib.training.parameters import TrainerParameters
+from MetalArtifactReductionLib.training.record import Record
 from MetalArtifactReductionLib.training.schedule import learning_rate_factor
 from MetalArtifactReductionLib.training.task import Batch, Task, TrainingError, Validation
 from MetalArtifactReductionLib.training.trainer import train
@@ -221,6 +222,20 @@ def test_it_learns_and_leaves_curves_pictures_and_the_best_weights(tmp_path: Pat
     assert_same(stored, dict(result.network.state_dict()))
 
 
+def test_curves_are_drawn_at_the_last_and_seldom_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, picture = Record(tmp_path, 9, 1, None), tmp_path / "curve.png"
+    record.log(1, 0.1, {"loss": 1.0})
+    record.write(last=False)
+    assert (tmp_path / "curve.csv").exists() and not picture.exists()
+    record.write(last=True)
+    picture.unlink()
+    monkeypatch.setattr("MetalArtifactReductionLib.training.record.DRAWN_S", -1.0)
+    record.write(last=False)
+    assert picture.exists()
+
+
 def test_averaged_weights_are_the_mean_that_the_formula_says() -> None:
     """One parameter that falls by the learning rate at every step (Adam on a constant slope)."""
 
@@ -258,6 +273,7 @@ def test_schedule() -> None:
     assert learning_rate_factor("constant", 50, 110, 10) == 1.0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nan_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:
     good = train(Toy(), replace(SHORT, steps=7, schedule="constant"), tmp_path / "good")
     with pytest.raises(TrainingError, match=r"not finite at step 8.*learning rate") as caught:
@@ -294,6 +310,7 @@ def test_short_memory_means_smaller_batches_with_the_same_gradient() -> None:
         train(Small(fits=0), SHORT)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_minutes_stop_it_resumable(tmp_path: Path) -> None:
     stopped = train(Toy(), replace(SHORT, minutes=1e-9), tmp_path / "run")
     assert stopped.step < 10
@@ -303,6 +320,7 @@ def test_minutes_stop_it_resumable(tmp_path: Path) -> None:
     assert_same(dict(finished.network.state_dict()), dict(whole.network.state_dict()))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(InputError, match="no checkpoint"):

@@ -14,14 +14,14 @@ Row = Mapping[str, float]
 
 
 def write_curves(rows: Sequence[Row], folder: Path) -> None:
-    """``curve.csv`` and ``curve.png`` of the rows, replaced whole.
+    """``curve.csv`` of the rows, replaced whole.
 
     :param rows: one a logged step: ``step``, ``seconds``, and whatever was logged then.
     :raises OutputError: no permission, disk full.
     """
     if not rows:
         return
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = _names(rows)
     with (
         written_whole(folder / "curve.csv", overwrite=True) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -29,13 +29,16 @@ def write_curves(rows: Sequence[Row], folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow([cell(name) for name in names])
         writer.writerows([f"{row[n]:.6g}" if n in row else "" for n in names] for row in rows)
-    _draw(rows, [n for n in names if n not in ("step", "seconds")], folder / "curve.png")
 
 
-def _draw(rows: Sequence[Row], names: Sequence[str], path: Path) -> None:
+def draw_curves(rows: Sequence[Row], folder: Path) -> None:
+    """``curve.png`` of the same rows; parameters and errors as :func:`write_curves`."""
+    if not rows:
+        return
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
+    names = [name for name in _names(rows) if name not in ("step", "seconds")]
     columns = min(3, len(names))
     lines = math.ceil(len(names) / 3)
     width, height = 4.2 * columns, 2.8 * lines
@@ -58,5 +61,9 @@ def _draw(rows: Sequence[Row], names: Sequence[str], path: Path) -> None:
         axes.set_title(name, fontsize=9, y=1.0)
         axes.tick_params(which="both", labelsize=7)
         axes.grid(alpha=0.3)
-    with written_whole(path, overwrite=True) as temporary:
+    with written_whole(folder / "curve.png", overwrite=True) as temporary:
         figure.savefig(temporary, dpi=90, format="png")
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))

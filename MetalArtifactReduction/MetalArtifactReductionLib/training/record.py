@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,12 +14,15 @@ from ..errors import OutputError
 from ..files.leftovers import locked
 from ..files.whole import check_name
 from ..progress import Progress, report
-from .curves import write_curves
+from .curves import draw_curves, write_curves
 from .task import Validation
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
+
+DRAWN_S = 30.0
+"""Curves are drawn no more often than this before the end: it takes as long as many steps."""
 
 
 class Record:
@@ -38,6 +42,7 @@ class Record:
         self.recent: list[dict[str, float]] = []
         self.validation = Validation()
         self.validated_at = 0
+        self._drawn = time.monotonic()
 
     def tell(self, step: int, text: str) -> None:
         """Report progress."""
@@ -70,10 +75,14 @@ class Record:
         self.best = min(self.best, score)
         return best
 
-    def write(self) -> None:
-        """The curves, if there is a folder."""
-        if self.folder is not None:
-            write_curves(self.curve, self.folder)
+    def write(self, last: bool) -> None:
+        """The curves, if there is a folder; drawn at the last and every :data:`DRAWN_S`."""
+        if self.folder is None:
+            return
+        write_curves(self.curve, self.folder)
+        if last or time.monotonic() - self._drawn > DRAWN_S:
+            draw_curves(self.curve, self.folder)
+            self._drawn = time.monotonic()
 
     def state(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""

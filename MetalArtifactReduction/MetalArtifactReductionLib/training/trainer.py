@@ -136,7 +136,7 @@ class _Run:
                 self.record.log(self.step, self.seconds, figures)
             self._validate_if_due()
             if self.step % p.checkpoint_every == 0:
-                self._save()
+                self._save(last=False)
             elif not self._many and time.monotonic() - self.kept > KEPT_S:
                 self._write_checkpoint()
         self._validate()
@@ -328,11 +328,11 @@ class _Run:
                 on_disk.write_checkpoint(self.folder / CHECKPOINT, self._state())
         self.kept = time.monotonic()
 
-    def _save(self) -> None:
+    def _save(self, last: bool = True) -> None:
         self._write_checkpoint()
         if self.folder is not None and self.fabric.is_global_zero:
             self._write_weights(self.folder / WEIGHTS, self._trained())
-            self.record.write()
+            self.record.write(last)
         self.fabric.barrier()
 
     def _settings(self) -> dict[str, Any]:
