@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,6 +151,8 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
         part = slicer.util.childWidgetVariables
         self.texts = texts = Texts(ui.statusLabel)
+        self._turns.said = texts.said
+        logic.views.turns.said = partial(texts.said, ui.exportLabel)
         self.input = InputSection(
             part(ui.inputCollapsibleButton), texts, logic.inputs.check, self._begin
         )

@@ -198,13 +198,14 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MetalArtifactReductionPanel.parameters import ParameterLink
         from MetalArtifactReductionPanel.turns import Turns
 
-        self._turns = Turns()
         ui, tools = self.ui, self.logic.tools
 
         def part(name: str) -> Any:
             return slicer.util.childWidgetVariables(getattr(ui, f"{name}CollapsibleButton"))
 
         work = self.work = Work(part("simulation"), self._prepare, self._onWork)
+        self._turns = Turns()
+        self._turns.said = work.said
         self.input = InputSection(part("input"), work, tools)
         self.bone = BoneSection(part("bone"), work, tools)
         self.implants = ImplantsSection(part("implants"), work, tools, self._onSelected)

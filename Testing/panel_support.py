@@ -24,7 +24,8 @@ class Widget:
     silent = re.compile(
         "set(Fixed|Minimum)(Height|Width)|set(Default|Minimum)?SectionSize|setSectionResizeMode|"
         "setDefaultSectionSize|setMinimumSectionSize|setStretchLastSection|setRange|setDecimals|"
-        "resize(Rows|Columns?)ToContents|resizeColumnToContents|hide|addAttribute|setMRMLScene"
+        "resize(Rows|Columns?)ToContents|resizeColumnToContents|hide|addAttribute|setMRMLScene|"
+        "installEventFilter"
     )
 
     def __init__(self, parent: Any = None) -> None:
@@ -38,7 +39,9 @@ class Widget:
     def __getattr__(self, name: str) -> Any:
         if Widget.silent.fullmatch(name):
             return lambda *given: None
-        if name in ("verticalHeader", "horizontalHeader", "verticalScrollBar", "layout"):
+        if name in (
+            "verticalHeader", "horizontalHeader", "verticalScrollBar", "layout", "parentWidget"
+        ):  # fmt: skip
             child = Widget()
             setattr(self, name, lambda: child)
             return getattr(self, name)
@@ -310,6 +313,7 @@ def qt_module() -> ModuleType:
     qt = ModuleType("qt")
     for kind in (*_KINDS, QTableWidgetItem, QTimer):
         setattr(qt, kind.__name__, kind)
+    qt.QObject = object  # type: ignore[attr-defined]
     qt.QWidget = Widget  # type: ignore[attr-defined]
     qt.Qt = SimpleNamespace(  # type: ignore[attr-defined]
         ItemIsSelectable=1, ItemIsEnabled=2, ItemIsUserCheckable=16, UserRole=32,

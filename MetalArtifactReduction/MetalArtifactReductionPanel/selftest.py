@@ -132,6 +132,8 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         self.assertEqual(len(slicer.util.getNodes("Preview*")), 0)
         wait_until(lambda: widget.ui.measuresTable.rowCount > 5)
         self.assertIn("4 / 6", widget.ui.resultLabel.text)
+        table, below = widget.ui.measuresTable, widget.ui.lineSelector
+        wait_until(lambda: table.geometry.bottom() < below.geometry.top())
         self.assertFalse(widget.ui.cancelButton.visible)
         parameters = widget.logic.getParameterNode()
         self.assertIs(parameters.inputVolume, volume)

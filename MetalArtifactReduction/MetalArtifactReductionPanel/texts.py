@@ -12,6 +12,20 @@ import slicer
 from slicer.i18n import tr as _
 
 
+class _Resized(qt.QObject):  # type: ignore[misc]
+    """Calls a function each time that a watched widget has another size."""
+
+    def __init__(self, call: Any) -> None:
+        super().__init__()
+        self._call = call
+
+    def eventFilter(self, _widget: Any, event: Any) -> bool:
+        """Qt's."""
+        if event.type() == qt.QEvent.Resize:
+            self._call()
+        return False
+
+
 class Texts:
     """Shows texts that may take several lines; without one its place is given to the rest.
 
@@ -20,16 +34,20 @@ class Texts:
 
     def __init__(self, status: Any) -> None:
         self.status = status
-        self._labels = [status]
+        self._labels: list[Any] = []
         self._again = False
         self._timer = qt.QTimer(status)  # ends with what it lays out
         self._timer.setSingleShot(True)
         self._timer.setInterval(20)  # after Qt's own work on the layout
         self._timer.connect("timeout()", self.fit)
+        self._resized = _Resized(self._timer.start)
+        self.manage(status)
 
     def manage(self, *labels: Any) -> None:
         """Give these labels their height from now on."""
         self._labels += labels
+        for label in labels:  # what is around one gives it another width or place
+            label.parentWidget().installEventFilter(self._resized)
 
     def say(self, label: Any, text: str) -> None:
         """Show a text."""

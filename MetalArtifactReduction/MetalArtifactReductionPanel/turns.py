@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 
@@ -18,9 +18,13 @@ TURN_MS = 20
 class Turns:
     """Does pieces of work in order, one each time that Slicer has served its events."""
 
+    said: Callable[[], AbstractContextManager[object]] = staticmethod(nullcontext)
+    """Around each piece: the panel says in it what goes wrong."""
+
     def __init__(self) -> None:
         self._pieces: deque[Callable[[], object]] = deque()
         self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)  # no next piece behind a dialog of this one
         self._timer.setInterval(TURN_MS)
         self._timer.connect("timeout()", self._next)
 
@@ -63,9 +67,10 @@ class Turns:
 
     def _next(self) -> None:
         if self._pieces:
-            self._pieces.popleft()()
-        if not self._pieces:
-            self._timer.stop()
+            with self.said():
+                self._pieces.popleft()()
+        if self._pieces:
+            self._timer.start()
 
 
 def _imported(name: str) -> None:

@@ -1,0 +1,71 @@
+"""Work in pieces, alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from panel_support import QTimer
+
+
+@pytest.fixture
+def turns(scene: Any) -> Any:
+    from MetalArtifactReductionPanel.turns import Turns
+
+    return Turns()
+
+
+def test_one_piece_a_turn_in_order(turns: Any) -> None:
+    done: list[str] = []
+    turns.add(lambda: done.append("a"), lambda: done.append("b"))
+    assert turns.busy and not done
+    QTimer.turn()
+    assert turns.busy and done == ["a"]
+    QTimer.turn()
+    assert not turns.busy and done == ["a", "b"]
+    assert not QTimer.waiting
+
+
+def test_steps_go_before_what_waits_until_they_are_no_longer_wanted(turns: Any) -> None:
+    done: list[int] = []
+    wanted = True
+    turns.follow((done.append(number) for number in range(9)), lambda: wanted)
+    turns.add(lambda: done.append(100))
+    QTimer.turn()
+    QTimer.turn()
+    assert done == [0, 1]
+    wanted = False
+    while turns.busy:
+        QTimer.turn()
+    assert done == [0, 1, 100]
+
+
+def test_what_waits_is_forgotten(turns: Any) -> None:
+    turns.add(lambda: pytest.fail("forgotten"))
+    turns.clear()
+    QTimer.turn()
+
+
+def test_a_module_is_loaded_before_the_piece_and_a_missing_one_left(turns: Any) -> None:
+    done: list[str] = []
+    turns.load(["sys"], lambda: done.append("at once"))
+    assert done == ["at once"]
+    turns.load(["no_such_module_here"], lambda: done.append("later"))
+    assert len(done) == 1
+    while turns.busy:
+        QTimer.turn()
+    assert done[1:] == ["later"]
+
+
+def test_an_error_is_said_and_the_next_piece_done(turns: Any, texts: Any) -> None:
+    def wrong() -> None:
+        raise ValueError("this piece")
+
+    done: list[str] = []
+    turns.said = texts.said
+    turns.add(wrong, lambda: done.append("next"))
+    QTimer.turn()
+    assert "this piece" in texts.status.text
+    QTimer.turn()
+    assert done == ["next"]
