@@ -177,8 +177,16 @@ class FiguresSection:
             self.exportDicom(folder)
 
     def exportDicom(self, folder: str) -> None:
-        """Write the chosen result as DICOM series."""
-        with self._texts.said(), slicer.util.tryWithErrorDisplay(waitCursor=True):
-            written = self._results.exportDicom(self._parameters.result, folder)
-            paths = ", ".join(str(path) for path in written)
-            self._texts.say(self._ui.exportLabel, _("Written: {path}").format(path=paths))
+        """Write the chosen result as DICOM series in the background."""
+        label = self._ui.exportLabel
+
+        def ended(handle: Any) -> None:
+            problem = handle.error
+            paths = ", ".join(str(path) for path in handle.nodes or ())
+            self._texts.say(label, problem or _("Written: {path}").format(path=paths))
+            if handle.state.value == "failed":
+                slicer.util.errorDisplay(problem)
+
+        with self._texts.said():
+            self._results.exportAsync(self._result, folder, ended)
+            self._texts.say(label, _("Writing..."))

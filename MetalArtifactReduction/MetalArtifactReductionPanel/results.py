@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import slicer
@@ -15,13 +14,14 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import Measure
 from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
 from MetalArtifactReductionLib.evaluation.report import figure_text
+from MetalArtifactReductionLib.jobs.call import result_of
 from MetalArtifactReductionLib.jobs.queue import Job
 from MetalArtifactReductionLib.mrml import (
     kept,
     results,
     results_of,
 )
-from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node
+from MetalArtifactReductionLib.mrml.dicom import can_export, export_job
 from MetalArtifactReductionLib.mrml.hierarchy import ROLE_ATTRIBUTE
 from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
@@ -196,16 +196,18 @@ class Results:
         """Why a result cannot be written as DICOM, in one line; "" if it can."""
         return str(can_export(corrected))
 
-    def exportDicom(self, corrected: Any, folder: str, **options: Any) -> tuple[Path, ...]:
-        """Write a result as new DICOM series beside the original's: see the library.
+    def exportAsync(self, corrected: Any, folder: str, onEnd: Callable[[Any], None]) -> Any:
+        """Write a result as new DICOM series beside the original's, in a process of its own.
 
-        :param folder: a new folder is made in it.
+        :param folder: new folders are made in it. :param onEnd: called with the handle, whose
+            ``nodes`` are the paths.
         :raises InputError: the CT did not come from DICOM. :raises OutputError: no such folder.
         """
-        return export_corrected_node(
+        job = export_job(
             slicer.mrmlScene,
             corrected,
             folder,
             file_of_instance=slicer.dicomDatabase.fileForInstance,
-            **options,
         )
+        handle = self._jobs.queue.add(job, (corrected,), result_of, on_end=onEnd)
+        return self._jobs.started(handle)

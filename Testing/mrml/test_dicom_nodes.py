@@ -18,7 +18,8 @@ from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction.result import CorrectionResult
 from MetalArtifactReductionLib.errors import InputError, OutputError
 from MetalArtifactReductionLib.files.volumes import read_volume
-from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node
+from MetalArtifactReductionLib.jobs.call import result_of
+from MetalArtifactReductionLib.mrml.dicom import can_export, export_corrected_node, export_job
 
 CHANGED = np.s_[3:6, 20:30, 20:30]
 
@@ -94,6 +95,30 @@ def test_exported_slices_are_the_source_s(
     expected = np.zeros(source.hu.shape, bool)
     expected[CHANGED] = True
     assert np.array_equal(mask[..., 0] > 0, expected)
+
+
+def test_a_job_writes_the_same(scene: Any, add_volume: Any, tmp_path: Path) -> None:
+    write_series(tmp_path / "source", edit=scanner_header)
+    node, database = loaded(tmp_path / "source", add_volume)
+    corrected = result_for(scene, node)
+    given = {"file_of_instance": lambda uid: database.get(uid, "")}
+    for name in ("here", "job"):
+        (tmp_path / name).mkdir()
+    export_corrected_node(scene, corrected, tmp_path / "here", **given)
+    job = export_job(scene, corrected, tmp_path / "job", **given)
+    job.wait()
+    paths = result_of(job)
+    job.close()
+    assert paths == tuple(tmp_path / "job" / name for name in ("corrected", "change", "metal.dcm"))
+    for name in ("corrected/0001.dcm", "change/0001.dcm", "metal.dcm"):
+        here, there = (pydicom.dcmread(tmp_path / one / name) for one in ("here", "job"))
+        assert here.PixelData == there.PixelData
+    with pytest.raises(OutputError, match="no such folder"):
+        export_job(scene, corrected, tmp_path / "nowhere", **given)
+    again = export_job(scene, corrected, tmp_path / "job", **given)
+    again.wait()
+    assert "not empty" in again.error
+    again.close()
 
 
 def test_only_what_came_from_dicom(scene: Any, add_volume: Any, tmp_path: Path) -> None:

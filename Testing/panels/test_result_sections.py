@@ -84,6 +84,33 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     assert section.take(nodes) is None and parameters.result is None
 
 
+def test_dicom_is_written_in_the_background(
+    texts: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from MetalArtifactReductionPanel.figures_section import FiguresSection
+
+    shown: list[str] = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", shown.append)
+    jobs = Background()
+    results = SimpleNamespace(
+        exportAsync=lambda corrected, folder, onEnd: jobs.start(folder, onEnd)
+    )
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = FiguresSection(ui, texts, results, None, slicer.util.VTKObservationMixin())
+    for state, given, said in (
+        ("done", {"nodes": ("a/corrected", "a/change")}, "Written: a/corrected, a/change"),
+        ("cancelled", {"error": "cancelled"}, "cancelled"),
+        ("failed", {"error": "a: no room"}, "a: no room"),
+    ):
+        section.exportDicom("a")
+        assert ui.exportLabel.text == "Writing..."
+        jobs.list[-1].end(state, **given)
+        assert ui.exportLabel.text == said
+    assert shown == ["a: no room"]
+
+
 def test_slices_that_need_no_correction_are_counted(texts: Any, scene: Any, ct: Any) -> None:
     """Rods without any streak."""
     from MetalArtifactReductionLib import mrml

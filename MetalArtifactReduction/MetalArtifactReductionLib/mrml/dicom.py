@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..correction.result import CorrectionResult
 from ..errors import InputError, OutputError
+from ..jobs.call import call_job
+from ..jobs.job import Job
 from ..progress import Cancel, Progress
+from ..volume import CTVolume
 from .hierarchy import PREFIX
 from .kept import original_of, parameters_of
 from .results import corrected_volumes
+from .volumes import view_of, volume_from_node
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 """Slicer's own: the SOPInstanceUIDs that a volume was loaded from, separated by spaces."""
@@ -56,6 +63,80 @@ def export_corrected_node(
     :raises InputError: not a result, or its input was not loaded from DICOM or has gone since.
     :raises OutputError: see :func:`..dicom_export.write_dicom_outputs`.
     """
+    export = _export(scene, corrected_node, folder, file_of_instance, change_map, metal, overwrite)
+    return _written(export, progress, cancel)
+
+
+def export_job(
+    scene: Any,
+    corrected_node: Any,
+    folder: str | Path,
+    *,
+    file_of_instance: Callable[[str], str],
+    change_map: bool = True,
+    metal: bool = True,
+    overwrite: bool = False,
+) -> Job:
+    """:func:`export_corrected_node` as a job; the paths by :func:`..jobs.call.result_of`."""
+    export = _export(
+        scene, corrected_node, folder, file_of_instance, change_map, metal, overwrite, view_of
+    )
+    return call_job(_written, export, title=f"{corrected_node.GetName()}: DICOM")
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What an export takes from the scene."""
+
+    files: list[Path]
+    name: str
+    folder: Path
+    change_map: bool
+    metal: bool
+    overwrite: bool
+    before: CTVolume
+    after: CTVolume
+    fraction: np.ndarray
+    method: str
+    parameters: Mapping[str, Any]
+
+
+def _export(
+    scene: Any,
+    corrected_node: Any,
+    folder: str | Path,
+    file_of_instance: Callable[[str], str],
+    change_map: bool,
+    metal: bool,
+    overwrite: bool,
+    read: Callable[[Any], CTVolume] = volume_from_node,
+) -> _Export:
+    if corrected_node is None or corrected_node.GetScene() is not scene:
+        raise InputError("no corrected volume of this scene given: choose a result")
+    original = original_of(corrected_node)
+    files = _files(original, file_of_instance)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder; create it first")
+    before, after, fraction = corrected_volumes(corrected_node, read)
+    return _Export(
+        files,
+        original.GetName(),
+        folder.absolute(),
+        change_map,
+        metal,
+        overwrite,
+        before,
+        after,
+        fraction,
+        corrected_node.GetAttribute(PREFIX + "method") or "unknown",
+        parameters_of(corrected_node),
+    )
+
+
+def _written(
+    export: _Export, progress: Progress | None = None, cancel: Cancel | None = None
+) -> tuple[Path, ...]:
     from ..dicom_export import (
         DicomOutputs,
         check_dicom_outputs,
@@ -64,32 +145,24 @@ def export_corrected_node(
         write_dicom_outputs,
     )
 
-    if corrected_node is None or corrected_node.GetScene() is not scene:
-        raise InputError("no corrected volume of this scene given: choose a result")
-    original = original_of(corrected_node)
-    files = _files(original, file_of_instance)
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise OutputError(f"{folder}: no such folder; create it first")
-    template = template_from_files(files, Path(original.GetName()))
+    template = template_from_files(export.files, Path(export.name))
     outputs = DicomOutputs(
-        folder / CORRECTED,
-        folder / CHANGE if change_map else None,
-        folder / METAL if metal else None,
+        export.folder / CORRECTED,
+        export.folder / CHANGE if export.change_map else None,
+        export.folder / METAL if export.metal else None,
     )
-    check_dicom_outputs(outputs, template, overwrite=overwrite)
-    before, after, fraction = corrected_volumes(corrected_node)
-    placed = placement_by_values(before, template)
-    hu = placed(after.hu)
+    check_dicom_outputs(outputs, template, overwrite=export.overwrite)
+    placed = placement_by_values(export.before, template)
+    hu = placed(export.after.hu)
     result = CorrectionResult(
         corrected=template.volume.with_hu(hu),
-        metal_fraction=placed(fraction),
-        change_hu=hu - placed(before.hu),
-        method=corrected_node.GetAttribute(PREFIX + "method") or "unknown",
-        parameters=parameters_of(corrected_node),
+        metal_fraction=placed(export.fraction),
+        change_hu=hu - placed(export.before.hu),
+        method=export.method,
+        parameters=export.parameters,
     )
     written = write_dicom_outputs(
-        result, template, outputs, overwrite=overwrite, progress=progress, cancel=cancel
+        result, template, outputs, overwrite=export.overwrite, progress=progress, cancel=cancel
     )
     return written.paths
 
