@@ -79,6 +79,7 @@ class PreviewSection:
     def stop(self) -> None:
         """End it; the process too."""
         self._ui.previewButton.checked = False
+        self._warm = None
         if self._process is not None:
             self._process.close()
             self._process = None

@@ -74,7 +74,13 @@ def test_quality_rows_and_table(proposed: Any, spine: Phantom) -> None:
         else:
             assert np.isnan(row.breach_mm)
         assert row.outside == 0
+    hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+    hierarchy.SetItemParent(
+        hierarchy.GetItemParent(hierarchy.GetItemByDataNode(rows[0].implant.model)),
+        study := hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study"),
+    )
     table = quality_table(scene, rows)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table)) == study
     assert table.GetNumberOfRows() == len(rows)
     titles = [table.GetTable().GetColumnName(i) for i in range(table.GetNumberOfColumns())]
     assert titles[:5] == ["Implant", "Level", "Side", "Size", "Grade"]

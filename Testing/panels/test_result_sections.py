@@ -198,3 +198,5 @@ def test_a_preview_follows_what_is_chosen(
     assert process == ["li 3"]  # it waits for the next slice
     section.stop()
     assert process == ["li 3", "closed"]
+    section.show(parameters, "")
+    assert process[2:] == ["li 3"]  # again in the panel

@@ -37,6 +37,13 @@ def place_in_construct(scene: Any, construct: str, like: Any, nodes: Iterable[An
     return int(folder)
 
 
+def place_beside_construct(scene: Any, model: Any, node: Any) -> None:
+    """Put a node beside the folder in which an implant lies, under the study of its CT."""
+    hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(item_of(hierarchy, model))
+    hierarchy.SetItemParent(item_of(hierarchy, node), hierarchy.GetItemParent(folder))
+
+
 def _folder(hierarchy: Any, key: str) -> int:
     """The folder with this key, 0 if there is none."""
     import vtk

@@ -20,6 +20,7 @@ from ..placement.anatomy import Anatomy
 from ..placement.collision import same_construct_joint
 from ..placement.quality import PlacedItem, Quality, measure_placement
 from ..placement.quality import size_text as size_of
+from .folders import place_beside_construct
 from .rods import joined
 from .scene_implant import LEVEL, PREFIX, QUALITY, SIDE, SceneImplant, implants_of
 
@@ -205,6 +206,8 @@ def quality_table(scene: Any, rows: list[QualityRow], *, into: Any = None) -> An
             "vtkMRMLTableNode", scene.GenerateUniqueName("Placement quality")
         )
         node.SetAttribute(TABLE_ATTRIBUTE, "1")
+        if rows:
+            place_beside_construct(scene, rows[0].implant.model, node)
     node.SetAndObserveTable(table)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.RemoveNodeReferenceIDs(PREFIX + "row")
