@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
@@ -52,17 +54,25 @@ class LocalGrid:
         origin = np.asarray(centre, float) + axes @ low
         return cls(origin, np.asarray(axes, float), step, tuple(int(n) for n in count))  # type: ignore[arg-type]
 
-    def points(self) -> np.ndarray:
-        """RAS of all grid points, ``(3, *shape)`` float32."""
-        m = (self.axes * self.spacing_mm).astype(np.float32)
-        a, b, c = (np.arange(n, dtype=np.float32) for n in self.shape)
-        result: np.ndarray = (
-            self.origin.astype(np.float32)[:, None, None, None]
-            + m[:, 0, None, None, None] * a[None, :, None, None]
-            + m[:, 1, None, None, None] * b[None, None, :, None]
-            + m[:, 2, None, None, None] * c[None, None, None, :]
-        )
-        return result
+    def corners(self) -> np.ndarray:
+        """RAS of the eight outermost grid points, ``(8, 3)``."""
+        ends = [(0, n - 1) for n in self.shape]
+        return self.to_ras(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+
+    def values_of(
+        self, part: np.ndarray, start: Sequence[float], ijk_to_ras: np.ndarray, beyond: float
+    ) -> np.ndarray:
+        """A part of a volume on this grid, trilinear; ``beyond`` half a voxel outside of it.
+
+        :param part: float32 (slice, row, col). :param start: index of its first voxel.
+        """
+        inverse = np.linalg.inv(ijk_to_ras)
+        linear = inverse[:3, :3] @ self.axes * self.spacing_mm
+        offset = inverse[:3, :3] @ self.origin + inverse[:3, 3] - start[::-1]
+        moved = sitk.AffineTransform(linear[:, ::-1].ravel().tolist(), offset.tolist())
+        target = sitk.Image(self.shape[::-1], sitk.sitkUInt8)
+        image = sitk.GetImageFromArray(part)
+        return sitk.GetArrayFromImage(sitk.Resample(image, target, moved, sitk.sitkLinear, beyond))
 
     def to_index(self, ras: np.ndarray) -> np.ndarray:
         """Fractional indices of RAS points ``(..., 3)``."""
@@ -101,30 +111,33 @@ def mask_points(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     return result
 
 
+def distance_to(mask: np.ndarray, spacing_mm: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Distance (mm, float32) of each voxel from the nearest of the mask, 0 in it.
+
+    Exact (Maurer et al. 2003, IEEE TPAMI 25:265), in half the time of SciPy's.
+
+    :param mask: boolean, some of it true. :param spacing_mm: (slice, row, col).
+    """
+    image = sitk.GetImageFromArray(mask.view(np.uint8))
+    image.SetSpacing([float(mm) for mm in spacing_mm[::-1]])
+    signed = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    result: np.ndarray = np.maximum(sitk.GetArrayViewFromImage(signed), 0)
+    return result
+
+
 def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
     """The mask on a local grid (shape-based interpolation: signed distances are interpolated)."""
     box = voxel_box(mask, margin=3)
     part = np.pad(mask[box], 1)
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)[::-1]
-    signed = ndimage.distance_transform_edt(part, sampling=spacing)
-    signed -= ndimage.distance_transform_edt(~part, sampling=spacing)
-    signed = ndimage.gaussian_filter(signed.astype(np.float32), 0.5)
-    inverse = np.linalg.inv(ijk_to_ras)
-    start = np.array([box[0].start, box[1].start, box[2].start], float) - 1.0
-    # index of the part (slice, row, col) of each grid point; affine in the grid's own index.
-    linear = (inverse[:3, :3] @ grid.axes * grid.spacing_mm)[::-1]
-    offset = (inverse[:3, :3] @ grid.origin + inverse[:3, 3])[::-1] - start
-    out = ndimage.affine_transform(
-        signed, linear, offset, output_shape=grid.shape, order=1, mode="constant", cval=-99.0
-    )
-    result: np.ndarray = out > 0
-    return result
+    signed = distance_to(~part, spacing) - distance_to(part, spacing)
+    signed = ndimage.gaussian_filter(signed, 0.5)
+    return grid.values_of(signed, [s.start - 1 for s in box], ijk_to_ras, -99.0) > 0
 
 
 def local_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
     """The mask on a local grid, of whatever size the mask is: only what is near is looked at."""
-    ends = [(0, n - 1) for n in grid.shape]
-    corners = grid.to_ras(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+    corners = grid.corners()
     box = crop(mask, ijk_to_ras, corners.min(axis=0) - 6, corners.max(axis=0) + 6)
     part = mask[box] > 0
     if not part.any():
@@ -166,13 +179,14 @@ class BoneField:
     @classmethod
     def from_inside(cls, inside: np.ndarray, grid: LocalGrid) -> BoneField:
         """:param inside: boolean array on the grid."""
+        if not inside.any():
+            return cls(grid, np.full(grid.shape, -99.0, np.float32))
         h = grid.spacing_mm
         padded = np.pad(inside, 1)
         depth = np.zeros(padded.shape, np.float32)
-        if inside.any():
-            box = voxel_box(padded, margin=1)
-            depth[box] = ndimage.distance_transform_edt(padded[box], sampling=h)
-        outside = ndimage.distance_transform_edt(~padded, sampling=h).astype(np.float32)
+        box = voxel_box(padded, margin=1)
+        depth[box] = distance_to(~padded[box], (h, h, h))
+        outside = distance_to(padded, (h, h, h))
         signed = np.where(padded, depth - 0.5 * h, 0.5 * h - outside)[1:-1, 1:-1, 1:-1]
         return cls(grid, np.ascontiguousarray(signed, np.float32))
 
@@ -199,3 +213,12 @@ def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
     )
     result: np.ndarray = value.reshape(np.shape(ras)[:-1])
     return result
+
+
+def sample_grid(volume: CTVolume, grid: LocalGrid) -> np.ndarray:
+    """As :func:`sample_hu`, at all points of a grid."""
+    corners = grid.corners()
+    low, high = corners.min(axis=0) - 0.01, corners.max(axis=0) + 0.01
+    box = crop(volume.hu, volume.ijk_to_ras, low, high)
+    part = np.pad(volume.hu[box], 1, constant_values=np.nan)
+    return grid.values_of(part, [s.start - 1 for s in box], volume.ijk_to_ras, np.nan)

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from MetalArtifactReductionLib.errors import InputError
 
-from .bone_field import LocalGrid, check_mask, crop
+from .bone_field import LocalGrid, check_mask, crop, distance_to
 from .geometry import Vector, across, chain_directions, unit
 
 _STEP_MM = 1.1
@@ -42,8 +42,7 @@ def _local_bone(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np
     part = mask[box]
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)[::-1]
     if part.any() and not part.all():
-        signed = ndimage.distance_transform_edt(part, sampling=spacing)
-        signed -= ndimage.distance_transform_edt(~part, sampling=spacing)
+        signed = distance_to(~part, spacing) - distance_to(part, spacing)
     else:
         signed = np.where(part, 9.0, -9.0)
     inverse = np.linalg.inv(ijk_to_ras)
@@ -80,8 +79,8 @@ def _cancellous(
     smooth = ndimage.gaussian_filter(local, 1.0 / grid.spacing_mm)
     reach = _LUMEN_MM / grid.spacing_mm
     pad = int(reach) + 2
-    grown = ndimage.distance_transform_edt(~np.pad(bone, pad)) <= reach
-    closed = ndimage.distance_transform_edt(grown) > reach
+    grown = distance_to(np.pad(bone, pad), (1, 1, 1)) <= reach
+    closed = distance_to(~grown, (1, 1, 1)) > reach
     return np.asarray(bone | (closed[pad:-pad, pad:-pad, pad:-pad] & (smooth > _CANCELLOUS_HU)))
 
 
@@ -157,7 +156,7 @@ def nearest_through_bone(bone: np.ndarray, markers: np.ndarray, step_mm: float) 
     :param markers: 0 for none, 1, 2, ... inside the bone.
     :return: marker numbers, 0 outside and where no marker leads.
     """
-    depth = ndimage.distance_transform_edt(np.pad(bone, 1))[1:-1, 1:-1, 1:-1] * step_mm
+    depth = distance_to(~np.pad(bone, 1), [step_mm] * 3)[1:-1, 1:-1, 1:-1]
     cost = 1.0 / np.square(np.clip(depth, 0.5 * step_mm, 6.0))
     index = np.full(bone.shape, -1, np.int64)
     count = int(bone.sum())
@@ -237,8 +236,8 @@ def _solid(bone: np.ndarray, step_mm: float) -> np.ndarray:
     pad = 5
     padded = np.pad(bone, pad)
     reach = 2.4 / step_mm
-    grown = ndimage.distance_transform_edt(~padded) <= reach
-    closed = ndimage.distance_transform_edt(grown) > reach
+    grown = distance_to(padded, (1, 1, 1)) <= reach
+    closed = distance_to(~grown, (1, 1, 1)) > reach
     filled = ndimage.binary_fill_holes(closed | padded)
     return np.asarray(filled[pad:-pad, pad:-pad, pad:-pad])
 
@@ -251,7 +250,7 @@ def _to_volume(
     out = np.zeros(shape, bool)
     box = crop(out, ijk_to_ras, ras.min(axis=0) - 2, ras.max(axis=0) + 2)
     h = grid.spacing_mm
-    signed = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    signed = distance_to(~inside, (1, 1, 1)) - distance_to(inside, (1, 1, 1))
     # Index of the local grid for each voxel index (slice, row, col) of the box.
     flip = ijk_to_ras[:3, :3][:, ::-1]
     linear = grid.axes.T @ flip / h

@@ -16,7 +16,7 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.pedicle_screw import PedicleScrew
-from .bone_field import BoneField, LocalGrid, sample_hu
+from .bone_field import BoneField, LocalGrid, sample_grid
 from .geometry import axis_placement, unit
 from .patient import Patient
 from .plan import PlannedImplant
@@ -59,7 +59,7 @@ def _bone(volume: CTVolume) -> BoneField:
     ras = (volume.ijk_to_ras[:3, :3] @ corners).T + volume.ijk_to_ras[:3, 3]
     low, high = ras.min(axis=0), ras.max(axis=0)
     grid = LocalGrid.spanning(low, np.eye(3), np.zeros(3), high - low, _COARSE_MM)
-    hu = np.nan_to_num(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)), nan=-1000.0)
+    hu = np.nan_to_num(sample_grid(volume, grid), nan=-1000.0)
     inside = body_mask(np.ascontiguousarray(hu.T), (_COARSE_MM,) * 3).T
     return BoneField.from_inside(_filled((hu > BONE_HU) & inside, _COARSE_MM), grid)
 
@@ -125,7 +125,7 @@ def _spot(volume: CTVolume, side: str, start: np.ndarray, direction: np.ndarray)
     axes = axis_placement(start, start + direction)[:3, :3]
     low, high = np.array([-45.0, -45.0, -30.0]), np.array([45.0, 45.0, 110.0])
     grid = LocalGrid.spanning(start, axes, low, high, _FINE_MM)
-    hu = np.nan_to_num(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)), nan=-1000.0)
+    hu = np.nan_to_num(sample_grid(volume, grid), nan=-1000.0)
     field = BoneField.from_inside(_filled(hu > BONE_HU, _FINE_MM, (0, 2)), grid)
     s = np.arange(8.0, 76.0, 2.0)
 

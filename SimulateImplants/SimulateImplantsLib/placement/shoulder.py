@@ -13,7 +13,7 @@ from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.total_shoulder import TotalShoulder
-from .bone_field import sample_hu
+from .bone_field import distance_to, sample_hu
 from .geometry import unit
 from .hip.measure import fit_head
 from .hip.sphere import ray_directions
@@ -54,7 +54,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     filled = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s)) for s in bone])
     # What the CT cuts off goes on.
     wide = np.pad(filled, ((3, 3), (0, 0), (0, 0)), mode="edge")
-    depth = ndimage.distance_transform_edt(wide, spacing)[3:-3]
+    depth = distance_to(~wide, spacing)[3:-3]
     x = to_ras[0, 0] * np.arange(hu.shape[2]) + to_ras[0, 3] - middle
     depth[(heights > tip + _ABOVE_MM) | (heights < tip - _BELOW_MM)] = 0.0
     seeds = []

@@ -16,6 +16,7 @@ from ..bone_field import (
     check_mask,
     filled_sections,
     local_mask,
+    sample_grid,
     sample_hu,
 )
 from ..geometry import Vector, across, angle_deg, axis_distance, unit
@@ -77,7 +78,7 @@ def _edges(volume: CTVolume, mask: np.ndarray | None, centre: np.ndarray) -> Edg
     if mask is not None:
         inside = local_mask(mask, volume.ijk_to_ras, grid)
         return EdgeField.of(inside.astype(np.float32) * 600.0, grid)
-    hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
+    hu = sample_grid(volume, grid)
     if np.isnan(hu).any():  # where the CT ends is no edge
         nearest = ndimage.distance_transform_edt(
             np.isnan(hu), return_distances=False, return_indices=True

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, sample_hu
+from ..bone_field import BoneField, LocalGrid, sample_grid, sample_hu
 from ..geometry import Vector, across, unit
 from .grading import ScrewGrade, rings, shaft_samples
 from .locate import local_threshold
@@ -128,7 +128,7 @@ def _surroundings(
     low = np.array([-aside, -above, -_BEYOND_MM])
     high = np.array([aside, above, length + _BEYOND_MM])
     grid = LocalGrid.spanning(entry, axes, low, high, _STEP_MM)
-    hu = np.nan_to_num(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)), nan=-1000.0)
+    hu = np.nan_to_num(sample_grid(volume, grid), nan=-1000.0)
     s = low[2] + _STEP_MM * np.arange(grid.shape[2])
     middle = (int(aside), int(above))
     tip = hu[

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, sample_hu
+from ..bone_field import BoneField, LocalGrid, sample_grid
 from .locate import LocatedBody
 
 _STEP_MM = 0.9
@@ -29,7 +29,7 @@ def located_field(volume: CTVolume, body: LocatedBody) -> BoneField:
     low = np.array([-a - _BESIDE_MM, canal_y - _BEHIND_MM, -half - 14.0])
     high = np.array([a + _BESIDE_MM, b + 8.0, half + 14.0])
     grid = LocalGrid.spanning(frame.centre, frame.axes, low, high, _STEP_MM)
-    hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
+    hu = sample_grid(volume, grid)
     bone = np.nan_to_num(hu, nan=-1000.0) > body.threshold_hu
     x, y, z = np.meshgrid(
         *(low[i] + _STEP_MM * np.arange(n) for i, n in enumerate(grid.shape)),

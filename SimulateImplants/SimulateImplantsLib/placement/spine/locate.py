@@ -11,7 +11,7 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import LocalGrid, sample_hu
+from ..bone_field import LocalGrid, sample_grid
 from ..geometry import Vector, across, chain_directions, unit
 from .click_checks import (
     CUT,
@@ -131,7 +131,7 @@ class _Patch:
         anterior = across(forward, up)
         axes = np.stack([np.cross(anterior, up), anterior, up], axis=1)
         grid = LocalGrid.spanning(centre, axes, _LOW, _HIGH, _STEP_MM)
-        hu = sample_hu(volume, np.moveaxis(grid.points(), 0, -1))
+        hu = sample_grid(volume, grid)
         near = np.isnan(hu[16:-16, 20:-16, 14:-14])  # 25 mm aside, 45 behind, 20 before, 16 up
         return cls(grid, np.clip(np.nan_to_num(hu, nan=-500.0), -200, 600), name, bool(near.any()))
 
@@ -142,6 +142,24 @@ class _Patch:
             self.hu, np.moveaxis(index, -1, 0), order=1, mode="nearest", output=np.float32
         )
         return value
+
+    def on_planes(self, across_mm: np.ndarray, heights_mm: np.ndarray) -> np.ndarray:
+        """HU at points ``(..., 2)`` in each of the planes: ``(..., planes)``, as of :meth:`at`."""
+        last = np.array(self.hu.shape) - 1
+        z = np.clip((heights_mm - _LOW[2]) / _STEP_MM, 0, last[2])
+        low = np.minimum(z.astype(int), last[2] - 1)
+        share = (z - low).astype(np.float32)
+        planes = self.hu[..., low] * (1 - share) + self.hu[..., low + 1] * share
+        flat = planes.reshape(-1, len(z))
+        at = np.clip((across_mm - _LOW[:2]) / _STEP_MM, 0, last[:2])
+        corner = np.minimum(at.astype(int), last[:2] - 1)
+        x, y = np.moveaxis((at - corner).astype(np.float32), -1, 0)[..., None]
+        first = corner[..., 0] * self.hu.shape[1] + corner[..., 1]
+        below = flat[first] * (1 - y) + flat[first + 1] * y
+        first += self.hu.shape[1]
+        above = flat[first] * (1 - y) + flat[first + 1] * y
+        result: np.ndarray = below * (1 - x) + above * x
+        return result
 
     def ras(self, local: Vector) -> np.ndarray:
         """RAS of points from the centre."""
@@ -300,11 +318,9 @@ def _canal(
     z = np.arange(-0.15, 0.61, 0.075) * height
     s, phi = np.arange(0.0, 17.0, 1.0), np.arange(20) * np.pi / 10
     star = s[:, None] * np.stack([np.sin(phi), np.cos(phi)], axis=1)[:, None]
-    local = np.empty((len(z), len(x), len(phi), len(s), 3), np.float32)
-    local[..., 0] = centre[0] + x[:, None, None] + star[..., 0]
-    local[..., 1] = centre[1] - depth + y[:, None, None] + star[..., 1]
-    local[..., 2] = centre[2] + z[:, None, None, None]
-    bone = patch.at(local) > threshold
+    middles = np.stack([x, y - depth], axis=1) + centre[:2]
+    hu = patch.on_planes(middles[:, None, None] + star, centre[2] + z)
+    bone = np.moveaxis(hu, -1, 0) > threshold
     wall = np.where(bone.any(axis=-1), s[np.argmax(bone, axis=-1)], 20.0)
     shut = (wall < 16).mean(axis=-1)
     inner = np.sort(wall, axis=-1)[..., :3].mean(axis=-1)
@@ -331,13 +347,9 @@ def _mirror(patch: _Patch, canal: np.ndarray, centre: np.ndarray) -> tuple[float
         f, r = np.array([np.sin(turn), np.cos(turn)]), np.array([np.cos(turn), -np.sin(turn)])
         for shift in (-3.0, -1.5, 0.0, 1.5, 3.0):
             line = canal[:2] + shift * r + along[:, None, None] * f
-            halves = []
-            for sign in (1.0, -1.0):
-                plane = line + sign * across_mm[:, None] * r
-                local = np.empty((len(heights), *plane.shape[:1], len(across_mm), 3))
-                local[..., :2], local[..., 2] = plane, (canal[2] + heights)[:, None, None]
-                halves.append(np.clip(patch.at(local), -50, 350).ravel())
-            alike = float(np.corrcoef(*halves)[0, 1])
+            sides = np.stack([line + sign * across_mm[:, None] * r for sign in (1.0, -1.0)])
+            halves = np.clip(patch.on_planes(sides, canal[2] + heights), -50, 350)
+            alike = float(np.corrcoef(*halves.reshape(2, -1))[0, 1])
             score = alike - 0.4 * turn**2 - 0.4 * (turn - aim) ** 2 - 0.002 * shift**2
             if score > best:
                 best, found = score, (float(turn), float(shift))

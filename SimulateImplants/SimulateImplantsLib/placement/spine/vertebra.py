@@ -9,7 +9,14 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import InputError
 
-from ..bone_field import LocalGrid, mask_points, resample_mask, touches_border, voxel_box
+from ..bone_field import (
+    LocalGrid,
+    distance_to,
+    mask_points,
+    resample_mask,
+    touches_border,
+    voxel_box,
+)
 from ..geometry import Vector, across, unit
 
 _STEP_MM = 1.5
@@ -72,18 +79,19 @@ def _plane(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shadow(
-    points: np.ndarray, middle: np.ndarray, direction: np.ndarray, step: float
+    offset: np.ndarray, direction: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cells of the largest hole in the bone's shadow, and where the first cell begins (mm).
 
-    :param points: RAS of the bone; :param middle: their centroid.
+    :param offset: of the bone's points from their centroid, ``(3, n)``.
     """
-    offset = points - middle
-    plane = np.stack([offset @ axis for axis in _plane(direction)], axis=1)
-    low = plane.min(axis=0) - 2 * step
-    index = np.floor((plane - low) / step).astype(int)
-    size = index.max(axis=0) + 3
-    shadow = np.bincount(index[:, 0] * size[1] + index[:, 1], minlength=int(size.prod()))
+    plane = np.stack(_plane(direction)) @ offset
+    low = plane.min(axis=1) - 2 * step
+    plane -= low[:, None]
+    plane /= step
+    index = plane.astype(int)
+    size = index.max(axis=1) + 3
+    shadow = np.bincount(index[0] * size[1] + index[1], minlength=int(size.prod()))
     parts, _ = ndimage.label(shadow.reshape(size) == 0)
     areas = np.bincount(parts.ravel())
     areas[[0, parts[0, 0]]] = 0  # bone, and what lies around it
@@ -127,9 +135,10 @@ def find_canal(
     :raises InputError: no view shows a closed canal.
     """
     middle = points.mean(axis=0)
+    offset = np.ascontiguousarray((points - middle).T)
 
     def best_of(candidates: np.ndarray) -> tuple[np.ndarray, _Hole]:
-        shadows = [_shadow(points, middle, d, step_mm) for d in candidates]
+        shadows = [_shadow(offset, d, step_mm) for d in candidates]
 
         def measured(k: int) -> _Hole:
             return _hole(*shadows[k], middle, candidates[k], step_mm)
@@ -277,11 +286,11 @@ def vertebra_frame(
 def _body(bone: np.ndarray) -> np.ndarray:
     """The vertebral body: what is left of the bone after taking away its thin parts."""
     box = voxel_box(bone, margin=0)
-    depth = ndimage.distance_transform_edt(np.pad(bone[box], 1))[1:-1, 1:-1, 1:-1]
+    depth = distance_to(~np.pad(bone[box], 1), (1, 1, 1))[1:-1, 1:-1, 1:-1]
     core = depth > 0.62 * depth.max()
     labels, _ = ndimage.label(core)
     seed = labels == labels[np.unravel_index(int(np.argmax(depth)), depth.shape)]
-    reach = ndimage.distance_transform_edt(~seed)
+    reach = distance_to(seed, (1, 1, 1))
     result = np.zeros_like(bone)
     result[box] = bone[box] & (reach <= 0.62 * float(depth.max()) + 0.5)
     return result
