@@ -127,6 +127,18 @@ def test_prior_keeps_bone_and_flattens_tissue() -> None:
     assert (relative[:10] == 0).all()
 
 
+def test_prior_keeps_bone_that_is_free_of_streaks_in_the_interpolated_image_alone() -> None:
+    hu, metal = scene()
+    y, x = np.mgrid[:128, :128] - 63.5
+    hu[np.hypot(x, y - 33) <= 7] = 550.0
+    streaks = np.random.default_rng(0).normal(0, 500, (1, 128)) * (hu > -500)
+    corrupted = np.where(metal > 0, 3071, np.clip(hu + streaks, -1000, 3071)).astype("f4")
+    images = (hu_to_mu(torch.from_numpy(image[None])) for image in (corrupted, hu))
+    prior = prior_image(*images, torch.from_numpy(metal[None]), (1.0, 1.0))
+    relative = prior[0].numpy() / MU_WATER_PER_MM
+    assert relative[np.hypot(x, y - 33) <= 3] == pytest.approx(1.55, abs=0.1)
+
+
 def test_nmar_restores_bone_shadows_that_li_loses() -> None:
     hu, metal = scene()
     context = context_of(hu, metal)
