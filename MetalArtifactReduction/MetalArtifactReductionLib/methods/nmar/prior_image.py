@@ -5,9 +5,9 @@ are mild, and in the linearly interpolated one when they are severe. Here the tw
 place: each counts the more the less its soft tissue deviates around there, shadows come from the
 interpolated one, and bone has to be the brighter the more the image streaks: the mixed one away
 from metal, and beside it, where interpolation smears what rays through metal should tell, the
-uncorrected one. The numbers were chosen by measured error on simulated hips, nails, screws, rods and
-clips (13 slices, fan beam, 120 kVp, noise) and by looking at real nails, sternal wires and a dental
-restoration.
+uncorrected one. The numbers were chosen by measured error on simulated hips, nails, screws, rods
+and clips (13 slices, fan beam, 120 kVp, noise) and by looking at real nails, sternal wires and a
+dental restoration.
 """
 
 from __future__ import annotations
