@@ -52,6 +52,8 @@ class ImplantEntry:
         line say where it is.
     :param sits: how it should lie: share of its surface in tissues, lowest and highest, see
         ``placement.tissue``.
+    :param graded: what says how well it lies otherwise, ``(Implant, (4, 4) implant frame to RAS,
+        Anatomy) -> (grade, note)`` of ``placement``, or "module:name" of it.
     :param procedures: how it is placed on bones.
     """
 
@@ -62,6 +64,7 @@ class ImplantEntry:
     forwards: bool = False
     along_line: bool = False
     sits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    graded: str | Callable[..., tuple[str, str]] = ""
     procedures: tuple[Procedure, ...] = ()
 
     def load(self) -> type[Implant]:

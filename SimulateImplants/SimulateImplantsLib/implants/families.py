@@ -87,6 +87,7 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
 
 def _on_hips() -> tuple[ImplantEntry, ...]:
     """Placed on hips that are labelled or clicked."""
+    grade = f"{_PLACEMENT}.hip.grade:hip_grade"
     hip = _procedure(
         "total-hip", "Hip prosthesis: stem, head, cup", "hip", "sample_total_hip", weight=0.7
     )
@@ -102,26 +103,29 @@ def _on_hips() -> tuple[ImplantEntry, ...]:
     # A sampled nail has either length: long ones come about without being drawn themselves.
     long = _procedure("long-nail", "Femoral nail, long", "hip", "sample_nail", weight=0.0)
     return (
-        _own("hip-stem", "Hip stem", "hip_stem:HipStem", procedures=(hips[0],)),
+        _own("hip-stem", "Hip stem", "hip_stem:HipStem", graded=grade, procedures=(hips[0],)),
         _own("femoral-head", "Femoral head", "femoral_head:FemoralHead"),
-        _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup"),
+        _own("acetabular-cup", "Acetabular cup", "acetabular_cup:AcetabularCup", graded=grade),
         _own("total-hip", "Total hip", "total_hip:TotalHip", procedures=(hip,)),
         _own(
             "dual-mobility-cup",
             "Dual-mobility cup",
             "dual_mobility_cup:DualMobilityCup",
+            graded=grade,
             procedures=(hips[1],),
         ),
         _own(
             "resurfacing-head",
             "Resurfacing head",
             "resurfacing_head:ResurfacingHead",
+            graded=grade,
             procedures=(hips[2],),
         ),
         _own(
             "cephalomedullary-nail",
             "Femoral nail",
             "nail:CephalomedullaryNail",
+            graded=grade,
             procedures=(short, long),
         ),
         _own("bone-screw", "Bone screw", "bone_screw:BoneScrew", forwards=True, along_line=True),

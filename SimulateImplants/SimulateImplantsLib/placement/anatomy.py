@@ -10,6 +10,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import BoneField, mask_points
+from .hip.measure import native_head
 from .spine.levels import hip_masks, is_canal, vertebra_bones
 from .spine.pedicle import vertebra_field
 from .spine.propose import VertebraModel, spine_ups
@@ -17,6 +18,8 @@ from .spine.vertebra import VertebraFrame, vertebra_frame
 
 _HELD_SHARE = 0.1
 """Share of a screw's shaft that a vertebra has to hold to be the screw's own."""
+
+_SAME_HEAD_MM = 12.0
 
 
 class Anatomy:
@@ -47,6 +50,7 @@ class Anatomy:
         self._hips = hip_masks(labels)
         self._models = {k: (v.frame, v.field) for k, v in (vertebrae or {}).items()}
         self._ups: dict[str, np.ndarray | None] | None = None
+        self._heads: list[tuple[str, np.ndarray, float]] = []
 
     @property
     def has_vertebrae(self) -> bool:
@@ -87,6 +91,16 @@ class Anatomy:
     def femur(self, side: str) -> np.ndarray | None:
         """The labelled femur of a side, or all bone."""
         return self._hips.get(f"femur_{side}", self.bone)
+
+    def femoral_head(self, near: np.ndarray, side: str) -> tuple[np.ndarray, float] | None:
+        """Centre and radius of the native head about a RAS point, by the CT alone, or None."""
+        for known, centre, radius in self._heads:
+            if known == side and np.linalg.norm(centre - near) < _SAME_HEAD_MM:
+                return centre, radius
+        found = native_head(self.volume, near, side)
+        if found is not None:
+            self._heads.append((side, *found))
+        return found
 
     def hip_bone(self, side: str) -> np.ndarray | None:
         """The labelled hip bone of a side, or all bone."""

@@ -12,6 +12,7 @@ from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.base import Implant
+from ..implants.entry import resolve
 from ..implants.pedicle_screw import PedicleScrew
 from ..implants.registry import entry_of
 from ..implants.rod import Rod
@@ -49,7 +50,7 @@ class Quality:
     :param level, side: as given, or where the screw was found to lie.
     :param size: as people say it: "6.5 x 45 mm".
     :param grade: Gertzbein-Robbins, A to E, of a pedicle screw in a known vertebra; "good" or
-        "poor" of a family that belongs in certain tissues.
+        "poor" of a family that belongs in certain tissues, "acceptable" between them of a hip's.
     :param breach_mm, breach_direction: out of the vertebra, or of the femur.
     :param share_in_bone: of a screw's shaft; of others see :class:`seat.Seat`.
     :param contact: see :class:`seat.Seat`.
@@ -121,8 +122,12 @@ def _measured(item: PlacedItem, anatomy: Anatomy) -> Quality:
     )
     if isinstance(implant, PedicleScrew):
         return _screw(row, item, implant, anatomy)
-    if sits := entry_of(implant.kind).sits:
-        grade, note = tissue_grade(implant, item.matrix, sits, anatomy.volume)
+    entry = entry_of(implant.kind)
+    if entry.sits:
+        grade, note = tissue_grade(implant, item.matrix, entry.sits, anatomy.volume)
+        row = replace(row, grade=grade, note=note)
+    if entry.graded:
+        grade, note = resolve(entry.graded)(implant, item.matrix, anatomy)
         row = replace(row, grade=grade, note=note)
     seat = seat_of(implant, item.matrix, item.side, anatomy)
     if seat is None:

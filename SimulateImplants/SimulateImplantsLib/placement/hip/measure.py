@@ -27,6 +27,8 @@ HEAD_RADIUS_MM, _USUAL_HEAD_MM = (18.0, 30.0), 24.0
 _STRONG_HU_MM = 60.0
 _STEP_MM = 1.0
 _LEAST_GAP_MM = 0.6
+_HEAD_EDGE = 0.3
+"""Least mean edge of a sphere that is a head beyond doubt."""
 _SEEN, _BOTH_HIPS_MM = 0.85, 230.0
 _HELD_MM = 4.0
 """Clearance that a neck's axis has to gain for leaving 128 degrees and the plane of head and shaft
@@ -101,7 +103,7 @@ def fit_head(
         falls to cartilage or soft tissue, and behind the joint space the socket rises.
     :raises InputError: no sphere of a head's size there, or cut off by the CT.
     """
-    centre, radius, edge = _head_sphere(volume, seed, opening, mask)
+    centre, radius, edge = head_sphere(volume, seed, opening, mask)
     limits = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
     if edge < 0.2 or not limits:
         _check_seen(volume, np.asarray(seed, float), _USUAL_HEAD_MM, name)
@@ -113,8 +115,12 @@ def fit_head(
     return centre, radius
 
 
-def _head_sphere(
-    volume: CTVolume, seed: Vector, opening: np.ndarray, mask: np.ndarray | None = None
+def head_sphere(
+    volume: CTVolume,
+    seed: Vector,
+    opening: np.ndarray,
+    mask: np.ndarray | None = None,
+    search_mm: float = 15.0,
 ) -> tuple[np.ndarray, float, float]:
     """See :func:`fit_head`; with the mean edge of :func:`fit_sphere`."""
     centre, rays = np.asarray(seed, float), ray_directions(700)
@@ -123,17 +129,28 @@ def _head_sphere(
         centre,
         HEAD_RADIUS_MM,
         sign=-1.0,
-        search_mm=15.0,
+        search_mm=search_mm,
         strong=_STRONG_HU_MM,
         rays=rays,
         facing=None if mask is not None else rays[rays @ opening < -0.2][::2],
     )
 
 
+def native_head(volume: CTVolume, near: Vector, side: str) -> tuple[np.ndarray, float] | None:
+    """Centre and radius of the femoral head that a point lies in; None where none is seen well."""
+    centre, radius, edge = head_sphere(volume, near, socket_axis(side))
+    seen = _share_seen(volume, centre, radius)
+    usual = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
+    return (centre, radius) if usual and seen > _SEEN and edge > _HEAD_EDGE * seen else None
+
+
+def _share_seen(volume: CTVolume, centre: np.ndarray, radius: float) -> float:
+    return float(np.isfinite(sample_hu(volume, centre + radius * ray_directions(300))).mean())
+
+
 def _check_seen(volume: CTVolume, centre: np.ndarray, radius: float, name: str) -> None:
     """:raises InputError: more of a sphere than may be lies outside the CT."""
-    seen = np.isfinite(sample_hu(volume, centre + radius * ray_directions(300))).mean()
-    if seen < _SEEN:
+    if _share_seen(volume, centre, radius) < _SEEN:
         raise InputError(
             f"{name}: the CT ends in the head at {np.round(centre, 1).tolist()}; take one that "
             "shows all of it and some of the shaft"
@@ -239,7 +256,7 @@ def _side_of(volume: CTVolume, head: np.ndarray, bone: np.ndarray) -> str:
     across_mm = ras[near if near.any() else slice(None), 0]
     if np.ptp(across_mm) > _BOTH_HIPS_MM:
         return "right" if head[0] > float(np.median(across_mm)) else "left"
-    edges = {side: _head_sphere(volume, head, socket_axis(side))[2] for side in ("left", "right")}
+    edges = {side: head_sphere(volume, head, socket_axis(side))[2] for side in ("left", "right")}
     return max(edges, key=lambda side: edges[side])
 
 

@@ -175,7 +175,7 @@ def resurfacing_plan(model: HipModel) -> PlacementPlan:
     limits = parameter_ranges("resurfacing-head")["diameter_mm"]
     wanted = 2.0 * round(model.head_radius_mm)
     head = ResurfacingHead(float(np.clip(wanted, limits.minimum, limits.maximum)))
-    cup = DualMobilityCup(head.diameter_mm + 8.0, shell_mm=3.9, head_mm=0.0)
+    cup = DualMobilityCup(head.diameter_mm + 6.0, shell_mm=2.9, head_mm=0.0)
     centre = model.head_centre
     places = (
         frame_placement(centre, -model.shaft.axis, model.neck_axis),

@@ -115,7 +115,10 @@ def _in_femur(
     local, points, hu = local[seen], points[seen], hu[seen]
     low, high = local.min(axis=0) - _MARGIN_MM, local.max(axis=0) + _MARGIN_MM
     grid = LocalGrid.spanning(matrix[:3, 3], matrix[:3, :3], low, high, 1.0)
-    field = BoneField.from_inside(filled_sections(local_mask(femur, volume.ijk_to_ras, grid)), grid)
+    # A section that the CT cuts is filled up to the cut.
+    unseen = np.isnan(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)))
+    bone = local_mask(femur, volume.ijk_to_ras, grid)
+    field = BoneField.from_inside(filled_sections(bone | unseen), grid)
     depth = field.at(points)
     worst = int(np.argmin(depth))
     out = float(-depth[worst])

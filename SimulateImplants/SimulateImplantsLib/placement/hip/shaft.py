@@ -127,7 +127,7 @@ def _canal_of(hu: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float, floa
         peak = np.percentile(profile.max(axis=1), 60)
         if peak < marrow + 150:
             break
-        wall = _first_crossing(profile, r, 0.5 * (marrow + peak))
+        wall = first_crossing(profile, r, 0.5 * (marrow + peak))
         wall = np.where(wall > outer, np.nan, wall)
         if np.isfinite(wall).sum() < 18:
             break
@@ -143,7 +143,7 @@ def _canal_of(hu: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float, floa
     return centre, radius, outer
 
 
-def _first_crossing(profile: np.ndarray, r: np.ndarray, level: float) -> np.ndarray:
+def first_crossing(profile: np.ndarray, r: np.ndarray, level: float) -> np.ndarray:
     """Where each row of ``profile`` first rises through ``level``, between samples; NaN if never.
 
     :param profile: values ``(rays, len(r))``.

@@ -1,0 +1,96 @@
+"""Grades of hip implants on a phantom: good where the plan puts them, not when moved or turned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
+from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.geometry import axis_placement
+from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
+from SimulateImplantsLib.placement.patient import Patient
+from SimulateImplantsLib.placement.plan import PlannedImplant
+from SimulateImplantsLib.placement.procedures import proposed_plan
+from SimulateImplantsLib.placement.quality import PlacedItem, Quality, measure_placement
+
+SHIFT_MM, TURN_DEG = 15.0, 20.0
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return pelvis_phantom(
+        8, (2.5, 1.9, 1.9), (120, 126, 202), patient_rotation_deg=(5.0, 4.0, -6.0)
+    )
+
+
+@pytest.fixture(scope="module")
+def hip(phantom: Phantom) -> HipModel:
+    return measure_hip(
+        phantom.volume, femur=phantom.labels["femur_left"], hip=phantom.labels["hip_left"]
+    )
+
+
+@pytest.fixture(scope="module")
+def anatomy(phantom: Phantom) -> Anatomy:
+    return Anatomy(phantom.volume)
+
+
+def graded(item: PlannedImplant, matrix: np.ndarray, anatomy: Anatomy) -> Quality:
+    placed = PlacedItem(item.make(), matrix, "one")
+    return measure_placement([placed], anatomy, lambda i, j: True)[0]
+
+
+def moved(matrix: np.ndarray) -> list[np.ndarray]:
+    """Along the implant's axes, and turned about two: about z a cup is the same."""
+    out = []
+    for axis in range(3):
+        shifted = matrix.copy()
+        shifted[:3, 3] += (-1) ** axis * SHIFT_MM * matrix[:3, axis]
+        out.append(shifted)
+    c, s = np.cos(np.deg2rad(TURN_DEG)), np.sin(np.deg2rad(TURN_DEG))
+    for i, j in ((1, 2), (2, 0)):
+        turn = np.eye(4)
+        turn[i, i] = turn[j, j] = c
+        turn[i, j], turn[j, i] = -s, s
+        out.append(matrix @ turn)
+    return out
+
+
+@pytest.mark.parametrize(
+    "kind", ["total-hip", "revision-hip", "dual-mobility", "resurfacing", "short-nail"]
+)
+def test_good_where_it_is_proposed_and_nowhere_else(
+    hip: HipModel, anatomy: Anatomy, kind: str
+) -> None:
+    plan = proposed_plan(Patient(hips=(hip,)), kind)
+    for item in plan.implants:
+        if item.kind == "femoral-head":
+            continue
+        found = graded(item, item.matrix, anatomy)
+        assert found.grade == "good", (item.kind, found.note)
+        for matrix in moved(item.matrix):
+            assert graded(item, matrix, anatomy).grade != "good", item.kind
+
+
+def test_a_stem_is_poor_beside_the_canal_and_not_graded_without_it(
+    phantom: Phantom, hip: HipModel, anatomy: Anatomy
+) -> None:
+    stem = proposed_plan(Patient(hips=(hip,)), "total-hip").implants[0]
+    # Turned about the head's centre, so that the head stays.
+    head = (stem.matrix @ np.append(stem.make().head_centre_mm(), 1.0))[:3]  # type: ignore[attr-defined]
+    turn = np.eye(4)
+    turn[:3, :3] = axis_placement((0, 0, 0), (np.sin(0.14), 0, np.cos(0.14)), (1, 0, 0))[:3, :3]
+    matrix = stem.matrix.copy()
+    matrix[:3, :3] = turn[:3, :3] @ stem.matrix[:3, :3]
+    matrix[:3, 3] = head + turn[:3, :3] @ (stem.matrix[:3, 3] - head)
+    found = graded(stem, matrix, anatomy)
+    assert found.grade == "poor" and "canal" in found.note
+    # Of a CT that ends 70 mm below the head.
+    first = int((np.linalg.inv(phantom.volume.ijk_to_ras) @ [*head, 1])[2] - 70 / 2.5)
+    affine = phantom.volume.ijk_to_ras.copy()
+    affine[:3, 3] += affine[:3, 2] * first
+    short = Anatomy(CTVolume(np.ascontiguousarray(phantom.volume.hu[first:]), affine))
+    found = graded(stem, stem.matrix, short)
+    assert found.grade == "" and "too little of the shaft" in found.note
