@@ -122,6 +122,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLTableNode")), 1)
         self.assertIn("4", widget.ui.hintLabel.text)
         widget.ui.voxelizeButton.click()
+        wait_until(lambda: not widget.work.running)
         self.assertIn("cm", widget.ui.resultLabel.text)
         widget._parameterNode.model = Model.MISSING_TRACE
         widget.ui.simulateButton.click()

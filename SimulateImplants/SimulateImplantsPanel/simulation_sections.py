@@ -81,12 +81,17 @@ class SimulationSection:
             p.noise = photons is not None
             p.photons = p.photons if photons is None else photons
 
-    def voxelize(self) -> None:
-        """The metal fraction over the CT."""
-        volume = self._parameters.inputVolume
-        millilitres, warnings = self._tools.simulations.voxelize(volume, **self._work.progress())
-        text = _("Metal fraction laid over the CT: {volume:.2f} cm³.").format(volume=millilitres)
-        self._result.say(text, *warnings)
+    def voxelize(self) -> Any:
+        """Start to lay the metal fraction over the CT."""
+        simulations, volume = self._tools.simulations, self._parameters.inputVolume
+
+        def then(nodes: tuple[Any, tuple[str, ...]]) -> None:
+            node, warnings = nodes
+            millilitres = simulations.showFraction(volume, node)
+            text = _("Metal fraction laid over the CT: {volume:.2f} cm³.")
+            self._result.say(text.format(volume=millilitres), *warnings)
+
+        return simulations.voxelizeAsync(volume, **self._work.callbacks(then))
 
     def simulate(self) -> Any:
         """Start a simulation."""

@@ -28,12 +28,19 @@ class Simulations:
     def __init__(self, jobs: Any) -> None:
         self._jobs = jobs
 
-    def voxelize(self, ct: Any, **progress: Any) -> tuple[float, tuple[str, ...]]:
-        """The implants' metal fraction as a volume node, shown over the CT.
+    def voxelizeAsync(self, ct: Any, **callbacks: Any) -> Any:
+        """The implants' metal fraction as a volume node beside the CT, in a process of its own.
 
-        :returns: the metal's volume in ml, and warnings.
+        :param callbacks: ``onProgress``, ``onEnd``: as of :meth:`simulateAsync`.
+        :returns: its handle, whose ``nodes`` are the volume node and warnings.
         """
-        node, warnings = mrml.add_fraction(slicer.mrmlScene, ct, **progress)
+        handle = mrml.fraction_in_background(
+            self._jobs.queue, ct, on_progress=callbacks["onProgress"], on_end=callbacks["onEnd"]
+        )
+        return self._jobs.started(handle)
+
+    def showFraction(self, ct: Any, node: Any) -> float:
+        """Lay a metal fraction over its CT; returns the metal's volume in ml."""
         display = node.GetDisplayNode()
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
         display.SetThreshold(0.02, 2.0)  # where there is no metal the CT stays as it is
@@ -41,7 +48,7 @@ class Simulations:
         show_in_slice_views(slicer.mrmlScene, ct, node, foreground_opacity=0.8)
         fraction = slicer.util.arrayFromVolume(node)
         voxel_mm3 = math.prod(node.GetSpacing())
-        return float(fraction.sum(dtype="float64")) * voxel_mm3 / 1000, warnings
+        return float(fraction.sum(dtype="float64")) * voxel_mm3 / 1000
 
     def preset(self, name: str) -> tuple[float, float | None]:
         """Tube voltage and log10 of the photons of a ray (None without noise) of a scanner."""

@@ -28,6 +28,7 @@ from SimulateImplantsLib.mrml import (
     add_plan,
     add_sample,
     change_parameters,
+    fraction_in_background,
     implants_of,
     plan_of,
     set_matrix,
@@ -105,6 +106,11 @@ def test_fraction_is_where_the_implant_is(scene: Any, ct: Any) -> None:
     ras = (mrml.volume_from_node(ct).ijk_to_ras @ np.append(centre, 1.0))[:3]
     np.testing.assert_allclose(ras, [0, 6, 0], atol=0.05)
     assert mrml.results_of(scene, ct, "fraction") == [node]
+    jobs = SceneJobs(scene)
+    again, warnings = fraction_in_background(jobs, ct).result()
+    jobs.close()
+    assert warnings == () and np.array_equal(values(again), fraction)
+    assert mrml.results_of(scene, ct, "fraction") == [node, again]
 
 
 def test_fraction_moves_with_the_implant_and_not_with_a_registration(

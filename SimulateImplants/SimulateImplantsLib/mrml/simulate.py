@@ -7,7 +7,10 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.jobs.call import call_job, result_of
 from MetalArtifactReductionLib.mrml import (
     apply_window,
     node_from_fraction,
@@ -21,6 +24,7 @@ from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.mrml.volumes import view_of
 from MetalArtifactReductionLib.progress import Cancel, Progress
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ..cases.job import simulation_job, simulation_result
 from ..cases.options import SimulationOptions
@@ -97,21 +101,57 @@ def add_fraction(
     voxels, implants = voxelize_implants(
         scene, ct_node, only=only, progress=progress, cancel=cancel
     )
-    volume = ct_from_node(scene, ct_node)
+    return _fraction_added(scene, ct_node, implants, voxels.metal_fraction()), voxels.warnings
+
+
+def fraction_in_background(
+    jobs: SceneJobs,
+    ct_node: Any,
+    *,
+    only: Iterable[SceneImplant] | None = None,
+    on_progress: HandleCallback | None = None,
+    on_end: HandleCallback | None = None,
+) -> SceneJob:
+    """:func:`add_fraction` in a process of its own; its ``nodes`` will be what that returns.
+
+    :raises InputError: no CT, no implant, a placement that scales.
+    :raises OutputError: no room on the disk.
+    """
+    volume = ct_view(jobs.scene, ct_node)
+    implants = placed_implants(jobs.scene, ct_node, only=only)
+
+    def add_node(job: Job) -> Generator[None, None, tuple[Any, tuple[str, ...]]]:
+        fraction, warnings = result_of(job)
+        yield
+        return _fraction_added(jobs.scene, ct_node, implants, fraction), warnings
+
+    title = f"{ct_node.GetName()}: metal fraction"
+    job = call_job(_fraction, implants, volume.hu.shape, volume.ijk_to_ras, title=title)
+    return jobs.add(job, (ct_node,), add_node, on_progress, on_end)
+
+
+def _fraction(
+    implants: Sequence[PlacedImplant],
+    shape: tuple[int, int, int],
+    ijk_to_ras: np.ndarray,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    grid = CTVolume(np.zeros(shape, np.float32), ijk_to_ras)
+    voxels = voxelize(implants, grid, progress=progress, cancel=cancel)
+    return voxels.metal_fraction(), voxels.warnings
+
+
+def _fraction_added(
+    scene: Any, ct_node: Any, implants: Sequence[PlacedImplant], fraction: np.ndarray
+) -> Any:
+    title = f"Metal fraction {ct_node.GetName()}"
     with all_or_none(scene) as added:
-        node = added(
-            node_from_fraction(
-                scene,
-                voxels.metal_fraction(),
-                volume,
-                f"Metal fraction {ct_node.GetName()}",
-                like=ct_node,
-            )
-        )
+        node = added(node_from_fraction(scene, fraction, view_of(ct_node), title, like=ct_node))
         record = json.dumps(implant_records(implants), sort_keys=True)
         mark_result(node, "fraction", ct_node, attributes={"implants": record})
         place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
-    return node, voxels.warnings
+    return node
 
 
 def simulate_node(
