@@ -93,6 +93,9 @@ def quality_note(row: Any) -> str:
         parts.append(_("{share:.0f} % in contact").format(share=100 * row.contact))
     if not math.isnan(row.mean_hu):
         parts.append(_("mean {hu:.0f} HU").format(hu=row.mean_hu))
+    if not math.isnan(row.leg_mm):
+        changes = _("leg {leg:+.1f} mm, offset {offset:+.1f} mm")
+        parts.append(changes.format(leg=row.leg_mm, offset=row.offset_mm))
     if row.touches:
         parts.append(_("touches {names}").format(names=", ".join(row.touches)))
     if row.outside > 0.005:

@@ -94,3 +94,18 @@ def test_a_stem_is_poor_beside_the_canal_and_not_graded_without_it(
     short = Anatomy(CTVolume(np.ascontiguousarray(phantom.volume.hu[first:]), affine))
     found = graded(stem, stem.matrix, short)
     assert found.grade == "" and "too little of the shaft" in found.note
+
+
+def test_leg_and_offset_are_measured_of_each(hip: HipModel, anatomy: Anatomy) -> None:
+    """Of the left hip: a cup higher shortens the leg, a head higher on the femur lengthens it."""
+    stem, _, cup = proposed_plan(Patient(hips=(hip,)), "total-hip").implants
+    for item, sign in ((stem, 1.0), (cup, -1.0)):
+        there = graded(item, item.matrix, anatomy)
+        assert abs(there.leg_mm) < 2 and abs(there.offset_mm) < 2
+        up, out = (item.matrix[:3, 2], item.matrix[:3, 0]) if item is stem else np.eye(3)[[2, 0]]
+        for way, changed in ((up, (7.0, 0.0)), (out, (0.0, 7.0))):
+            matrix = item.matrix.copy()
+            matrix[:3, 3] += 7.0 * way
+            found = graded(item, matrix, anatomy)
+            change = found.leg_mm - there.leg_mm, found.offset_mm - there.offset_mm
+            assert change == pytest.approx(sign * np.array(changed), abs=0.01)

@@ -201,8 +201,10 @@ def test_leg_and_offset_are_what_the_centres_move(hips: list[tuple[HipModel, Hip
         raised = model.socket_centre + np.array([4.0 * lateral, 0.0, 6.0])
         cup = leg_and_offset_mm(model, model.head_centre, raised)
         assert cup == pytest.approx((-6.0, 4.0), abs=1e-6)
-        told = [w for w in prosthesis_plan(model).warnings if "leg length" in w]
-        assert len(told) == 1 and told[0].startswith(model.side)
+        assert not [w for w in prosthesis_plan(model).warnings if "leg length" in w]
+        wide = replace(model, head_centre=model.head_centre + 30.0 * model.medial, offset_mm=75.0)
+        told = [w for w in prosthesis_plan(wide).warnings if "leg length" in w]
+        assert len(told) == 1 and told[0].startswith(f"{model.side} hip: leg length")
 
 
 def test_revision_dual_mobility_and_resurfacing(hips: list[tuple[HipModel, HipTruth]]) -> None:

@@ -25,6 +25,8 @@ _TITLES = (
     "min HU",
     "converg.",
     "inclin.",
+    "leg",
+    "offset",
     "remark",
 )
 
@@ -90,9 +92,15 @@ def _cells(row: Quality) -> tuple[str, ...]:
         _number(row.min_hu),
         _number(row.convergence_deg, " deg"),
         _number(row.inclination_deg, " deg"),
+        _change(row.leg_mm),
+        _change(row.offset_mm),
         "; ".join(remarks),
     )
 
 
 def _number(value: float, unit: str = "") -> str:
     return "" if math.isnan(value) else f"{round(value)}{unit}"
+
+
+def _change(value: float) -> str:
+    return "" if math.isnan(value) else f"{round(value, 1) + 0.0:+.1f} mm"

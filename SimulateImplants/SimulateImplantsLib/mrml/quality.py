@@ -56,6 +56,8 @@ _COLUMNS: tuple[tuple[str, str, Callable[[QualityRow], Any]], ...] = (
     ("Min HU", _NUMBER, lambda row: row.min_hu),
     ("Convergence (deg)", _NUMBER, lambda row: row.convergence_deg),
     ("Inclination (deg)", _NUMBER, lambda row: row.inclination_deg),
+    ("Leg length (mm)", _NUMBER, lambda row: row.leg_mm),
+    ("Offset (mm)", _NUMBER, lambda row: row.offset_mm),
     ("Touches", _TEXT, lambda row: ", ".join(row.touches)),
     ("Outside the CT (%)", _NUMBER, lambda row: 100 * row.outside),
     ("Note", _TEXT, lambda row: row.note),

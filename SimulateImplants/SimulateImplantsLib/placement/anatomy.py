@@ -50,7 +50,7 @@ class Anatomy:
         self._hips = hip_masks(labels)
         self._models = {k: (v.frame, v.field) for k, v in (vertebrae or {}).items()}
         self._ups: dict[str, np.ndarray | None] | None = None
-        self._heads: list[tuple[str, np.ndarray, float]] = []
+        self._heads: list[tuple[str, np.ndarray, tuple[np.ndarray, float] | None]] = []
 
     @property
     def has_vertebrae(self) -> bool:
@@ -94,12 +94,11 @@ class Anatomy:
 
     def femoral_head(self, near: np.ndarray, side: str) -> tuple[np.ndarray, float] | None:
         """Centre and radius of the native head about a RAS point, by the CT alone, or None."""
-        for known, centre, radius in self._heads:
-            if known == side and np.linalg.norm(centre - near) < _SAME_HEAD_MM:
-                return centre, radius
+        for known, where, found in self._heads:
+            if known == side and np.linalg.norm(where - near) < (_SAME_HEAD_MM if found else 0.5):
+                return found
         found = native_head(self.volume, near, side)
-        if found is not None:
-            self._heads.append((side, *found))
+        self._heads.append((side, near if found is None else found[0], found))
         return found
 
     def hip_bone(self, side: str) -> np.ndarray | None:

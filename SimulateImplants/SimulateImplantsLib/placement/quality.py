@@ -19,6 +19,7 @@ from ..implants.rod import Rod
 from .anatomy import Anatomy, inside
 from .bone_field import sample_hu
 from .collision import Body, box_gap_mm, gap_mm
+from .hip.grade import joint_changes_mm
 from .hip.seat import seat_of
 from .spine.grading import grade_screw, shaft_samples
 from .spine.image_grade import grade_in_ilium, grade_in_image, runs_forward
@@ -55,6 +56,8 @@ class Quality:
     :param share_in_bone: of a screw's shaft; of others see :class:`seat.Seat`.
     :param contact: see :class:`seat.Seat`.
     :param mean_hu, min_hu: of the CT without implants, along a screw or about a stem or nail.
+    :param leg_mm, offset_mm: what a hip's implant adds, see :func:`grade.joint_changes_mm`; what
+        stem and cup add is summed up.
     :param touches: names of the implants that it runs into.
     :param outside: share of its surface outside the CT.
     :param note: what the user should know.
@@ -74,6 +77,8 @@ class Quality:
     min_hu: float = float("nan")
     convergence_deg: float = float("nan")
     inclination_deg: float = float("nan")
+    leg_mm: float = float("nan")
+    offset_mm: float = float("nan")
     touches: tuple[str, ...] = ()
     outside: float = 0.0
     note: str = ""
@@ -129,6 +134,8 @@ def _measured(item: PlacedItem, anatomy: Anatomy) -> Quality:
     if entry.graded:
         grade, note = resolve(entry.graded)(implant, item.matrix, anatomy)
         row = replace(row, grade=grade, note=note)
+    leg, offset = joint_changes_mm(implant, item.matrix, anatomy)
+    row = replace(row, leg_mm=leg, offset_mm=offset)
     seat = seat_of(implant, item.matrix, item.side, anatomy)
     if seat is None:
         return row

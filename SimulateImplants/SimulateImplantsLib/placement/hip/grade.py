@@ -17,6 +17,7 @@ import numpy as np
 from MetalArtifactReductionLib.volume import CTVolume
 
 from ...implants.acetabular_cup import AcetabularCup
+from ...implants.base import Implant
 from ...implants.dual_mobility_cup import DualMobilityCup
 from ...implants.hip_stem import HipStem
 from ...implants.nail import CephalomedullaryNail
@@ -50,7 +51,7 @@ class Check:
     unit: str = "mm"
 
 
-def hip_grade(implant: object, matrix: np.ndarray, anatomy: Anatomy) -> tuple[str, str]:
+def hip_grade(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> tuple[str, str]:
     """Grade "good", "acceptable" or "poor", and why not good; "" where the CT does not show it.
 
     :param matrix: implant frame to RAS.
@@ -66,6 +67,30 @@ def hip_grade(implant: object, matrix: np.ndarray, anatomy: Anatomy) -> tuple[st
     else:
         return "", ""
     return ("", f"{note}: not graded") if note else _verdict(checks)
+
+
+def joint_changes_mm(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> tuple[float, float]:
+    """What an implant adds to the leg's length and to the offset against the native head.
+
+    The leg gains what a head rises on its femur and loses what a cup rises in the pelvis; the
+    offset gains what a head leaves the shaft and a cup moves to the side (Lecerf et al. 2009). NaN
+    of other families, and where no native head is seen.
+    """
+    is_cup = isinstance(implant, (AcetabularCup, DualMobilityCup))
+    if isinstance(implant, HipStem):
+        centre = (matrix @ np.append(implant.head_centre_mm(), 1.0))[:3]
+        longer, wider = matrix[:3, 2], matrix[:3, 0]
+    elif is_cup or isinstance(implant, ResurfacingHead):
+        centre = matrix[:3, 3]
+        medial = np.array([np.sign(matrix[0, 2]) * (-1.0 if is_cup else 1.0), 0.0, 0.0])
+        longer, wider = np.array([0.0, 0.0, 1.0]), medial
+    else:
+        return float("nan"), float("nan")
+    native = anatomy.femoral_head(centre, _side(wider))
+    if native is None:
+        return float("nan"), float("nan")
+    sign = -1.0 if is_cup else 1.0
+    return sign * float((centre - native[0]) @ longer), sign * float((centre - native[0]) @ wider)
 
 
 def _verdict(checks: Sequence[Check]) -> tuple[str, str]:

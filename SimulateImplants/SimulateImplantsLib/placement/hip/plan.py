@@ -23,6 +23,9 @@ from ..spine.sizes import snap_down, snap_nearest, steps
 from .measure import HipModel, socket_axis
 
 _SEEN_SHAFT_MM = 95.0
+_LEG_MM, _OFFSET_MM = 10.0, 5.0
+"""Changes that patients stand: of the leg (Lecerf et al. 2009, Orthop Traumatol Surg Res 95:210),
+of the offset (Cassidy et al. 2012, J Arthroplasty 27:1863)."""
 _TIP_APEX_MM = 9.0
 """From the lag screw's tip to the head's surface; with the same in the other view the tip-apex
 distance stays under 25 mm (Baumgaertner et al. 1995, JBJS 77-A:1058)."""
@@ -136,7 +139,7 @@ def prosthesis_plan(
     """Stem, head and cup of a total hip, in place to each other and to the bone.
 
     The stem lies in the canal; its offset is the patient's, so that the head's centre is where
-    the natural one was; the cup lies about it. A warning tells leg length and offset.
+    the natural one was; the cup lies about it. Leg length and offset that change too much are told.
 
     :param stem_series: see :func:`propose_stem`.
     """
@@ -166,7 +169,7 @@ def prosthesis_plan(
     return PlacementPlan(
         implants,
         description=f"total hip {model.side}",
-        warnings=(*model.warnings, *warnings, _changes(model, centre)),
+        warnings=(*model.warnings, *warnings, *_changes(model, centre)),
     )
 
 
@@ -186,7 +189,7 @@ def resurfacing_plan(model: HipModel) -> PlacementPlan:
         PlannedImplant(item.to_dict(), matrix, {**shared, "order": i})
         for i, (item, matrix) in enumerate(zip((head, cup), places, strict=True))
     )
-    warnings = (*model.warnings, _changes(model, centre))
+    warnings = (*model.warnings, *_changes(model, centre))
     return PlacementPlan(implants, None, f"resurfacing {model.side}", {}, warnings)
 
 
@@ -208,11 +211,14 @@ def leg_and_offset_mm(
     return rise - float(moved[2]), femoral + float(moved @ lateral)
 
 
-def _changes(model: HipModel, head: np.ndarray) -> str:
-    leg, offset = (round(v, 1) + 0.0 for v in leg_and_offset_mm(model, head))
+def _changes(model: HipModel, head: np.ndarray) -> tuple[str, ...]:
+    """A warning where the leg or the offset changes by more than patients stand."""
+    leg, offset = leg_and_offset_mm(model, head)
+    if abs(leg) <= _LEG_MM and abs(offset) <= _OFFSET_MM:
+        return ()
     return (
         f"{model.side} hip: leg length {leg:+.1f} mm, offset {offset:+.1f} mm against the native "
-        "hip, the cup in its socket's middle"
+        f"hip, not within {_LEG_MM:g} and {_OFFSET_MM:g} mm",
     )
 
 

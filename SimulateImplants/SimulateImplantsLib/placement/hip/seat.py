@@ -15,7 +15,7 @@ from ...implants.hip_stem import HipStem
 from ...implants.nail import CephalomedullaryNail
 from ...implants.plate import AnteriorPlate
 from ..anatomy import Anatomy
-from ..bone_field import BoneField, LocalGrid, filled_sections, local_mask, sample_hu
+from ..bone_field import BoneField, LocalGrid, filled_sections, local_mask, sample_grid, sample_hu
 from ..collision import surface_points
 from .sphere import ray_directions
 
@@ -116,7 +116,7 @@ def _in_femur(
     low, high = local.min(axis=0) - _MARGIN_MM, local.max(axis=0) + _MARGIN_MM
     grid = LocalGrid.spanning(matrix[:3, 3], matrix[:3, :3], low, high, 1.0)
     # A section that the CT cuts is filled up to the cut.
-    unseen = np.isnan(sample_hu(volume, np.moveaxis(grid.points(), 0, -1)))
+    unseen = np.isnan(sample_grid(volume, grid))
     bone = local_mask(femur, volume.ijk_to_ras, grid)
     field = BoneField.from_inside(filled_sections(bone | unseen), grid)
     depth = field.at(points)
