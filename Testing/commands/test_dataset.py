@@ -84,6 +84,21 @@ def test_cases_and_log(made: Path) -> None:
         assert marker["case"] == int(row["index"]) and marker["ct"] == row["ct"]
 
 
+def test_some_slices_of_each_case(made: Path, tmp_path: Path, capfd: Capture) -> None:
+    """Where there is metal; the same as in the whole case, and once more from its record."""
+    outcome = run(capfd, *command(made, tmp_path / "set", "--slices", 2))
+    assert outcome.code == 0
+    for row in rows(tmp_path / "set"):
+        name = f"case-{int(row['index']):05d}"
+        part, whole = (
+            stored(f / name / "metal-fraction.nii.gz") for f in (tmp_path / "set", made / "set")
+        )
+        first = int(row["first_slice"]) - int(rows(made / "set")[int(row["index"])]["first_slice"])
+        assert len(part) == 2 and part.any()
+        assert np.allclose(part, whole[first : first + 2], atol=0.01)
+        assert json.loads((tmp_path / "set" / name / "case.json").read_text())["warnings"] == []
+
+
 def test_the_cases_differ_and_both_kinds_and_cts_occur() -> None:
     plan = DatasetPlan((CTSource(Path("a")), CTSource(Path("b"))), seed=2)
     draws = [draw_case(plan, index) for index in range(400)]
@@ -336,6 +351,7 @@ def test_the_configuration_and_the_command_line(tmp_path: Path) -> None:
         "cases": 7,
         "seed": 5,
         "margin": 4,
+        "slices": 6,
         "presets": ["reference", "low-dose"],
         "acquisition": {"views": 360},
         "reference": False,
@@ -347,6 +363,7 @@ def test_the_configuration_and_the_command_line(tmp_path: Path) -> None:
 
     plan, cases, workers = dataset_of(parsed())
     assert (cases, workers, plan.seed, plan.margin_slices) == (7, 1, 5, 4)
+    assert plan.most_slices == 6
     assert plan.sources[0].segmentation == tmp_path / "masks"
     assert plan.sources[0].clicks == (("L3", (1.0, 2.0, 3.0)),)
     assert plan.sources[1].path == tmp_path / "b" and not plan.sources[1].has_bones

@@ -31,8 +31,9 @@ _TEXT = (
     "Each case is a folder: corrupted, reference, ideal, fractions, labels, plan.json and "
     "simulation.json, cut to the slices with metal. The same seed gives the same cases whatever "
     "the number of workers. Run the same command again to go on after a stop, or with more "
-    "--cases to add some; cases.csv says which failed and why. Kinds: 'realistic' places screws, "
-    "prostheses and nails where surgeons do and needs labelled bones, named in CONFIG.json: "
+    "--cases to add some; cases.csv says which failed and why. Kinds: 'realistic' places what "
+    "surgeons and dentists place where it belongs in what a CT shows (teeth, skull, chest, "
+    "joints, limbs); spine and hips need labelled bones or clicks, named in CONFIG.json: "
     '{"cts": [{"ct": "a.nii.gz", "segmentation": "a-masks"}, "b.nii.gz"]}; '
     "'rods' go into the thickest bones and 'random' shapes anywhere, in any CT."
 )
@@ -73,6 +74,12 @@ def add_dataset(commands: Any) -> None:
         type=whole_number,
         metavar="SLICES",
         help="kept on either side of the metal, as they are in the CT (2)",
+    )
+    parser.add_argument(
+        "--slices",
+        type=count,
+        metavar="N",
+        help="of a case at most, drawn where there is metal (all that it reaches)",
     )
     parser.add_argument("--clean", action="store_true", help="write the CT's own slices too")
     parser.add_argument(
@@ -138,6 +145,9 @@ def _dataset(options: argparse.Namespace) -> int:
 _SLICES_A_CASE = 40
 """With metal, about: a hip prosthesis or two levels of screws in slices of 3 mm."""
 
+_BYTES_A_VOXEL = 1.3
+"""Of compressed HU, with the case's masks."""
+
 
 def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.commands.dry_run import Cost
@@ -150,13 +160,16 @@ def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse
     kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in plan.mix.items())
     volume = read_ct(plan.sources[0].path, plan.sources[0].series)
     scan = replace(plan.simulation, acquisition=plan.acquisitions[0])
-    one = simulation_cost(volume, scan, _SLICES_A_CASE)
+    slices = plan.most_slices or _SLICES_A_CASE
+    one = simulation_cost(volume, scan, slices)
     seconds = (one.seconds or 0.0) * len(left) / workers
     cost = Cost(seconds, None if one.memory is None else one.memory * workers)
+    series = 2 + plan.simulation.with_reference + plan.clean
+    disk = _BYTES_A_VOXEL * series * slices * volume.hu[0].size * len(left)
     told(
         f"would make {len(left)} of {cases} cases from {len(plan.sources)} CTs ({kinds}) in "
         f"{options.output}",
-        f"{cost}, at {_SLICES_A_CASE} slices a case",
+        f"{cost}, at {slices} slices a case; some {disk / 2**30:.1f} GiB on disk",
     )
 
 
@@ -201,6 +214,7 @@ def dataset_of(options: argparse.Namespace) -> tuple[DatasetPlan, int, int]:
             device=str(as_device(options.device)),
         ),
         margin_slices=chosen("margin", 2),
+        most_slices=chosen("slices", None),
         outlines=chosen("metal_shapes", None),
         suffix=_suffix(chosen("format", None)),
         clean=chosen("clean", False),

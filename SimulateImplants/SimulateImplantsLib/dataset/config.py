@@ -44,6 +44,7 @@ class _Record:
     acquisition: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     margin: int = 0
+    slices: Annotated[int, Field(gt=0)] = 1
     metal_shapes: str = ""
     format: str = ""
     clean: bool = False

@@ -30,7 +30,7 @@ from ..cases.records import suffix_for
 from ..placement.patient import Bones, Patient
 from ..placement.plan import PlacementPlan
 from ..placement.random_shapes import load_masks, sample_random_plan
-from ..voxels.metal import slices_of, slices_with
+from ..voxels.metal import slices_of, slices_with, some_slices
 from .regions import drawn_plan, drawn_rods, patients_in
 
 KINDS = ("realistic", "rods", "random")
@@ -84,6 +84,7 @@ class DatasetPlan:
     :param simulation: of every case, but for its seed and its scanner.
     :param acquisitions: one of these scanners is drawn for each case.
     :param margin_slices: slices kept on either side of the metal; they stay as in the CT.
+    :param most_slices: of a case, drawn where there is metal; None: all that it reaches.
     :param outlines: ``.npz`` of 2-D metal shapes for the random kind; made up when None.
     :param suffix: of the volumes; None: as the CT.
     :param clean: also write the CT's own slices.
@@ -96,6 +97,7 @@ class DatasetPlan:
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
     acquisitions: tuple[AcquisitionParameters, ...] = (PRESETS["reference"],)
     margin_slices: int = 2
+    most_slices: int | None = None
     outlines: Path | None = None
     suffix: str | None = None
     clean: bool = False
@@ -113,6 +115,8 @@ class DatasetPlan:
             raise InputError("the mix is empty; give a kind a weight, such as random=1")
         if self.margin_slices < 0:
             raise InputError(f"margin of {self.margin_slices} slices must be 0 or more")
+        if self.most_slices is not None and self.most_slices < 1:
+            raise InputError(f"{self.most_slices} slices a case must be 1 or more")
 
     def anywhere(self) -> DatasetPlan:
         """The same for a process that stands in another folder: files by their full paths."""
@@ -155,7 +159,7 @@ class DatasetPlan:
             "suffix": self.suffix,
             "clean": self.clean,
             "with_reference": self.simulation.with_reference,
-        }
+        } | ({} if self.most_slices is None else {"most_slices": self.most_slices})
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,7 @@ def _make(plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path) -> dict[s
         target,
         marker,
         margin_slices=plan.margin_slices,
+        most_slices=plan.most_slices,
         suffix=plan.suffix,
         clean=plan.clean,
         cancel=stop.exists,
@@ -293,6 +298,7 @@ def write_placed(
     marker: Mapping[str, Any],
     *,
     margin_slices: int = 2,
+    most_slices: int | None = None,
     suffix: str | None = None,
     clean: bool = False,
     cancel: Cancel | None = None,
@@ -306,8 +312,14 @@ def write_placed(
     """
     metal = metal_of(placement)
     first, count = slices_with(metal, whole, margin_slices)
+    cut_off = count > (most_slices or count)
+    if most_slices and cut_off:
+        count, rng = most_slices, np.random.default_rng(options.seed)
+        first, metal = some_slices(metal, whole, count, rng)
     volume = slices_of(whole, first, count)
     case = simulate_metal(volume, metal, options, cancel=cancel)
+    if cut_off:  # meant, and no reason to move an implant
+        case = replace(case, warnings=())
     cut = {"first_slice": first, "of_slices": len(whole.hu)}
     case = replace(case, record={**case.record, "cut": cut})
     with new_folder(target) as made:

@@ -105,19 +105,7 @@ def slices_with(metal: Metal, volume: CTVolume, margin: int = 0) -> tuple[int, i
 
     :raises InputError: all of it lies above or below the volume.
     """
-    to_ijk = np.linalg.inv(volume.ijk_to_ras)
-    along = to_ijk[2, :3]
-    low, high = [], []
-    for placed in metal.implants:
-        points = placed.implant.mesh().points @ (along @ placed.placement[:3, :3])
-        start = along @ placed.placement[:3, 3] + to_ijk[2, 3]
-        low.append(start + points.min())
-        high.append(start + points.max())
-    for shape in metal.shapes:
-        centre = along @ np.asarray(shape["centre_ras"], float) + to_ijk[2, 3]
-        reach = _reach(shape, along)
-        low.append(centre - reach)
-        high.append(centre + reach)
+    low, high = _reaches(metal, volume).T
     count = len(volume.hu)
     first = max(int(np.floor(min(low) + 0.5)) - margin, 0)
     last = min(int(np.ceil(max(high) - 0.5)) + margin, count - 1)
@@ -127,6 +115,41 @@ def slices_with(metal: Metal, volume: CTVolume, margin: int = 0) -> tuple[int, i
             f"{max(high):.0f}, and the CT has {count}"
         )
     return first, last - first + 1
+
+
+def some_slices(
+    metal: Metal, volume: CTVolume, count: int, rng: np.random.Generator
+) -> tuple[int, Metal]:
+    """A run of ``count`` slices about a place where there is metal, drawn by chance.
+
+    :returns: its first slice, and the metal that reaches into it.
+    """
+    reaches = np.clip(_reaches(metal, volume), 0, len(volume.hu) - 1)
+    middle = round(rng.uniform(*reaches[rng.integers(len(reaches))]))
+    first = int(np.clip(middle - count // 2, 0, max(0, len(volume.hu) - count)))
+    # Half a voxel at either end: what only touches the run is not in it.
+    inside = (reaches[:, 1] > first - 0.4) & (reaches[:, 0] < first + count - 0.6)
+    implants, shapes = np.split(inside, [len(metal.implants)])
+    return first, Metal(
+        [one for one, kept in zip(metal.implants, implants, strict=True) if kept],
+        [one for one, kept in zip(metal.shapes, shapes, strict=True) if kept],
+    )
+
+
+def _reaches(metal: Metal, volume: CTVolume) -> np.ndarray:
+    """Lowest and highest slice coordinate of each implant, then of each shape, ``(n, 2)``."""
+    to_ijk = np.linalg.inv(volume.ijk_to_ras)
+    along = to_ijk[2, :3]
+    found = []
+    for placed in metal.implants:
+        points = placed.implant.mesh().points @ (along @ placed.placement[:3, :3])
+        start = along @ placed.placement[:3, 3] + to_ijk[2, 3]
+        found.append((start + points.min(), start + points.max()))
+    for shape in metal.shapes:
+        centre = along @ np.asarray(shape["centre_ras"], float) + to_ijk[2, 3]
+        reach = _reach(shape, along)
+        found.append((centre - reach, centre + reach))
+    return np.array(found)
 
 
 def _reach(shape: Mapping[str, Any], along: np.ndarray) -> float:
