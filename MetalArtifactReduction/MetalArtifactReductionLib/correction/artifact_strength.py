@@ -151,6 +151,7 @@ class SoftTissue:
         self._zone = _soft_tissue(*images, metal[self._box], self._mm)
         self._window = [WINDOW_MM / s for s in self._mm]
         self._share = _smooth(self._zone, self._window)
+        self._weights = {mm: self._low(self._zone, mm) for mm in (FINE_MM, COARSE_MM)}
         self._was = self._power(original_hu)
         self._proposed = self._power(proposed_hu)
 
@@ -180,11 +181,22 @@ class SoftTissue:
         return self._highest((self._was - now) / (self._was + FLOOR_HU**2))
 
     def _power(self, image_hu: np.ndarray) -> np.ndarray:
-        square = _deviation(image_hu[self._box], self._zone, self._mm) ** 2
+        square = self._deviation(image_hu[self._box]) ** 2
         mean = square[self._zone].mean() if self._zone.any() else 0.0
         local = _smooth(square, self._window) + _SLICE_MEAN_COUNTS * mean
         result: np.ndarray = local / (self._share + _SLICE_MEAN_COUNTS)
         return result
+
+    def _deviation(self, image: np.ndarray) -> np.ndarray:
+        """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
+        values = np.where(self._zone, np.clip(image, -400, 400), 0.0)
+        fine, coarse = (
+            self._low(values, mm) / np.maximum(weight, 1e-3) for mm, weight in self._weights.items()
+        )
+        return np.where(self._zone, fine - coarse, 0.0)
+
+    def _low(self, image: np.ndarray, sigma_mm: float) -> np.ndarray:
+        return _smooth(image, [max(sigma_mm / s, 0.5) for s in self._mm])
 
     def _highest(self, share: np.ndarray) -> float:
         if self._zone.sum() < _FEWEST_PIXELS:
@@ -211,19 +223,6 @@ def _soft_tissue(
     other = ndimage.binary_dilation(other, iterations=max(1, round(1.5 / pixel)))
     result: np.ndarray = body & ~other & (distance > max(3.0, 2.5 * pixel)) & (distance <= REACH_MM)
     return result
-
-
-def _deviation(image: np.ndarray, zone: np.ndarray, mm: Sequence[float]) -> np.ndarray:
-    """What lies between the fine and the coarse Gaussian, both averaged within the zone."""
-    weight = zone.astype(np.float32)
-    values = np.where(zone, np.clip(image, -400, 400), 0.0)
-
-    def low(sigma_mm: float) -> np.ndarray:
-        sigma = [max(sigma_mm / s, 0.5) for s in mm]
-        result: np.ndarray = _smooth(values, sigma) / np.maximum(_smooth(weight, sigma), 1e-3)
-        return result
-
-    return np.where(zone, low(FINE_MM) - low(COARSE_MM), 0.0)
 
 
 def _smooth(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:

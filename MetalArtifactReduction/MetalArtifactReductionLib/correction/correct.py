@@ -168,18 +168,20 @@ class _Work:
         if self._opinion is not None:  # only now: the method may have asked the same network
             proposed_hu = self._opinion(sinogram, trace, context)
             free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
-            images = proposed_hu.cpu().numpy(), free_of_metal_hu.cpu().numpy()
-            for at, k in enumerate(slices):
-                proposed, corrected = (image[at] for image in images)
-                around = (proposed, self._metal_fraction[k], self._spacing_mm[1:])
-                tissue = SoftTissue(given_hu[at], *around)
-                self._gains[k], self._harms[k] = tissue.gain, tissue.harm(corrected)
+            if not options.always:
+                self._judge(slices, proposed_hu.cpu().numpy(), free_of_metal_hu.cpu().numpy())
         metal = method.shown_metal(context)
         certain = torch.from_numpy(self._certain[slices]).to(scan.device)
         corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
         self.corrected_hu[slices] = restore_padding(corrected_hu.cpu().numpy(), given_hu)
         if proposal is not None:
             self._keep(slices, proposal)
+
+    def _judge(self, slices: np.ndarray, proposed_hu: np.ndarray, corrected_hu: np.ndarray) -> None:
+        for k, proposed, corrected in zip(slices, proposed_hu, corrected_hu, strict=True):
+            around = (proposed, self._metal_fraction[k], self._spacing_mm[1:])
+            tissue = SoftTissue(self._hu[k], *around)
+            self._gains[k], self._harms[k] = tissue.gain, tissue.harm(corrected)
 
     def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
@@ -191,8 +193,6 @@ class _Work:
 
     def take_what_is_needed(self) -> None:
         """Keep as much of each slice's change as it needs; where it needs none, nothing at all."""
-        if self._options.always:
-            self._gains[:] = self._harms[:] = np.nan
         self.strength, self._held_back = strength_along(
             self._gains, self._harms, self._metal_fraction, self._spacing_mm
         )
