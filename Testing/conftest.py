@@ -56,3 +56,16 @@ def projectors_made_once() -> Iterator[None]:
         if module is not None:
             patch.setattr(module, "ParallelProjector", lru_cache(4)(module.ParallelProjector))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def opinions_asked_once() -> Iterator[None]:
+    """Many tests correct the same slices by one method after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "MetalArtifactReductionLib.correction.correct" in sys.modules:
+            from MetalArtifactReductionLib.methods.image_prior.inpainter import ImagePriorMethod
+            from support import opinion_asked_once
+
+            ask = opinion_asked_once(ImagePriorMethod.near_metal)
+            patch.setattr(ImagePriorMethod, "near_metal", ask)
+        yield

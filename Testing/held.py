@@ -41,6 +41,6 @@ if __name__ == "__main__":
     from MetalArtifactReductionLib.jobs import isolated
     from support import HANG_S, fork_instead_of_spawn
 
-    multiprocessing.get_context = fork_instead_of_spawn()
+    multiprocessing.get_context = fork_instead_of_spawn(["SimpleITK", "scipy.ndimage", "torch"])
     isolated._GRACE_S = HANG_S  # its processes stop by themselves, however slow the machine is
     sys.exit(main(sys.argv[2:]))

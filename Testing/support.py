@@ -28,6 +28,12 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 HANG_S = 600.0
 """After so long something is taken to hang; no test expects anything to be quicker."""
 
+LOADED_BEFORE = (
+    *("SimpleITK", "trimesh", "MetalArtifactReductionLib.correction.correct"),
+    *("MetalArtifactReductionLib.files.nifti", "MetalArtifactReductionLib.files.dicom"),
+    *("MetalArtifactReductionLib.training.block_workers", "SimulateImplantsLib.dataset.run"),
+)
+"""What takes long in the processes that tests start."""
 
 Made = TypeVar("Made")
 
@@ -50,7 +56,32 @@ def once(make: Callable[..., Made]) -> Callable[..., Made]:
     return made
 
 
-def fork_instead_of_spawn() -> Any:
+def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """``ImagePriorMethod.near_metal``, the same for the same batch; not the correcting method's."""
+    known: dict[bytes, Any] = {}
+
+    def asked(self: Any, sinogram: Any, trace: Any, context: Any, reach_mm: float) -> Any:
+        if self._last is not None:
+            return ask(self, sinogram, trace, context, reach_mm)
+        projector = context.projector
+        key = hashlib.blake2b(
+            repr((self.weights_path, projector.grid, projector.geometry, reach_mm)).encode()
+        )
+        neighbours = [context.neighbour_mu(offset) for offset in (-1, 0, 1)]
+        for tensor in (sinogram, trace, context.metal_fraction, *neighbours):
+            key.update(repr(tensor.shape).encode() + tensor.cpu().numpy().tobytes())
+        found = known.pop(key.digest(), None)
+        if found is None:
+            found = ask(self, sinogram, trace, context, reach_mm)
+        known[key.digest()] = found
+        if len(known) > 64:
+            known.pop(next(iter(known)))
+        return found.clone()
+
+    return asked
+
+
+def fork_instead_of_spawn(loaded: Sequence[str] = LOADED_BEFORE) -> Any:
     """In place of ``multiprocessing.get_context``, where the system can.
 
     Processes are forked from one that has loaded what takes long; else they are as spawned ones.
@@ -58,7 +89,7 @@ def fork_instead_of_spawn() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "scipy.ndimage", "SimpleITK"])
+    context.set_forkserver_preload(list(loaded))
     return lambda _method: context
 
 
