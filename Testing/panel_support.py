@@ -25,7 +25,7 @@ class Widget:
         "set(Fixed|Minimum)(Height|Width)|set(Default|Minimum)?SectionSize|setSectionResizeMode|"
         "setDefaultSectionSize|setMinimumSectionSize|setStretchLastSection|setRange|setDecimals|"
         "resize(Rows|Columns?)ToContents|resizeColumnToContents|hide|addAttribute|setMRMLScene|"
-        "installEventFilter"
+        "installEventFilter|setColumnHidden"
     )
 
     def __init__(self, parent: Any = None) -> None:

@@ -58,7 +58,17 @@ def fill_implants_table(
             for column in range(len(texts)):
                 table.item(index, column).setSelected(True)
     table.blockSignals(blocked)
-    table.resizeColumnsToContents()
+    _fit_columns(table)
+
+
+def _fit_columns(table: Any) -> None:
+    """What no implant has is hidden; the note breaks its lines in what is left of the width."""
+    last = table.columnCount - 1
+    for column in range(last):
+        texts = [table.item(row, column).text() for row in range(table.rowCount)]
+        table.setColumnHidden(column, bool(texts) and not any(texts))
+        table.resizeColumnToContents(column)
+    table.resizeRowsToContents()
 
 
 def selected_ids(table: Any) -> list[str]:
@@ -86,7 +96,7 @@ def breach_text(row: Any) -> str:
 
 def quality_note(row: Any) -> str:
     """The rest of the measures in a line."""
-    parts = []
+    parts = [row.note] if row.note else []
     if not math.isnan(row.share_in_bone):
         parts.append(_("{share:.0f} % in bone").format(share=100 * row.share_in_bone))
     if not math.isnan(row.contact):
@@ -100,8 +110,6 @@ def quality_note(row: Any) -> str:
         parts.append(_("touches {names}").format(names=", ".join(row.touches)))
     if row.outside > 0.005:
         parts.append(_("{share:.0f} % outside the CT").format(share=100 * row.outside))
-    if row.note:
-        parts.append(row.note)
     return "; ".join(parts)
 
 
