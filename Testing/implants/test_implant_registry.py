@@ -131,7 +131,8 @@ def test_the_toy_is_placed_and_sampled(
 def test_the_toy_is_drawn_for_datasets_in_their_own_processes(
     site: Path, patient: Path, tmp_path: Path, capfd: Capture
 ) -> None:
-    config = {"cts": [{"ct": str(patient / "ct.nii.gz"), "segmentation": str(patient / "masks")}]}
+    bones = {"segmentation": str(patient / "masks"), "sites": ["hip"]}
+    config = {"cts": [{"ct": str(patient / "ct.nii.gz"), **bones}]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     quick = ["--model", "missing-trace", "--no-reference", "--set", "views=90", "--quiet"]
     options = [*quick, "--cases", 1, "--mix", "realistic=1"]

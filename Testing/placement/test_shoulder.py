@@ -7,6 +7,7 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import small_pelvis
 from placement_support import grades
 from SimulateImplantsLib.placement.patient import Bones, measure_patient
 from SimulateImplantsLib.placement.procedures import sampled_plan
@@ -60,5 +61,7 @@ def test_real_shoulders_with_the_arms_up() -> None:
 
 
 def test_no_lungs_no_shoulders() -> None:
-    with pytest.raises(InputError, match="no lungs"):
-        measure_patient(packed_ct("sts_040"), Bones(), "shoulder")
+    """A pelvis has gas in its bowel, and round heads with shafts."""
+    for volume in (packed_ct("sts_040"), small_pelvis().volume):
+        with pytest.raises(InputError, match="no lungs"):
+            measure_patient(volume, Bones(), "shoulder")

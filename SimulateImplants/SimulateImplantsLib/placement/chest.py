@@ -49,7 +49,7 @@ _PORT_VEINS = 4
 
 
 @dataclass(frozen=True)
-class _Lungs:
+class Lungs:
     """Lungs on a coarse grid: mask, grid to RAS, and the heights of its slices."""
 
     mask: np.ndarray
@@ -81,7 +81,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no tips of the lungs, or no room between skin and ribs.
     """
-    lungs = _lungs(volume)
+    lungs = find_lungs(volume)
     z = lungs.tip - _POCKET_MM[0]
     if z < lungs.heights.min():
         raise InputError("the CT ends above the chest below the clavicles; give a CT of the chest")
@@ -97,17 +97,21 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     return (*spots, *(v for s in spots for v in _veins(lungs, s, middle)))
 
 
-def _lungs(volume: CTVolume) -> _Lungs:
+def find_lungs(volume: CTVolume) -> Lungs:
+    """The lungs; bowel gas is none.
+
+    :raises InputError: no lungs.
+    """
     coarse = coarser(volume, _COARSE_MM)
     hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
-    # Opened by more than a windpipe is wide.
+    # Opened by more than a windpipe or bowel is wide.
     wide = np.ones((1, 7, 7))
     mask = ndimage.binary_opening(body_mask(hu, spacing) & (hu < _LUNG_HU), wide)
     heights = to_ras[2, 2] * np.arange(len(hu)) + to_ras[2, 3]
     seen = mask.sum(axis=(1, 2)) * spacing[1] * spacing[2] > _LUNG_MM2
     if not seen.any():
         raise InputError("no lungs; give a CT of the chest")
-    return _Lungs(mask, to_ras, heights, float(heights[seen].max()))
+    return Lungs(mask, to_ras, heights, float(heights[seen].max()))
 
 
 def _pocket(volume: CTVolume, at: np.ndarray, side: str) -> Spot | None:
@@ -134,7 +138,7 @@ def _pocket(volume: CTVolume, at: np.ndarray, side: str) -> Spot | None:
     return Spot("pocket", pose, {"room": room}, side)
 
 
-def _veins(lungs: _Lungs, pocket: Spot, middle: float) -> list[Spot]:
+def _veins(lungs: Lungs, pocket: Spot, middle: float) -> list[Spot]:
     """As much of the way to the heart as the CT shows."""
     sign = 1.0 if pocket.side == "right" else -1.0
     spots = []

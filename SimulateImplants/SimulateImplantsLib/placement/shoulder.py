@@ -14,6 +14,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.total_shoulder import TotalShoulder
 from .bone_field import distance_to, sample_hu
+from .chest import find_lungs
 from .geometry import unit
 from .hip.measure import fit_head
 from .hip.sphere import ray_directions
@@ -23,7 +24,6 @@ from .plan import PlannedImplant
 from .sites import Spot, coarser, frame
 
 BONE_HU = 150.0
-_LUNG_HU, _LUNG_MM2 = -600.0, 1500.0
 _ABOVE_MM, _BELOW_MM = 120.0, 90.0
 """Where heads are from the tip of the lungs."""
 _ASIDE_MM = 75.0
@@ -39,24 +39,20 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no lungs, or no round bone beside them with a shaft on it.
     """
+    lungs = find_lungs(volume)
+    at = np.argwhere(lungs.mask)[:, 2]
+    middle = lungs.to_ras[0, 0] * 0.5 * float(at.min() + at.max()) + lungs.to_ras[0, 3]
     coarse = coarser(volume, 2.0)
     hu, spacing, to_ras = coarse.hu, coarse.spacing_mm, coarse.ijk_to_ras
     body = body_mask(hu, spacing)
-    lung = body & (hu < _LUNG_HU)
-    levels = np.flatnonzero(lung.sum(axis=(1, 2)) * spacing[1] * spacing[2] > _LUNG_MM2)
-    if not len(levels):
-        raise InputError("no lungs, so no shoulders beside them; give a CT of the shoulders")
     heights = to_ras[2, 2] * np.arange(len(hu)) + to_ras[2, 3]
-    tip = heights[levels].max()
-    at = np.argwhere(lung[levels])[:, 2]
-    middle = to_ras[0, 0] * 0.5 * float(at.min() + at.max()) + to_ras[0, 3]
     bone = body & (hu > BONE_HU)
     filled = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s)) for s in bone])
     # What the CT cuts off goes on.
     wide = np.pad(filled, ((3, 3), (0, 0), (0, 0)), mode="edge")
     depth = distance_to(~wide, spacing)[3:-3]
     x = to_ras[0, 0] * np.arange(hu.shape[2]) + to_ras[0, 3] - middle
-    depth[(heights > tip + _ABOVE_MM) | (heights < tip - _BELOW_MM)] = 0.0
+    depth[(heights > lungs.tip + _ABOVE_MM) | (heights < lungs.tip - _BELOW_MM)] = 0.0
     seeds = []
     for side, sign in (("right", 1.0), ("left", -1.0)):
         own = np.where(sign * x > _ASIDE_MM, depth, 0.0)
