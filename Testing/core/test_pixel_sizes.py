@@ -91,6 +91,20 @@ def test_every_method_is_as_good_at_every_pixel_size(method: str) -> None:
     assert max(errors.values()) <= 1.15 * min(errors.values()) + HARDLY_AN_ERROR_HU
 
 
+def rim_hu(pixel_mm: float) -> float:
+    """Mean error within 0.6 mm of the metal after linear interpolation."""
+    shown, truth = (sampled(image, pixel_mm) for image in scene())
+    volume = CTVolume(shown[None].astype(np.float32), np.diag([-pixel_mm, -pixel_mm, 2.0, 1.0]))
+    result = correct_volume(volume, None, "li", always=True)
+    distance = ndimage.distance_transform_edt(result.metal_fraction[0] <= 0, sampling=pixel_mm)
+    return float((result.corrected.hu[0] - truth)[(distance > 0) & (distance <= 0.6)].mean())
+
+
+@pytest.mark.parametrize("pixel_mm", [0.2, 0.3])
+def test_no_blur_of_metal_stays_on_fine_pixels(pixel_mm: float) -> None:
+    assert abs(rim_hu(pixel_mm) - rim_hu(0.6)) < 50
+
+
 @pytest.mark.parametrize("spacing", [(2.0, 0.2, 0.2), (0.3, 0.15, 0.7), (8.0, 1.5, 1.4), (1, 1, 1)])
 def test_the_working_grid_covers_the_same_place(spacing: tuple[float, float, float]) -> None:
     k, j, i = spacing

@@ -22,6 +22,10 @@ from .result import HELD_BACK, CorrectionResult
 FINEST_MM = 0.45
 """Side of the finest pixels that are taken as they are."""
 
+BLUR_MM = (1.5, 3.0)
+"""Distance from metal up to which an image's own detail is the metal's blur, and from which on it
+is anatomy again."""
+
 
 class WorkingGrid:
     """A volume on the grid that it is corrected on, and the way there and back.
@@ -100,29 +104,49 @@ class WorkingGrid:
         """The image with what changed, its own metal put back."""
         original = self._anatomical.hu
         out: np.ndarray = original.copy()
-        slices = np.flatnonzero(result.change_hu.any(axis=(1, 2)))
-        if slices.size == 0:
+        slices = np.flatnonzero(result.change_hu.any(axis=(1, 2))).tolist()
+        if not slices:
             return out
         certain = certain_metal(original, fraction)
         for k in slices:
-            change = result.change_hu[k]
-            metal = result.metal_fraction[k] > 0
-            if metal.any() and not metal.all():
-                # Metal hides what changed below it: as beside it.
-                nearest = ndimage.distance_transform_edt(
-                    metal,
-                    sampling=self.volume.spacing_mm[1:],
-                    return_distances=False,
-                    return_indices=True,
-                )
-                change = change[tuple(nearest)]
             one = slice(k, k + 1)
-            free = original[one] + self._back(change[None])
+            free = self._free_of_metal(result, k, original[one], fraction[one])
             shown = put_metal_back(
                 *(torch.from_numpy(x) for x in (free, original[one], fraction[one], certain[one]))
             )
             out[one] = restore_padding(shown.numpy(), original[one])
         return out
+
+    def _free_of_metal(
+        self, result: CorrectionResult, k: int, original: np.ndarray, fraction: np.ndarray
+    ) -> np.ndarray:
+        """One slice: the change, and beside metal, whose blur is all detail there, the average.
+
+        :param original: ``(1, rows, cols)``, and ``fraction``: on the given pixels.
+        """
+        change, metal = result.change_hu[k], result.metal_fraction[k] > 0
+        if not metal.any() or metal.all():
+            whole: np.ndarray = original + self._back(change[None])
+            return whole
+        # Metal hides what changed below it: as beside it.
+        nearest = tuple(
+            ndimage.distance_transform_edt(
+                metal,
+                sampling=self.volume.spacing_mm[1:],
+                return_distances=False,
+                return_indices=True,
+            )
+        )
+        strength = 1.0 if result.strength is None else float(result.strength[k])
+        averages = (self.volume.hu[k] + change / strength)[nearest]
+        free: np.ndarray = original + self._back(change[nearest][None])
+        beside = original + strength * (self._back(averages[None]) - original)
+        distance = ndimage.distance_transform_edt(
+            fraction[0] <= 0, sampling=self._anatomical.spacing_mm[1:]
+        )
+        share = np.clip((distance - BLUR_MM[0]) / (BLUR_MM[1] - BLUR_MM[0]), 0.0, 1.0)
+        free += (1.0 - share[None]).astype(np.float32) * (beside - free)
+        return free
 
     def _there(self, array: np.ndarray) -> np.ndarray:
         for axis, factor in zip((1, 2), self._factors, strict=True):
