@@ -124,8 +124,9 @@ def some_slices(
 
     :returns: its first slice, and the metal that reaches into it.
     """
-    reaches = np.clip(_reaches(metal, volume), 0, len(volume.hu) - 1)
-    middle = round(rng.uniform(*reaches[rng.integers(len(reaches))]))
+    reaches = _reaches(metal, volume)
+    low, high = reaches[rng.integers(len(reaches))]
+    middle = round(low + (high - low) * rng.uniform(0.2, 0.8))  # next to an end there is hardly any
     first = int(np.clip(middle - count // 2, 0, max(0, len(volume.hu) - count)))
     # Half a voxel at either end: what only touches the run is not in it.
     inside = (reaches[:, 1] > first - 0.4) & (reaches[:, 0] < first + count - 0.6)
