@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.volume import CTVolume
+from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
 from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
-from SimulateImplantsLib.placement.anatomy import Anatomy
+from SimulateImplantsLib.placement.anatomy import Anatomy, inside
 from SimulateImplantsLib.placement.geometry import axis_placement
 from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
 from SimulateImplantsLib.placement.patient import Patient
@@ -64,7 +67,7 @@ def moved(matrix: np.ndarray) -> list[np.ndarray]:
 def test_good_where_it_is_proposed_and_nowhere_else(
     hip: HipModel, anatomy: Anatomy, kind: str
 ) -> None:
-    plan = proposed_plan(Patient(hips=(hip,)), kind)
+    plan = proposed_plan(Patient(hips=(hip,), volume=anatomy.volume), kind)
     for item in plan.implants:
         if item.kind == "femoral-head":
             continue
@@ -109,3 +112,18 @@ def test_leg_and_offset_are_measured_of_each(hip: HipModel, anatomy: Anatomy) ->
             found = graded(item, matrix, anatomy)
             change = found.leg_mm - there.leg_mm, found.offset_mm - there.offset_mm
             assert change == pytest.approx(sign * np.array(changed), abs=0.01)
+
+
+def test_cup_screws_stay_in_the_ilium(phantom: Phantom, hip: HipModel, anatomy: Anatomy) -> None:
+    cup = proposed_plan(Patient(hips=(hip,), volume=phantom.volume), "total-hip").implants[2]
+    made = cup.make()
+    assert isinstance(made, AcetabularCup) and made.screws == 2
+    points = np.concatenate([p.mesh.points for p in made.parts() if p.role == "screw"])
+    points = points @ cup.matrix[:3, :3].T + cup.matrix[:3, 3]
+    outside = np.linalg.norm(points - cup.matrix[:3, 3], axis=1) > 0.5 * made.diameter_mm + 1
+    bone = inside(phantom.labels["hip_left"], phantom.volume, points[outside])
+    assert bone.mean() > 0.9
+    longer = replace(made, screws=3, screw_length_mm=60.0)
+    placed = PlacedItem(longer, cup.matrix, "one")
+    found = measure_placement([placed], anatomy, lambda i, j: True)[0]
+    assert found.grade == "poor" and "screw outside" in found.note

@@ -71,7 +71,7 @@ class AcetabularCup(Implant):
         screw = self._screw() if self.screws else None
         for number in range(self.screws):
             assert screw is not None
-            moved = screw.transformed(self._screw_pose(number))
+            moved = screw.transformed(self.screw_pose(number))
             parts.append(ImplantPart(f"screw {number + 1}", moved, self.material, "screw"))
         return parts
 
@@ -122,7 +122,8 @@ class AcetabularCup(Implant):
         across = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
         return axis, across, np.cross(axis, across)
 
-    def _screw_pose(self, index: int) -> np.ndarray:
+    def screw_pose(self, index: int) -> np.ndarray:
+        """Screw frame (origin on the shell, +z to the tip) -> cup frame of a hole, 0 to 2."""
         axis, across, along = self._hole_frame(index)
         pose = np.eye(4)
         pose[:3, :3] = np.stack([across, along, axis], axis=1)

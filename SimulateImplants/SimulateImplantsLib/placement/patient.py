@@ -61,7 +61,7 @@ class Patient:
     :param vertebrae: from the head down, with their largest-clearance screws.
     :param hips: by side.
     :param warnings: what could not be measured.
-    :param volume, spots: the CT and the places in it, of a site that is found by itself.
+    :param volume: the CT, but of a spine. :param spots: places in it, of a site found by itself.
     """
 
     spine: SpineProposal | None = None
@@ -195,7 +195,7 @@ def _hips(
         reason = "; ".join(warnings) or f"none on the {' or '.join(sides)} side"
         raise InputError(f"no hip could be measured: {reason}")
     report(progress, 1.0, "hips measured")
-    return Patient(hips=tuple(models), warnings=tuple(warnings))
+    return Patient(hips=tuple(models), warnings=tuple(warnings), volume=volume)
 
 
 def _side_in(name: str) -> str | None:

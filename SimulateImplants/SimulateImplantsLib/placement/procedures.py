@@ -101,8 +101,13 @@ def propose_spine(patient: Patient, options: ProposalOptions) -> PlacementPlan:
 
 
 def propose_total_hip(patient: Patient, options: ProposalOptions) -> PlacementPlan:
-    """Stem, head and cup."""
-    return _in_each_hip(patient, lambda hip: prosthesis_plan(hip, stem_material=options.material))
+    """Stem, head, and a cup with screws."""
+    return _in_each_hip(
+        patient,
+        lambda hip: prosthesis_plan(
+            hip, cup_screws=2, stem_material=options.material, volume=patient.volume
+        ),
+    )
 
 
 def propose_revision_hip(patient: Patient, options: ProposalOptions) -> PlacementPlan:
@@ -110,7 +115,11 @@ def propose_revision_hip(patient: Patient, options: ProposalOptions) -> Placemen
     return _in_each_hip(
         patient,
         lambda hip: prosthesis_plan(
-            hip, stem_series="revision", cup_screws=3, stem_material=options.material
+            hip,
+            stem_series="revision",
+            cup_screws=3,
+            stem_material=options.material,
+            volume=patient.volume,
         ),
     )
 

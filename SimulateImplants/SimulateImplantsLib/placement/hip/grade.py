@@ -25,6 +25,7 @@ from ...implants.resurfacing_head import ResurfacingHead
 from ..anatomy import Anatomy
 from ..bone_field import sample_hu
 from ..collision import surface_points
+from .cup_screws import in_bone
 from .shaft import first_crossing
 from .sphere import ray_directions
 
@@ -165,8 +166,15 @@ def _cup(cup: AcetabularCup | DualMobilityCup, matrix: np.ndarray, anatomy: Anat
     reach = 0.5 * cup.diameter_mm + np.arange(0, _WALL_MM, 0.5)
     behind = sample_hu(anatomy.volume, centre + reach[:, None, None] * dome)
     bare = 100 * float((np.nan_to_num(behind, nan=-1000.0).max(axis=0) < _BONE_HU).mean())
+    out = 0.0
+    if isinstance(cup, AcetabularCup):
+        lies = [
+            in_bone(cup, matrix, anatomy.volume, n, cup.screw_length_mm) for n in range(cup.screws)
+        ]
+        out = 100 * max((float(1 - one.mean()) for one in lies), default=0.0)
     return [
         Check("centre from the native one", away, 6.0, 10.0),
+        Check("screw outside the ilium:", out, 15.0, 30.0, "%"),
         Check(f"inclination {inclination:.0f}: off 40 by", abs(inclination - 40), 10, 15, "deg"),
         Check(f"anteversion {version:.0f}: off 15 by", abs(version - 15), 10, 15, "deg"),
         Check("wider than head and cartilage by more or less than 6:", abs(wider - 6), 4.0, 7.0),

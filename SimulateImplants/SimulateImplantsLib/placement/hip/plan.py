@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.volume import CTVolume
 
 from ...implants import parameter_ranges, presets
 from ...implants.acetabular_cup import AcetabularCup
@@ -20,6 +21,7 @@ from ...implants.resurfacing_head import ResurfacingHead
 from ..geometry import axis_distance, frame_placement
 from ..plan import PlacementPlan, PlannedImplant
 from ..spine.sizes import snap_down, snap_nearest, steps
+from .cup_screws import with_screws
 from .measure import HipModel, socket_axis
 
 _SEEN_SHAFT_MM = 95.0
@@ -135,6 +137,7 @@ def prosthesis_plan(
     head_material: str = "CoCrMo",
     stem_series: str = "standard",
     dual_mobility: bool = False,
+    volume: CTVolume | None = None,
 ) -> PlacementPlan:
     """Stem, head and cup of a total hip, in place to each other and to the bone.
 
@@ -142,6 +145,7 @@ def prosthesis_plan(
     the natural one was; the cup lies about it. Leg length and offset that change too much are told.
 
     :param stem_series: see :func:`propose_stem`.
+    :param volume: the CT, for screws of the cup that stay in the ilium.
     """
     canal, warnings = canal_isthmus_mm(model)
     stem = propose_stem(model, canal, stem_step, stem_series)
@@ -158,13 +162,13 @@ def prosthesis_plan(
     place = stem_placement(model, stem, stem_turn_deg)
     head_place = place @ stem.head_pose()
     centre = head_place[:3, 3]
-    axis = socket_axis(model.side, inclination_deg, anteversion_deg)
+    cup_place = cup_placement(centre, socket_axis(model.side, inclination_deg, anteversion_deg))
+    if volume is not None and isinstance(cup, AcetabularCup):
+        cup = with_screws(cup, cup_place, volume, cup_screws)
     attributes: Mapping[str, Any] = {"side": model.side, "construct": f"hip {model.side}"}
     implants = tuple(
         PlannedImplant(item.to_dict(), matrix, {**attributes, "order": i})
-        for i, (item, matrix) in enumerate(
-            ((stem, place), (head, head_place), (cup, cup_placement(centre, axis)))
-        )
+        for i, (item, matrix) in enumerate(((stem, place), (head, head_place), (cup, cup_place)))
     )
     return PlacementPlan(
         implants,
