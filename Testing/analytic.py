@@ -24,10 +24,12 @@ class Ellipse:
         v = -(x - self.x) * np.sin(p) + (y - self.y) * np.cos(p)
         return (u / self.a) ** 2 + (v / self.b) ** 2 <= 1
 
-    def line_integral(self, theta: np.ndarray, s: np.ndarray) -> np.ndarray:
-        t = theta - np.deg2rad(self.phi)
-        width2 = (self.a * np.cos(t)) ** 2 + (self.b * np.sin(t)) ** 2
-        d = s - (self.x * np.cos(theta) + self.y * np.sin(theta))
+    def line_integral(self, cos: np.ndarray, sin: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Of the rays at ``s`` whose normal is ``(cos, sin)``."""
+        p = np.deg2rad(self.phi)
+        along, across = cos * np.cos(p) + sin * np.sin(p), sin * np.cos(p) - cos * np.sin(p)
+        width2 = (self.a * along) ** 2 + (self.b * across) ** 2
+        d = s - (self.x * cos + self.y * sin)
         return self.value * 2 * self.a * self.b * np.sqrt(np.maximum(width2 - d * d, 0)) / width2
 
 
@@ -57,13 +59,16 @@ def rasterize(ellipses: list[Ellipse], grid, samples: int = 8) -> np.ndarray:
     y = ((grid.rows - 1) / 2 - np.arange(grid.rows)[:, None] - offset).ravel() * row_mm
     image = np.zeros((len(y), len(x)), np.float32)
     for ellipse in ellipses:
-        image += ellipse.value * ellipse.inside(x[None, :], y[:, None])
+        reach = 1.0001 * max(ellipse.a, ellipse.b)
+        near = np.ix_(abs(y - ellipse.y) <= reach, abs(x - ellipse.x) <= reach)
+        image[near] += ellipse.value * ellipse.inside(x[None, near[1][0]], y[near[0]])
     return image.reshape(grid.rows, samples, grid.cols, samples).mean(axis=(1, 3))
 
 
 def sinogram(ellipses: list[Ellipse], theta: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Exact line integrals at ``(theta, s)`` (broadcast)."""
-    return sum(e.line_integral(theta, s) for e in ellipses)
+    cos, sin = np.cos(theta), np.sin(theta)
+    return sum(e.line_integral(cos, sin, s) for e in ellipses)
 
 
 def parallel_sinogram(ellipses: list[Ellipse], geometry, samples: int = 8) -> np.ndarray:

@@ -36,8 +36,10 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For trainings whose curves are read as figures: drawing takes longer than their steps."""
-    monkeypatch.setattr("MetalArtifactReductionLib.training.record.draw_curves", lambda *_: None)
+    """For trainings that are read as figures: drawing takes longer than their steps."""
+    record = "MetalArtifactReductionLib.training.record"
+    monkeypatch.setattr(f"{record}.draw_curves", lambda *_: None)
+    monkeypatch.setattr(f"{record}.Record._picture", lambda *_: None)
 
 
 @pytest.fixture

@@ -28,8 +28,9 @@ class Scene:
             np.arange(SHAPE[1] * FINE) * SPACING[1] / FINE,
             np.arange(SHAPE[2] * FINE) * SPACING[2] / FINE,
             indexing="ij",
+            sparse=True,
         )
-        self.hu = np.full(self.z.shape, -1000.0)
+        self.hu = np.full((SHAPE[0], SHAPE[1] * FINE, SHAPE[2] * FINE), -1000.0)
 
     def ball(self, centre, radii, hu) -> np.ndarray:
         """An ellipsoid; radii and centre (z, y, x) in mm."""

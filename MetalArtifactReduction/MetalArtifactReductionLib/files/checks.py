@@ -107,10 +107,11 @@ def air_note(hu: np.ndarray) -> str:
     if not rim.size:
         return ""
     air = float(np.median(rim))
-    inside = hu[hu > PADDING_BELOW_HU] if hu.min() <= PADDING_BELOW_HU else hu
-    darker = np.count_nonzero(inside < air - _AIR_SPREAD_HU) / max(1, inside.size)
     flat = np.mean(np.abs(rim - air) < _AIR_SPREAD_HU)
-    if not _ODD_AIR_HU[0] < air < _ODD_AIR_HU[1] or darker > _FEW or flat < 0.9:
+    if not _ODD_AIR_HU[0] < air < _ODD_AIR_HU[1] or flat < 0.9:
+        return ""
+    inside = hu[hu > PADDING_BELOW_HU] if hu.min() <= PADDING_BELOW_HU else hu
+    if np.count_nonzero(inside < air - _AIR_SPREAD_HU) > _FEW * inside.size:
         return ""
     return (
         f"air lies at about {air:.0f}, not -1000: the values are not calibrated Hounsfield units,"
