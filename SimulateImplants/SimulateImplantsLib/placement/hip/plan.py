@@ -36,13 +36,15 @@ distance stays under 25 mm (Baumgaertner et al. 1995, JBJS 77-A:1058)."""
 def canal_isthmus_mm(model: HipModel) -> tuple[float, tuple[str, ...]]:
     """The canal's narrowest radius, estimated where the volume ends too high to see it.
 
-    The estimate divides the radius at the lesser trochanter by 1.9: two thirds of the mean canal
-    flare index of 3.8 (Noble et al. 1988, Clin Orthop 235:148), which is taken 20 mm above it.
+    The estimate divides the lowest radius seen by 1.9: two thirds of the mean canal flare index of
+    3.8, which is taken 20 mm above the lesser trochanter; it is no wider than goes with the head:
+    on average 12.3 mm with one of 46.1 mm (Noble et al. 1988, Clin Orthop 235:148).
     """
     measured = model.shaft.isthmus_mm
     if model.shaft.length_mm >= _SEEN_SHAFT_MM and measured > 0:
         return measured, ()
-    estimate = float(np.clip(max(measured, 1.0) / 1.9, 4.5, 7.5))
+    usual = 12.3 / 46.1 * model.head_radius_mm
+    estimate = float(np.clip(min(max(measured, 1.0) / 1.9, usual), 4.5, 7.5))
     return estimate, (
         f"{model.side} hip: the volume ends {model.shaft.length_mm:.0f} mm below the head; a canal "
         f"of {2 * estimate:.0f} mm is assumed further down",
