@@ -3,6 +3,7 @@
 Several test processes with several threads each fight for the cores and take three times as long.
 """
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -16,6 +17,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # nobody's own defaults
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "Benchmarks"), str(HERE / "Experiments")]
+
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays: to look through it for garbage again and again takes seconds."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
