@@ -74,7 +74,7 @@ class EdgeField:
         :param field: ``(voxels, channels)``, all of the grid. :param away: ``(n, 3)``, mm.
         :param centres: whole voxels apart, so that one voxel's corners count alike for all; no
             point lies outside the grid.
-        :param weights: ``(n, channels)`` or ``(channels,)`` of the sum over the channels.
+        :param weights: ``(n, channels)``, or ``(1, channels)`` for all, of the sum over channels.
         """
         strides = np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1])
         at = self.grid.to_index(centres[0] + away)
@@ -86,8 +86,8 @@ class EdgeField:
         start = (low @ strides)[:, None] + moved @ strides
         index = start.astype(int)[..., None] + corner @ strides
         value = np.take(field, index, axis=0, mode="clip").reshape(*start.shape, -1)
-        out: np.ndarray = value @ share.reshape(len(away), -1, 1).astype(np.float32)
-        return out[..., 0].T
+        out: np.ndarray = (value @ share.reshape(len(away), -1, 1).astype(np.float32))[..., 0].T
+        return out
 
     def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
         """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
