@@ -11,7 +11,11 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.artifact_strength import SoftTissue, strength_along
-from MetalArtifactReductionLib.correction.recombination import keep_bone, put_metal_back
+from MetalArtifactReductionLib.correction.recombination import (
+    keep_bone,
+    put_metal_back,
+    without_new_shadows,
+)
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.metal.segmentation import segment_metal
@@ -269,6 +273,19 @@ def test_bone_that_both_images_show_is_kept_and_streaks_are_not() -> None:
     kept = keep_bone(corrected, original, proposed, torch.zeros_like(original))
     assert (kept[0, 5:10] == 1500).all() and (kept[0, 10:] == 50).all()
     assert torch.equal(keep_bone(original, original, proposed, torch.zeros_like(kept)), original)
+
+
+def test_beside_metal_nothing_is_darker_than_both_images() -> None:
+    original = torch.full((1, 40, 40), 50.0)
+    proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 40, 40)
+    metal[0, 20, 20] = 1.0
+    corrected[0, 18], corrected[0, 2] = -400.0, -400.0  # a shadow beside the metal, one far away
+    original[0, 22], corrected[0, 22] = -300.0, -250.0  # a shadow of the original, half filled
+    shown = without_new_shadows(corrected, original, proposed, metal, (1.0, 1.0))
+    assert (shown[0, 18, 16:25] == -100.0).all() and (shown[0, 18, :16] == -400.0).all()
+    assert torch.equal(shown[0, 19:], corrected[0, 19:]) and torch.equal(
+        shown[0, 2], corrected[0, 2]
+    )
 
 
 def test_the_blur_of_metal_is_not_kept_for_bone() -> None:

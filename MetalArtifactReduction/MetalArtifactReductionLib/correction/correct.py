@@ -22,7 +22,13 @@ from ..tomography.attenuation import hu_to_mu
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
 from .options import CorrectionOptions
-from .recombination import keep_bone, put_metal_back, recombine, restore_padding
+from .recombination import (
+    keep_bone,
+    put_metal_back,
+    recombine,
+    restore_padding,
+    without_new_shadows,
+)
 from .result import HELD_BACK, CorrectionResult
 from .working_grid import WorkingGrid
 
@@ -167,7 +173,9 @@ class _Work:
             )
         if self._opinion is not None:  # only now: the method may have asked the same network
             proposed_hu = self._opinion(sinogram, trace, context)
-            free_of_metal_hu = keep_bone(free_of_metal_hu, original_hu, proposed_hu, fraction)
+            seen = original_hu, proposed_hu, fraction
+            free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
+            free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
                 self._judge(slices, proposed_hu.cpu().numpy(), free_of_metal_hu.cpu().numpy())
         metal = method.shown_metal(context)

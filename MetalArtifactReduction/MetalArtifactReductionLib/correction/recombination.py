@@ -26,6 +26,12 @@ BONE_HU = (400.0, 700.0)
 
 ENAMEL_HU, ENAMEL_SHARE = (900.0, 1200.0), 0.25
 
+SHADOW_REACH_MM = 4.0
+"""A rim is no wider."""
+
+SHADOW_HU = -100.0
+"""Fat is as dark; what is brighter is no shadow."""
+
 CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
 
 
@@ -103,6 +109,27 @@ def keep_bone(
     allowed = proposed_hu * (1.0 + ENAMEL_SHARE * _ramp(proposed_hu, *ENAMEL_HU))
     kept = torch.minimum(original_hu, allowed)
     return torch.maximum(corrected_hu, corrected_hu + share * (kept - corrected_hu))
+
+
+def without_new_shadows(
+    corrected_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    proposed_hu: torch.Tensor,
+    metal_fraction: torch.Tensor,
+    spacing_mm: tuple[float, float],
+) -> torch.Tensor:
+    """The corrected image, beside metal nowhere darker than both the original and a proposal.
+
+    A filled trace that is too low ends in a dark rim, which neither of the two shows.
+
+    :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
+        :func:`keep_bone`.
+    :param spacing_mm: ``(row, col)``.
+    """
+    rows, cols = (max(1, round(SHADOW_REACH_MM / side)) for side in spacing_mm)
+    beside = widened(metal_fraction > 0, (rows, cols))
+    lesser = torch.minimum(original_hu, proposed_hu).clamp(max=SHADOW_HU)
+    return torch.where(beside, torch.maximum(corrected_hu, lesser), corrected_hu)
 
 
 def put_metal_back(
