@@ -16,6 +16,8 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..placement.random_shapes import shape_fractions
 from .voxelize import PlacedImplant, voxelize
 
+_DRAWS = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Metal:
@@ -122,18 +124,51 @@ def some_slices(
 ) -> tuple[int, Metal]:
     """A run of ``count`` slices about a place where there is metal, drawn by chance.
 
-    :returns: its first slice, and the metal that reaches into it.
+    :returns: its first slice, and the metal that lies in it.
+    :raises InputError: none was found with metal in it.
     """
     reaches = _reaches(metal, volume)
-    low, high = reaches[rng.integers(len(reaches))]
-    middle = round(low + (high - low) * rng.uniform(0.2, 0.8))  # next to an end there is hardly any
-    first = int(np.clip(middle - count // 2, 0, max(0, len(volume.hu) - count)))
-    # Half a voxel at either end: what only touches the run is not in it.
-    inside = (reaches[:, 1] > first - 0.4) & (reaches[:, 0] < first + count - 0.6)
-    implants, shapes = np.split(inside, [len(metal.implants)])
-    return first, Metal(
-        [one for one, kept in zip(metal.implants, implants, strict=True) if kept],
-        [one for one, kept in zip(metal.shapes, shapes, strict=True) if kept],
+    for _ in range(_DRAWS):
+        low, high = reaches[rng.integers(len(reaches))]
+        middle = round(low + (high - low) * rng.uniform(0.2, 0.8))  # there is little at the ends
+        first = int(np.clip(middle - count // 2, 0, max(0, len(volume.hu) - count)))
+        # Half a voxel at either end: what only touches the run is not in it.
+        run = slice(first - 0.4, first + count - 0.6)
+        inside = (reaches[:, 1] > run.start) & (reaches[:, 0] < run.stop)
+        kept = Metal(
+            [
+                one
+                for one, near in zip(metal.implants, inside, strict=False)
+                if near and _lies_in(one, volume, run)
+            ],
+            [
+                one
+                for one, near in zip(metal.shapes, inside[len(metal.implants) :], strict=True)
+                if near
+            ],
+        )
+        if kept.implants or kept.shapes:
+            return first, kept
+    raise InputError(f"no {count} slices with metal found in {_DRAWS} draws; take more slices")
+
+
+def _lies_in(placed: PlacedImplant, volume: CTVolume, run: slice) -> bool:
+    """Whether what lies of an implant between two slice coordinates is within rows and columns."""
+    mesh = placed.implant.mesh()
+    matrix = np.linalg.inv(volume.ijk_to_ras) @ placed.placement
+    points = mesh.points @ matrix[:3, :3].T + matrix[:3, 3]
+    begin, end = points[mesh.triangles], points[np.roll(mesh.triangles, -1, axis=1)]
+    begin, end = begin.reshape(-1, 3), end.reshape(-1, 3)
+    step = end - begin
+    with np.errstate(divide="ignore", invalid="ignore"):  # edges within a slice
+        cuts = (np.array([run.start, run.stop])[:, None] - begin[:, 2]) / step[:, 2]
+    cuts = np.clip(np.nan_to_num(cuts, nan=0.0), 0.0, 1.0)
+    ends = begin + cuts[..., None] * step
+    here = (ends[..., 2] > run.start - 1e-6) & (ends[..., 2] < run.stop + 1e-6)
+    across = ends[here][:, :2]
+    size = np.array(volume.hu.shape[:0:-1]) - 0.5
+    return bool(
+        len(across) and (across.max(axis=0) > 0).all() and (across.min(axis=0) < size).all()
     )
 
 
