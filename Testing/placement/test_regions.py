@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.volume import CTVolume
 from SimulateImplantsLib.dataset.regions import drawn_plan, patients_in
 from SimulateImplantsLib.dataset.training_metal import RealisticMetal
@@ -106,6 +109,18 @@ def test_skin_staples_follow_the_skin(head: CTVolume) -> None:
             off = item.matrix.copy()
             off[:3, 3] += depth * off[:3, 2]
             assert quality(item, off, head).grade == "poor"
+
+
+def test_a_couch_is_no_skin(head: CTVolume) -> None:
+    """A hard shell about foam behind the head, which the mask of the body takes in."""
+    hu = np.pad(head.hu, ((0, 0), (0, 40), (0, 0)), constant_values=-1000)
+    hu[:, 165:180, 4:156] = 300.0
+    hu[:, 168:177, 7:153] = -450.0
+    assert body_mask(hu, head.spacing_mm)[20, 172, 80]
+    couch = replace(head, hu=hu)
+    spots = measure_patient(couch, Bones(), "skin").spots
+    away = np.linalg.norm([spot.matrix[:3, 3] for spot in spots], axis=1)
+    np.testing.assert_allclose(away, OUTER_MM + 5.0, atol=1.5)
 
 
 def test_one_slice_has_no_skin() -> None:

@@ -27,6 +27,7 @@ _RIM_MM = 12.0
 _AIR_MM = 40.0
 _APART_MM = 7.0
 _TRIES = 5
+_SOFT_SHARE = 0.4
 _SHALLOW_MM = 0.3
 """The bridge's middle lies so much outside the skin."""
 
@@ -41,7 +42,7 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     if min(hu.shape) < 3:
         size = " x ".join(map(str, volume.hu.shape))
         raise InputError(f"{size} voxels are too few to see the skin's slope; give more slices")
-    body = body_mask(hu, spacing)
+    body = _patient(hu, body_mask(hu, spacing))
     smooth = ndimage.gaussian_filter(body.astype(np.float32), [_SMOOTH_MM / s for s in spacing])
     inwards = np.stack(np.gradient(smooth, *spacing), axis=-1)
     rim = [min(int(np.ceil(_RIM_MM / s)), n // 3) for s, n in zip(spacing, hu.shape, strict=True)]
@@ -58,6 +59,14 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
     if not spots:
         raise InputError("no skin with air in front of it in this CT; give one that shows it")
     return tuple(spots[:_SPOTS])
+
+
+def _patient(hu: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Without a couch as large as a neck: shell and foam, hardly anything of soft tissue."""
+    parts, count = ndimage.label(body)
+    soft = ndimage.mean((hu > -200) & (hu < 150), parts, np.arange(1, count + 1))
+    patient: np.ndarray = np.isin(parts, 1 + np.flatnonzero(np.asarray(soft) > _SOFT_SHARE))
+    return patient
 
 
 def _on_skin(volume: CTVolume, near: np.ndarray, out: np.ndarray) -> Spot | None:
