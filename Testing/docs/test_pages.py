@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from MetalArtifactReductionLib import __version__
 from MetalArtifactReductionLib.cli import build_parser
+from SimulateImplantsLib.dataset.config import _CT, _Record, read_config
 from support import REPOSITORY
 
 LISTED = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
@@ -80,3 +82,16 @@ def test_commands_have_the_options_that_are_written() -> None:
                 one.startswith(option) for one in known[command]._option_string_actions
             ):
                 pytest.fail(f"{page.name}: mar {command} has no {option}")
+
+
+def test_the_configuration_of_a_dataset_is_told(tmp_path: Path) -> None:
+    """The example is read, and every key has its words."""
+    page = (REPOSITORY / "docs" / "guide" / "simulate.md").read_text(encoding="utf-8")
+    example = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    (tmp_path / "config.json").write_text(example[1])
+    config = read_config(tmp_path / "config.json")
+    assert len(config.sources) == 4 and config.sources[1].clicks[0][0] == "L3"
+    table = page[page.index("| Key | Means |") :]
+    for key in [field.name for kind in (_Record, _CT) for field in fields(kind)]:
+        assert f"`{key}`" in table, key
