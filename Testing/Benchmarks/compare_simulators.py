@@ -145,7 +145,7 @@ def ours(scanner: Scanner, case: Case, seed: int = 0) -> Scan:
 
 def theirs(scanner: Scanner, case: Case, seed: int = 0) -> Scan:
     """The scene by gecatsim, reconstructed by our scanner."""
-    np.random.seed(seed)  # noqa: NPY002 - what gecatsim draws from
+    np.random.seed(seed)  # noqa: NPY002 - of its electronics; its photons differ each time
     with tempfile.TemporaryDirectory() as folder:
         ct = _gecatsim(Path(folder), scanner.parameters, case)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
