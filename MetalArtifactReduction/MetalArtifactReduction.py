@@ -203,7 +203,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def _putAway(self) -> None:
         """End what only makes sense while the panel shows this scene."""
         self.result.stopFlicker()
-        self.preview.stop()
+        self.preview.leave()
         self.metal.stopEditing()
         self.parameters.connect(None)
         self.logic.views.giveBack()

@@ -184,8 +184,6 @@ class FiguresSection:
             problem = handle.error
             paths = ", ".join(str(path) for path in handle.nodes or ())
             self._texts.say(label, problem or _("Written: {path}").format(path=paths))
-            if handle.state.value == "failed":
-                slicer.util.errorDisplay(problem)
 
         with self._texts.said():
             self._results.exportAsync(self._result, folder, ended)

@@ -79,10 +79,14 @@ class PreviewSection:
     def stop(self) -> None:
         """End it; the process too."""
         self._ui.previewButton.checked = False
-        self._warm = None
         if self._process is not None:
             self._process.close()
             self._process = None
+
+    def leave(self) -> None:
+        """End it, and begin anew with the CT when the panel is opened again."""
+        self.stop()
+        self._warm = None
 
     def _onButton(self, on: bool) -> None:
         if on:

@@ -209,5 +209,6 @@ class Results:
             folder,
             file_of_instance=slicer.dicomDatabase.fileForInstance,
         )
-        handle = self._jobs.queue.add(job, (corrected,), result_of, on_end=onEnd)
+        # It has all that it needs: what becomes of the nodes is nothing to it.
+        handle = self._jobs.queue.add(job, (), result_of, on_end=onEnd)
         return self._jobs.started(handle)

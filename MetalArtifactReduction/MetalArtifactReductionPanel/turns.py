@@ -66,11 +66,13 @@ class Turns:
         self.add(*(partial(_imported, name) for name in missing), then)
 
     def _next(self) -> None:
-        if self._pieces:
-            with self.said():
-                self._pieces.popleft()()
-        if self._pieces:
-            self._timer.start()
+        try:
+            if self._pieces:
+                with self.said():
+                    self._pieces.popleft()()
+        finally:
+            if self._pieces:
+                self._timer.start()
 
 
 def _imported(name: str) -> None:

@@ -83,6 +83,7 @@ class SimulationSection:
 
     def voxelize(self) -> Any:
         """Start to lay the metal fraction over the CT."""
+        self._result.say("")
         simulations, volume = self._tools.simulations, self._parameters.inputVolume
 
         def then(nodes: tuple[Any, tuple[str, ...]]) -> None:

@@ -85,7 +85,7 @@ def test_cases_and_log(made: Path) -> None:
 
 
 def test_some_slices_of_each_case(made: Path, tmp_path: Path, capfd: Capture) -> None:
-    """Where there is metal; the same as in the whole case, and once more from its record."""
+    """Where there is metal; the same as in the whole case."""
     outcome = run(capfd, *command(made, tmp_path / "set", "--slices", 2))
     assert outcome.code == 0
     for row in rows(tmp_path / "set"):

@@ -275,17 +275,22 @@ def test_bone_that_both_images_show_is_kept_and_streaks_are_not() -> None:
     assert torch.equal(keep_bone(original, original, proposed, torch.zeros_like(kept)), original)
 
 
-def test_beside_metal_nothing_is_darker_than_both_images() -> None:
-    original = torch.full((1, 40, 40), 50.0)
-    proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 40, 40)
-    metal[0, 20, 20] = 1.0
-    corrected[0, 18], corrected[0, 2] = -400.0, -400.0  # a shadow beside the metal, one far away
-    original[0, 22], corrected[0, 22] = -300.0, -250.0  # a shadow of the original, half filled
-    shown = without_new_shadows(corrected, original, proposed, metal, (1.0, 1.0))
-    assert (shown[0, 18, 16:25] == -100.0).all() and (shown[0, 18, :16] == -400.0).all()
-    assert torch.equal(shown[0, 19:], corrected[0, 19:]) and torch.equal(
-        shown[0, 2], corrected[0, 2]
-    )
+def test_close_to_metal_nothing_is_darker_than_both_images() -> None:
+    original = torch.full((1, 60, 40), 50.0)
+    proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 60, 40)
+    metal[0, 30, 20] = 1.0
+    corrected[0, 28] = -400.0  # a shadow beside the metal
+    original[0, 32], corrected[0, 32] = -300.0, -250.0  # one of the original, half filled
+    proposed[0, 33], corrected[0, 33] = -300.0, -400.0  # one that is proposed, and deeper
+    corrected[0, 2] = -400.0  # one far away
+    shown = without_new_shadows(corrected, original, proposed, metal, (1.0, 2.0))
+    assert torch.allclose(shown[0, 28, 18:23], torch.tensor(-100.0))  # 4 mm are two columns
+    assert torch.equal(shown[0, 28, :16], corrected[0, 28, :16])
+    steps = shown[0, 28, 20:26].diff().abs()
+    assert shown[0, 28, 25] == -400.0 and steps.max() < 0.5 * 300.0
+    assert torch.equal(shown[0, 32], corrected[0, 32])
+    assert torch.allclose(shown[0, 33, 18:23], torch.tensor(-300.0))
+    assert torch.equal(shown[0, 2], corrected[0, 2])
 
 
 def test_the_blur_of_metal_is_not_kept_for_bone() -> None:

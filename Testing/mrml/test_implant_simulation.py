@@ -108,6 +108,10 @@ def test_fraction_is_where_the_implant_is(scene: Any, ct: Any) -> None:
     assert mrml.results_of(scene, ct, "fraction") == [node]
     jobs = SceneJobs(scene)
     again, warnings = fraction_in_background(jobs, ct).result()
+    late = fraction_in_background(jobs, ct)
+    ct.SetOrigin(1.0, 2.0, 3.0)
+    with pytest.raises(InputError, match="was moved or resampled"):
+        late.result()
     jobs.close()
     assert warnings == () and np.array_equal(values(again), fraction)
     assert mrml.results_of(scene, ct, "fraction") == [node, again]

@@ -12,6 +12,7 @@ from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
 from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
 from SimulateImplantsLib.placement.anatomy import Anatomy, inside
 from SimulateImplantsLib.placement.geometry import axis_placement
+from SimulateImplantsLib.placement.hip.grade import _in_canal
 from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
 from SimulateImplantsLib.placement.patient import Patient
 from SimulateImplantsLib.placement.plan import PlannedImplant
@@ -74,7 +75,7 @@ def test_good_where_it_is_proposed_and_nowhere_else(
         found = graded(item, item.matrix, anatomy)
         assert found.grade == "good", (item.kind, found.note)
         for matrix in moved(item.matrix):
-            assert graded(item, matrix, anatomy).grade != "good", item.kind
+            assert graded(item, matrix, anatomy).grade in ("acceptable", "poor"), item.kind
 
 
 def test_a_stem_is_poor_beside_the_canal_and_not_graded_without_it(
@@ -127,3 +128,20 @@ def test_cup_screws_stay_in_the_ilium(phantom: Phantom, hip: HipModel, anatomy: 
     placed = PlacedItem(longer, cup.matrix, "one")
     found = measure_placement([placed], anatomy, lambda i, j: True)[0]
     assert found.grade == "poor" and "screw outside" in found.note
+
+
+def test_a_gap_in_the_cortex_does_not_hide_the_canal() -> None:
+    """A tube about the axis, open in a sector of 25 degrees."""
+    _k, j, i = np.mgrid[:60, :60, :60] - 29.5
+    radius, angle = np.hypot(j, i), np.arctan2(j, i)
+    tube = (radius > 7) & (radius < 12) & ~((angle > 0) & (angle < np.deg2rad(25)))
+    matrix = np.eye(4)
+    matrix[:3, 3] = -29.5
+    volume = CTVolume(np.where(tube, 1200.0, 50.0).astype(np.float32), matrix)
+    axis = np.stack([np.zeros(10), np.zeros(10), np.arange(-18.0, 20.0, 4.0)], axis=1)
+    turn = np.arange(24) * np.pi / 12
+    ring = np.stack([6 * np.cos(turn), 6 * np.sin(turn), 0 * turn], axis=1)
+    checks = _in_canal((axis[:, None] + ring).reshape(-1, 3), axis, np.eye(4), volume)
+    assert checks is not None
+    beyond, off = checks
+    assert beyond.value < 0.5 and off.value < 1.5

@@ -26,8 +26,8 @@ BONE_HU = (400.0, 700.0)
 
 ENAMEL_HU, ENAMEL_SHARE = (900.0, 1200.0), 0.25
 
-SHADOW_REACH_MM = 4.0
-"""A rim is no wider."""
+SHADOW_REACH_MM = (4.0, 8.0)
+"""Within the first nothing is left of a new shadow, from the second on all of it: no step."""
 
 SHADOW_HU = -100.0
 """Fat is as dark; what is brighter is no shadow."""
@@ -118,7 +118,7 @@ def without_new_shadows(
     metal_fraction: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
-    """The corrected image, beside metal nowhere darker than both the original and a proposal.
+    """The corrected image, close to metal nowhere darker than both the original and a proposal.
 
     A filled trace that is too low ends in a dark rim, which neither of the two shows.
 
@@ -126,10 +126,14 @@ def without_new_shadows(
         :func:`keep_bone`.
     :param spacing_mm: ``(row, col)``.
     """
-    rows, cols = (max(1, round(SHADOW_REACH_MM / side)) for side in spacing_mm)
-    beside = widened(metal_fraction > 0, (rows, cols))
+    reaches = torch.linspace(*SHADOW_REACH_MM, 6)[:-1].tolist()
+    share = torch.zeros_like(corrected_hu)
+    for reach in reaches:
+        rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
+        share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
     lesser = torch.minimum(original_hu, proposed_hu).clamp(max=SHADOW_HU)
-    return torch.where(beside, torch.maximum(corrected_hu, lesser), corrected_hu)
+    brighter = torch.maximum(corrected_hu, lesser)
+    return torch.where(share > 0, corrected_hu + share * (brighter - corrected_hu), corrected_hu)
 
 
 def put_metal_back(

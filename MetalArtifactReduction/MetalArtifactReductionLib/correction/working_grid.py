@@ -2,7 +2,7 @@
 
 Methods and their networks know streaks and blur in pixels of about a millimetre. On finer images
 the correction is computed from averages; its change is brought back to the image, whose own detail
-stays, and the metal is put back there.
+stays but for the metal's blur, and the metal is put back there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .result import HELD_BACK, CorrectionResult
 
 FINEST_MM = 0.45
 """Side of the finest pixels that are taken as they are."""
+
+LOWEST_TISSUE_HU = -1024.0
 
 BLUR_MM = (1.5, 3.0)
 """Distance from metal up to which an image's own detail is the metal's blur, and from which on it
@@ -145,7 +147,9 @@ class WorkingGrid:
             fraction[0] <= 0, sampling=self._anatomical.spacing_mm[1:]
         )
         share = np.clip((distance - BLUR_MM[0]) / (BLUR_MM[1] - BLUR_MM[0]), 0.0, 1.0)
-        free += (1.0 - share[None]).astype(np.float32) * (beside - free)
+        # An average with padding in it is none of tissue.
+        padded = self._back(self._there((original < LOWEST_TISSUE_HU).astype(np.float32))) > 0
+        free += np.where(padded, 0.0, 1.0 - share).astype(np.float32) * (beside - free)
         return free
 
     def _there(self, array: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ Nodes are read when a job is made and added when it has ended, both in the calle
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable, Generator
@@ -170,6 +171,10 @@ class SceneJob:
             state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
         except MemoryError:
             self._failure = JobFailed("not enough memory for the results; close other volumes")
+            state = JobState.FAILED
+        except Exception as error:
+            logging.exception("%s: its results were not taken over", self.title)
+            self._failure = JobFailed(f"its results were not taken over: {error}")
             state = JobState.FAILED
         job.close()
         self._steps = None

@@ -149,6 +149,7 @@ class _Run:
         except KeyboardInterrupt:
             if self.sound:
                 self._write_checkpoint()
+            self.record.write(last=True)
             raise Cancelled(f"training stopped at step {self.step}; {self._kept}") from None
         record = self.record
         return TrainingResult(
@@ -283,6 +284,7 @@ class _Run:
         where = "nothing was written"
         if self.folder is not None and self.fabric.is_global_zero:
             self._write_weights(self.folder / WEIGHTS, network)
+            self.record.write(last=True)
             where = f"the last good weights are in {self.folder / WEIGHTS}"
         raise TrainingError(
             f"the gradient of the {part} is not finite at step {self.step + 1}; lower the learning "

@@ -160,7 +160,7 @@ def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse
     kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in plan.mix.items())
     volume = read_ct(plan.sources[0].path, plan.sources[0].series)
     scan = replace(plan.simulation, acquisition=plan.acquisitions[0])
-    slices = plan.most_slices or _SLICES_A_CASE
+    slices = min(plan.most_slices or _SLICES_A_CASE, len(volume.hu))
     one = simulation_cost(volume, scan, slices)
     seconds = (one.seconds or 0.0) * len(left) / workers
     cost = Cost(seconds, None if one.memory is None else one.memory * workers)

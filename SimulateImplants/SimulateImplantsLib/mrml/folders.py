@@ -41,7 +41,8 @@ def place_beside_construct(scene: Any, model: Any, node: Any) -> None:
     """Put a node beside the folder in which an implant lies, under the study of its CT."""
     hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     folder = hierarchy.GetItemParent(item_of(hierarchy, model))
-    hierarchy.SetItemParent(item_of(hierarchy, node), hierarchy.GetItemParent(folder))
+    if parent := hierarchy.GetItemParent(folder):  # not of a model that lies in no folder
+        hierarchy.SetItemParent(item_of(hierarchy, node), parent)
 
 
 def _folder(hierarchy: Any, key: str) -> int:

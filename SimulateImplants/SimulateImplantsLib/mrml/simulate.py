@@ -122,6 +122,7 @@ def fraction_in_background(
 
     def add_node(job: Job) -> Generator[None, None, tuple[Any, tuple[str, ...]]]:
         fraction, warnings = result_of(job)
+        _require_same_grid(ct_node, volume)
         yield
         return _fraction_added(jobs.scene, ct_node, implants, fraction), warnings
 
@@ -140,6 +141,17 @@ def _fraction(
     grid = CTVolume(np.zeros(shape, np.float32), ijk_to_ras)
     voxels = voxelize(implants, grid, progress=progress, cancel=cancel)
     return voxels.metal_fraction(), voxels.warnings
+
+
+def _require_same_grid(ct_node: Any, before: CTVolume) -> None:
+    """:raises InputError: the CT is another one by now."""
+    now = view_of(ct_node)
+    same = now.hu.shape == before.hu.shape and np.allclose(now.ijk_to_ras, before.ijk_to_ras)
+    if not same:
+        raise InputError(
+            f"'{ct_node.GetName()}' was moved or resampled while its implants were computed;"
+            " nothing was added: start again"
+        )
 
 
 def _fraction_added(
@@ -213,6 +225,7 @@ def simulate_in_background(
     job = simulation_job(volume, implants, options, title=title)
 
     def add_nodes(job: Job) -> Generator[None, None, SimulatedNodes]:
+        _require_same_grid(ct_node, volume)
         result, warnings = simulation_result(job, view_of(ct_node))
         yield
         return (

@@ -216,7 +216,8 @@ def sample_spine(patient: Patient, seed: int, index: int) -> PlacementPlan:
 
 def sample_total_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
     """A variant of a prosthesis."""
-    return sample_hip_plan(_hips(patient), seed, index, HipSampling(nail_chance=0.0))
+    options = HipSampling(nail_chance=0.0)
+    return sample_hip_plan(_hips(patient), seed, index, options, patient.volume)
 
 
 def sample_revision_hip(patient: Patient, seed: int, index: int) -> PlacementPlan:
@@ -226,6 +227,7 @@ def sample_revision_hip(patient: Patient, seed: int, index: int) -> PlacementPla
         seed,
         index,
         HipSampling(nail_chance=0.0),
+        patient.volume,
         stem_series="revision",
         stem_material="Ti6Al4V",
         cup_screws=3,

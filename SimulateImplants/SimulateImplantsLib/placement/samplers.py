@@ -253,11 +253,12 @@ def sample_hip_plan(
     seed: int,
     index: int = 0,
     options: HipSampling | None = None,
+    volume: CTVolume | None = None,
     **fixed: Any,
 ) -> PlacementPlan:
     """Variant ``index``: a prosthesis or a nail in the left, the right or both hips.
 
-    :param hips: measured hips by side.
+    :param hips: measured hips by side. :param volume: see :func:`prosthesis_plan`.
     :param fixed: what :func:`prosthesis_plan` is given instead of what is drawn.
     :raises InputError: no hip.
     """
@@ -288,7 +289,7 @@ def sample_hip_plan(
             "stem_turn_deg": float(rng.normal(0, options.stem_turn_sd_deg)),
             "stem_material": str(rng.choice(["Ti6Al4V", "Ti6Al4V", "CoCrMo", "316L"])),
         }
-        plans.append(prosthesis_plan(hips[side], **(drawn | fixed)))
+        plans.append(prosthesis_plan(hips[side], volume=volume, **(drawn | fixed)))
     joined = join_plans(plans)
     return replace(
         joined,

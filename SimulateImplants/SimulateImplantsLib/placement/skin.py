@@ -27,7 +27,7 @@ _RIM_MM = 12.0
 _AIR_MM = 40.0
 _APART_MM = 7.0
 _TRIES = 5
-_SOFT_SHARE = 0.4
+_SOFT_SHARE = 0.3
 _SHALLOW_MM = 0.3
 """The bridge's middle lies so much outside the skin."""
 

@@ -128,11 +128,13 @@ def some_slices(
     :raises InputError: none was found with metal in it.
     """
     reaches = _reaches(metal, volume)
-    for _ in range(_DRAWS):
-        low, high = reaches[rng.integers(len(reaches))]
+    top = len(volume.hu) - 1
+    there = np.flatnonzero((reaches[:, 1] > 0) & (reaches[:, 0] < top))
+    for _ in range(_DRAWS if len(there) else 0):
+        low, high = np.clip(reaches[rng.choice(there)], 0, top)
         middle = round(low + (high - low) * rng.uniform(0.2, 0.8))  # there is little at the ends
         first = int(np.clip(middle - count // 2, 0, max(0, len(volume.hu) - count)))
-        # Half a voxel at either end: what only touches the run is not in it.
+        # What reaches only a tenth of a voxel into the run is not in it.
         run = slice(first - 0.4, first + count - 0.6)
         inside = (reaches[:, 1] > run.start) & (reaches[:, 0] < run.stop)
         kept = Metal(
@@ -166,9 +168,9 @@ def _lies_in(placed: PlacedImplant, volume: CTVolume, run: slice) -> bool:
     ends = begin + cuts[..., None] * step
     here = (ends[..., 2] > run.start - 1e-6) & (ends[..., 2] < run.stop + 1e-6)
     across = ends[here][:, :2]
-    size = np.array(volume.hu.shape[:0:-1]) - 0.5
+    size = np.array(volume.hu.shape[:0:-1])
     return bool(
-        len(across) and (across.max(axis=0) > 0).all() and (across.min(axis=0) < size).all()
+        len(across) and (across.max(axis=0) > 0).all() and (across.min(axis=0) < size - 1).all()
     )
 
 

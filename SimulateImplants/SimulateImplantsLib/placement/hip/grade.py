@@ -177,7 +177,7 @@ def _cup(cup: AcetabularCup | DualMobilityCup, matrix: np.ndarray, anatomy: Anat
         Check("screw outside the ilium:", out, 15.0, 30.0, "%"),
         Check(f"inclination {inclination:.0f}: off 40 by", abs(inclination - 40), 10, 15, "deg"),
         Check(f"anteversion {version:.0f}: off 15 by", abs(version - 15), 10, 15, "deg"),
-        Check("wider than head and cartilage by more or less than 6:", abs(wider - 6), 4.0, 7.0),
+        Check(f"{wider:.0f} mm wider than the head: off 6 by", abs(wider - 6), 4.0, 7.0),
         Check("dome without bone behind:", bare, 20.0, 40.0, "%"),
     ], ""
 
@@ -236,7 +236,7 @@ def _in_canal(
         walls.append(wall)
         reached.append(_outline(surface, middle))
     wall, out = np.array(walls), np.array(reached)
-    off = np.where(wall.max(axis=1) > 0, _off_centre(wall), _CANAL_MM[-1])
+    off = np.where((wall > 0).any(axis=1), _off_centre(wall), _CANAL_MM[-1])
     beyond = np.nan_to_num(out - wall, nan=-1.0)
     return [
         Check("beyond the canal's wall", float(np.percentile(beyond, 90)), 2.0, 3.5),

@@ -118,7 +118,7 @@ def _in_femur(
     # A section that the CT cuts is filled up to the cut.
     unseen = np.isnan(sample_grid(volume, grid))
     bone = local_mask(femur, volume.ijk_to_ras, grid)
-    field = BoneField.from_inside(filled_sections(bone | unseen), grid)
+    field = BoneField.from_inside(filled_sections(bone | unseen) & ~unseen, grid)
     depth = field.at(points)
     worst = int(np.argmin(depth))
     out = float(-depth[worst])
