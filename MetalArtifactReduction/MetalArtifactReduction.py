@@ -46,7 +46,6 @@ from MetalArtifactReductionPanel.result_section import ResultSection
 from MetalArtifactReductionPanel.run_section import RunSection
 from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 from MetalArtifactReductionPanel.texts import Texts
-from MetalArtifactReductionPanel.turns import Turns
 
 __all__ = [
     "MetalArtifactReduction",
@@ -133,7 +132,6 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
-        self._turns = Turns()
 
     @property
     def _parameterNode(self) -> Any:
@@ -151,8 +149,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
         part = slicer.util.childWidgetVariables
         self.texts = texts = Texts(ui.statusLabel)
-        self._turns.said = texts.said
-        logic.views.turns.said = partial(texts.said, ui.exportLabel)
+        logic.views.turns.said = partial(texts.said, ui.statusLabel)
         self.input = InputSection(
             part(ui.inputCollapsibleButton), texts, logic.inputs.check, self._begin
         )
@@ -190,7 +187,6 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
         slicer.app.disconnect("aboutToQuit()", self._onQuit)
-        self._turns.clear()
         self._onQuit()
 
     def _onQuit(self) -> None:
@@ -218,7 +214,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
-        self._turns.load(_LONG_TO_LOAD, self.initializeParameterNode)
+        self.logic.views.turns.load(_LONG_TO_LOAD, self.initializeParameterNode)
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""

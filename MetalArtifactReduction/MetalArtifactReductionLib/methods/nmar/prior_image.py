@@ -126,10 +126,8 @@ def prior_image(
         shadow = ((1.0 - smooth_corrupted) / 0.15).clamp(0.0, 1.0)
         weight = weight * (1.0 - shadow)
         smooth = smooth + weight * (smooth_corrupted - smooth)
-        smeared = _near(metal, p.smeared_mm, spacing_mm).to(smooth)
-        smeared = gaussian_smooth(smeared, [_SMEARED_EDGE_MM / s for s in spacing_mm])
-        mixed_streaks = interpolated_streaks + weight * (streaks - interpolated_streaks)
-        of_bone = mixed_streaks + smeared * (streaks - mixed_streaks)
+        mixed = interpolated_streaks + weight * (streaks - interpolated_streaks)
+        of_bone = mixed + _smeared(metal, p.smeared_mm, spacing_mm) * (streaks - mixed)
 
     bone = 1.0 + p.bone_base_hu / 1000.0 + p.bone_per_streak * of_bone
     bone = bone.clamp(1.0 + p.bone_hu[0] / 1000.0, 1.0 + p.bone_hu[1] / 1000.0)
@@ -140,6 +138,12 @@ def prior_image(
     classes = 1.0 + bony * (smooth - 1.0)
     tissue = classes + mild * (smooth.clamp(min=_DARKEST_TISSUE) - classes)
     return (skin * tissue + mild * air) * MU_WATER_PER_MM
+
+
+def _smeared(metal: torch.Tensor, reach_mm: float, spacing_mm: tuple[float, float]) -> torch.Tensor:
+    """1 where interpolation smears bone, falling to 0 away from metal."""
+    near = _near(metal, reach_mm, spacing_mm).to(torch.float32)
+    return gaussian_smooth(near, [_SMEARED_EDGE_MM / s for s in spacing_mm])
 
 
 def _near(metal: torch.Tensor, reach_mm: float, spacing_mm: tuple[float, float]) -> torch.Tensor:
