@@ -10,7 +10,6 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
 from .bone_field import BoneField, mask_points
-from .hip.measure import native_head
 from .spine.levels import hip_masks, is_canal, vertebra_bones
 from .spine.pedicle import vertebra_field
 from .spine.propose import VertebraModel, spine_ups
@@ -19,14 +18,13 @@ from .spine.vertebra import VertebraFrame, vertebra_frame
 _HELD_SHARE = 0.1
 """Share of a screw's shaft that a vertebra has to hold to be the screw's own."""
 
-_SAME_HEAD_MM = 12.0
-
 
 class Anatomy:
     """Bones that implants are judged against.
 
     :param labels: masks on the CT's grid by name, see ``label_files.read_bones``.
     :param vertebrae: measured already, by level; the others are measured from their masks.
+    :ivar heads: native femoral heads looked for so far: side, where, centre and radius or None.
     :raises InputError: a mask of another geometry.
     """
 
@@ -50,7 +48,7 @@ class Anatomy:
         self._hips = hip_masks(labels)
         self._models = {k: (v.frame, v.field) for k, v in (vertebrae or {}).items()}
         self._ups: dict[str, np.ndarray | None] | None = None
-        self._heads: list[tuple[str, np.ndarray, tuple[np.ndarray, float] | None]] = []
+        self.heads: list[tuple[str, np.ndarray, tuple[np.ndarray, float] | None]] = []
 
     @property
     def has_vertebrae(self) -> bool:
@@ -91,15 +89,6 @@ class Anatomy:
     def femur(self, side: str) -> np.ndarray | None:
         """The labelled femur of a side, or all bone."""
         return self._hips.get(f"femur_{side}", self.bone)
-
-    def femoral_head(self, near: np.ndarray, side: str) -> tuple[np.ndarray, float] | None:
-        """Centre and radius of the native head about a RAS point, by the CT alone, or None."""
-        for known, where, found in self._heads:
-            if known == side and np.linalg.norm(where - near) < (_SAME_HEAD_MM if found else 0.5):
-                return found
-        found = native_head(self.volume, near, side)
-        self._heads.append((side, near if found is None else found[0], found))
-        return found
 
     def hip_bone(self, side: str) -> np.ndarray | None:
         """The labelled hip bone of a side, or all bone."""

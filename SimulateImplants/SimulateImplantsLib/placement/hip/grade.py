@@ -26,9 +26,11 @@ from ..anatomy import Anatomy
 from ..bone_field import sample_hu
 from ..collision import surface_points
 from .cup_screws import in_bone
+from .measure import native_head
 from .shaft import first_crossing
 from .sphere import ray_directions
 
+_SAME_HEAD_MM = 12.0
 _TIP_MM = 14.0
 """From a lag screw's tip to the head's middle."""
 _ANGLES = np.arange(24) * 2 * np.pi / 24
@@ -87,11 +89,21 @@ def joint_changes_mm(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> 
         longer, wider = np.array([0.0, 0.0, 1.0]), medial
     else:
         return float("nan"), float("nan")
-    native = anatomy.femoral_head(centre, _side(wider))
+    native = _native_head(anatomy, centre, _side(wider))
     if native is None:
         return float("nan"), float("nan")
     sign = -1.0 if is_cup else 1.0
     return sign * float((centre - native[0]) @ longer), sign * float((centre - native[0]) @ wider)
+
+
+def _native_head(anatomy: Anatomy, near: np.ndarray, side: str) -> tuple[np.ndarray, float] | None:
+    """Centre and radius of the native head about a RAS point, by the CT alone; searched once."""
+    for known, where, found in anatomy.heads:
+        if known == side and np.linalg.norm(where - near) < (_SAME_HEAD_MM if found else 0.5):
+            return found
+    found = native_head(anatomy.volume, near, side)
+    anatomy.heads.append((side, near if found is None else found[0], found))
+    return found
 
 
 def _verdict(checks: Sequence[Check]) -> tuple[str, str]:
@@ -107,7 +119,7 @@ _Found = tuple[list[Check], str]
 
 def _stem(stem: HipStem, matrix: np.ndarray, anatomy: Anatomy) -> _Found:
     centre = (matrix @ np.append(stem.head_centre_mm(), 1.0))[:3]
-    native = anatomy.femoral_head(centre, _side(matrix[:3, 0]))
+    native = _native_head(anatomy, centre, _side(matrix[:3, 0]))
     if native is None:
         return [], "no femoral head is seen at its own"
     heights = np.arange(-0.35, -0.97, -_STATION_MM / stem.length_mm) * stem.length_mm
@@ -120,7 +132,7 @@ def _stem(stem: HipStem, matrix: np.ndarray, anatomy: Anatomy) -> _Found:
 def _nail(nail: CephalomedullaryNail, matrix: np.ndarray, anatomy: Anatomy) -> _Found:
     turn, lag = matrix[:3, :3], matrix[:3, :3] @ nail.lag_axis
     tip = (matrix @ np.append(nail.lag_tip_mm, 1.0))[:3]
-    native = anatomy.femoral_head(tip - _TIP_MM * lag, _side(turn[:, 0]))
+    native = _native_head(anatomy, tip - _TIP_MM * lag, _side(turn[:, 0]))
     if native is None:
         return [], "no femoral head is seen about its lag screw"
     mesh = next(part.mesh for part in nail.parts() if part.name == "nail")
@@ -154,7 +166,7 @@ def _side(medial: np.ndarray) -> str:
 
 def _cup(cup: AcetabularCup | DualMobilityCup, matrix: np.ndarray, anatomy: Anatomy) -> _Found:
     centre, opening = matrix[:3, 3], matrix[:3, 2]
-    native = anatomy.femoral_head(centre, _side(-opening))
+    native = _native_head(anatomy, centre, _side(-opening))
     if native is None:
         return [], "no femoral head is seen in it"
     away = float(np.linalg.norm(centre - native[0]))
@@ -184,7 +196,7 @@ def _cup(cup: AcetabularCup | DualMobilityCup, matrix: np.ndarray, anatomy: Anat
 
 def _resurfacing(head: ResurfacingHead, matrix: np.ndarray, anatomy: Anatomy) -> _Found:
     centre, neck = matrix[:3, 3], matrix[:3, 2]
-    native = anatomy.femoral_head(centre, _side(neck))
+    native = _native_head(anatomy, centre, _side(neck))
     if native is None:
         return [], "no femoral head is seen in it"
     below = np.arange(native[1] + 1.0, native[1] + 12.0, 2.0)
