@@ -24,7 +24,7 @@ class Anatomy:
 
     :param labels: masks on the CT's grid by name, see ``label_files.read_bones``.
     :param vertebrae: measured already, by level; the others are measured from their masks.
-    :ivar heads: native femoral heads looked for so far: side, where, centre and radius or None.
+    :ivar heads: native heads looked for: side, about which point, centre and radius or None.
     :raises InputError: a mask of another geometry.
     """
 

@@ -30,7 +30,8 @@ from .measure import native_head
 from .shaft import first_crossing
 from .sphere import ray_directions
 
-_SAME_HEAD_MM = 12.0
+_IN_HEAD_MM, _SAME_MM = 12.0, 2.0
+"""A point so near to a known head's centre, or to one that was asked before, has the same head."""
 _TIP_MM = 14.0
 """From a lag screw's tip to the head's middle."""
 _ANGLES = np.arange(24) * 2 * np.pi / 24
@@ -98,11 +99,12 @@ def joint_changes_mm(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> 
 
 def _native_head(anatomy: Anatomy, near: np.ndarray, side: str) -> tuple[np.ndarray, float] | None:
     """Centre and radius of the native head about a RAS point, by the CT alone; searched once."""
-    for known, where, found in anatomy.heads:
-        if known == side and np.linalg.norm(where - near) < (_SAME_HEAD_MM if found else 0.5):
+    for known, asked, found in anatomy.heads:
+        in_it = found is not None and np.linalg.norm(found[0] - near) < _IN_HEAD_MM
+        if known == side and (in_it or np.linalg.norm(asked - near) < _SAME_MM):
             return found
     found = native_head(anatomy.volume, near, side)
-    anatomy.heads.append((side, near if found is None else found[0], found))
+    anatomy.heads.append((side, near, found))
     return found
 
 
