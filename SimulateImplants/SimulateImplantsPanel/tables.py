@@ -9,6 +9,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+MOST_PX = 400
+"""A table is as high as its rows; from so many pixels on it scrolls."""
+
 _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
@@ -69,6 +72,9 @@ def _fit_columns(table: Any) -> None:
         table.setColumnHidden(column, bool(texts) and not any(texts))
         table.resizeColumnToContents(column)
     table.resizeRowsToContents()
+    rows_px = sum(table.rowHeight(row) for row in range(table.rowCount))
+    height = table.horizontalHeader().height + min(rows_px, MOST_PX) + 2 * table.frameWidth
+    table.setMinimumHeight(height)
 
 
 def selected_ids(table: Any) -> list[str]:
@@ -105,7 +111,8 @@ def quality_note(row: Any) -> str:
         parts.append(_("mean {hu:.0f} HU").format(hu=row.mean_hu))
     if not math.isnan(row.leg_mm):
         changes = _("leg {leg:+.1f} mm, offset {offset:+.1f} mm")
-        parts.append(changes.format(leg=row.leg_mm, offset=row.offset_mm))
+        leg, offset = (round(mm, 1) + 0.0 for mm in (row.leg_mm, row.offset_mm))  # no "-0.0"
+        parts.append(changes.format(leg=leg, offset=offset))
     if row.touches:
         parts.append(_("touches {names}").format(names=", ".join(row.touches)))
     if row.outside > 0.005:
