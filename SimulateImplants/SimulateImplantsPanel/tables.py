@@ -16,8 +16,8 @@ _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
 def set_up_implants_table(table: Any) -> None:
-    """Columns of the table of implants."""
-    titles = [_("Implant"), _("Size"), _("Level"), _("Side"), _("Grade"), _("Breach"), _("Note")]
+    """Columns of the table of implants, whose names tell level and side."""
+    titles = [_("Implant"), _("Size"), _("Grade"), _("Breach"), _("Note")]
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(titles)
     table.horizontalHeader().setStretchLastSection(True)
@@ -44,8 +44,6 @@ def fill_implants_table(
         texts = (
             one.name,
             size,
-            one.level,
-            one.side,
             row.grade if row else "",
             breach_text(row) if row else "",
             note,
