@@ -125,6 +125,22 @@ def test_the_working_grid_covers_the_same_place(spacing: tuple[float, float, flo
     assert grid.volume.hu.mean() == pytest.approx(volume.hu.mean(), abs=0.05)
 
 
+def test_padding_does_not_reach_tissue_beside_metal() -> None:
+    """A rod at the edge of a field of view of 75 mm, a band of shadow along its rays."""
+    y, x = (np.mgrid[:420, :420] - 209.5) * 0.2
+    radius, from_rod = np.hypot(x, y), np.hypot(x - 35, y)
+    hu = np.random.default_rng(0).normal(40, 15, x.shape)
+    hu[(abs(y) < 2) & (radius < 36)] -= 250
+    hu[from_rod < 2] = 3071
+    hu[radius >= 37.5] = -3024
+    volume = CTVolume(hu[None].astype(np.float32), np.diag([-0.2, -0.2, 2.0, 1.0]))
+    metal = (from_rod < 2)[None].astype(np.float32)
+    shown = correct_volume(volume, metal, "li", always=True).corrected.hu[0]
+    tissue = (from_rod > 2) & (from_rod < 3.5) & (radius < 37.5)
+    assert shown[tissue].min() > -600
+    assert (shown[radius >= 37.5] == -3024).all()
+
+
 def test_what_needs_no_other_pixels_is_computed_on_its_own() -> None:
     volume = CTVolume(np.zeros((2, 8, 8), np.float32), np.diag([-0.8, -0.8, 2.0, 1.0]))
     grid = WorkingGrid(volume)

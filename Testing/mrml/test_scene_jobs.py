@@ -11,9 +11,10 @@ import pytest
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction.options import CorrectionOptions
-from MetalArtifactReductionLib.errors import Cancelled, InputError
+from MetalArtifactReductionLib.errors import Cancelled, InputError, printable
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
-from MetalArtifactReductionLib.jobs.queue import JobState
+from MetalArtifactReductionLib.jobs.call import call_job
+from MetalArtifactReductionLib.jobs.queue import JobFailed, JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
@@ -177,6 +178,17 @@ def test_closing_the_scene_cancels_its_jobs(scene: Any, ct: Any, jobs: SceneJobs
         assert handle.wait(HANG_S).state is JobState.CANCELLED
     assert jobs.idle
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+
+
+def test_an_error_in_taking_results_over_ends_the_job(scene: Any, jobs: SceneJobs) -> None:
+    def add_nodes(_job: Any) -> None:
+        raise ValueError("no such column")
+
+    ended: list[Any] = []
+    handle = jobs.add(call_job(printable, "text"), (), add_nodes, on_end=ended.append)
+    with pytest.raises(JobFailed, match="not taken over: no such column"):
+        handle.result()
+    assert handle.state is JobState.FAILED and handle.nodes is None and ended == [handle]
 
 
 def test_reading_and_adding_need_no_torch(scene: Any) -> None:

@@ -15,14 +15,12 @@ import torch
 from scipy import ndimage
 
 from ..metal.certain import certain_metal
-from ..volume import CTVolume
+from ..volume import CTVolume, padding_mask
 from .recombination import put_metal_back, restore_padding
 from .result import HELD_BACK, CorrectionResult
 
 FINEST_MM = 0.45
 """Side of the finest pixels that are taken as they are."""
-
-LOWEST_TISSUE_HU = -1024.0
 
 BLUR_MM = (1.5, 3.0)
 """Distance from metal up to which an image's own detail is the metal's blur, and from which on it
@@ -109,10 +107,10 @@ class WorkingGrid:
         slices = np.flatnonzero(result.change_hu.any(axis=(1, 2))).tolist()
         if not slices:
             return out
-        certain = certain_metal(original, fraction)
+        certain, padding = certain_metal(original, fraction), padding_mask(original)
         for k in slices:
             one = slice(k, k + 1)
-            free = self._free_of_metal(result, k, original[one], fraction[one])
+            free = self._free_of_metal(result, k, original[one], fraction[one], padding[one])
             shown = put_metal_back(
                 *(torch.from_numpy(x) for x in (free, original[one], fraction[one], certain[one]))
             )
@@ -120,11 +118,16 @@ class WorkingGrid:
         return out
 
     def _free_of_metal(
-        self, result: CorrectionResult, k: int, original: np.ndarray, fraction: np.ndarray
+        self,
+        result: CorrectionResult,
+        k: int,
+        original: np.ndarray,
+        fraction: np.ndarray,
+        padding: np.ndarray,
     ) -> np.ndarray:
         """One slice: the change, and beside metal, whose blur is all detail there, the average.
 
-        :param original: ``(1, rows, cols)``, and ``fraction``: on the given pixels.
+        :param original: ``(1, rows, cols)``, and the others: on the given pixels.
         """
         change, metal = result.change_hu[k], result.metal_fraction[k] > 0
         if not metal.any() or metal.all():
@@ -148,7 +151,8 @@ class WorkingGrid:
         )
         share = np.clip((distance - BLUR_MM[0]) / (BLUR_MM[1] - BLUR_MM[0]), 0.0, 1.0)
         # An average with padding in it is none of tissue.
-        padded = self._back(self._there((original < LOWEST_TISSUE_HU).astype(np.float32))) > 0
+        padded = self._there(padding.astype(np.float32))[0]
+        padded = self._back(np.maximum(padded, padded[nearest])[None]) > 0
         free += np.where(padded, 0.0, 1.0 - share).astype(np.float32) * (beside - free)
         return free
 

@@ -73,14 +73,9 @@ def export_job(
     folder: str | Path,
     *,
     file_of_instance: Callable[[str], str],
-    change_map: bool = True,
-    metal: bool = True,
-    overwrite: bool = False,
 ) -> Job:
-    """:func:`export_corrected_node` as a job; the paths by :func:`..jobs.call.result_of`."""
-    export = _export(
-        scene, corrected_node, folder, file_of_instance, change_map, metal, overwrite, view_of
-    )
+    """:func:`export_corrected_node` of all there is, as a job; the paths by ``result_of`` it."""
+    export = _export(scene, corrected_node, folder, file_of_instance, True, True, False, view_of)
     return call_job(_written, export, title=f"{corrected_node.GetName()}: DICOM")
 
 

@@ -145,8 +145,8 @@ def _dataset(options: argparse.Namespace) -> int:
 _SLICES_A_CASE = 40
 """With metal, about: a hip prosthesis or two levels of screws in slices of 3 mm."""
 
-_BYTES_A_VOXEL = 1.3
-"""Of compressed HU, with the case's masks."""
+_BYTES_A_VOXEL = 1.0
+"""Of compressed HU, with the case's masks: 0.8 in cases of one slice of 39 CTs."""
 
 
 def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse.Namespace) -> None:
