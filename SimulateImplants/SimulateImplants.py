@@ -174,7 +174,6 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
-        self._turns: Any = None
 
     @property
     def _parameterNode(self) -> Any:
@@ -196,7 +195,6 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _setUpSections(self) -> None:
         from MetalArtifactReductionPanel.parameters import ParameterLink
-        from MetalArtifactReductionPanel.turns import Turns
 
         ui, tools = self.ui, self.logic.tools
 
@@ -204,8 +202,6 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return slicer.util.childWidgetVariables(getattr(ui, f"{name}CollapsibleButton"))
 
         work = self.work = Work(part("simulation"), self._prepare, self._onWork)
-        self._turns = Turns()
-        self._turns.said = work.said
         self.input = InputSection(part("input"), work, tools)
         self.bone = BoneSection(part("bone"), work, tools)
         self.implants = ImplantsSection(part("implants"), work, tools, self._onSelected)
@@ -221,7 +217,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
         if self.logic is not None:
-            self._turns.clear()
+            self.work.turns.clear()
             self.work.cancel()
             self.implants.close()
             self.logic.tools.close()
@@ -237,7 +233,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
-        self._turns.load(_LONG_TO_LOAD, self._opened)
+        self.work.turns.load(_LONG_TO_LOAD, self._opened)
 
     def _opened(self) -> None:
         if not self.parent.isEntered:
@@ -249,6 +245,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Called each time the user opens a different module; implants go on following."""
+        self.work.turns.clear()
         self.parameters.connect(None)
         if self.logic.tools.ready():
             self.logic.tools.editing.showHandlesOf([])
@@ -256,6 +253,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """A job that still runs must not add its results to the next scene."""
+        self.work.turns.clear()
         self.work.cancel()
         self.parameters.connect(None)
         self.logic.tools.giveViewsBack()

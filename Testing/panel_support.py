@@ -339,7 +339,7 @@ def widgets_of(ui: Path | str, part: str = "") -> SimpleNamespace:
             widget.properties[entry.get("name", "")] = value
             if entry.get("name") in ("minimum", "maximum"):
                 setattr(widget, entry.get("name", ""), float(value))
-            elif entry.get("name") in ("checkable", "checked"):
+            elif entry.get("name") in ("checkable", "checked", "enabled"):
                 setattr(widget, entry.get("name", ""), value == "true")
             elif entry.get("name") == "text":
                 widget.text = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +58,11 @@ class FiguresSection:
         self._parameters = parameters
         ui = self._ui
         for one in (
-            ui.measureButton, ui.lineButton, ui.regionButton, ui.reportButton, ui.exportButton,
+            ui.measureButton, ui.lineButton, ui.regionButton, ui.reportButton,
             ui.lineSelector, ui.lineSelectorLabel,
         ):  # fmt: skip
             one.visible = result is not None
-        reason = _("No result yet.") if result is None else self._results.exportProblem(result)
-        ui.exportButton.enabled = not reason
-        ui.exportButton.toolTip = reason or _(
-            "Write the result as new DICOM series beside the original series."
-        )
+        ui.exportButton.visible = result is not None and not self._results.exportProblem(result)
         if result is not self._result:
             self._result = result
             self._texts.say(ui.exportLabel, "")
@@ -163,10 +161,8 @@ class FiguresSection:
 
     def saveReport(self, path: str) -> None:
         """Write the report of the chosen result."""
-        p = self._parameters
-        with self._texts.said():
-            written = self._results.writeReport(p.result, path, p.profileLine)
-            self._texts.say(self._ui.exportLabel, _("Written: {path}").format(path=written))
+        line = self._parameters.profileLine
+        self._write(partial(self._results.reportAsync, self._result, path, line))
 
     def onExportButton(self) -> None:
         """Ask for a folder and write DICOM series."""
@@ -178,13 +174,16 @@ class FiguresSection:
 
     def exportDicom(self, folder: str) -> None:
         """Write the chosen result as DICOM series in the background."""
+        self._write(partial(self._results.exportAsync, self._result, folder))
+
+    def _write(self, start: Callable[[Callable[[Any], None]], Any]) -> None:
         label = self._ui.exportLabel
 
         def ended(handle: Any) -> None:
-            problem = handle.error
-            paths = ", ".join(str(path) for path in handle.nodes or ())
-            self._texts.say(label, problem or _("Written: {path}").format(path=paths))
+            paths = handle.nodes if isinstance(handle.nodes, tuple) else (handle.nodes,)
+            written = _("Written: {path}").format(path=", ".join(str(path) for path in paths))
+            self._texts.say(label, handle.error or written)
 
         with self._texts.said():
-            self._results.exportAsync(self._result, folder, ended)
+            start(ended)
             self._texts.say(label, _("Writing..."))

@@ -89,7 +89,7 @@ class ResultSection:
         if not parameters.metalSegmentation:
             parameters.metalSegmentation = nodes.metal
         parameters.result = nodes.corrected
-        for piece in (self._addLine, self.showResult):
+        for piece in (self._addLine, self._updateLine, self.showResult):
             self._views.turns.add(partial(self._unlessGone, nodes.corrected, piece))
         return nodes.corrected
 
@@ -100,6 +100,9 @@ class ResultSection:
     def _addLine(self) -> None:
         p = self._current()
         p.profileLine = self._results.proposeLine(p.result, p.profileLine)
+
+    def _updateLine(self) -> None:
+        p = self._current()
         self._results.updateProfile(p.result, p.profileLine)
 
     def showResult(self) -> None:

@@ -25,7 +25,7 @@ from MetalArtifactReductionLib.mrml.dicom import can_export, export_job
 from MetalArtifactReductionLib.mrml.hierarchy import ROLE_ATTRIBUTE
 from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
-from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
+from MetalArtifactReductionLib.mrml.results_report import report_job, update_regions
 from MetalArtifactReductionLib.mrml.volumes import view_of
 
 from .background import BackgroundJobs
@@ -181,16 +181,19 @@ class Results:
     # Files
     #
 
-    def writeReport(self, corrected: Any, path: str, lineNode: Any = None) -> str:
-        """Write the report of a result, replacing a file that the user chose to replace."""
+    def reportAsync(
+        self, corrected: Any, path: str, lineNode: Any, onEnd: Callable[[Any], None]
+    ) -> Any:
+        """Write the report of a result, replacing a file that the user chose to replace.
+
+        :param onEnd: called with the handle, whose ``nodes`` is the path.
+        """
         facts = {
             _("Date"): date.today().isoformat(),
             _("Program"): f"3D Slicer {slicer.app.applicationVersion}",
         }
-        written = write_result_report(
-            slicer.mrmlScene, corrected, path, line_node=lineNode, facts=facts, overwrite=True
-        )
-        return str(written)
+        job = report_job(slicer.mrmlScene, corrected, path, line_node=lineNode, facts=facts)
+        return self._started(job, onEnd)
 
     def exportProblem(self, corrected: Any) -> str:
         """Why a result cannot be written as DICOM, in one line; "" if it can."""
@@ -209,6 +212,9 @@ class Results:
             folder,
             file_of_instance=slicer.dicomDatabase.fileForInstance,
         )
+        return self._started(job, onEnd)
+
+    def _started(self, job: Job, onEnd: Callable[[Any], None]) -> Any:
         # It has all that it needs: what becomes of the nodes is nothing to it.
         handle = self._jobs.queue.add(job, (), result_of, on_end=onEnd)
         return self._jobs.started(handle)

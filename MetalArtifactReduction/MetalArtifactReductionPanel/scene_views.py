@@ -95,28 +95,29 @@ class SceneViews:
         self.stopSwipe()
         lent = self.borrow()
         wanted = self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
-        original = kept.original_of(corrected)
-        layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
-        self.setDisplay(original, window, overlayOpacity)
 
         def still() -> bool:
             here = self._last is wanted and self._borrowed is lent
             return here and corrected.GetScene() is slicer.mrmlScene
 
-        self.turns.follow(self._filled(corrected, views, overlayOpacity, overlay), still)
+        self.turns.follow(self._filled(*wanted[1:]), still)
 
     def _filled(
-        self, corrected: Any, views: str, overlayOpacity: float, overlay: str
+        self, corrected: Any, views: str, window: str, overlayOpacity: float, overlay: str
     ) -> Iterator[None]:
-        """The views of a layout that is in use, a step at a time."""
+        """A layout and its views, a step at a time."""
         scene, metal = slicer.mrmlScene, kept.metal_of(corrected)
-        nodes = layout.show_result(
-            scene, corrected, views, overlay_opacity=overlayOpacity, overlay=overlay
-        )
+        original = kept.original_of(corrected)
+        layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
+        yield
+        self.setDisplay(original, window, overlayOpacity)
+        yield
+        nodes = yield from layout.result_in_steps(scene, corrected, views, overlayOpacity, overlay)
         self.showFigures(corrected)
+        yield
         layout.show_scale(scene, corrected, overlay)
         yield
-        where = None if metal is None else most_metal(metal, kept.original_of(corrected))
+        where = None if metal is None else most_metal(metal, original)
         if metal is not None:
             layout.look_at(scene, metal)
         yield
@@ -212,13 +213,18 @@ class SceneViews:
         """Show the slice with most metal in every slice view, and all of it in 3D."""
         lent = self.borrow()
 
-        def go() -> None:
+        def still() -> bool:
             gone = segmentationNode.GetScene() is None or volumeNode.GetScene() is None
-            if self._borrowed is lent and not gone:
-                zoom(self._visible(), most_metal(segmentationNode, volumeNode))
-                layout.look_at(slicer.mrmlScene, segmentationNode)
+            return self._borrowed is lent and not gone
 
-        self.turns.add(go)
+        def go() -> Iterator[None]:
+            place = most_metal(segmentationNode, volumeNode)
+            for node in self._visible():
+                zoom([node], place)
+                yield
+            layout.look_at(slicer.mrmlScene, segmentationNode)
+
+        self.turns.follow(go(), still)
 
     def goTo(self, ras: tuple[float, float, float]) -> None:
         """Show a place in every slice view."""

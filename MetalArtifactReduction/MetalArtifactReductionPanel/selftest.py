@@ -144,16 +144,21 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         rows = widget.ui.measuresTable.rowCount
         widget.ui.regionButton.click()
         self.assertEqual(widget.ui.measuresTable.rowCount, rows + 1)
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.html"
-            widget.figures.saveReport(str(report))
-            self.assertIn("Streak amplitude", report.read_text(encoding="utf-8"))
-        self.assertFalse(widget.ui.exportButton.enabled)  # it did not come from DICOM
+        self.report(widget)
+        self.assertFalse(widget.ui.exportButton.visible)  # it did not come from DICOM
         widget.ui.metalCollapsibleButton.collapsed = False  # folded since there is a result
         widget.ui.editButton.click()
         self.assertTrue(widget.ui.editorFrame.visible)
         widget.ui.editButton.click()
         self.assertFalse(widget.ui.editorFrame.visible)
+
+    def report(self, widget: Any) -> None:
+        """The result's report, written meanwhile."""
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.html"
+            widget.figures.saveReport(str(report))
+            wait_until(lambda: "Written" in widget.ui.exportLabel.text)
+            self.assertIn("Streak amplitude", report.read_text(encoding="utf-8"))
 
     def preview(self, widget: Any) -> None:
         """The slice in view, beside its original."""

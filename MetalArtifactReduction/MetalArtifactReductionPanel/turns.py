@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
 from importlib import import_module
+from threading import Thread
 
 import qt
 
 TURN_MS = 20
 """Between two pieces: what the first has changed is drawn, and the user is heard."""
+
+IMPORT_S = 0.05
+"""Of each turn for a thread that imports: Python runs in it only while the main one waits."""
 
 
 class Turns:
@@ -38,7 +42,7 @@ class Turns:
         self._pieces.extend(pieces)
         self._timer.start()
 
-    def follow(self, steps: Iterator[object], still: Callable[[], bool]) -> None:
+    def follow(self, steps: Iterator[object], still: Callable[[], bool] = lambda: True) -> None:
         """Take a step a turn.
 
         :param still: asked before each; the rest is left if it says no.
@@ -55,7 +59,7 @@ class Turns:
         self._pieces.clear()
 
     def load(self, modules: Sequence[str], then: Callable[[], object]) -> None:
-        """Import modules, the longest to load, before a piece; at once where they are loaded.
+        """Import modules in a thread, then do a piece; at once where they are loaded.
 
         One that cannot be imported is left to whoever needs it.
         """
@@ -63,7 +67,8 @@ class Turns:
         if not missing:
             then()
             return
-        self.add(*(partial(_imported, name) for name in missing), then)
+        self.follow(_imports(missing))
+        self.add(then)
 
     def _next(self) -> None:
         try:
@@ -75,6 +80,18 @@ class Turns:
                 self._timer.start()
 
 
-def _imported(name: str) -> None:
-    with suppress(ImportError):
-        import_module(name)
+def _imports(names: Sequence[str]) -> Iterator[None]:
+    def load() -> None:
+        gc.disable()  # what it finds here are also widgets, which must not end in this thread
+        try:
+            for name in names:
+                with suppress(ImportError):
+                    import_module(name)
+        finally:
+            gc.enable()
+
+    thread = Thread(target=load, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(IMPORT_S)
+        yield

@@ -114,7 +114,9 @@ class ImplantsSection:
         implants = self._tools.editing.every()
         self._tools.history.note()
         sizes = [self._tools.editing.sizeText(one) for one in implants]
-        tables.fill_implants_table(self._ui.implantsTable, implants, sizes, self.quality)
+        rows = self.quality
+        tables.fill_implants_table(self._ui.implantsTable, implants, sizes, rows)
+        self._showNotes(rows)
         self._onSelected()
 
     def changed(self, one: Any) -> None:
@@ -130,7 +132,20 @@ class ImplantsSection:
         """Show handles and parameters of what is selected."""
         with self._work.said(dialog=False):
             self._tools.editing.showHandlesOf(self.selected())
+            self._showNotes(self.quality)
             self._onSelected()
+
+    def _showNotes(self, rows: dict[str, Any]) -> None:
+        """Below the table: notes of the selected implants, or of those that need a look."""
+        chosen = self.selected()
+        told = [(one, rows.get(one.model.GetID())) for one in chosen or self._tools.editing.every()]
+        notes = [
+            tables.implant_note(one, row)
+            for one, row in told
+            if chosen or one.problem or (row is not None and row.note)
+        ]
+        self._ui.implantNotesLabel.text = "\n".join(filter(None, notes))
+        self._ui.implantNotesLabel.visible = bool(self._ui.implantNotesLabel.text)
 
     def propose(self) -> Any:
         """Start to fit implants to the bone."""
@@ -139,7 +154,8 @@ class ImplantsSection:
 
         def proposed(nodes: Any) -> None:
             self.say("\n".join(nodes.warnings))
-            self._tools.views.showPlaced(self._tools.editing.every(), bone, fromBehind)
+            placed = self._tools.editing.every()
+            self._work.turns.follow(self._tools.views.showPlaced(placed, bone, fromBehind))
 
         return self._tools.editing.proposeAsync(
             self._tools.jobs,
@@ -332,7 +348,7 @@ class SelectedSection:
 
     def align(self) -> None:
         """Turn the slice views to the selected implant: along it, twice, and across."""
-        self._tools.views.align(self._implants.selected()[0])
+        self._work.turns.follow(self._tools.views.align(self._implants.selected()[0]))
 
     def fit(self) -> None:
         """Largest size in the bone."""

@@ -42,8 +42,8 @@ class ResultSection:
         """Window preset or the volume to show was changed."""
         p = self._parameters
         if p and p.inputVolume:
-            with self._work.said():
-                self._tools.views.setDisplay(p.inputVolume, p.shown.value, p.window.value)
+            views = self._tools.views
+            self._work.turns.follow(views.setDisplay(p.inputVolume, p.shown.value, p.window.value))
 
     def take(self, summary: str) -> None:
         """A simulation has ended: say what it did, and show it."""
@@ -71,7 +71,7 @@ class SimulationSection:
         """What can be done."""
         self._parameters, ui = parameters, self._ui
         ui.voxelizeButton.enabled = ui.simulateButton.enabled = state.ready and state.implants > 0
-        ui.photonsSlider.enabled = state.free and parameters.noise
+        ui.photonsSlider.visible = bool(parameters) and parameters.noise
 
     def onAcquisitionChosen(self, _index: int) -> None:
         """Take tube voltage and dose from the preset."""

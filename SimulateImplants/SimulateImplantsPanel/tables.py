@@ -17,7 +17,7 @@ _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 def set_up_implants_table(table: Any) -> None:
     """Columns of the table of implants, whose names tell level and side."""
-    titles = [_("Implant"), _("Size"), _("Grade"), _("Breach"), _("Note")]
+    titles = [_("Implant"), _("Size"), _("Grade"), _("Breach")]
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(titles)
     table.horizontalHeader().setStretchLastSection(True)
@@ -40,18 +40,12 @@ def fill_implants_table(
     for index, (one, size) in enumerate(zip(implants, sizes, strict=True)):
         node_id = one.model.GetID()
         row = rows.get(node_id)
-        note = one.problem or (quality_note(row) if row else "")
-        texts = (
-            one.name,
-            size,
-            row.grade if row else "",
-            breach_text(row) if row else "",
-            note,
-        )
+        texts = (one.name, size, row.grade if row else "", breach_text(row) if row else "")
+        note = implant_note(one, row)
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setFlags(_READ_ONLY)
-            item.setToolTip(text if column in (0, len(texts) - 1) else "")
+            item.setToolTip(note)
             if column == 0:
                 item.setData(qt.Qt.UserRole, node_id)
             table.setItem(index, column, item)
@@ -63,13 +57,11 @@ def fill_implants_table(
 
 
 def _fit_columns(table: Any) -> None:
-    """What no implant has is hidden; the note breaks its lines in what is left of the width."""
-    last = table.columnCount - 1
-    for column in range(last):
+    """What no implant has is hidden."""
+    for column in range(table.columnCount):
         texts = [table.item(row, column).text() for row in range(table.rowCount)]
         table.setColumnHidden(column, bool(texts) and not any(texts))
         table.resizeColumnToContents(column)
-    table.resizeRowsToContents()
     rows_px = sum(table.rowHeight(row) for row in range(table.rowCount))
     height = table.horizontalHeader().height + min(rows_px, MOST_PX) + 2 * table.frameWidth
     table.setMinimumHeight(height)
@@ -96,6 +88,15 @@ def breach_text(row: Any) -> str:
     if row.breach_mm <= 0:
         return _("none")
     return f"{row.breach_mm:.1f} mm {row.breach_direction}"
+
+
+def implant_note(one: Any, row: Any) -> str:
+    """What is wrong with an implant, or the rest of its measures in a line.
+
+    :param one: ``SceneImplant``. :param row: its ``QualityRow``, None where it was not measured.
+    """
+    text = one.problem or (quality_note(row) if row else "")
+    return f"{one.name}: {text}" if text else ""
 
 
 def quality_note(row: Any) -> str:

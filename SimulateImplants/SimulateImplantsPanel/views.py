@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import qt
 import slicer
 import vtk
 
-from MetalArtifactReductionLib.mrml import apply_window, results_of, show_in_slice_views
-from MetalArtifactReductionLib.mrml.layout import fill_views, go_to
-from SimulateImplantsLib.mrml import show_planes
+from MetalArtifactReductionLib.mrml import apply_window, results_of
+from MetalArtifactReductionLib.mrml.display import layers_in_steps, one_change
+from MetalArtifactReductionLib.mrml.layout import fill_views, slice_nodes
+from SimulateImplantsLib.mrml import PLANES, show_plane
 
 _ESCAPE = "SimulateImplantsEscape"
 RESULTS = ("corrupted", "ideal", "reference")
 
 
-def align(one: Any) -> None:
-    """Turn the slice views to an implant: along it, along and upright, across."""
+def align(one: Any) -> Iterator[None]:
+    """Turn the slice views to an implant, one a step: along it, along and upright, across."""
     manager = slicer.app.layoutManager()
-    names = ("Red", "Yellow", "Green")
-    show_planes([manager.sliceWidget(name).mrmlSliceNode() for name in names], one)
+    for name, plane in zip(("Red", "Yellow", "Green"), PLANES, strict=True):
+        show_plane(manager.sliceWidget(name).mrmlSliceNode(), one, plane)
+        yield
     lookAt([one.model])
 
 
@@ -32,14 +34,14 @@ def fit(volume: Any) -> None:
 
 def straighten() -> None:
     """Slice views as Slicer has them at its start."""
-    for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
-        sliceNode = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
-        sliceNode.SetOrientationToDefault()
-    slicer.util.resetSliceViews()
+    for node in slice_nodes(slicer.mrmlScene, own=False):
+        with one_change(node):
+            node.SetOrientationToDefault()
+            slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
 
 
-def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> None:
-    """Look at implants through the bone.
+def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> Iterator[None]:
+    """Look at implants through the bone, a view a step.
 
     :param fromBehind: as a spine surgeon does.
     """
@@ -47,7 +49,10 @@ def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> 
         return
     if bone is not None and bone.GetDisplayNode() is not None:
         bone.GetDisplayNode().SetOpacity3D(0.4)
-    go_to(slicer.mrmlScene, tuple(implants[0].matrix()[:3, 3]))
+    for node in slice_nodes(slicer.mrmlScene):
+        yield
+        node.JumpSliceByOffsetting(*implants[0].matrix()[:3, 3])
+    yield
     lookAt([one.model for one in implants], fromBehind)
 
 
@@ -61,14 +66,15 @@ def lookAt(nodes: Sequence[Any], fromBehind: bool = False) -> None:
     fill_views(slicer.mrmlScene, bounds, (0.0, -1.0 if fromBehind else 1.0, 0.0))
 
 
-def setDisplay(ct: Any, shown: str, window: str) -> None:
-    """Show the CT or the newest result of a role in the slice views, in one window."""
+def setDisplay(ct: Any, shown: str, window: str) -> Iterator[None]:
+    """Show the CT or the newest result of a role in one window, a slice view a step."""
     results = [node for role in RESULTS for node in results_of(slicer.mrmlScene, ct, role)]
     for node in [ct, *results]:
         apply_window(node, window)
+    yield
     found = results_of(slicer.mrmlScene, ct, shown) if shown in RESULTS else [ct]
     if found:
-        show_in_slice_views(slicer.mrmlScene, found[-1])
+        yield from layers_in_steps(slicer.mrmlScene, found[-1])
 
 
 def centre() -> Any:

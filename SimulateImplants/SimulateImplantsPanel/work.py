@@ -27,11 +27,15 @@ class Work:
     """
 
     def __init__(self, ui: Any, prepare: Callable[[], None], onChange: Callable[[], None]) -> None:
+        from MetalArtifactReductionPanel.turns import Turns
+
         self._ui, self._prepare, self._onChange = ui, prepare, onChange
         self.running = False
         self._cancelled = False
         self._began = 0.0
         self._handle: Any = None
+        self.turns = Turns()
+        self.turns.said = self.said
         ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
 
     @property

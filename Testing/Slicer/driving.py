@@ -48,6 +48,12 @@ class Driver:
             slicer.util.selectModule(module)
             self.widget = slicer.util.getModuleWidget(module)
             self.wait(lambda: bool(self.widget._parameterNode))
+            self.wait(self.drawn)
+
+    def drawn(self) -> bool:
+        """No piece of what the panel shows waits."""
+        work = getattr(self.widget, "work", None)
+        return not (work or self.widget.logic.views).turns.busy
 
     @property
     def ui(self) -> Any:
@@ -61,6 +67,7 @@ class Driver:
         with self.heartbeat.during(f"{self.widget.moduleName}: {name}"):
             button.click()
             self.wait(done)
+            self.wait(self.drawn)
 
     def choose(self, name: str, text: str) -> None:
         """Choose an entry of a combo box as a person does."""
@@ -70,7 +77,7 @@ class Driver:
         with self.heartbeat.during(f"{self.widget.moduleName}: {name} {text}"):
             combo.setCurrentText(text)
             combo.activated(combo.currentIndex)
-            self.wait(lambda: True)
+            self.wait(self.drawn)
 
     def picture(self, name: str, section: str = "") -> None:
         """Grab the main window, with a section of the panel in view."""
@@ -84,8 +91,7 @@ class Driver:
 
     def window_picture(self, name: str) -> None:
         """Grab the main window, once all is shown."""
-        views = getattr(self.widget.logic, "views", None)
-        self.wait(lambda: views is None or not views.turns.busy)
+        self.wait(self.drawn)
         for _ in range(5):
             slicer.app.processEvents()
             time.sleep(0.05)

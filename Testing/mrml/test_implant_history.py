@@ -98,9 +98,9 @@ def test_three_planes_hold_the_whole_screw(scene: Any) -> None:
 
     one = mrml.add_implant(scene, implant_from_dict(SCREW), at(10.0))
     nodes = [slicer.vtkMRMLSliceNode() for _ in mrml.PLANES]
-    for node in nodes:
+    for node, plane in zip(nodes, mrml.PLANES, strict=True):
         node.SetDimensions(300, 200, 1)
-    mrml.show_planes(nodes, one)
+        mrml.show_plane(node, one, plane)
     axis = one.matrix()[:3, 2]
     normals = [np.array([n.GetSliceToRAS().GetElement(i, 2) for i in range(3)]) for n in nodes]
     assert [abs(float(normal @ axis)) for normal in normals] == pytest.approx([0, 0, 1], abs=1e-6)

@@ -57,6 +57,7 @@ def work(scene: Any) -> Any:
     from SimulateImplantsPanel.work import Work
 
     ui = widgets_of(MODULE, "simulationCollapsibleButton")
+    ui.simulateButton.enabled = True  # as its section does
     return Work(ui, lambda: None, lambda: None)
 
 
@@ -146,6 +147,7 @@ def test_added_selected_changed_removed(sections: Any, ct: Any) -> None:
     (one,) = sections.implants.selected()
     sections.selected.fill()
     assert sections.selected_ui.lengthSlider.value == 45
+    assert sections.selected_ui.lengthSlider.enabled
     sections.selected_ui.lengthSlider.value = 30
     assert one.implant.length_mm == 30
     one.model.SetAttribute("SimulateImplants.measured", "{}")
@@ -153,9 +155,14 @@ def test_added_selected_changed_removed(sections: Any, ct: Any) -> None:
     assert "Measure again" in sections.implants_ui.implantsMessageLabel.text
     QTimer.turn()
     assert "30" in sections.implants_ui.implantsTable.rows()[0][1]
+    said = sections.implants_ui.implantNotesLabel
+    assert not said.visible
+    one.model.SetAttribute("SimulateImplants.problem", "does not reach its rod")
+    sections.implants.fill()
+    assert said.visible and said.text == f"{one.name}: does not reach its rod"
     sections.implants_ui.removeButton.click()
     QTimer.turn()
-    assert sections.implants.count() == 0
+    assert sections.implants.count() == 0 and not said.visible
 
 
 def test_a_wrong_size_is_said_and_not_taken(sections: Any, work: Any, ct: Any) -> None:
@@ -206,7 +213,7 @@ def test_work_is_told_from_its_beginning_to_its_end(work: Any) -> None:
         progress = work.progress()
         progress["progress"](0.5, "half way")
         seen.append((work._ui.progressBar.value, work._ui.statusLabel.text))
-        work.onCancelButton()
+        work._ui.cancelButton.click()
         seen.append(progress["cancel"]())
         if fails["with"] is not None:
             raise fails["with"]
@@ -236,7 +243,7 @@ def test_a_job_in_the_background_keeps_the_panel_busy(work: Any) -> None:
     assert work.running
     callbacks["onProgress"](handle)
     assert work._ui.statusLabel.text == "simulating (about 5 s left)"
-    work.onCancelButton()
+    work._ui.cancelButton.click()
     callbacks["onEnd"](handle)
     assert gives == ["asked to stop", "nodes"] and not work.running
 

@@ -30,7 +30,12 @@ from .hierarchy import (
     place_results,
 )
 from .results import put_measures
-from .segmentations import fraction_from_node, node_from_fraction, segmentation_from_fraction
+from .segmentations import (
+    add_surface,
+    fraction_from_node,
+    node_from_fraction,
+    segmentation_from_fraction,
+)
 from .transaction import all_or_none
 from .volumes import node_from_volume, view_of, volume_from_node, voxel_array
 
@@ -93,24 +98,28 @@ def propose_metal(
 
     volume = ct_from_node(scene, volume_node)
     found = segment_metal(volume, method, threshold_hu=threshold_hu, clean_up=clean_up)
-    return add_proposal(scene, volume_node, volume, found, into=into), found
+    return all_of(proposal_in_steps(scene, volume_node, volume, found, into)), found
 
 
-def add_proposal(
-    scene: Any, volume_node: Any, volume: CTVolume, found: MetalSegmentation, *, into: Any = None
-) -> Any:
+def proposal_in_steps(
+    scene: Any, volume_node: Any, volume: CTVolume, found: MetalSegmentation, into: Any
+) -> Generator[None, None, Any]:
     """Show metal that was found in a volume node as a segmentation, wherever it was found.
 
     :param volume: what :func:`ct_from_node` gave for ``volume_node``.
-    :param into: an earlier proposal to replace, instead of one more node.
+    :param into: an earlier proposal to replace, instead of one more node; None for that.
     :returns: the segmentation node.
     """
+    name = f"Metal {volume_node.GetName()}"
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
-            scene, found.fraction, volume, volume_node, f"Metal {volume_node.GetName()}", into=into
+            scene, found.fraction, volume, volume_node, name, into=into, surface_step=0
         )
         if into is None:
             added(node)
+        yield
+        add_surface(node)
+        yield
         mark_result(node, "metal", volume_node, attributes={"threshold_hu": found.threshold_hu})
         place_results(scene, volume_node, [node], _folder_name(volume_node))
     return node

@@ -191,17 +191,21 @@ def show_in_slice_views(
     :param foreground: volume node laid over it, or None.
     :param foreground_opacity: 0..1.
     """
-    composites = _composite_nodes(scene)
-    made = not composites
-    if made:
-        logics = _make_slice_views(scene)
-        composites = _composite_nodes(scene)
-    for composite in composites:
+    for _ in layers_in_steps(scene, background, foreground, foreground_opacity):
+        pass
+
+
+def layers_in_steps(
+    scene: Any, background: Any, foreground: Any = None, foreground_opacity: float = 0.5
+) -> Iterator[None]:
+    """:func:`show_in_slice_views` with a pause after each view."""
+    logics = [] if _composite_nodes(scene) else _make_slice_views(scene)
+    for composite in _composite_nodes(scene):
         if not (composite.GetLayoutName() or "").startswith(OWN_VIEWS):
             set_layers(composite, background, foreground, foreground_opacity)
-    if made:
-        for logic in logics:
-            logic.FitSliceToAll(*logic.GetSliceNode().GetDimensions()[:2])
+            yield
+    for logic in logics:
+        logic.FitSliceToAll(*logic.GetSliceNode().GetDimensions()[:2])
 
 
 @contextmanager

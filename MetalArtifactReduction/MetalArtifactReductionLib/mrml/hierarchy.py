@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .display import one_change
 from .namespace import slicer_classes
 
 PREFIX = "MetalArtifactReduction."
@@ -34,11 +35,12 @@ def mark_result(
     :param references: further node references, role -> node.
     :param attributes: further attributes without prefix, for example ``method``.
     """
-    node.SetAttribute(ROLE_ATTRIBUTE, role)
-    for name, value in (attributes or {}).items():
-        node.SetAttribute(PREFIX + name, str(value))
-    for reference_role, target in {INPUT_REFERENCE: input_node, **(references or {})}.items():
-        node.SetNodeReferenceID(reference_role, target.GetID())
+    with one_change(node):
+        node.SetAttribute(ROLE_ATTRIBUTE, role)
+        for name, value in (attributes or {}).items():
+            node.SetAttribute(PREFIX + name, str(value))
+        for reference_role, target in {INPUT_REFERENCE: input_node, **(references or {})}.items():
+            node.SetNodeReferenceID(reference_role, target.GetID())
 
 
 def results_of(scene: Any, input_node: Any, role: str | None = None) -> list[Any]:

@@ -26,7 +26,7 @@ from ..jobs.correction import (
     segmentation_result,
 )
 from ..jobs.queue import Job, JobFailed, JobQueue, JobState
-from .correct import add_proposal, chosen_options, ct_view, results_in_steps
+from .correct import chosen_options, ct_view, proposal_in_steps, results_in_steps
 from .namespace import slicer_classes
 from .segmentations import fraction_from_node, mask_from_segmentation
 from .volumes import view_of
@@ -299,7 +299,8 @@ class SceneJobs:
             found = segmentation_result(job)
             yield
             grid = view_of(volume_node)
-            return add_proposal(self.scene, volume_node, grid, found, into=into), found
+            steps = proposal_in_steps(self.scene, volume_node, grid, found, into)
+            return (yield from steps), found
 
         return self.add(job, (volume_node, into), add_nodes, on_progress, on_end)
 

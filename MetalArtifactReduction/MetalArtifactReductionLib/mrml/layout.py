@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from ..errors import InputError
-from .display import one_change, set_layers, show_in_slice_views, show_legend
+from .correct import all_of
+from .display import layers_in_steps, one_change, set_layers, show_legend
 from .hierarchy import ROLE_ATTRIBUTE, results_of
 from .kept import expected_error_of, original_of, result_of
 from .namespace import slicer_classes
@@ -131,15 +132,23 @@ def show_result(
     :returns: the slice nodes that show it: to be fitted by the caller, who has their logics.
     :raises InputError: not a result, or its original is gone.
     """
+    shown: list[Any] = all_of(result_in_steps(scene, corrected, layout, overlay_opacity, overlay))
+    return shown
+
+
+def result_in_steps(
+    scene: Any, corrected: Any, layout: str, overlay_opacity: float, overlay: str = CHANGE
+) -> Generator[None, None, list[Any]]:
+    """:func:`show_result` with a pause after each view."""
     original, over = original_of(corrected), overlay_of(scene, corrected, overlay)
     of_error = over is not None and over.GetAttribute(ROLE_ATTRIBUTE) == EXPECTED_ERROR
     for line in results_of(scene, original, "line"):
         line.SetDisplayVisibility(layout == FIGURES)  # elsewhere it would hide what it crosses
     if layout in (FOUR_UP, SINGLE):
         if layout == SINGLE:
-            show_in_slice_views(scene, original, corrected, foreground_opacity=1.0)
+            yield from layers_in_steps(scene, original, corrected, 1.0)
         else:
-            show_in_slice_views(scene, corrected, over, foreground_opacity=overlay_opacity)
+            yield from layers_in_steps(scene, corrected, over, overlay_opacity)
         return slice_nodes(scene, own=False)
     layers = {
         "MarOriginal": (original, None),
@@ -158,6 +167,7 @@ def show_result(
         if _own_view(name) == "MarChange":
             node.SetLayoutLabel(_ERROR_LABEL if of_error else VIEWS["MarChange"][0])
         _fill_own(composite, background, foreground, overlay_opacity)
+        yield
     return shown
 
 

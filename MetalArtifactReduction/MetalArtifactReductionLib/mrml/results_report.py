@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from ..evaluation.line_profile import Line
 from ..evaluation.outside_trace import outside_trace_text
 from ..evaluation.report import ReportCase, write_report
 from ..files.whole import check_path_free
+from ..jobs.call import call_job
+from ..jobs.job import Job
 from ..methods.registry import methods
+from ..volume import CTVolume
 from .hierarchy import METAL_REFERENCE, PREFIX
 from .kept import expected_error_hu, original_of, parameters_of
 from .parts import metal_parts
@@ -25,6 +28,7 @@ from .results import (
     region_masks,
     table_of,
 )
+from .volumes import view_of, volume_from_node
 
 
 def update_regions(scene: Any, corrected: Any) -> Any:
@@ -59,8 +63,28 @@ def write_result_report(
     :raises InputError: not a result. :raises OutputError: it cannot be written there.
     """
     check_path_free(path, overwrite=overwrite)
+    return write_report(_case(scene, corrected, line_node, facts), path, overwrite=overwrite)
+
+
+def report_job(scene: Any, corrected: Any, path: str | PathLike[str], **more: Any) -> Job:
+    """:func:`write_result_report`, over an earlier one, as a job; the path by ``result_of`` it.
+
+    :param more: ``line_node``, ``facts``.
+    """
+    case = _case(scene, corrected, **more, read=view_of)
+    title = f"{corrected.GetName()}: report"
+    return call_job(write_report, case, Path(path).absolute(), title=title, overwrite=True)
+
+
+def _case(
+    scene: Any,
+    corrected: Any,
+    line_node: Any = None,
+    facts: Mapping[str, str] | None = None,
+    read: Callable[[Any], CTVolume] = volume_from_node,
+) -> ReportCase:
     original = original_of(corrected)
-    before, after, fraction = corrected_volumes(corrected)
+    before, after, fraction = corrected_volumes(corrected, read)
     method = corrected.GetAttribute(PREFIX + "method") or ""
     summary = methods()[method].summary if method in methods() else method
     parts = metal_parts(corrected.GetNodeReference(METAL_REFERENCE), original)
@@ -73,7 +97,7 @@ def write_result_report(
     parameters = parameters_of(corrected)
     outside = outside_trace_text(parameters)
     told = {"Method": summary, **({"Changed outside the metal's rays": outside} if outside else {})}
-    case = ReportCase(
+    return ReportCase(
         title=original.GetName(),
         original=before,
         corrected_hu=after.hu,
@@ -94,7 +118,6 @@ def write_result_report(
             for part in parts
         ],
     )
-    return write_report(case, path, overwrite=overwrite)
 
 
 def _measures(table: Any) -> tuple[Measure, ...]:

@@ -54,7 +54,7 @@ def segmentation_from_fraction(
     :param reference: the volume node; becomes the reference geometry, and its parent transform
         the segmentation's.
     :param into: segmentation node whose segments are replaced; a new node if None.
-    :param surface_step: make the surface for 3-D views from every n-th voxel.
+    :param surface_step: of :func:`add_surface`; 0 leaves the surface to the caller.
     :returns: ``vtkMRMLSegmentationNode`` with a closed surface for 3-D views when there is metal.
     """
     stored, matrix = to_storage(np.asarray(fraction) >= threshold, volume)
@@ -70,13 +70,26 @@ def segmentation_from_fraction(
     node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
     node.AddSegmentFromBinaryLabelmapRepresentation(labelmap, name, METAL_COLOR)
-    if stored.any():
-        # Smoothing, as for organs, would wear a screw of two or three voxels away.
-        node.GetSegmentation().SetConversionParameter("Smoothing factor", "0.0")
-        if surface_step > 1:
-            _add_coarse_surface(node.GetSegmentation().GetNthSegment(0), labelmap, surface_step)
-        node.CreateClosedSurfaceRepresentation()
+    if surface_step:
+        add_surface(node, surface_step)
     return node
+
+
+def add_surface(node: Any, step: int = 1) -> None:
+    """A closed surface of a segmentation's one segment for 3-D views, if it has any voxel.
+
+    :param step: make it from every n-th voxel.
+    """
+    segment = node.GetSegmentation().GetNthSegment(0)
+    names = slicer_classes().vtkSegmentationConverter
+    labelmap = segment.GetRepresentation(names.GetSegmentationBinaryLabelmapRepresentationName())
+    if not labelmap.GetScalarRange()[1]:
+        return
+    # Smoothing, as for organs, would wear a screw of two or three voxels away.
+    node.GetSegmentation().SetConversionParameter("Smoothing factor", "0.0")
+    if step > 1:
+        _add_coarse_surface(segment, labelmap, step)
+    node.CreateClosedSurfaceRepresentation()
 
 
 def _add_coarse_surface(segment: Any, labelmap: Any, step: int) -> None:

@@ -59,6 +59,7 @@ def ranges_table() -> dict[str, dict[str, ParameterRange]]:
     return table
 
 
+@lru_cache(maxsize=1)
 def sizes_table() -> dict[str, tuple[Preset, ...]]:
     """The rows of ``presets.csv`` by family, in order."""
     table: dict[str, tuple[Preset, ...]] = {}

@@ -56,7 +56,7 @@ from .simulate import (
 )
 from .surfaces import show_handles, show_handles_of
 from .variants import variants_in_background
-from .views import PLANES, show_aligned, show_planes, slice_to_ras
+from .views import PLANES, show_aligned, show_plane, slice_to_ras
 
 __all__ = [
     "LEVELS",
@@ -112,7 +112,7 @@ __all__ = [
     "show_aligned",
     "show_handles",
     "show_handles_of",
-    "show_planes",
+    "show_plane",
     "simulate_in_background",
     "simulate_node",
     "size_text",

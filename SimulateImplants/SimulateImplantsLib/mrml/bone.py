@@ -14,6 +14,7 @@ from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
 from MetalArtifactReductionLib.mrml.correct import all_of
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.segmentations import (
+    add_surface,
     cropped_labelmap,
     outline_only,
     segmentation_from_fraction,
@@ -82,7 +83,7 @@ def segment_bone(
         bone = bone_mask(volume, threshold_hu)
     except InputError as error:
         raise InputError(f"'{ct_node.GetName()}': {error}") from None
-    return _add_bone(scene, ct_node, volume, bone, threshold_hu, into)
+    return all_of(_bone_in_steps(scene, ct_node, volume, bone, threshold_hu, into))
 
 
 def bone_in_background(
@@ -104,14 +105,15 @@ def bone_in_background(
     def add_nodes(job: Job) -> Generator[None, None, Any]:
         bone, grid = result_of(job), view_of(ct_node)
         yield
-        return _add_bone(jobs.scene, ct_node, grid, bone, threshold_hu, into)
+        steps = _bone_in_steps(jobs.scene, ct_node, grid, bone, threshold_hu, into)
+        return (yield from steps)
 
     return jobs.add(job, (ct_node, into), add_nodes, on_progress, on_end)
 
 
-def _add_bone(
+def _bone_in_steps(
     scene: Any, ct_node: Any, volume: CTVolume, bone: np.ndarray, threshold_hu: float, into: Any
-) -> Any:
+) -> Generator[None, None, Any]:
     with all_or_none(scene) as added:
         node = segmentation_from_fraction(
             scene,
@@ -120,10 +122,13 @@ def _add_bone(
             ct_node,
             f"Bone {ct_node.GetName()}",
             into=into,
-            surface_step=BONE_SURFACE_STEP,
+            surface_step=0,
         )
         if into is None:
             added(node)
+        yield
+        add_surface(node, BONE_SURFACE_STEP)
+        yield
         segment = node.GetSegmentation().GetNthSegment(0)
         segment.SetName("bone")
         segment.SetColor(*BONE_COLOR)

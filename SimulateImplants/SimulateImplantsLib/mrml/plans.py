@@ -81,6 +81,7 @@ def plan_in_steps(
             )
             added(one.transform)
             added(one.model)
+            yield
             if one.kind != Rod.kind and can_have_line(one.implant):
                 added(add_line(one))
             made.append(one)
@@ -91,6 +92,7 @@ def plan_in_steps(
                 yield
             elif one.kind == FemoralHead.kind:
                 _put_on_stem(one, made)
+                yield
         for one, item in zip(made, plan.implants, strict=True):
             if one.kind == CrossLink.kind:
                 names = [constructs.get(str(name)) for name in item.attributes.get("joins", ())]

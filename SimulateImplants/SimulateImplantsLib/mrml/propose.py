@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
-from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node
+from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node, ct_view
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
@@ -93,7 +93,7 @@ def propose_in_background(
     :raises InputError: no such bone among the labels. :raises OutputError: no room for temporary
         files.
     """
-    request = _request(jobs.scene, ct_node, labels, kind, **wanted)
+    request = _request(jobs.scene, ct_node, labels, kind, read=ct_view, **wanted)
     job = call_job(request.plan, title=f"{ct_node.GetName()}: {kind}")
     return jobs.add(
         job,
@@ -140,6 +140,7 @@ def _request(
     clicks: Mapping[str, np.ndarray] | None = None,
     options: ProposalOptions | None = None,
     variant: int = 0,
+    read: Callable[[Any, Any], CTVolume] = ct_from_node,
 ) -> _Request:
     site = procedure_of(kind).site
     options = options or ProposalOptions()
@@ -148,7 +149,7 @@ def _request(
     found_by_itself = bool(finder_of(site))
     if not (labels or found_by_itself):
         raise InputError("no bone: segment it, or find it by threshold, first")
-    volume = ct_from_node(scene, ct_node)
+    volume = read(scene, ct_node)
     femora = [f"femur_{side}" for side in options.sides]
     named = site != "hip" or any(femur in hip_masks(labels) for femur in femora)
     if not named and not clicks:

@@ -11,7 +11,7 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
-from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.mrml.correct import ct_from_node, ct_view
 from MetalArtifactReductionLib.progress import Cancel, Progress
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -98,7 +98,7 @@ def quality_in_background(
 
     :raises InputError: as there. :raises OutputError: no room for temporary files.
     """
-    chosen, given = _to_measure(jobs.scene, ct_node, labels)
+    chosen, given = _to_measure(jobs.scene, ct_node, labels, ct_view)
     return jobs.add(
         call_job(measured, *given, title=f"{ct_node.GetName()}: placement"),
         (ct_node, *(one.model for one in chosen)),
@@ -131,10 +131,13 @@ def measured(
 
 
 def _to_measure(
-    scene: Any, ct_node: Any, labels: Mapping[str, np.ndarray] | None
+    scene: Any,
+    ct_node: Any,
+    labels: Mapping[str, np.ndarray] | None,
+    read: Callable[[Any, Any], CTVolume] = ct_from_node,
 ) -> tuple[list[SceneImplant], tuple[Any, ...]]:
     """The scene's implants, and what :func:`measured` takes."""
-    volume = ct_from_node(scene, ct_node)
+    volume = read(scene, ct_node)
     chosen = implants_of(scene)
     if not chosen:
         raise InputError("there is no implant in the scene: add or propose one first")

@@ -17,10 +17,11 @@ from MetalArtifactReductionLib.mrml import (
     node_from_volume,
     place_results,
     segmentation_from_fraction,
-    show_in_slice_views,
 )
 from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node, ct_view
+from MetalArtifactReductionLib.mrml.display import layers_in_steps
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
+from MetalArtifactReductionLib.mrml.segmentations import add_surface
 from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.mrml.volumes import view_of
 from MetalArtifactReductionLib.progress import Cancel, Progress
@@ -293,12 +294,15 @@ def _added(
         mark_result(fraction, "fraction", ct_node, references=references, attributes=attributes)
         yield
         segmentation = added(_outlines(scene, ct_node, result))
+        yield
+        add_surface(segmentation)
         mark_result(segmentation, "implants", ct_node, references=references)
         yield
         mark_result(text, "parameters", ct_node)
         folder = place_results(scene, ct_node, added.nodes, _folder_name(ct_node))
         if show:
-            show_in_slice_views(scene, volumes["corrupted"])
+            yield
+            yield from layers_in_steps(scene, volumes["corrupted"])
     return SimulatedNodes(
         volumes["corrupted"],
         volumes["ideal"],
@@ -316,7 +320,9 @@ def _outlines(scene: Any, ct_node: Any, result: SimulationResult) -> Any:
     """A segmentation of all implants."""
     labelled = (result.labels > 0).astype("float32")
     name = f"Metal {ct_node.GetName()}"
-    node = segmentation_from_fraction(scene, labelled, result.corrupted, ct_node, name)
+    node = segmentation_from_fraction(
+        scene, labelled, result.corrupted, ct_node, name, surface_step=0
+    )
     node.GetDisplayNode().SetVisibility3D(False)  # the models show it
     return node
 

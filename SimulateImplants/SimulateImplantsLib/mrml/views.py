@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,19 +57,18 @@ def slice_to_ras(placement: np.ndarray, plane: str = "along", at_mm: float = 0.0
     return matrix
 
 
-def show_planes(slice_nodes: Sequence[Any], one: SceneImplant) -> None:
-    """The three planes of an implant in three slice views, each with the whole of it.
+def show_plane(slice_node: Any, one: SceneImplant, plane: str) -> None:
+    """A plane of an implant, with the whole of it.
 
-    :param slice_nodes: ``vtkMRMLSliceNode`` for :data:`PLANES`.
+    :param slice_node: ``vtkMRMLSliceNode``. :param plane: one of :data:`PLANES`.
     """
     size_mm = float(getattr(one.implant, "length_mm", 0.0)) + 2 * MARGIN_MM
-    for node, plane in zip(slice_nodes, PLANES, strict=True):
-        columns, rows, _ = node.GetDimensions()
-        mm = size_mm / max(min(columns, rows), 1)
-        with one_change(node):
-            node.SetXYZOrigin(0.0, 0.0, 0.0)
-            node.SetFieldOfView(mm * columns, mm * rows, node.GetFieldOfView()[2])
-            show_aligned(node, one, plane)
+    columns, rows, _ = slice_node.GetDimensions()
+    mm = size_mm / max(min(columns, rows), 1)
+    with one_change(slice_node):
+        slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
+        slice_node.SetFieldOfView(mm * columns, mm * rows, slice_node.GetFieldOfView()[2])
+        show_aligned(slice_node, one, plane)
 
 
 def show_aligned(
