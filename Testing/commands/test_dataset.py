@@ -253,7 +253,8 @@ def test_other_settings_need_another_folder(made: Path, capfd: Capture) -> None:
     before = snapshot(made)
     for more, words in (
         (["--seed", 3], ("seed 5, not 3",)),
-        (["--margin", 0], ("margin_slices 2, not 0",)),
+        (["--margin", 0], ("--margin 2, not 0",)),
+        (["--slices", 4], ("--slices null, not 4",)),
         (["--mix", "random=1"], ("mix", '"rods"')),
         (["--preset", "low-dose"], ("acquisitions",)),
     ):

@@ -19,6 +19,7 @@ from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.total_hip import TotalHip
 from SimulateImplantsLib.implants.user_mesh import UserMesh
+from SimulateImplantsLib.voxels.metal import Metal, cut_aside
 from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 TILTED = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
@@ -367,3 +368,13 @@ def test_parametric_implants_need_no_vtk() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['CoCrMo', 'Ti6Al4V', 'UHMWPE']"
+
+
+@pytest.mark.parametrize(("aside", "told"), [(0.0, 0), (18.0, 1)])
+def test_only_what_leaves_the_slices_sideways_is_told(aside: float, told: int) -> None:
+    """A rod through all slices, and beyond: in the middle, and over the last column."""
+    place = np.eye(4)
+    place[:3, 3] = [aside, 0.0, -30.0]
+    rod = PlacedImplant(Rod(5.5, 80), place, "rod")
+    volume = grid((4, 40, 40), (1.0, 1.0, 1.0))
+    assert len(cut_aside(Metal([rod]), volume)) == told

@@ -30,7 +30,7 @@ from ..cases.records import suffix_for
 from ..placement.patient import Bones, Patient
 from ..placement.plan import PlacementPlan
 from ..placement.random_shapes import load_masks, sample_random_plan
-from ..voxels.metal import slices_of, slices_with, some_slices
+from ..voxels.metal import cut_aside, slices_of, slices_with, some_slices
 from .regions import drawn_plan, drawn_rods, patients_in
 
 KINDS = ("realistic", "rods", "random")
@@ -318,8 +318,8 @@ def write_placed(
         first, metal = some_slices(metal, whole, count, rng)
     volume = slices_of(whole, first, count)
     case = simulate_metal(volume, metal, options, cancel=cancel)
-    if cut_off:  # meant, and no reason to move an implant
-        case = replace(case, warnings=())
+    if cut_off:  # above and below it is meant, and no reason to move an implant
+        case = replace(case, warnings=cut_aside(metal, volume))
     cut = {"first_slice": first, "of_slices": len(whole.hu)}
     case = replace(case, record={**case.record, "cut": cut})
     with new_folder(target) as made:

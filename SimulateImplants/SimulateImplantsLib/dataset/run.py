@@ -25,6 +25,8 @@ from .plan import MARKER, CaseResult, DatasetPlan, case_folder, draw_case, make_
 
 SETTINGS, LOG = "dataset.json", "cases.csv"
 _STOP = ".stop"
+_OPTIONS = {"most_slices": "--slices", "margin_slices": "--margin"}
+"""What users call a setting of another name."""
 _COLUMNS = [item.name for item in fields(CaseResult)]
 
 
@@ -169,8 +171,9 @@ def _open_folder(plan: DatasetPlan, folder: Path) -> None:
     )
     if different:
         key = different[0]
+        name = _OPTIONS.get(key, key)
         raise OutputError(
-            f"{folder}: was begun with {key} {json.dumps(before.get(key))}, not "
+            f"{folder}: was begun with {name} {json.dumps(before.get(key))}, not "
             f"{json.dumps(settings.get(key))}; go on with the same settings, or give a new folder"
         )
 

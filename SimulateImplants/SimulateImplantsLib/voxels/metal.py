@@ -154,8 +154,33 @@ def some_slices(
     raise InputError(f"no {count} slices with metal found in {_DRAWS} draws; take more slices")
 
 
+def cut_aside(metal: Metal, volume: CTVolume) -> tuple[str, ...]:
+    """One line for each implant that leaves a volume's rows or columns within its slices."""
+    size = np.array(volume.hu.shape[:0:-1])
+    run = slice(-0.4, len(volume.hu) - 0.6)
+    told = []
+    for number, placed in enumerate(metal.implants, start=1):
+        across = _across(placed, volume, run)
+        if len(across) and ((across < -0.5).any() or (across > size - 0.5).any()):
+            name = placed.name or f"{placed.implant.kind} {number}"
+            told.append(
+                f"{name}: leaves the CT sideways and is cut off there; move the implant, or use a "
+                "CT that covers it"
+            )
+    return tuple(told)
+
+
 def _lies_in(placed: PlacedImplant, volume: CTVolume, run: slice) -> bool:
     """Whether what lies of an implant between two slice coordinates is within rows and columns."""
+    across = _across(placed, volume, run)
+    size = np.array(volume.hu.shape[:0:-1])
+    return bool(
+        len(across) and (across.max(axis=0) > 0).all() and (across.min(axis=0) < size - 1).all()
+    )
+
+
+def _across(placed: PlacedImplant, volume: CTVolume, run: slice) -> np.ndarray:
+    """Columns and rows ``(n, 2)`` of an implant's surface between two slice coordinates."""
     mesh = placed.implant.mesh()
     matrix = np.linalg.inv(volume.ijk_to_ras) @ placed.placement
     points = mesh.points @ matrix[:3, :3].T + matrix[:3, 3]
@@ -167,11 +192,8 @@ def _lies_in(placed: PlacedImplant, volume: CTVolume, run: slice) -> bool:
     cuts = np.clip(np.nan_to_num(cuts, nan=0.0), 0.0, 1.0)
     ends = begin + cuts[..., None] * step
     here = (ends[..., 2] > run.start - 1e-6) & (ends[..., 2] < run.stop + 1e-6)
-    across = ends[here][:, :2]
-    size = np.array(volume.hu.shape[:0:-1])
-    return bool(
-        len(across) and (across.max(axis=0) > 0).all() and (across.min(axis=0) < size - 1).all()
-    )
+    result: np.ndarray = ends[here][:, :2]
+    return result
 
 
 def _reaches(metal: Metal, volume: CTVolume) -> np.ndarray:
