@@ -54,7 +54,7 @@ __all__ = [
     "MetalArtifactReductionWidget",
 ]
 
-_LONG_TO_LOAD = ("scipy.ndimage", "MetalArtifactReductionLib.mrml")
+_LONG_TO_LOAD = ("scipy.ndimage", "packaging.requirements", "MetalArtifactReductionLib.mrml")
 _RESOURCES = Path(__file__).parent / "Resources"
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
 

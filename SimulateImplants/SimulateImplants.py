@@ -55,10 +55,11 @@ _LONG_TO_LOAD = (
     "scipy.sparse.csgraph",
     "scipy.spatial.transform",
     "pydantic",
+    "packaging.requirements",
     "MetalArtifactReductionLib.mrml",
     "SimulateImplantsLib.implants",
     "SimulateImplantsLib.placement.procedures",
-    "SimulateImplantsLib.mrml",
+    "SimulateImplantsPanel.simulations",
 )
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
 
@@ -249,14 +250,14 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters.connect(None)
         if self.logic.tools.ready():
             self.logic.tools.editing.showHandlesOf([])
-        self.logic.tools.giveViewsBack()
+        self.work.turns.follow(self.logic.tools.giveViewsBack())
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """A job that still runs must not add its results to the next scene."""
         self.work.turns.clear()
         self.work.cancel()
         self.parameters.connect(None)
-        self.logic.tools.giveViewsBack()
+        list(self.logic.tools.giveViewsBack())
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         """If this module is shown, start over at once."""

@@ -71,7 +71,7 @@ class ImplantsSection:
         if parameters:
             self._proposals.show(parameters, proposals())
         ui.proposeButton.enabled = state.bone
-        ui.measureButton.enabled = state.ready and state.implants > 0
+        ui.measureButton.visible, ui.measureButton.enabled = state.implants > 0, state.ready
         for button in (ui.duplicateButton, ui.removeButton):
             button.visible, button.enabled = state.chosen > 0, state.free
         ui.rodButton.visible = state.free and state.chosen > 1
@@ -302,7 +302,7 @@ class SelectedSection:
                 "valueChanged(double)", lambda value, name=name: self._edit({name: value})
             )
         work.connect(ui.alignButton, self.align)
-        work.connect(ui.straightenButton, lambda: self._tools.views.straighten())
+        work.connect(ui.straightenButton, lambda: work.turns.follow(tools.views.straighten()))
         work.connect(ui.fitButton, self.fit)
 
     def show(self, parameters: Any, state: State) -> None:

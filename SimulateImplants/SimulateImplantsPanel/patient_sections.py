@@ -75,11 +75,10 @@ class BoneSection:
         self._ui.thresholdButton.enabled = state.ready
         self._ui.placePointsButton.enabled = state.ready
         spine = bool(parameters) and site_of(parameters.proposal) == "spine"
-        for widget in (
-            self._ui.splitButton, self._ui.lowestLevelComboBox, self._ui.lowestLevelComboBoxLabel
-        ):  # fmt: skip
+        for widget in (self._ui.lowestLevelComboBox, self._ui.lowestLevelComboBoxLabel):
             widget.visible = spine
-        self._ui.splitButton.enabled = state.bone and bool(parameters.points)
+        self._ui.splitButton.visible = spine and bool(parameters.points)
+        self._ui.splitButton.enabled = state.bone
         self._ui.boneSelector.enabled = not self._work.running
 
     def clear(self) -> None:

@@ -88,9 +88,9 @@ class SimulationSection:
 
         def then(nodes: tuple[Any, tuple[str, ...]]) -> None:
             node, warnings = nodes
-            millilitres = simulations.showFraction(volume, node)
+            self._work.turns.follow(simulations.showFraction(volume, node))
             text = _("Metal fraction laid over the CT: {volume:.2f} cm³.")
-            self._result.say(text.format(volume=millilitres), *warnings)
+            self._result.say(text.format(volume=simulations.millilitres(node)), *warnings)
 
         return simulations.voxelizeAsync(volume, **self._work.callbacks(then))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from MetalArtifactReductionLib.mrml import show_in_slice_views
+from MetalArtifactReductionLib.mrml.display import layers_in_steps
 from MetalArtifactReductionLib.physics import acquisition as scanners
 from SimulateImplantsLib import mrml
 from SimulateImplantsLib.cases.options import SimulationOptions
@@ -39,16 +39,19 @@ class Simulations:
         )
         return self._jobs.started(handle)
 
-    def showFraction(self, ct: Any, node: Any) -> float:
-        """Lay a metal fraction over its CT; returns the metal's volume in ml."""
+    def millilitres(self, node: Any) -> float:
+        """The volume of a metal fraction."""
+        fraction = slicer.util.arrayFromVolume(node)
+        return float(fraction.sum(dtype="float64")) * math.prod(node.GetSpacing()) / 1000
+
+    def showFraction(self, ct: Any, node: Any) -> Iterator[None]:
+        """Lay a metal fraction over its CT, a view a step."""
         display = node.GetDisplayNode()
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
         display.SetThreshold(0.02, 2.0)  # where there is no metal the CT stays as it is
         display.ApplyThresholdOn()
-        show_in_slice_views(slicer.mrmlScene, ct, node, foreground_opacity=0.8)
-        fraction = slicer.util.arrayFromVolume(node)
-        voxel_mm3 = math.prod(node.GetSpacing())
-        return float(fraction.sum(dtype="float64")) * voxel_mm3 / 1000
+        yield
+        yield from layers_in_steps(slicer.mrmlScene, ct, node, 0.8)
 
     def preset(self, name: str) -> tuple[float, float | None]:
         """Tube voltage and log10 of the photons of a ray (None without noise) of a scanner."""

@@ -9,62 +9,39 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-MOST_PX = 400
-"""A table is as high as its rows; from so many pixels on it scrolls."""
-
 _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
 def set_up_implants_table(table: Any) -> None:
     """Columns of the table of implants, whose names tell level and side."""
-    titles = [_("Implant"), _("Size"), _("Grade"), _("Breach")]
-    table.setColumnCount(len(titles))
-    table.setHorizontalHeaderLabels(titles)
-    table.horizontalHeader().setStretchLastSection(True)
-    table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(22)
-    table.verticalHeader().setMinimumSectionSize(18)
+    from MetalArtifactReductionPanel.tables import set_titles
+
+    set_titles(table, [_("Implant"), _("Size"), _("Grade"), _("Breach")])
 
 
 def fill_implants_table(
     table: Any, implants: Sequence[Any], sizes: Sequence[str], rows: Mapping[str, Any]
 ) -> None:
-    """One row an implant; the selection stays.
+    """One row an implant; the selection stays, and what no implant has is hidden.
 
     :param implants: ``SceneImplant``.
     :param rows: model node id -> ``QualityRow`` of the last measurement.
     """
-    selected = set(selected_ids(table))
-    blocked = table.blockSignals(True)
-    table.setRowCount(len(implants))
-    for index, (one, size) in enumerate(zip(implants, sizes, strict=True)):
-        node_id = one.model.GetID()
-        row = rows.get(node_id)
-        texts = (one.name, size, row.grade if row else "", breach_text(row) if row else "")
-        note = implant_note(one, row)
-        for column, text in enumerate(texts):
-            item = qt.QTableWidgetItem(text)
-            item.setFlags(_READ_ONLY)
-            item.setToolTip(note)
-            if column == 0:
-                item.setData(qt.Qt.UserRole, node_id)
-            table.setItem(index, column, item)
-        if node_id in selected:
-            for column in range(len(texts)):
-                table.item(index, column).setSelected(True)
+    from MetalArtifactReductionPanel.tables import fill
+
+    selected, blocked = selected_ids(table), table.blockSignals(True)
+    quality = [rows.get(one.model.GetID()) for one in implants]
+    texts = [
+        (one.name, size, row.grade if row else "", breach_text(row) if row else "")
+        for one, size, row in zip(implants, sizes, quality, strict=True)
+    ]
+    fill(table, texts, [implant_note(*each) for each in zip(implants, quality, strict=True)])
+    for index, one in enumerate(implants):
+        table.item(index, 0).setData(qt.Qt.UserRole, one.model.GetID())
+    select_ids(table, selected)
     table.blockSignals(blocked)
-    _fit_columns(table)
-
-
-def _fit_columns(table: Any) -> None:
-    """What no implant has is hidden."""
     for column in range(table.columnCount):
-        texts = [table.item(row, column).text() for row in range(table.rowCount)]
-        table.setColumnHidden(column, bool(texts) and not any(texts))
-        table.resizeColumnToContents(column)
-    rows_px = sum(table.rowHeight(row) for row in range(table.rowCount))
-    height = table.horizontalHeader().height + min(rows_px, MOST_PX) + 2 * table.frameWidth
-    table.setMinimumHeight(height)
+        table.setColumnHidden(column, bool(texts) and not any(row[column] for row in texts))
 
 
 def selected_ids(table: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,15 @@ class Tools:
         for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             self._lent.window(volume)
 
-    def giveViewsBack(self) -> None:
-        """Layout and windows as they were, slices straight."""
+    def giveViewsBack(self) -> Iterator[None]:
+        """Layout and windows as they were; slices straight, a view a step."""
         if self._lent is None:
-            return
+            return iter(())
         self._lent.give_back()
         self._lent = None
         nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
-        if any(node.GetOrientation() == "Reformat" for node in nodes):
-            self.views.straighten()
+        turned = any(node.GetOrientation() == "Reformat" for node in nodes)
+        return self.views.straighten() if turned else iter(())
 
     def close(self) -> None:
         """Leave the scene alone, end every process, remove every temporary file."""

@@ -32,12 +32,13 @@ def fit(volume: Any) -> None:
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
 
-def straighten() -> None:
-    """Slice views as Slicer has them at its start."""
+def straighten() -> Iterator[None]:
+    """Slice views as Slicer has them at its start, one a step."""
     for node in slice_nodes(slicer.mrmlScene, own=False):
         with one_change(node):
             node.SetOrientationToDefault()
             slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+        yield
 
 
 def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> Iterator[None]:

@@ -36,7 +36,7 @@ class Work:
         self._handle: Any = None
         self.turns = Turns()
         self.turns.said = self.said
-        ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
+        ui.cancelButton.connect("clicked(bool)", lambda _on: self.cancel())
 
     @property
     def background(self) -> bool:
@@ -80,10 +80,6 @@ class Work:
             if self._handle is None:
                 self._end()
 
-    def progress(self) -> dict[str, Any]:
-        """``progress`` and ``cancel`` for work in Slicer's own process."""
-        return {"progress": self._onProgress, "cancel": lambda: self._cancelled}
-
     def callbacks(self, then: Callable[[Any], None]) -> dict[str, Any]:
         """``onProgress`` and ``onEnd`` for a job in the background.
 
@@ -105,15 +101,11 @@ class Work:
         return {"onProgress": moved, "onEnd": ended}
 
     def cancel(self) -> None:
-        """What runs in Slicer's own process stops at its next step."""
-        self._cancelled = True
-
-    def onCancelButton(self) -> None:
         """The job stops at its next step."""
-        self.cancel()
+        self._cancelled = True
         if self._handle is not None:
             self._handle.cancel()
-        self.say(_("Cancelling..."))
+            self.say(_("Cancelling..."))
 
     def _onProgress(self, fraction: float, message: str, left: float | None = None) -> None:
         self._ui.progressBar.value = round(100 * fraction)
@@ -126,8 +118,6 @@ class Work:
                     message=message, left=duration(left)
                 )
             self.say(message)
-        if self._handle is None:  # work in Slicer's own process
-            slicer.app.processEvents()
 
     def _sayDone(self) -> None:
         seconds = time.monotonic() - self._began

@@ -125,7 +125,9 @@ def fraction_in_background(
         fraction, warnings = result_of(job)
         _require_same_grid(ct_node, volume)
         yield
-        return _fraction_added(jobs.scene, ct_node, implants, fraction), warnings
+        node = _fraction_added(jobs.scene, ct_node, implants, fraction)
+        yield
+        return node, warnings
 
     title = f"{ct_node.GetName()}: metal fraction"
     job = call_job(_fraction, implants, volume.hu.shape, volume.ijk_to_ras, title=title)
