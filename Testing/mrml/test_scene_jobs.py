@@ -18,7 +18,7 @@ from MetalArtifactReductionLib.jobs.queue import JobFailed, JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
-from support import HANG_S
+from support import HANG_S, REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("forked_jobs")
 
@@ -198,6 +198,9 @@ def test_reading_and_adding_need_no_torch(scene: Any) -> None:
 
     script = (
         "import sys\n"
+        "from support import ForkedJob\n"  # both jobs' processes from one that has torch
+        "from MetalArtifactReductionLib.jobs import job\n"
+        "job.start_python = ForkedJob\n"
         "from MetalArtifactReductionLib import mrml\n"
         "from MetalArtifactReductionLib.mrml.jobs import SceneJobs\n"
         "import numpy as np\n"
@@ -220,7 +223,13 @@ def test_reading_and_adding_need_no_torch(scene: Any) -> None:
         "assert nodes.corrupted.GetScene() is scene\n"
         "assert 'torch' not in sys.modules\n"
     )
+    command = [sys.executable, "-c", script]
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S, check=False
+        command,
+        cwd=REPOSITORY / "Testing",
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
