@@ -6,6 +6,7 @@ import numpy as np
 
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
 from SimulateImplantsLib.placement import SpineProposal, propose_screws
+from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
 from support import once
 
 LEVELS = ("L3", "L4")
@@ -32,6 +33,21 @@ def proposed_spine() -> tuple[Phantom, SpineProposal]:
 @once
 def small_pelvis() -> Phantom:
     return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 126, 190))
+
+
+@once
+def turned_pelvis() -> Phantom:
+    return pelvis_phantom(
+        8, (2.5, 1.9, 1.9), (120, 126, 202), patient_rotation_deg=(5.0, 4.0, -6.0)
+    )
+
+
+@once
+def labelled_hip(side: str) -> HipModel:
+    """Of :func:`turned_pelvis`, measured by its labels."""
+    phantom = turned_pelvis()
+    femur, hip = (phantom.labels[f"{bone}_{side}"] for bone in ("femur", "hip"))
+    return measure_hip(phantom.volume, femur=femur, hip=hip)
 
 
 def vertebrae(phantom: Phantom) -> dict[str, np.ndarray]:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import labelled_hip, turned_pelvis
 from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
-from SimulateImplantsLib.phantoms import Phantom, pelvis_phantom
+from SimulateImplantsLib.phantoms import Phantom
 from SimulateImplantsLib.placement.anatomy import Anatomy, inside
 from SimulateImplantsLib.placement.geometry import axis_placement
 from SimulateImplantsLib.placement.hip.grade import _in_canal
-from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
+from SimulateImplantsLib.placement.hip.measure import HipModel
 from SimulateImplantsLib.placement.patient import Patient
 from SimulateImplantsLib.placement.plan import PlannedImplant
 from SimulateImplantsLib.placement.procedures import proposed_plan
@@ -24,16 +25,12 @@ SHIFT_MM, TURN_DEG = 15.0, 20.0
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
-    return pelvis_phantom(
-        8, (2.5, 1.9, 1.9), (120, 126, 202), patient_rotation_deg=(5.0, 4.0, -6.0)
-    )
+    return turned_pelvis()
 
 
 @pytest.fixture(scope="module")
-def hip(phantom: Phantom) -> HipModel:
-    return measure_hip(
-        phantom.volume, femur=phantom.labels["femur_left"], hip=phantom.labels["hip_left"]
-    )
+def hip() -> HipModel:
+    return labelled_hip("left")
 
 
 @pytest.fixture(scope="module")

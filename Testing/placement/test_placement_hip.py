@@ -9,11 +9,12 @@ import pytest
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import labelled_hip, turned_pelvis
 from SimulateImplantsLib.implants.acetabular_cup import AcetabularCup
 from SimulateImplantsLib.implants.femoral_head import FemoralHead
 from SimulateImplantsLib.implants.hip_stem import HipStem
 from SimulateImplantsLib.implants.nail import CephalomedullaryNail
-from SimulateImplantsLib.phantoms import HipTruth, Phantom, pelvis_phantom
+from SimulateImplantsLib.phantoms import HipTruth, Phantom
 from SimulateImplantsLib.placement import (
     HipModel,
     measure_hip,
@@ -30,9 +31,7 @@ from SimulateImplantsLib.placement.procedures import sampled_plan
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
-    return pelvis_phantom(
-        8, (2.5, 1.9, 1.9), (120, 126, 202), patient_rotation_deg=(5.0, 4.0, -6.0)
-    )
+    return turned_pelvis()
 
 
 @pytest.fixture(scope="module", params=["labels", "click"])
@@ -40,11 +39,7 @@ def hips(request: pytest.FixtureRequest, phantom: Phantom) -> list[tuple[HipMode
     out = []
     for truth in phantom.truth.hips:
         if request.param == "labels":
-            model = measure_hip(
-                phantom.volume,
-                femur=phantom.labels[f"femur_{truth.side}"],
-                hip=phantom.labels[f"hip_{truth.side}"],
-            )
+            model = labelled_hip(truth.side)
         else:
             click = truth.head_centre_ras + np.array([5.0, -6.0, 6.0])
             model = measure_hip(phantom.volume, bone=phantom.volume.hu > 160, click=click)
