@@ -43,6 +43,7 @@ def count(request: TaskRequest) -> TaskResult:
 
 def deaf(request: TaskRequest) -> TaskResult:
     """Never asks, and has a child of its own; both pids come as a message."""
+    sys.modules["__main__"].ORPHAN_GRACE_S = 0.3  # type: ignore[attr-defined] # of the worker
     command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     request.progress(0.1, f"{os.getpid()} {child.pid}")

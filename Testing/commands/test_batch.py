@@ -236,7 +236,7 @@ def test_stopped_in_the_middle(tmp_path: Path, capfd: Capture, number: signal.Si
     """Finished cases stay, nothing half is there, no process goes on, the same command does it."""
     inputs = [write_image(tmp_path / f"ct{index}.nrrd", ct_hu()) for index in range(2)]
     out = tmp_path / "out"
-    arguments = ["correct", *inputs, out, *METHOD, "--batch-slices", 1]
+    arguments = ["correct", *inputs, out, *METHOD, "--always", "--batch-slices", 1]
     stopped = run_and_signal(out, number, *arguments)
     finished = len(list(out.glob("*/case.json")))
     assert finished == 1
