@@ -140,7 +140,7 @@ class FourierSlice:
         if self.radial == self.period // 2 + 1:
             twice[-1] = 1
         backward = forward.conj() * twice / self.period
-        self.phase = torch.from_numpy(forward.astype(np.complex64)).to(device)[:, :, None]
+        self.phase = torch.from_numpy(forward.astype(np.complex64)).to(device)
         self.phase_adjoint = torch.from_numpy(backward.astype(np.complex64)).to(device)
         deapodise = self.row_axis.deapodisation[:, None] * self.col_axis.deapodisation
         self.deapodise = torch.from_numpy(deapodise.astype(np.float32)).to(device)
@@ -190,52 +190,76 @@ class FourierSlice:
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``(slices, rows, cols)`` float32 -> ``(slices, views, bins)`` float32."""
+        count = images.shape[0]
+        planes = [self._spectrum(images[part]) for part in self._at_once(count)]
+        # Slices last: one look-up serves the whole chunk.
+        dense = torch.cat(planes).permute(1, 2, 0).contiguous()
+        lines = self.matrix.forward(torch.view_as_real(dense).view(-1, 2 * count))
+        lines = lines.view(self.views, self.radial, count, 2)
+        lines[self.first_backwards :, ..., 1].neg_()
+        radial = torch.view_as_complex(lines).permute(2, 0, 1).contiguous().mul_(self.phase)
+        sinogram = torch.cat(
+            [
+                torch.fft.irfft(radial[part], n=self.period, dim=-1)[..., : self.bins]
+                for part in self._at_once(count)
+            ]
+        )
+        return sinogram if self.inverse is None else sinogram[:, self.inverse]
+
+    def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
+        """``(slices, views, bins)`` float32 -> ``(slices, rows, cols)`` float32."""
+        count = sinogram.shape[0]
+        if self.order is not None:
+            sinogram = sinogram[:, self.order]
+        radial = torch.cat(
+            [
+                torch.fft.rfft(sinogram[part], n=self.period, dim=-1)[..., : self.radial]
+                for part in self._at_once(count)
+            ]
+        )
+        radial = radial.mul_(self.phase_adjoint).permute(1, 2, 0).contiguous()
+        lines = torch.view_as_real(radial)
+        lines[self.first_backwards :, ..., 1].neg_()
+        dense = self.matrix.transpose(lines.view(-1, 2 * count))
+        dense = torch.view_as_complex(dense.view(-1, self.row_axis.length, count, 2))
+        planes = dense.permute(2, 0, 1).contiguous()
+        images: torch.Tensor = sinogram.new_empty(count, self.grid.rows, self.grid.cols)
+        for part in self._at_once(count):
+            self._image(planes[part], images[part])
+        return images
+
+    def _at_once(self, count: int) -> list[slice]:
+        """Slices transformed at once: on the CPU one, which stays in its caches."""
+        step = 1 if self.device.type == "cpu" else count
+        return [slice(k, k + step) for k in range(0, count, step)]
+
+    def _spectrum(self, images: torch.Tensor) -> torch.Tensor:
+        """``(slices, rows, cols)`` -> extended half plane ``(slices, grid cols, grid rows)``."""
         count, margin, half = images.shape[0], self.margin, self.half
         padded = images.new_zeros(count, self.grid.rows, self.col_axis.length)
         for source, target in self._col_blocks():
             torch.mul(images[..., source], self.deapodise[:, source], out=padded[..., target])
-        spectrum = torch.fft.rfft(padded, dim=-1)
-        plane = spectrum.new_zeros(count, self.row_axis.length, half + 2 * margin)
+        spectrum = torch.fft.rfft(padded, dim=-1).transpose(1, 2)
+        plane = spectrum.new_zeros(count, half + 2 * margin, self.row_axis.length)
         for source, target in self._row_blocks():
-            block, part = plane[:, target], spectrum[:, source]
-            block[..., margin : margin + half] = part
+            block, part = plane[..., target], spectrum[..., source]
+            block[:, margin : margin + half] = part
             # Columns just outside [0, Nyquist] mirror those just inside, conjugated.
-            block[..., :margin] = part[..., 1 : margin + 1].flip(-1).conj()
-            block[..., margin + half :] = part[..., half - 1 - margin : half - 1].flip(-1).conj()
-        plane = torch.fft.fft(plane, dim=1)
-        # Slices last: one look-up serves the whole chunk.
-        dense = torch.view_as_real(plane.permute(2, 1, 0).contiguous())
-        lines = self.matrix.forward(dense.view(-1, 2 * count))
-        lines = lines.view(self.views, self.radial, count, 2)
-        lines[self.first_backwards :, ..., 1].neg_()
-        radial = torch.view_as_complex(lines).mul_(self.phase)
-        sinogram = torch.fft.irfft(radial, n=self.period, dim=1)[:, : self.bins].permute(2, 0, 1)
-        result: torch.Tensor = (
-            sinogram.contiguous() if self.inverse is None else sinogram[:, self.inverse]
-        )
+            block[:, :margin] = part[:, 1 : margin + 1].flip(1).conj()
+            block[:, margin + half :] = part[:, half - 1 - margin : half - 1].flip(1).conj()
+        result: torch.Tensor = torch.fft.fft(plane, dim=-1)
         return result
 
-    def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
-        """``(slices, views, bins)`` float32 -> ``(slices, rows, cols)`` float32."""
-        count, margin, half = sinogram.shape[0], self.margin, self.half
-        if self.order is not None:
-            sinogram = sinogram[:, self.order]
-        radial = torch.fft.rfft(sinogram, n=self.period, dim=-1)[..., : self.radial]
-        radial = (radial * self.phase_adjoint).permute(1, 2, 0).contiguous()
-        lines = torch.view_as_real(radial)
-        lines[self.first_backwards :, ..., 1].neg_()
-        dense = self.matrix.transpose(lines.view(-1, 2 * count))
-        dense = dense.view(half + 2 * margin, self.row_axis.length, count, 2)
-        plane = torch.view_as_complex(dense).permute(2, 1, 0)
-        plane = torch.fft.ifft(plane, dim=1, norm="forward")
-        spectrum = plane.new_empty(count, self.grid.rows, half)
+    def _image(self, plane: torch.Tensor, images: torch.Tensor) -> None:
+        """The adjoint of :meth:`_spectrum`, into ``images``."""
+        margin, half = self.margin, self.half
+        plane = torch.fft.ifft(plane, dim=-1, norm="forward")
+        spectrum = plane.new_empty(len(images), self.grid.rows, half)
         for source, target in self._row_blocks():
-            block, part = plane[:, target], spectrum[:, source]
+            block, part = plane[..., target].transpose(1, 2), spectrum[:, source]
             part.copy_(block[..., margin : margin + half])
             part[..., 1 : margin + 1] += block[..., :margin].flip(-1).conj()
             part[..., half - 1 - margin : half - 1] += block[..., margin + half :].flip(-1).conj()
         padded = torch.fft.irfft(spectrum.mul_(self.column_weight), n=self.col_axis.length, dim=-1)
-        images: torch.Tensor = padded.new_empty(count, self.grid.rows, self.grid.cols)
         for source, target in self._col_blocks():
             torch.mul(padded[..., target], self.deapodise[:, source], out=images[..., source])
-        return images

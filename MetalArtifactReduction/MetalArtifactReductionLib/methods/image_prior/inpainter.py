@@ -138,9 +138,7 @@ class ImagePriorMethod(Method):
             return 1000.0 * self._last[1].proposed
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed = inputs.corrupted.clone()
-        # In float32 on processors: bfloat16 makes 2 HU in a voxel of the projector's rounding, and
-        # other methods' results would depend on the batch.
-        half = context.device.type == "cuda"
+        half = fast_bfloat16(context.device)
         margin = [
             round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
         ]
