@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from MetalArtifactReductionLib.metal import (
     PerturbationParameters,
@@ -12,6 +13,7 @@ from MetalArtifactReductionLib.metal import (
     perturb_mask,
     perturbed_masks,
 )
+from MetalArtifactReductionLib.metal.neighbourhood import widened
 from MetalArtifactReductionLib.tomography import (
     ImageGrid,
     ParallelProjector,
@@ -64,6 +66,13 @@ def test_dilation_widens_each_view_by_whole_bins() -> None:
     trace = trace_from_path(path, 0.5, 2)[0].int().tolist()
     assert trace == [[0, 0, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0, 0]]
     assert not trace_from_path(path, 1.0).any()
+
+
+@pytest.mark.parametrize("radius", [(1, 1), (0, 5), (7, 2), (30, 30)])
+def test_masks_are_widened_by_a_box(radius: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random((2, 24, 37)) > 0.98
+    boxed = ndimage.binary_dilation(mask, np.ones((1, *(2 * r + 1 for r in radius))))
+    assert np.array_equal(widened(torch.from_numpy(mask), radius).numpy(), boxed)
 
 
 def test_trace_parameters_must_make_sense() -> None:
