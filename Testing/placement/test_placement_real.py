@@ -16,7 +16,8 @@ from SimulateImplantsLib.placement import (
 )
 from SimulateImplantsLib.placement.bone_field import sample_hu
 from SimulateImplantsLib.placement.hip.measure import fit_head, socket_axis
-from support import shared_data
+from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
+from support import packed_ct, shared_data
 
 
 def test_clicked_lumbar_vertebrae() -> None:
@@ -45,6 +46,21 @@ def test_clicked_lumbar_vertebrae() -> None:
         assert sign * (screw.entry_ras[0] - middle) > 8
         assert sign * (screw.target_ras[0] - middle) > 0
     assert collisions(spine_plan(proposal).implants) == []
+
+
+def test_clicked_thoracic_vertebrae_of_an_old_spine() -> None:
+    """Discs thinner than slices, between endplates as bright as the arch: centres by eye."""
+    clicks = {"T8": (-2, -31, -143), "T9": (0, -30, -168)}
+    volume = packed_ct("acrin_nsclc_042_neck_abdomen")
+    proposal = propose_screws_from_clicks(volume, {k: np.array(v) for k, v in clicks.items()})
+    screws = proposal.trajectories()
+    assert len(screws) == 4
+    for screw in screws:
+        assert np.linalg.norm(proposal[screw.level].frame.centre - clicks[screw.level]) < 6
+        grade = grade_in_image(
+            volume, screw.side, screw.entry_ras, screw.target_ras, screw.diameter_mm
+        )
+        assert grade.grade in ("A", "B"), (screw.level, screw.side)
 
 
 def joint_dip(volume: CTVolume, model: HipModel, centre: np.ndarray) -> float:

@@ -32,6 +32,8 @@ _SOFT_HU, _LEAST_RISE_HU, _MOST_RISE_HU = 50.0, 60.0, 130.0
 _GIVEN_HU = 10.0
 """So far a threshold that is given moves each level's own."""
 _BODY_MM = 26.0
+_RIDGE = 0.3
+"""Weight of bright endplates, where their falls of HU alone do not do."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +74,9 @@ def locate_bodies(
     check_order(points)
     doubts = check_told_apart(points)
     points = {name: point for name, point in points.items() if name not in doubts}
-    found: dict[str, LocatedBody] = {}
-    why: dict[str, str] = {}
-    start, forward = dict(points), None
-    for _ in range(2):
-        ups, usual = chain_directions(start), _usual_heights(start)
-        found, why = {}, {}
-        for name, point in points.items():
-            try:
-                check_click(volume, name, point)
-                found[name] = _locate(
-                    volume, name, point, start[name], ups[name], forward, usual[name]
-                )
-            except InputError as error:
-                why[name] = str(error)
-        start = {n: found[n].frame.centre if n in found else points[n] for n in points}
-        if len(found) > 1:
-            forward = unit(np.sum([f.frame.anterior for f in found.values()], axis=0))
+    found, why = _located(volume, points)
+    if why:  # discs as bright as bone (sclerosis, slices as thick as a disc) leave hardly a fall
+        found, why = max((found, why), _located(volume, points, _RIDGE), key=lambda x: len(x[0]))
     doubts |= check_told_apart({name: body.frame.centre for name, body in found.items()})
     rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
     doubts |= check_upright({n: rise for n, rise in rises.items() if n not in doubts})
@@ -99,6 +87,30 @@ def locate_bodies(
             nearest = np.clip(threshold_hu - body.threshold_hu, -_GIVEN_HU, _GIVEN_HU)
             found[name] = replace(body, threshold_hu=body.threshold_hu + float(nearest))
     return found, [*why.values(), *dict.fromkeys(doubts.values())]
+
+
+def _located(
+    volume: CTVolume, points: Mapping[str, np.ndarray], ridge: float = 0.0
+) -> tuple[dict[str, LocatedBody], dict[str, str]]:
+    """The bodies, and why others were not found, by level; ``ridge`` of :func:`_endplates`."""
+    found: dict[str, LocatedBody] = {}
+    why: dict[str, str] = {}
+    start, forward = dict(points), None
+    for _ in range(2):
+        ups, usual = chain_directions(start), _usual_heights(start)
+        found, why = {}, {}
+        for name, point in points.items():
+            try:
+                check_click(volume, name, point)
+                found[name] = _locate(
+                    volume, name, point, start[name], ups[name], forward, usual[name], ridge
+                )
+            except InputError as error:
+                why[name] = str(error)
+        start = {n: found[n].frame.centre if n in found else points[n] for n in points}
+        if len(found) > 1:
+            forward = unit(np.sum([f.frame.anterior for f in found.values()], axis=0))
+    return found, why
 
 
 def _usual_heights(points: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -175,16 +187,17 @@ def _locate(
     up: np.ndarray,
     forward: np.ndarray | None,
     usual_mm: float,
+    ridge: float,
 ) -> LocatedBody:
     """Middle and height, outline, canal, plane of symmetry, then tilt, of one body.
 
-    :param usual_mm: height that such a body has.
+    :param usual_mm: height that such a body has. :param ridge: of :func:`_endplates`.
     """
     ahead = np.array([0.0, 1.0, 0.0]) if forward is None else forward
     patch = _Patch.about(volume, start, up, ahead, name)
-    rise, height, _ = _endplates(patch, np.zeros(2), (5.0, 5.0), usual_mm)
+    rise, height, _ = _endplates(patch, np.zeros(2), (5.0, 5.0), usual_mm, ridge)
     x, y, a, b = _ellipse(patch, rise, height)
-    rise, height, _ = _endplates(patch, np.array([x, y]), (0.6 * a, 0.6 * b), usual_mm)
+    rise, height, _ = _endplates(patch, np.array([x, y]), (0.6 * a, 0.6 * b), usual_mm, ridge)
     threshold = local_threshold(_core(patch, np.array([x, y, rise]), a, b, height))
     centre = np.array([x, y, rise])
     canal, radius = _canal(patch, centre, b, height, threshold)
@@ -195,7 +208,7 @@ def _locate(
     back = -float(np.linalg.norm(canal[:2] - centre[:2]))
     tilts = np.deg2rad(np.arange(-24, 24.1, 4)), np.deg2rad(np.arange(-16, 16.1, 4))
     rise, height, (pitch, roll) = _endplates(
-        patch, np.zeros(2), (0.65 * a, 0.65 * b), usual_mm, *tilts
+        patch, np.zeros(2), (0.65 * a, 0.65 * b), usual_mm, ridge, *tilts
     )
     superior = unit(patch.grid.axes @ [-np.tan(roll), -np.tan(pitch), 1.0])
     anterior = across(patch.grid.axes[:, 1], superior)
@@ -230,6 +243,7 @@ def _endplates(
     at: np.ndarray,
     radii: tuple[float, float],
     usual_mm: float,
+    ridge: float,
     pitches: Vector = (0.0,),
     rolls: Vector = (0.0,),
 ) -> tuple[float, float, tuple[float, float]]:
@@ -237,6 +251,9 @@ def _endplates(
 
     Going outwards HU falls at either endplate; the pair with the steepest falls, at a usual
     distance and about the middle, is the body. Tilted planes are tried for the sharpest pair.
+
+    :param ridge: weight (1/mm) of the endplates' HU above those of what lies between them, beside
+        falls (HU/mm).
     """
     phi = np.arange(10) * np.pi / 5
     disc = np.concatenate(
@@ -259,9 +276,14 @@ def _endplates(
     c, h = (m.ravel() for m in np.meshgrid(middles, heights, indexing="ij"))
     usual = 0.12 * np.square(c) + 0.4 * np.square(np.clip(np.abs(h - usual_mm) - 2.0, 0, None))
     top, bottom = (np.rint((c + s * h / 2 + 34.0) / 0.5).astype(int) for s in (1, -1))
+    plate = ndimage.maximum_filter1d(profile, 7, axis=1)
+    total = np.cumsum(profile, axis=1)
+    first, last = bottom + 6, top - 6  # 3 mm inside the endplates
     for k in range(len(pitch)):
+        core = (total[k][last] - total[k][first]) / (last - first)
+        above = np.clip(np.minimum(plate[k][top], plate[k][bottom]) - core, 0, 100)
         score = np.minimum(-slope[k][top], slope[k][bottom]) - slope[k][top] + slope[k][bottom]
-        score = score - usual - 30.0 * (pitch[k] ** 2 + 2 * roll[k] ** 2)
+        score = score + ridge * above - usual - 30.0 * (pitch[k] ** 2 + 2 * roll[k] ** 2)
         i = int(np.argmax(score))
         if score[i] > best:
             best, found = score[i], (float(c[i]), float(h[i]), (float(pitch[k]), float(roll[k])))
