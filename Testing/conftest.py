@@ -81,3 +81,19 @@ def opinions_asked_once() -> Iterator[None]:
             ask = opinion_asked_once(ImagePriorMethod.near_metal)
             patch.setattr(ImagePriorMethod, "near_metal", ask)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bones_measured_once(folder_of_all_processes: None) -> Iterator[None]:
+    """Many tests place implants in the same bones."""
+    from support import asked_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, *functions in (
+            ("patient", "measure_hip"),
+            ("spine.propose", "_model", "locate_bodies"),
+        ):
+            module = sys.modules.get(f"SimulateImplantsLib.placement.{name}")
+            for function in functions if module else ():
+                patch.setattr(module, function, asked_once(getattr(module, function)))
+        yield

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from tempfile import mkdtemp
+
 import numpy as np
 
+from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
 from SimulateImplantsLib.phantoms import Phantom, lumbar_spine_phantom, pelvis_phantom
 from SimulateImplantsLib.placement import SpineProposal, propose_screws
 from SimulateImplantsLib.placement.hip.measure import HipModel, measure_hip
 from support import once
 
 LEVELS = ("L3", "L4")
+HIP_BONES = ("femur_left", "femur_right", "hip_left", "hip_right")
 
 
 @once
@@ -33,6 +39,18 @@ def proposed_spine() -> tuple[Phantom, SpineProposal]:
 @once
 def small_pelvis() -> Phantom:
     return pelvis_phantom(1, (3.0, 2.0, 2.0), (84, 126, 190))
+
+
+@once
+def pelvis_files() -> Path:
+    """Of :func:`small_pelvis`: ``ct.nii.gz`` and, in ``masks``, the ``HIP_BONES``; read only."""
+    folder, phantom = Path(mkdtemp(dir=os.environ["MADE_ONCE"])), small_pelvis()
+    write_volume(phantom.volume, folder / "ct.nii.gz", dtype="int16")
+    (folder / "masks").mkdir()
+    for name in HIP_BONES:
+        mask = phantom.labels[name].astype(np.uint8)
+        write_array_like(mask, phantom.volume, folder / "masks" / f"{name}.nii.gz")
+    return folder
 
 
 @once

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,15 +45,30 @@ def once(make: Callable[..., Made]) -> Callable[..., Made]:
     @wraps(make)
     def made(*arguments: Any) -> Made:
         call = repr((make.__module__, make.__qualname__, arguments))
-        path = Path(os.environ["MADE_ONCE"], hashlib.sha256(call.encode()).hexdigest())
-        if not path.exists():
-            own = path.with_suffix(f".{os.getpid()}")
-            own.write_bytes(pickle.dumps(make(*arguments)))
-            own.replace(path)
-        result: Made = pickle.loads(path.read_bytes())
-        return result
+        return _kept(call.encode(), partial(make, *arguments))
 
     return made
+
+
+def asked_once(ask: Callable[..., Made]) -> Callable[..., Made]:
+    """The same answer for the same arguments in all processes of a run, each time a copy."""
+
+    @wraps(ask)
+    def asked(*arguments: Any, **named: Any) -> Made:
+        question = pickle.dumps((ask.__module__, ask.__qualname__, arguments, named))
+        return _kept(question, partial(ask, *arguments, **named))
+
+    return asked
+
+
+def _kept(question: bytes, make: Callable[[], Made]) -> Made:
+    path = Path(os.environ["MADE_ONCE"], hashlib.sha256(question).hexdigest())
+    if not path.exists():
+        own = path.with_suffix(f".{os.getpid()}")
+        own.write_bytes(pickle.dumps(make()))
+        own.replace(path)
+    result: Made = pickle.loads(path.read_bytes())
+    return result
 
 
 def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:

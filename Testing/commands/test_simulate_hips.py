@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from cli_support import run, snapshot, stored
-from MetalArtifactReductionLib.files.volumes import read_volume, write_array_like, write_volume
+from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.physics.acquisition import preset
-from phantom_support import small_pelvis
+from MetalArtifactReductionLib.volume import CTVolume
+from phantom_support import HIP_BONES, pelvis_files, small_pelvis
 from simulate_support import QUICK
+from SimulateImplantsLib.cases.label_files import read_bones
 from SimulateImplantsLib.cases.options import SimulationOptions
 from SimulateImplantsLib.cases.plan_files import read_plan
 from SimulateImplantsLib.dataset.variants import Variants, variant, write_variants
 from SimulateImplantsLib.phantoms import Phantom
-from SimulateImplantsLib.placement.patient import Bones, Patient, measure_patient
+from SimulateImplantsLib.placement.patient import Bones, measure_patient
 
 Capture = pytest.CaptureFixture[str]
-BONES = ("femur_left", "femur_right", "hip_left", "hip_right")
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +30,14 @@ def phantom() -> Phantom:
 
 
 @pytest.fixture(scope="module")
-def folder(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The CT, and its bones as masks; read only."""
-    folder = tmp_path_factory.mktemp("hips")
-    write_volume(phantom.volume, folder / "ct.nii.gz", dtype="int16")
-    (folder / "masks").mkdir()
-    for name in BONES:
-        write_array_like(
-            phantom.labels[name].astype(np.uint8),
-            phantom.volume,
-            folder / "masks" / f"{name}.nii.gz",
-        )
-    return folder
+def folder() -> Path:
+    return pelvis_files()
 
 
 @pytest.fixture(scope="module")
-def patient(phantom: Phantom) -> Patient:
-    labels = {name: phantom.labels[name] for name in BONES}
-    return measure_patient(phantom.volume, Bones(labels), "total-hip")
+def bones(folder: Path) -> tuple[CTVolume, Bones]:
+    volume = read_volume(folder / "ct.nii.gz")
+    return volume, Bones(read_bones(folder / "masks", volume))
 
 
 def test_prosthesis_in_labelled_hips(
@@ -105,7 +96,7 @@ def test_realistic_cases_have_their_metal_in_the_bones(
     options = [*QUICK, "--set", "bins=None", "--no-reference", "--quiet"]
     outcome = run(capfd, "dataset", tmp_path / "config.json", tmp_path / "set", *options)
     assert outcome.code == 0, outcome
-    bone = np.any([phantom.labels[name] for name in BONES], axis=0)
+    bone = np.any([phantom.labels[name] for name in HIP_BONES], axis=0)
     plans = []
     for case in (tmp_path / "set" / f"case-{i:05d}" for i in range(2)):
         marker = json.loads((case / "case.json").read_text())
@@ -121,33 +112,28 @@ def test_realistic_cases_have_their_metal_in_the_bones(
     assert plans[0].to_dict() != plans[1].to_dict()
 
 
-def test_variants_mix_anatomy_with_chance(phantom: Phantom, patient: Patient) -> None:
+def test_variants_mix_anatomy_with_chance(bones: tuple[CTVolume, Bones]) -> None:
+    volume, patient = bones[0], measure_patient(*bones, "total-hip")
     wanted = Variants("total-hip", 60, 3, 0.5)
-    plans = [variant(phantom.volume, patient, wanted, index) for index in range(60)]
-    assert plans[7].to_dict() == variant(phantom.volume, patient, wanted, 7).to_dict()
+    plans = [variant(volume, patient, wanted, index) for index in range(60)]
+    assert plans[7].to_dict() == variant(volume, patient, wanted, 7).to_dict()
     random = [bool(plan.shapes) for plan in plans]
     assert 0.3 < np.mean(random) < 0.7
     for plan, by_chance in zip(plans, random, strict=True):
         assert bool(plan.implants) != by_chance
-    assert all(
-        variant(phantom.volume, patient, Variants("total-hip", 9, 3), i).implants for i in range(9)
-    )
+    assert all(variant(volume, patient, Variants("total-hip", 9, 3), i).implants for i in range(9))
 
 
-def test_variants_in_a_folder_are_resumed(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
-    volume = read_volume(folder / "ct.nii.gz")
-    labels = {name: phantom.labels[name] for name in BONES}
+def test_variants_in_a_folder_are_resumed(bones: tuple[CTVolume, Bones], tmp_path: Path) -> None:
     scan = SimulationOptions(preset("parallel", views=45), "missing-trace", with_reference=False)
     wanted = Variants("total-hip", 2, 5, 1.0)
     seen: list[float] = []
-    made = write_variants(
-        volume, Bones(labels), wanted, scan, tmp_path, progress=lambda f, _text: seen.append(f)
-    )
+    made = write_variants(*bones, wanted, scan, tmp_path, progress=lambda f, _text: seen.append(f))
     assert made == (2, ())
     assert seen == sorted(seen) and seen[-1] == 1.0
     before = snapshot(tmp_path)
     assert {Path(name).parts[0] for name in before} == {"case-00000", "case-00001"}
     more = Variants("total-hip", 3, 5, 1.0)
-    assert write_variants(volume, Bones(labels), more, scan, tmp_path) == (3, ())
+    assert write_variants(*bones, more, scan, tmp_path) == (3, ())
     after = snapshot(tmp_path)
     assert before == {name: text for name, text in after.items() if "00002" not in name}

@@ -10,8 +10,7 @@ import pytest
 
 from cli_support import installed, run
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.files.volumes import write_array_like, write_volume
-from phantom_support import small_pelvis
+from phantom_support import pelvis_files, small_pelvis
 from SimulateImplantsLib.implants.entry import ImplantEntry, Procedure, resolve
 from SimulateImplantsLib.implants.registry import (
     entries,
@@ -80,18 +79,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pelvis and its femora, read only."""
-    folder = tmp_path_factory.mktemp("pelvis")
-    phantom = small_pelvis()
-    write_volume(phantom.volume, folder / "ct.nii.gz", dtype="int16")
-    (folder / "masks").mkdir()
-    for name in ("femur_left", "femur_right", "hip_left", "hip_right"):
-        mask = phantom.labels[name].astype(np.uint8)
-        write_array_like(mask, phantom.volume, folder / "masks" / f"{name}.nii.gz")
-    centres = {hip.side: list(hip.head_centre_ras) for hip in phantom.truth.hips}
-    (folder / "truth.json").write_text(json.dumps(centres))
-    return folder
+def patient() -> Path:
+    return pelvis_files()
 
 
 def test_the_toy_is_in_help_and_lists(site: Path, capfd: Capture) -> None:
@@ -117,7 +106,7 @@ def test_the_toy_is_placed_and_sampled(
         ):
             done = run(capfd, "place", patient / "ct.nii.gz", tmp_path / name, *bones, *how)
             assert done.code == 0, done
-    truth = json.loads((patient / "truth.json").read_text())
+    truth = {hip.side: hip.head_centre_ras for hip in small_pelvis().truth.hips}
     for name, material in (("best", "CoCrMo"), ("drawn", "tantalum")):
         items = json.loads((tmp_path / f"{name}.json").read_text())["implants"]
         assert {item["attributes"]["side"] for item in items} == {"left", "right"}

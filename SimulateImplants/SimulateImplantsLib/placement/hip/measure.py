@@ -34,6 +34,9 @@ _HELD_MM = 4.0
 """Clearance that a neck's axis has to gain for leaving 128 degrees and the plane of head and shaft
 by a radian, squared."""
 
+Sphere = tuple[np.ndarray, float, float]
+"""Centre, radius and mean edge."""
+
 
 @dataclass(frozen=True)
 class HipModel:
@@ -95,15 +98,17 @@ def fit_head(
     opening: np.ndarray,
     mask: np.ndarray | None = None,
     name: str = "hip",
+    found: Sphere | None = None,
 ) -> tuple[np.ndarray, float]:
     """Femoral head as a sphere about a point inside it (within 12 mm of its centre).
 
     :param opening: roughly out of the socket.
     :param mask: of the femur; without one the edges of the CT serve: outwards the head's shell
         falls to cartilage or soft tissue, and behind the joint space the socket rises.
+    :param found: what :func:`head_sphere` says of these, where it is known.
     :raises InputError: no sphere of a head's size there, or cut off by the CT.
     """
-    centre, radius, edge = head_sphere(volume, seed, opening, mask)
+    centre, radius, edge = found or head_sphere(volume, seed, opening, mask)
     limits = HEAD_RADIUS_MM[0] + 0.2 < radius < HEAD_RADIUS_MM[1] - 0.2
     if edge < 0.2 or not limits:
         _check_seen(volume, np.asarray(seed, float), _USUAL_HEAD_MM, name)
@@ -121,7 +126,7 @@ def head_sphere(
     opening: np.ndarray,
     mask: np.ndarray | None = None,
     search_mm: float = 15.0,
-) -> tuple[np.ndarray, float, float]:
+) -> Sphere:
     """See :func:`fit_head`; with the mean edge of :func:`fit_sphere`."""
     centre, rays = np.asarray(seed, float), ray_directions(700)
     return fit_sphere(
@@ -248,16 +253,20 @@ def socket_axis(
     )
 
 
-def _side_of(volume: CTVolume, head: np.ndarray, bone: np.ndarray) -> str:
-    """The half of all bone that the head lies in; of a single hip the side it has its socket on."""
+def _side_of(volume: CTVolume, head: np.ndarray, bone: np.ndarray) -> tuple[str, Sphere | None]:
+    """The half of all bone that the head lies in; of a single hip the side it has its socket on.
+
+    :return: also the head, where it was looked for.
+    """
     index = np.argwhere(bone[:, ::4, ::4]) * np.array([1, 4, 4])
     ras = index[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
     near = np.abs(ras[:, 2] - head[2]) < 60
     across_mm = ras[near if near.any() else slice(None), 0]
     if np.ptp(across_mm) > _BOTH_HIPS_MM:
-        return "right" if head[0] > float(np.median(across_mm)) else "left"
-    edges = {side: head_sphere(volume, head, socket_axis(side))[2] for side in ("left", "right")}
-    return max(edges, key=lambda side: edges[side])
+        return "right" if head[0] > float(np.median(across_mm)) else "left", None
+    heads = {side: head_sphere(volume, head, socket_axis(side)) for side in ("left", "right")}
+    side = max(heads, key=lambda side: heads[side][2])
+    return side, heads[side]
 
 
 def _bone_and_seed(
@@ -304,15 +313,17 @@ def measure_hip(
     source, seed = _bone_and_seed(volume, femur, bone, click)
     warnings: list[str] = []
     everything = source if bone is None else check_mask(bone, shape, "bone")
-    if side is None:
+    found: Sphere | None = None
+    if side is None and (side := _side_from(femur, seed, ijk_to_ras)) is None:
         whole = everything if hip is None else everything | check_mask(hip, shape, "hip")
-        side = _side_from(femur, seed, ijk_to_ras) or _side_of(volume, seed, whole)
+        side, found = _side_of(volume, seed, whole)
     if side not in ("left", "right"):
         raise InputError(f"side {side!r}: 'left' or 'right' is needed")
     lateral = np.array([1.0 if side == "right" else -1.0, 0.0, 0.0])
     name = f"{side} hip"
     opening = socket_axis(side)
-    head, radius = fit_head(volume, seed, opening, source if femur is not None else None, name)
+    labelled, found = (None, found) if femur is None else (source, None)
+    head, radius = fit_head(volume, seed, opening, labelled, name, found)
     hip_mask = check_mask(hip, shape, "hip") if hip is not None else None
     socket = fit_socket(volume, head, radius, opening, hip_mask)
     if socket is None:
