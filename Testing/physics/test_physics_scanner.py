@@ -222,13 +222,15 @@ def test_aperture_interpolates_smooth_tissue():
         aperture = Aperture(1.0, 0.5, 4, tissue_samples)
         place = (np.arange(bins * tissue_samples) + 0.5) / tissue_samples - 0.5
         tissue = torch.from_numpy(np.sin(2 * np.pi * place / period)).float()[None, None]
-        cells = torch.ones(1, bins, dtype=torch.bool)
-        rays = aperture.tissue_rays(tissue, cells)[0].numpy()
-        k = np.arange(aperture.rays) - (aperture.rays - 1) / 2
-        expected = np.sin(2 * np.pi * (np.arange(bins)[:, None] + k / 4) / period)
-        np.testing.assert_allclose(rays[3:-3], expected[3:-3], atol=2e-3)
-        mean = aperture.average(tissue)[0, 0].numpy()
-        np.testing.assert_allclose(mean, rays @ aperture.weights.numpy(), atol=1e-5)
+        cells = torch.zeros(1, bins, dtype=torch.bool)
+        cells[0, 5:20] = cells[0, 21] = cells[0, 40:60] = True
+        groups = aperture.ray_groups(cells)
+        rays = aperture.tissue_rays(tissue, groups)
+        first = 4 * torch.nonzero(groups)[:, 1:].numpy() - (aperture.rays - 4) / 2  # of each group
+        place = (first + np.arange(4) + 0.5) / 4 - 0.5
+        np.testing.assert_allclose(rays[0], np.sin(2 * np.pi * place / period), atol=2e-3)
+        mean = aperture.cell_means(rays, cells, groups)[0]
+        np.testing.assert_allclose(mean, aperture.average(tissue)[:, cells][0], atol=1e-5)
 
 
 @pytest.mark.parametrize("detector", ["energy-integrating", "photon-counting"])

@@ -70,6 +70,8 @@ class Aperture:
         place = ((edges[:-1] + edges[1:]) / 2 + 0.5) * tissue_samples - 0.5
         first = np.floor(place + 1e-9).astype(int) - 1
         self._lowest = int(first.min())
+        self._group_taps = int(first[:samples].max()) + 4 - self._lowest
+        self._more_groups = -(-2 * self._reach // samples)
         self._interpolation = torch.zeros(int(first.max()) + 4 - self._lowest, self.rays)
         for ray, tap in enumerate(first - self._lowest):
             taps = lagrange_cubic(np.float64(place[ray] - (first[ray] + 1)))
@@ -92,26 +94,56 @@ class Aperture:
 
     def touched(self, implants: torch.Tensor) -> torch.Tensor:
         """Cells of which a ray meets an implant: ``(m, views, n)`` -> bool ``(views, bins)``."""
-        met = self._padded_implants(implants.sum(dim=0, keepdim=True))
-        return F.max_pool1d(met, self.rays, self.samples)[0] > TOUCHING_MM
+        met = implants.sum(dim=0, keepdim=True) if len(implants) > 1 else implants
+        return F.max_pool1d(met, self.rays, self.samples, self._reach)[0] > TOUCHING_MM
 
-    def tissue_rays(self, tissue: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Line integrals of the rays of some cells: ``(2, views, n)`` -> ``(2, cells, rays)``."""
-        windows = self._padded_tissue(tissue).unfold(
-            -1, len(self._interpolation), self.tissue_samples
-        )
-        return windows[:, cells] @ self._interpolation.to(tissue.device)
+    def ray_groups(self, cells: torch.Tensor) -> torch.Tensor:
+        """Which rays some cells see, in groups of ``samples``, as neighbours see the same ones.
 
-    def implant_rays(self, implants: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Paths of the rays of some cells: ``(m, views, n)`` -> ``(m, cells, rays)``."""
-        return self._padded_implants(implants).unfold(-1, self.rays, self.samples)[:, cells]
+        :param cells: bool ``(views, bins)``.
+        :returns: bool ``(views, bins + k)``; the first group begins at the first ray of a cell 0.
+        """
+        more = self._more_groups
+        return F.max_pool1d(F.pad(cells.float()[None], (more, more)), more + 1, 1)[0] > 0
+
+    def tissue_rays(self, tissue: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Line integrals of the rays of some groups: ``(2, views, n)`` -> ``(2, groups, samples)``.
+
+        :param groups: of :meth:`ray_groups`.
+        """
+        taps = self._interpolation[: self._group_taps, : self.samples].to(tissue.device)
+        return _windows(tissue, groups, self.tissue_samples, self._lowest, len(taps)) @ taps
+
+    def implant_rays(self, implants: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Paths of the rays of some groups: ``(m, views, n)`` -> ``(m, groups, samples)``."""
+        return _windows(implants, groups, self.samples, -self._reach, self.samples)
+
+    def cell_means(
+        self, rays: torch.Tensor, cells: torch.Tensor, groups: torch.Tensor
+    ) -> torch.Tensor:
+        """What cells see of their rays: ``(k, groups, samples)`` -> ``(k, cells)``."""
+        weights = self.weights.to(rays.device)
+        means = rays.flatten(1).unfold(-1, self.rays, self.samples) @ weights
+        first = F.pad(cells, (0, self._more_groups))[groups][: means.shape[1]]
+        return means[:, first]
 
     def _padded_tissue(self, tissue: torch.Tensor) -> torch.Tensor:
         after = len(self._interpolation) + self._lowest - self.tissue_samples
         return F.pad(tissue, (-self._lowest, after), mode="replicate")
 
-    def _padded_implants(self, implants: torch.Tensor) -> torch.Tensor:
-        return F.pad(implants, (self._reach, self._reach), mode="replicate")
+
+def _windows(
+    values: torch.Tensor, groups: torch.Tensor, step: int, first: int, length: int
+) -> torch.Tensor:
+    """``(k, views, n)`` around chosen groups, ``step`` apart -> ``(k, groups, length)``.
+
+    Beyond the ends the last value repeats.
+    """
+    view, group = torch.nonzero(groups, as_tuple=True)
+    n = values.shape[-1]
+    place = (group * step + first)[:, None] + torch.arange(length, device=values.device)
+    place = place.clamp_(0, n - 1).add_((view * n)[:, None])
+    return torch.stack([one.take(place) for one in values])
 
 
 def _trapezoid_cumulative(x: np.ndarray, first: float, second: float) -> np.ndarray:

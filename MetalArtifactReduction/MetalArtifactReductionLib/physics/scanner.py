@@ -168,15 +168,18 @@ class Scanner:
         :returns: as ``signal``.
         """
         cells = self._aperture.touched(implant_mm)
+        if not bool(cells.any()):
+            return signal
+        groups = self._aperture.ray_groups(cells)
         rays = torch.cat(
             [
-                self._aperture.tissue_rays(tissue_mm, cells),
-                self._aperture.implant_rays(implant_mm, cells),
+                self._aperture.tissue_rays(tissue_mm, groups),
+                self._aperture.implant_rays(implant_mm, groups),
             ]
         )
         moments = self._spectral_sum(rays, (*TISSUES, *implants))
         changed = signal.clone()
-        changed[:, cells] = moments @ self._aperture.weights.to(self.device)
+        changed[:, cells] = self._aperture.cell_means(moments, cells, groups)
         return changed
 
     def line_integrals(
@@ -249,13 +252,13 @@ class Scanner:
     def _spectral_sum(self, paths: torch.Tensor, materials: Sequence[Material]) -> torch.Tensor:
         """Moments of the signal behind paths ``(materials, ...)`` in mm -> ``(2, ...)``."""
         mu = np.stack([m.mu_per_mm(self.spectrum.energies_kev) for m in materials], axis=1)
-        mu_per_mm = torch.from_numpy(mu.astype(np.float32)).to(self.device)
+        loss_per_mm = torch.from_numpy(-mu.astype(np.float32)).to(self.device)
         rays = paths.reshape(len(materials), -1)
         at_once = RAYS_AT_ONCE if self.device.type == "cpu" else RAYS_AT_ONCE_GPU
         out = torch.empty(2, rays.shape[1], device=self.device)
         for start in range(0, rays.shape[1], at_once):
             part = slice(start, start + at_once)
-            transmission = torch.exp_(-(mu_per_mm @ rays[:, part]))
+            transmission = torch.exp_(loss_per_mm @ rays[:, part])
             out[:, part] = self._moments @ transmission
         return out.reshape(2, *paths.shape[1:])
 
