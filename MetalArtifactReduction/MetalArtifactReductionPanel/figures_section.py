@@ -62,10 +62,11 @@ class FiguresSection:
             ui.lineSelector, ui.lineSelectorLabel,
         ):  # fmt: skip
             one.visible = result is not None
-        ui.exportButton.visible = result is not None and not self._results.exportProblem(result)
+        problem = self._results.exportProblem(result) if result is not None else ""
+        ui.exportButton.visible = result is not None and not problem
         if result is not self._result:
             self._result = result
-            self._texts.say(ui.exportLabel, "")
+            self._texts.say(ui.exportLabel, problem)
             self._fill()
         self._follow()
 

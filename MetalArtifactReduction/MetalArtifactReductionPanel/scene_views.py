@@ -93,6 +93,7 @@ class SceneViews:
         :param overlay: the map over it, one of ``layout.OVERLAYS``.
         """
         self.stopSwipe()
+        original = kept.original_of(corrected)  # or it is said now that it is gone
         lent = self.borrow()
         wanted = self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
 
@@ -100,14 +101,19 @@ class SceneViews:
             here = self._last is wanted and self._borrowed is lent
             return here and corrected.GetScene() is slicer.mrmlScene
 
-        self.turns.follow(self._filled(*wanted[1:]), still)
+        self.turns.follow(self._filled(original, *wanted[1:]), still)
 
     def _filled(
-        self, corrected: Any, views: str, window: str, overlayOpacity: float, overlay: str
+        self,
+        original: Any,
+        corrected: Any,
+        views: str,
+        window: str,
+        overlayOpacity: float,
+        overlay: str,
     ) -> Iterator[None]:
         """A layout and its views, a step at a time."""
         scene, metal = slicer.mrmlScene, kept.metal_of(corrected)
-        original = kept.original_of(corrected)
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
         yield
         self.setDisplay(original, window, overlayOpacity)
@@ -185,7 +191,12 @@ class SceneViews:
         """What was shown before it, in the same place."""
         place = Place(self.centre(), min(self._axial().GetFieldOfView()[:2]))
         slicer.mrmlScene.RemoveNode(node)
-        self.turns.add(self.giveBack, self.again, lambda: zoom(self._visible(), place))
+
+        def move() -> None:
+            zoom(self._visible(), place)
+
+        # Behind the pieces that showing again adds.
+        self.turns.add(self.giveBack, self.again, lambda: self.turns.add(move))
 
     def _visible(self) -> list[Any]:
         """The nodes of the slice views that are in front."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
-from threading import Thread
+from threading import Lock, Thread
 
 import qt
 
@@ -18,6 +18,9 @@ TURN_MS = 20
 IMPORT_S = 0.05
 """Of each turn for a thread that imports: Python runs in it only while the main one waits."""
 
+_IMPORTING = Lock()
+Still = Callable[[], bool]
+
 
 class Turns:
     """Does pieces of work in order, one each time that Slicer has served its events."""
@@ -26,7 +29,7 @@ class Turns:
     """Around each piece: the panel says in it what goes wrong."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Callable[[], object]] = deque()
+        self._pieces: deque[tuple[Generator[object, None, object], Still]] = deque()
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # no next piece behind a dialog of this one
         self._timer.setInterval(TURN_MS)
@@ -39,24 +42,21 @@ class Turns:
 
     def add(self, *pieces: Callable[[], object]) -> None:
         """Put pieces behind those that wait."""
-        self._pieces.extend(pieces)
-        self._timer.start()
+        for piece in pieces:
+            self.follow(_once(piece))
 
-    def follow(self, steps: Iterator[object], still: Callable[[], bool] = lambda: True) -> None:
+    def follow(self, steps: Generator[object, None, object], still: Still = lambda: True) -> None:
         """Take a step a turn.
 
         :param still: asked before each; the rest is left if it says no.
         """
-
-        def step() -> None:
-            if still() and next(steps, steps) is not steps:
-                self._pieces.appendleft(step)
-
-        self.add(step)
+        self._pieces.append((steps, still))
+        self._timer.start()
 
     def clear(self) -> None:
-        """Forget what waits."""
-        self._pieces.clear()
+        """Forget what waits, and end what is half done."""
+        while self._pieces:
+            self._pieces.popleft()[0].close()
 
     def load(self, modules: Sequence[str], then: Callable[[], object]) -> None:
         """Import modules in a thread, then do a piece; at once where they are loaded.
@@ -73,25 +73,36 @@ class Turns:
     def _next(self) -> None:
         try:
             if self._pieces:
+                steps, still = self._pieces.popleft()
                 with self.said():
-                    self._pieces.popleft()()
+                    if still() and next(steps, steps) is not steps:
+                        self._pieces.appendleft((steps, still))
         finally:
             if self._pieces:
                 self._timer.start()
 
 
-def _imports(names: Sequence[str]) -> Iterator[None]:
-    def load() -> None:
-        gc.disable()  # what it finds here are also widgets, which must not end in this thread
-        try:
-            for name in names:
-                with suppress(ImportError):
-                    import_module(name)
-        finally:
-            gc.enable()
+def _once(piece: Callable[[], object]) -> Generator[None, None, None]:
+    piece()
+    yield from ()
 
-    thread = Thread(target=load, daemon=True)
+
+def _imports(names: Sequence[str]) -> Generator[None, None, None]:
+    def load() -> None:
+        with _IMPORTING:  # the other panel's thread must not switch it on again
+            gc.disable()  # what it finds here are also widgets, which must not end in this thread
+            try:
+                for name in names:
+                    with suppress(ImportError):
+                        import_module(name)
+            finally:
+                gc.enable()
+
+    thread = Thread(target=load)
     thread.start()
-    while thread.is_alive():
-        thread.join(IMPORT_S)
-        yield
+    try:
+        while thread.is_alive():
+            thread.join(IMPORT_S)
+            yield
+    finally:
+        thread.join()

@@ -16,6 +16,7 @@ from MetalArtifactReductionLib.evaluation.before_after import compare_before_aft
 from MetalArtifactReductionLib.jobs.call import call_job
 from MetalArtifactReductionLib.jobs.queue import JobFailed, JobState
 from MetalArtifactReductionLib.mrml.jobs import SceneJobs
+from MetalArtifactReductionLib.mrml.transaction import all_or_none
 from MetalArtifactReductionLib.tomography.trace import TraceParameters
 from mrml_support import affine, rotation
 from support import HANG_S, REPOSITORY
@@ -189,6 +190,22 @@ def test_an_error_in_taking_results_over_ends_the_job(scene: Any, jobs: SceneJob
     with pytest.raises(JobFailed, match="not taken over: no such column"):
         handle.result()
     assert handle.state is JobState.FAILED and handle.nodes is None and ended == [handle]
+
+
+@pytest.mark.parametrize("end", ["handle", "scene", "jobs"])
+def test_nothing_half_added_stays(scene: Any, jobs: SceneJobs, end: str) -> None:
+    def add_nodes(_job: Any) -> Iterator[None]:
+        with all_or_none(scene) as added:
+            for _ in range(6):
+                added(scene.AddNewNodeByClass("vtkMRMLModelNode"))
+                yield
+
+    handle = jobs.add(call_job(printable, "text"), (), add_nodes)
+    while scene.GetNumberOfNodesByClass("vtkMRMLModelNode") < 2:
+        jobs.poll()
+    {"handle": handle.cancel, "scene": lambda: scene.Clear(False), "jobs": jobs.close}[end]()
+    assert handle.wait(HANG_S).state is JobState.CANCELLED
+    assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0
 
 
 def test_reading_and_adding_need_no_torch(scene: Any) -> None:

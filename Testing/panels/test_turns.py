@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,9 +42,21 @@ def test_steps_go_before_what_waits_until_they_are_no_longer_wanted(turns: Any) 
     assert done == [0, 1, 100]
 
 
-def test_what_waits_is_forgotten(turns: Any) -> None:
+def test_what_waits_is_forgotten_and_what_is_half_done_ended(turns: Any) -> None:
+    ended: list[bool] = []
+
+    def steps() -> Iterator[None]:
+        try:
+            yield
+            pytest.fail("forgotten")
+        finally:
+            ended.append(True)
+
+    turns.follow(steps())
     turns.add(lambda: pytest.fail("forgotten"))
+    QTimer.turn()
     turns.clear()
+    assert ended == [True]
     QTimer.turn()
 
 

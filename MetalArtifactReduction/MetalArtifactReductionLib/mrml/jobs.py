@@ -66,6 +66,7 @@ class SceneJob:
         self._on_progress, self._on_end = on_progress, on_end
         self._told = ""
         self._steps: Any = None
+        self._cancelled = False
 
     @property
     def ended(self) -> bool:
@@ -109,6 +110,7 @@ class SceneJob:
 
     def cancel(self) -> None:
         """Ask it to stop; returns at once, a later ``poll`` ends it."""
+        self._cancelled = True  # also while its nodes are being added
         self._job.cancel()
 
     def wait(self, timeout_s: float | None = None) -> SceneJob:
@@ -155,6 +157,8 @@ class SceneJob:
             job.raise_for_error()
             if gone:
                 raise Cancelled(_GONE)
+            if self._cancelled:
+                raise Cancelled("cancelled on request; nothing was added")
             if self._steps is None:
                 self._steps = self._add_nodes(job)
             if isinstance(self._steps, Generator):
@@ -322,10 +326,13 @@ class SceneJobs:
 
     def cancel_all(self) -> None:
         """Ask all of them to stop; ``poll`` ends them."""
+        for handle in self.handles:
+            handle.cancel()
         self.queue.cancel_all()
 
     def close(self) -> None:
         """End every process and remove every temporary folder; waits a second a process at most."""
+        self.cancel_all()
         self.queue.close()
         self.scene.RemoveObserver(self._observer)
         for handle in list(self.handles):

@@ -125,9 +125,7 @@ def fraction_in_background(
         fraction, warnings = result_of(job)
         _require_same_grid(ct_node, volume)
         yield
-        node = _fraction_added(jobs.scene, ct_node, implants, fraction)
-        yield
-        return node, warnings
+        return _fraction_added(jobs.scene, ct_node, implants, fraction), warnings
 
     title = f"{ct_node.GetName()}: metal fraction"
     job = call_job(_fraction, implants, volume.hu.shape, volume.ijk_to_ras, title=title)
