@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.volume import CTVolume
@@ -48,11 +49,14 @@ def test_clicked_lumbar_vertebrae() -> None:
     assert collisions(spine_plan(proposal).implants) == []
 
 
-def test_clicked_thoracic_vertebrae_of_an_old_spine() -> None:
+@pytest.mark.parametrize("moved", [(0, 0, 0), (0, 0, 4)])
+def test_clicked_thoracic_vertebrae_of_an_old_spine(moved: tuple[float, ...]) -> None:
     """Discs thinner than slices, between endplates as bright as the arch: centres by eye."""
     clicks = {"T8": (-2, -31, -143), "T9": (0, -30, -168)}
     volume = packed_ct("acrin_nsclc_042_neck_abdomen")
-    proposal = propose_screws_from_clicks(volume, {k: np.array(v) for k, v in clicks.items()})
+    proposal = propose_screws_from_clicks(
+        volume, {name: np.add(point, moved) for name, point in clicks.items()}
+    )
     screws = proposal.trajectories()
     assert len(screws) == 4
     for screw in screws:

@@ -16,7 +16,7 @@ from .vertebra import VertebraFrame
 
 CUT = "the CT ends within this vertebra; leave it out, or use a CT that shows the whole of it"
 _FAT_HU = -30.0
-_BESIDE_BODY, _BEYOND_MM = 1.3, 3.0
+_BESIDE_BODY, BEYOND_MM = 1.3, 3.0
 _INVERTED = -0.05
 _APART_MM = 10.0
 """Less than from one cervical body to the next."""
@@ -54,12 +54,18 @@ def check_order(clicks: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def check_body(volume: CTVolume, frame: VertebraFrame, click: np.ndarray) -> None:
-    """:raises InputError: the click is not in the body that was found, or the CT cuts it."""
+def check_body(
+    volume: CTVolume, frame: VertebraFrame, click: np.ndarray, beyond_mm: float = BEYOND_MM
+) -> None:
+    """Check that this is the body that was meant.
+
+    :param beyond_mm: the click may lie so far above or below it.
+    :raises InputError: the click is not in the body that was found, or the CT cuts it.
+    """
     a, b = 0.5 * frame.body_width_mm, 0.5 * frame.body_depth_mm
     half = 0.5 * frame.body_height_mm
     x, y, z = frame.local(click)
-    if np.hypot(x / a, y / b) > _BESIDE_BODY or abs(z) > half + _BEYOND_MM:
+    if np.hypot(x / a, y / b) > _BESIDE_BODY or abs(z) > half + beyond_mm:
         raise InputError(
             f"{frame.level}: the body found is {np.linalg.norm([x, y, z]):.0f} mm from the clicked "
             "point; click into the middle of the vertebral body"
@@ -106,13 +112,14 @@ def pedicle_rise(volume: CTVolume, frame: VertebraFrame, threshold_hu: float) ->
     return float(bone[5:].mean() - bone[:5].mean())
 
 
-def check_upright(rises: Mapping[str, float]) -> dict[str, str]:
+def check_upright(rises: Mapping[str, float], clicked: int) -> dict[str, str]:
     """Levels whose pedicles arise from the lower half of what was found, and what to say of them.
 
-    :raises InputError: all levels do.
+    :param clicked: so many levels were.
+    :raises InputError: in all of them they do.
     """
     inverted = [name for name, rise in rises.items() if rise < _INVERTED]
-    if inverted and len(inverted) == len(rises):
+    if inverted and len(inverted) == clicked:
         raise InputError(
             f"{', '.join(inverted)}: the pedicles arise from the lower half of the body, so the "
             "volume seems upside-down; turn it and click again"

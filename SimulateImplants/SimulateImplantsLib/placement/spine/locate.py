@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..bone_field import LocalGrid, sample_grid
 from ..geometry import Vector, across, chain_directions, unit
 from .click_checks import (
+    BEYOND_MM,
     CUT,
     check_body,
     check_click,
@@ -74,23 +76,32 @@ def locate_bodies(
     check_order(points)
     doubts = check_told_apart(points)
     points = {name: point for name, point in points.items() if name not in doubts}
-    found, why = _located(volume, points)
+    found, why = _told(volume, points, 0.0)
     if why:  # discs as bright as bone (sclerosis, slices as thick as a disc) leave hardly a fall
-        found, why = max((found, why), _located(volume, points, _RIDGE), key=lambda x: len(x[0]))
-    doubts |= check_told_apart({name: body.frame.centre for name, body in found.items()})
-    rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
-    doubts |= check_upright({n: rise for n, rise in rises.items() if n not in doubts})
-    found = {name: body for name, body in found.items() if name not in doubts}
+        with suppress(InputError):
+            found, why = max((found, why), _told(volume, points, _RIDGE), key=lambda x: len(x[0]))
     check_not_mirrored(volume, {name: body.frame.centre for name, body in found.items()})
     if threshold_hu is not None:
         for name, body in found.items():
             nearest = np.clip(threshold_hu - body.threshold_hu, -_GIVEN_HU, _GIVEN_HU)
             found[name] = replace(body, threshold_hu=body.threshold_hu + float(nearest))
-    return found, [*why.values(), *dict.fromkeys(doubts.values())]
+    return found, [*why, *dict.fromkeys(doubts.values())]
+
+
+def _told(
+    volume: CTVolume, points: Mapping[str, np.ndarray], ridge: float
+) -> tuple[dict[str, LocatedBody], list[str]]:
+    """The bodies that pass their checks, and why others do not; ``ridge`` of :func:`_endplates`."""
+    found, why = _located(volume, points, ridge)
+    doubts = check_told_apart({name: body.frame.centre for name, body in found.items()})
+    rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
+    doubts |= check_upright({n: r for n, r in rises.items() if n not in doubts}, len(points))
+    told = {name: body for name, body in found.items() if name not in doubts}
+    return told, [*why.values(), *dict.fromkeys(doubts.values())]
 
 
 def _located(
-    volume: CTVolume, points: Mapping[str, np.ndarray], ridge: float = 0.0
+    volume: CTVolume, points: Mapping[str, np.ndarray], ridge: float
 ) -> tuple[dict[str, LocatedBody], dict[str, str]]:
     """The bodies, and why others were not found, by level; ``ridge`` of :func:`_endplates`."""
     found: dict[str, LocatedBody] = {}
@@ -226,7 +237,8 @@ def _locate(
         body_depth_mm=2 * b,
         body_height_mm=height,
     )
-    check_body(volume, frame, click)
+    # Bright discs also join a body to its neighbour: no second guess is taken on trust.
+    check_body(volume, frame, click, 0.0 if ridge else BEYOND_MM)
     return LocatedBody(frame, threshold)
 
 
