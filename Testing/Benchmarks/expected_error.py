@@ -5,8 +5,8 @@
 The product finds the metal. Of slices that are corrected, voxels in the body within 20 pixels of
 metal count, but for metal itself: true over expected mean absolute error, by how much is expected
 (bins of fewer than 3 % of a row's voxels are left out), the correlation of both over voxels, and
-the 10th and 90th percentile of the cases' own ratios. A case belongs to the first of ``--regions``
-that its CT's name holds, or to "other".
+the 10th and 90th percentile of five and more cases' own ratios. A case belongs to the first of
+``--regions`` that its CT's name holds, or to "other".
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from MetalArtifactReductionLib.metal.certain import certain_metal
 
 EDGES_HU = (0, 15, 25, 40, 70, 120, np.inf)
 LEAST_SHARE = 0.03
+FEWEST = 5
 REGIONS = "jaw,vault,head,neck,shoulders,thorax,abdomen,pelvis,spine"
 
 
@@ -65,7 +66,8 @@ def line(name: str, cases: list[np.ndarray]) -> list[str]:
     low, high = np.percentile(ratios, [10, 90])
     whole = f"{true.mean() / expected.mean():.2f}"
     correlation = f"{np.corrcoef(expected, true)[0, 1]:.2f}"
-    return [name, str(len(cases)), *cells, whole, correlation, f"{low:.2f} to {high:.2f}"]
+    spread = f"{low:.2f} to {high:.2f}" if len(cases) >= FEWEST else ""
+    return [name, str(len(cases)), *cells, whole, correlation, spread]
 
 
 def main() -> None:

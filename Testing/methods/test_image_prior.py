@@ -231,7 +231,7 @@ def test_neither_batch_nor_other_slices_change_a_slice(weights: Path, mode: str)
         for n in (1, 3)
     ]
     one, other = (r.corrected.hu for r in results)
-    assert np.abs(one - other).max() < 0.5
+    assert np.abs(one - other).max() < 0.01, "bfloat16 makes 1 HU of a rounding"
     assert np.array_equal(one[[0, 5]], volume().hu[[0, 5]]), "slices without metal"
     assert np.abs(one - volume().hu)[1:5].max() > 50
     assert np.array_equal(one[metal() == 1], volume().hu[metal() == 1]), "metal is given back"
