@@ -56,14 +56,7 @@ class FanProjector(Projector):
         self._resample = sampling(self.parallel, *rays_of(geometry), self.device)
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
-        count = images.shape[0]
-        dense = self._engine.forward(images).view(count, -1).t().contiguous()
-        fan = self._resample.forward(dense)
-        return fan.t().reshape(count, *self.sinogram_shape)
+        return self._resample(self._engine.forward(images))
 
     def _adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
-        count = sinogram.shape[0]
-        dense = self._resample.transpose(sinogram.reshape(count, -1).t().contiguous())
-        return self._engine.adjoint(
-            dense.t().reshape(count, self.parallel.views, self.parallel.bins)
-        )
+        return self._engine.adjoint(self._resample.transpose(sinogram))

@@ -18,6 +18,9 @@ from .operator import linear_map
 LEAST_WEIGHT = 0.25
 """Rays of which less was measured, at the edge of the detector, are left out: 0."""
 
+FRONT, BOTH = ((1, 0.0),), ((1, 0.0), (-1, math.pi))
+"""Ends of a ray: sign of its distance, and angle by which it is turned."""
+
 _SAME_RAD = 1e-6
 
 
@@ -44,46 +47,90 @@ def rays_of(geometry: ParallelGeometry | FanGeometry) -> tuple[np.ndarray, np.nd
     return theta, -geometry.source_isocentre_mm * np.sin(fan)
 
 
+class Rebinning:
+    """A scan ``(slices, views, bins)`` interpolated at other rays ``(slices, *rays)``, 0 where none
+    was measured; differentiable.
+
+    Where a ray meets the detector depends on its distance from the isocentre alone: the scan is
+    interpolated along the detector first, all its views alike, then across the views.
+
+    :param geometry: of the scan.
+    :param theta: angles of the rays, ``(n, 1)`` or ``(n, m)``. :param s_mm: distances, ``(1, m)``.
+    :param ends: from which the rays are looked for, see :data:`FRONT` and :data:`BOTH`; what is
+        measured from several is averaged.
+    """
+
+    def __init__(
+        self,
+        geometry: ParallelGeometry | FanGeometry,
+        theta: np.ndarray,
+        s_mm: np.ndarray,
+        ends: tuple[tuple[int, float], ...],
+        device: torch.device,
+    ) -> None:
+        here = np.arange(s_mm.size)
+        there = here[::-1] if np.allclose(s_mm, -s_mm[:, ::-1]) else here + s_mm.size
+        s = s_mm[0] if there[0] < s_mm.size else np.concatenate([s_mm[0], -s_mm[0]])
+        bins, bin_weight = _bin_taps(geometry, _met(geometry, np.zeros_like(s), s)[2])
+        index = np.empty((len(theta), s_mm.size, 4 * len(ends)), np.int32)
+        weight, total = np.empty(index.shape, np.float32), np.zeros(index.shape[:2])
+        measured = bin_weight.sum(axis=1)
+        for end, (sign, turn) in enumerate(ends):
+            view, view_weight, behind = _view_taps(geometry, theta + turn, sign * s_mm)
+            place = np.where(behind ^ (sign < 0), there[:, None], here[:, None])
+            four = slice(4 * end, 4 * end + 4)
+            index[..., four], weight[..., four] = place * geometry.views + view, view_weight
+            total += (view_weight * measured[place]).sum(axis=-1)
+        if len(ends) > 1:
+            total[total <= LEAST_WEIGHT] = np.inf
+            weight /= total[..., None]
+        self._shape, self._views = index.shape[:2], geometry.views
+        self._along = TapMatrix(bins, bin_weight, geometry.bins, device)
+        self._across = TapMatrix(
+            index.reshape(-1, index.shape[2]),
+            weight.reshape(-1, index.shape[2]),
+            len(s) * geometry.views,
+            device,
+        )
+
+    def __call__(self, sinogram: torch.Tensor) -> torch.Tensor:
+        """The rays of a scan."""
+        return linear_map(sinogram, self._forward, self.transpose)
+
+    def transpose(self, rays: torch.Tensor) -> torch.Tensor:
+        """The exact transpose: ``(slices, *rays)`` -> ``(slices, views, bins)``."""
+        count = len(rays)
+        placed = self._across.transpose(rays.reshape(count, -1).t().contiguous())
+        dense = self._along.transpose(placed.view(-1, self._views * count))
+        return dense.view(-1, self._views, count).permute(2, 1, 0)
+
+    def _forward(self, sinogram: torch.Tensor) -> torch.Tensor:
+        # One slice at a time: a fifth of the time of permuting all of them.
+        dense = torch.stack([one.t() for one in sinogram], dim=-1)
+        placed = self._along.forward(dense.flatten(1)).view(-1, len(sinogram))
+        rays = self._across.forward(placed)
+        return torch.stack(rays.unbind(-1)).view(-1, *self._shape)
+
+
 def sampling(
     geometry: ParallelGeometry | FanGeometry,
     theta: np.ndarray,
     s_mm: np.ndarray,
     device: torch.device,
-) -> TapMatrix:
-    """Interpolation of a scan (flattened) over a half or full turn at the rays ``(theta, s_mm)``.
-
-    A ray beside the detector gives 0.
-    """
-    index, weight = _taps(geometry, theta, s_mm)
-    columns = geometry.views * geometry.bins
-    return TapMatrix(index.reshape(-1, 16), weight.reshape(-1, 16), columns, device)
-
-
-class _Differentiable(TapMatrix):
-    """A tap matrix whose product torch can differentiate (its gradient is the transpose)."""
-
-    def forward(self, dense: torch.Tensor) -> torch.Tensor:
-        return linear_map(dense, super().forward, super().transpose)
+) -> Rebinning:
+    """Interpolation of a scan over a half or full turn at the rays ``(theta, s_mm)``."""
+    return Rebinning(geometry, theta, s_mm, FRONT, device)
 
 
 def rebinning(
     geometry: ParallelGeometry | FanGeometry, parallel: ParallelGeometry, device: torch.device
-) -> TapMatrix:
-    """Interpolation of a scan (flattened) at the rays of parallel views.
+) -> Rebinning:
+    """Interpolation of a scan at the rays of parallel views.
 
     What is measured from both ends is averaged, in a short scan with :func:`parker_weight`; what
     is measured from one end counts alone, also where the detector's edge cuts the other.
     """
-    theta, s = parallel.angles_rad[:, None], parallel.bin_positions_mm[None, :]
-    index = np.empty((parallel.views, parallel.bins, 32), np.int32)
-    weight = np.empty(index.shape, np.float32)
-    for end, (sign, turn) in enumerate(((1, 0.0), (-1, math.pi))):
-        half = slice(16 * end, 16 * end + 16)
-        index[..., half], weight[..., half] = _taps(geometry, theta + turn, sign * s)
-    total = weight.sum(axis=-1, keepdims=True)
-    weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > LEAST_WEIGHT)
-    columns = geometry.views * geometry.bins
-    return _Differentiable(index.reshape(-1, 32), weight.reshape(-1, 32), columns, device)
+    return Rebinning(geometry, *rays_of(parallel), BOTH, device)
 
 
 def parker_weight(
@@ -105,12 +152,14 @@ def parker_weight(
     return result
 
 
-def _taps(
+def _view_taps(
     geometry: ParallelGeometry | FanGeometry, theta: np.ndarray, s_mm: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and weights ``(..., 16)`` for rays seen from one end; weights are 0 where none is."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Views ``(..., 4)`` around rays seen from one end, their weights, and whether they look from
+    the other end; weights are 0 where there is none.
+    """
     theta, s_mm = np.broadcast_arrays(theta, s_mm)
-    fan_angle, source, u_mm = _met(geometry, theta, s_mm)
+    fan_angle, source, _ = _met(geometry, theta, s_mm)
     travelled = geometry.direction * (source - geometry.start_rad)
     turn = abs(geometry.range_rad - 2 * math.pi) < _SAME_RAD
     mirrored = (
@@ -122,25 +171,14 @@ def _taps(
         travelled = np.mod(travelled + half_step, 2 * math.pi) - half_step
         share = parker_weight(
             travelled + half_step, geometry.direction * fan_angle, geometry.range_rad
-        )
+        )[..., None]
     view = travelled / geometry.range_rad * geometry.views
     first_view = np.floor(view).astype(np.int64)
-    view_weight = lagrange_cubic(view - first_view)
-    sides = [_bin_taps(geometry, u_mm)] + ([_bin_taps(geometry, -u_mm)] if mirrored else [])
-    index = np.empty((*theta.shape, 16), np.int32)
-    weight = np.empty((*theta.shape, 16), np.float32)
-    for i in range(4):
-        tap = first_view + i - 1
-        row = tap % geometry.views if turn or mirrored else np.clip(tap, 0, geometry.views - 1)
-        bins, bin_weight = sides[0]
-        if mirrored:
-            opposite = (np.floor_divide(tap, geometry.views) % 2 == 1)[..., None]
-            bins = np.where(opposite, sides[1][0], bins)
-            bin_weight = np.where(opposite, sides[1][1], bin_weight)
-        four = slice(4 * i, 4 * i + 4)
-        index[..., four] = row[..., None] * geometry.bins + bins
-        weight[..., four] = (view_weight[..., i] * share)[..., None] * bin_weight
-    return index, weight
+    weight = lagrange_cubic(view - first_view) * share
+    tap = first_view[..., None] + np.arange(-1, 3)
+    behind = mirrored & (np.floor_divide(tap, geometry.views) % 2 == 1)
+    last = geometry.views - 1
+    return tap % geometry.views if turn or mirrored else tap.clip(0, last), weight, behind
 
 
 def _met(

@@ -10,10 +10,9 @@ import torch
 from .fan import FanProjector
 from .filters import filter_sinogram, ramp_response
 from .geometry import FanGeometry, ImageGrid, ParallelGeometry
-from .interpolation import TapMatrix
 from .operator import Projector
 from .parallel import ParallelProjector
-from .rebinning import rebinning
+from .rebinning import Rebinning, rebinning
 
 
 def fbp(
@@ -38,7 +37,7 @@ class FilteredBackProjection:
 
     def __init__(self, projector: Projector, window: str = "ramp", cutoff: float = 1.0) -> None:
         self._shape = projector.sinogram_shape
-        self._rebin: TapMatrix | None = None
+        self._rebin: Rebinning | None = None
         if isinstance(projector, FanProjector):
             parallel = rebinned_geometry(projector.grid, projector.geometry)
             self._rebin = rebinning(projector.geometry, parallel, projector.device)
@@ -72,11 +71,7 @@ class FilteredBackProjection:
 
     def to_parallel(self, sinogram: torch.Tensor) -> torch.Tensor:
         """The sinogram as parallel views ``(slices, views, bins)``, unchanged if it is."""
-        if self._rebin is None:
-            return sinogram
-        count = sinogram.shape[0]
-        parallel = self._rebin.forward(sinogram.reshape(count, -1).t().contiguous())
-        return parallel.t().reshape(count, *self.projector.sinogram_shape)
+        return sinogram if self._rebin is None else self._rebin(sinogram)
 
 
 def rebinned_geometry(grid: ImageGrid, fan: FanGeometry) -> ParallelGeometry:

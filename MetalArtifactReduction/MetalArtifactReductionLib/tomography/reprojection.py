@@ -11,7 +11,6 @@ import torch
 
 from .attenuation import MU_WATER_PER_MM
 from .geometry import ImageGrid, parallel_geometry_for
-from .interpolation import TapMatrix
 from .parallel import ParallelProjector
 from .rebinning import rays_of, rebinning, sampling
 from .reconstruction import FilteredBackProjection
@@ -89,20 +88,13 @@ class MeasuredScan(Reprojection):
         """What was measured, as parallel rays; water has ``MU_WATER_PER_MM``."""
         part = np.ascontiguousarray(self._scan.sinogram[slices], dtype=np.float32)
         measured = torch.from_numpy(part).to(self.device) * self._scale
-        return _resampled(self._there, measured, self.projector.sinogram_shape)
+        return self._there(measured)
 
     def keep(
         self, slices: np.ndarray, trace: torch.Tensor, filled: Callable[[], torch.Tensor]
     ) -> None:
         """``trace`` and ``filled``, at the rays that were measured, of these slices."""
-        shape = self._scan.sinogram.shape[1:]
-        inside = _resampled(self._back, trace.float(), shape).cpu().numpy() > 0.5
-        values = _resampled(self._back, filled() / self._scale, shape).cpu().numpy()
+        inside = self._back(trace.float()).cpu().numpy() > 0.5
+        values = self._back(filled() / self._scale).cpu().numpy()
         self.trace[slices] = inside
         self.filled[slices] = np.where(inside, values, self._scan.sinogram[slices])
-
-
-def _resampled(taps: TapMatrix, sinogram: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """``(slices, ...)`` by a tap matrix to ``(slices, *shape)``."""
-    count = sinogram.shape[0]
-    return taps.forward(sinogram.reshape(count, -1).t().contiguous()).t().reshape(count, *shape)
