@@ -28,6 +28,7 @@ def test_experiments_need_their_data(tmp_path: Path, capfd: Capture) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_experiment_prints_the_papers_table_beside_ours(tmp_path: Path, capfd: Capture) -> None:
     shared_data("tcga_coad_AY-4070A_abdomen_pelvis.nii.gz")  # skips where it is not
     folder = tmp_path / "run"

@@ -82,7 +82,7 @@ def test_implants_lie_where_they_were_planned(
     plan = metal_of(read_plan(plans / f"{name}-spine-0.json"))
     low, count = slices_with(plan, volume)
     first = low + 1
-    monkeypatch.setattr(tool, "TRAINING", ((name, first, first + 40, 2),))
+    monkeypatch.setattr(tool, "TRAINING", ((name, first, first + 16, 2),))
     packed(tool, monkeypatch, source.parent, tmp_path / "bank.npz")
     (fitted,) = read_bank(tmp_path / "bank.npz").metal
     found = voxelize_metal(plan, slices_of(volume, low, count)).fractions
@@ -92,8 +92,8 @@ def test_implants_lie_where_they_were_planned(
         for corner, length in zip(fitted.corner, fitted.shares.shape[1:], strict=True)
     )
     for shares, fraction in zip(fitted.shares, found.values(), strict=True):
-        whole = np.zeros((40, *volume.hu.shape[1:]), np.float32)
-        there = fraction[first - low : first - low + 40]
+        whole = np.zeros((16, *volume.hu.shape[1:]), np.float32)
+        there = fraction[first - low : first - low + 16]
         whole[: len(there)] = there
         halves = (whole[::2] + whole[1::2]) / 2
         assert np.abs(shares / 255.0 - halves[box]).max() < 0.003

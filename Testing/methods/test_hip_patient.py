@@ -23,6 +23,7 @@ def scan() -> object:
     return scanned_hip()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> None:
     told: list[float] = []
     result = correct_volume(

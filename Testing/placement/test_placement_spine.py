@@ -98,9 +98,11 @@ def test_proposed_screws_keep_inside_the_bone(case: tuple[Phantom, SpineProposal
             assert 60 < grade.min_hu <= grade.mean_hu < 700
 
 
-@pytest.mark.parametrize("name", ["supine", "patient turned, oblique volume"])
-def test_sacral_screws_run_from_the_facets_towards_the_promontory(name: str) -> None:
-    phantom, _ = proposed(name)
+@pytest.mark.parametrize("case", ["supine", "patient turned, oblique volume"], indirect=True)
+def test_sacral_screws_run_from_the_facets_towards_the_promontory(
+    case: tuple[Phantom, SpineProposal],
+) -> None:
+    phantom, _ = case
     proposal = propose_screws(phantom.labels, phantom.volume, levels=["L5", "S1"])
     truth = next(v for v in phantom.truth.vertebrae if v.level == "S1")
     vertebra = proposal["S1"]
