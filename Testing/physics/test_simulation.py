@@ -102,6 +102,21 @@ def test_only_rays_through_implants_are_corrupted(volume, implants):
     assert (s.corrupted - s.reference)[s.metal_path_mm > 10].min() > 0.5
 
 
+def test_slices_side_by_side_are_those_one_by_one(volume, implants, result):
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            other = simulate_volume(volume, implants, PARAMETERS, seed=7, keep_sinograms=True)
+            assert torch.get_num_threads() == count
+            np.testing.assert_allclose(other.corrupted.hu, result.corrupted.hu, atol=5e-3)
+            np.testing.assert_allclose(
+                other.sinograms.corrupted, result.sinograms.corrupted, atol=1e-4
+            )
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_artifacts_are_there(result):
     s = result.sinograms
     assert s.corrupted.shape == s.reference.shape == s.metal_path_mm.shape == (4, 180, 260)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
@@ -94,11 +95,15 @@ def simulate_volume(
     scanner = _scanner(_grid(volume), parameters, device)
     _check_places(scanner, implants, chosen)
     images = [volume.hu.copy() for _ in range(2 if with_reference else 1)]
-    kept = []
-    for index in _in_batches(chosen, batch_slices, progress, cancel):
+    kept: list[SliceScan] = []
+
+    def simulate(index: int) -> SliceScan:
         scan = _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
-        scan = _into(images, scanner, scan, index)
-        kept += [scan] if keep_sinograms else []
+        return _into(images, scanner, scan, index)
+
+    for batch in _in_batches(chosen, batch_slices, progress, cancel):
+        scans = _side_by_side(simulate, batch, scanner.device)
+        kept += scans if keep_sinograms else []
     return SimulationResult(
         corrupted=volume.with_hu(images[0]),
         ideal=volume.with_hu(_ideal(volume.hu, implants, materials, chosen, parameters)),
@@ -119,14 +124,29 @@ def _check_places(
 
 def _in_batches(
     chosen: Sequence[int], size: int, progress: Progress | None, cancel: Cancel | None
-) -> Iterator[int]:
+) -> Iterator[Sequence[int]]:
     """The same indices; between batches progress is told and a wish to stop heard."""
-    for done, index in enumerate(chosen):
-        if done % size == 0:
-            check_cancelled(cancel)
-            report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
-        yield index
+    for done in range(0, len(chosen), size):
+        check_cancelled(cancel)
+        report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")
+        yield chosen[done : done + size]
     report(progress, 1.0, "artifacts simulated")
+
+
+def _side_by_side(
+    simulate: Callable[[int], SliceScan], batch: Sequence[int], device: torch.device
+) -> list[SliceScan]:
+    """On the CPU a slice a thread: the threads of one slice would mostly wait for each other."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or min(threads, len(batch)) == 1:
+        return [simulate(index) for index in batch]
+    try:
+        with ThreadPoolExecutor(
+            min(threads, len(batch)), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            return list(pool.map(simulate, batch))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _scanner(grid: ImageGrid, parameters: AcquisitionParameters, device: str) -> Scanner:
