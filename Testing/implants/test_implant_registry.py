@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,9 @@ def test_the_toy_is_placed_and_sampled(
 def test_the_toy_is_drawn_for_datasets_in_their_own_processes(
     site: Path, patient: Path, tmp_path: Path, capfd: Capture
 ) -> None:
-    bones = {"segmentation": str(patient / "masks"), "sites": ["hip"]}
+    (tmp_path / "masks").mkdir()
+    shutil.copy(patient / "masks" / "femur_left.nii.gz", tmp_path / "masks")
+    bones = {"segmentation": str(tmp_path / "masks"), "sites": ["hip"]}
     config = {"cts": [{"ct": str(patient / "ct.nii.gz"), **bones}]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     quick = ["--model", "missing-trace", "--no-reference", "--set", "views=90", "--quiet"]
