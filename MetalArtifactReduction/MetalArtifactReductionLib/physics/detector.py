@@ -196,7 +196,7 @@ class MetalPaths:
     def __call__(self, fraction: torch.Tensor) -> torch.Tensor:
         """Fractions 0..1 ``(implants, rows, cols)`` -> mm ``(implants, views, bins)``."""
         # One implant at a time: the same rounding whatever else is projected.
-        parallel = torch.cat([self._direct(one[None]) for one in fraction])
+        parallel = torch.cat([self._direct(one[None]) for one in fraction]).clamp_min_(0.0)
         if self._rays is None:
             return parallel
         # The second half of the turn is the first seen from behind: p(theta + pi, s) = p(theta, -s)

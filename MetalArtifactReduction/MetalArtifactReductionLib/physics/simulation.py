@@ -79,7 +79,8 @@ def simulate_volume(
     :param parameters: the acquisition, computed as ``model`` says, one of ``MODELS``.
     :param seed: of the noise, not negative.
     :param device: torch device.
-    :param batch_slices: slices between two reports of progress and checks of ``cancel``.
+    :param batch_slices: slices between two reports of progress and checks of ``cancel``; on the CPU
+        at once, a thread each, at some 100 MB for 512 x 512.
     :param slices: only these indices, or None for all; implants elsewhere are ignored.
     :param every_slice: also scan slices without implant.
     :param with_reference: also scan without implants.

@@ -25,7 +25,7 @@ ELEMENTS_AT_ONCE = 1 << 16
 ELEMENTS_AT_ONCE_GPU = 1 << 23
 """On a GPU few large steps: starting small ones costs more than computing them."""
 
-ROUNDING = 1e-6
+ROUNDING = 4e-6
 """Share of a sinogram's largest value that float32 sums over its bins may be wrong by."""
 
 
@@ -155,4 +155,4 @@ def metal_path_mm(projector: Projector, fraction: torch.Tensor) -> torch.Tensor:
     if not isinstance(projector.geometry, ParallelGeometry):
         raise TypeError("metal paths are computed in parallel-beam geometry")
     direct = FootprintProjector(projector.grid, projector.geometry, projector.device)
-    return direct(fraction)
+    return direct(fraction).clamp_min(0.0)
