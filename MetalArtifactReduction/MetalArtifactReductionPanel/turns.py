@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from threading import Lock, Thread
@@ -45,12 +45,12 @@ class Turns:
         for piece in pieces:
             self.follow(_once(piece))
 
-    def follow(self, steps: Generator[object, None, object], still: Still = lambda: True) -> None:
+    def follow(self, steps: Iterable[object], still: Still = lambda: True) -> None:
         """Take a step a turn.
 
         :param still: asked before each; the rest is left if it says no.
         """
-        self._pieces.append((steps, still))
+        self._pieces.append((_each(steps), still))
         self._timer.start()
 
     def clear(self) -> None:
@@ -80,6 +80,11 @@ class Turns:
         finally:
             if self._pieces:
                 self._timer.start()
+
+
+def _each(steps: Iterable[object]) -> Generator[object, None, None]:
+    """With a ``close``, whatever they come from."""
+    yield from steps
 
 
 def _once(piece: Callable[[], object]) -> Generator[None, None, None]:

@@ -53,6 +53,7 @@ def test_what_waits_is_forgotten_and_what_is_half_done_ended(turns: Any) -> None
             ended.append(True)
 
     turns.follow(steps())
+    turns.follow(iter((1, 2)))  # has no close
     turns.add(lambda: pytest.fail("forgotten"))
     QTimer.turn()
     turns.clear()
