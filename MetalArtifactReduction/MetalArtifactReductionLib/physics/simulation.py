@@ -126,7 +126,7 @@ def _check_places(
 def _in_batches(
     chosen: Sequence[int], size: int, progress: Progress | None, cancel: Cancel | None
 ) -> Iterator[Sequence[int]]:
-    """The same indices; between batches progress is told and a wish to stop heard."""
+    """The indices in batches, between which progress is told and a wish to stop heard."""
     for done in range(0, len(chosen), size):
         check_cancelled(cancel)
         report(progress, done / len(chosen), f"simulating slice {done + 1} of {len(chosen)}")

@@ -292,10 +292,12 @@ def _endplates(
     total = np.cumsum(profile, axis=1)
     first, last = bottom + 6, top - 6  # 3 mm inside the endplates
     for k in range(len(pitch)):
-        core = (total[k][last] - total[k][first]) / (last - first)
-        above = np.clip(np.minimum(plate[k][top], plate[k][bottom]) - core, 0, 100)
         score = np.minimum(-slope[k][top], slope[k][bottom]) - slope[k][top] + slope[k][bottom]
-        score = score + ridge * above - usual - 30.0 * (pitch[k] ** 2 + 2 * roll[k] ** 2)
+        score = score - usual - 30.0 * (pitch[k] ** 2 + 2 * roll[k] ** 2)
+        if ridge:
+            core = (total[k][last] - total[k][first]) / (last - first)
+            above = np.minimum(plate[k][top], plate[k][bottom]) - core
+            score = score + ridge * np.clip(above, 0, 100)
         i = int(np.argmax(score))
         if score[i] > best:
             best, found = score[i], (float(c[i]), float(h[i]), (float(pitch[k]), float(roll[k])))
