@@ -59,7 +59,9 @@ class BackgroundJobs:
         if self._queue is None:
             self._timer.stop()
             return
-        for handle in self._queue.poll():
+        with slicer.util.RenderBlocker():  # a node that is added is drawn once
+            ended = self._queue.poll()
+        for handle in ended:
             if handle.log and not handle.done:
                 logging.error("%s: %s\n%s", handle.title, handle.error, handle.log)
             if self._forgetEnded:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import qt
@@ -11,16 +10,9 @@ import slicer
 import vtk
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml import (
-    apply_window,
-    kept,
-    layout,
-    results,
-    results_of,
-    show_in_slice_views,
-)
+from MetalArtifactReductionLib.mrml import apply_window, kept, layout, results, results_of
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
-from MetalArtifactReductionLib.mrml.display import set_overlay_opacity
+from MetalArtifactReductionLib.mrml.display import layers_in_steps, set_overlay_opacity
 from MetalArtifactReductionLib.mrml.preview import put_preview
 from MetalArtifactReductionLib.mrml.zoom import Place, most_metal, zoom
 
@@ -46,9 +38,8 @@ class SceneViews:
         """Make the views of a comparison while its result is computed: all at once they take
         seconds.
         """
-        for row in ("", layout.SECOND_ROW):
-            for name in layout.VIEWS:
-                self.turns.add(partial(layout.add_view, slicer.mrmlScene, name + row))
+        names = [name + row for row in ("", layout.SECOND_ROW) for name in layout.VIEWS]
+        self.turns.follow(layout.add_view(slicer.mrmlScene, name) for name in names)
 
     def borrow(self) -> Any:
         """Remember what the views show, before they are changed the first time."""
@@ -60,7 +51,8 @@ class SceneViews:
         """The views as they were before the panel changed them."""
         self.stopSwipe()
         if self._borrowed is not None:
-            self._borrowed.give_back()
+            with slicer.util.RenderBlocker():
+                self._borrowed.give_back()
             self._borrowed = None
 
     def again(self) -> None:
@@ -73,11 +65,24 @@ class SceneViews:
     def showInput(self, volumeNode: Any, window: str) -> None:
         """A CT that was chosen, whole."""
         self.giveBack()
-        self.borrow()
         self._last = (self.showInput, volumeNode, window)
-        self.setDisplay(volumeNode, window, 0.0)
-        show_in_slice_views(slicer.mrmlScene, volumeNode)
-        self._fit(layout.slice_nodes(slicer.mrmlScene, own=False))
+
+        def whole() -> Iterator[None]:
+            self.setDisplay(volumeNode, window, 0.0)
+            yield
+            yield from layers_in_steps(slicer.mrmlScene, volumeNode)
+            for node in layout.slice_nodes(slicer.mrmlScene, own=False):
+                self._fit([node])
+                yield
+
+        self.turns.follow(whole(), self._wanted(volumeNode))
+
+    def _wanted(self, node: Any) -> Callable[[], bool]:
+        """Whether what is to be shown now still is, while it is shown step by step."""
+        lent, last = self.borrow(), self._last
+        return lambda: (
+            self._last is last and self._borrowed is lent and node.GetScene() is slicer.mrmlScene
+        )
 
     def show(
         self,
@@ -94,14 +99,8 @@ class SceneViews:
         """
         self.stopSwipe()
         original = kept.original_of(corrected)  # or it is said now that it is gone
-        lent = self.borrow()
         wanted = self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
-
-        def still() -> bool:
-            here = self._last is wanted and self._borrowed is lent
-            return here and corrected.GetScene() is slicer.mrmlScene
-
-        self.turns.follow(self._filled(original, *wanted[1:]), still)
+        self.turns.follow(self._filled(original, *wanted[1:]), self._wanted(corrected))
 
     def _filled(
         self,

@@ -11,6 +11,7 @@ from importlib import import_module
 from threading import Lock, Thread
 
 import qt
+import slicer
 
 TURN_MS = 20
 """Between two pieces: what the first has changed is drawn, and the user is heard."""
@@ -46,12 +47,11 @@ class Turns:
             self.follow(_once(piece))
 
     def follow(self, steps: Iterable[object], still: Still = lambda: True) -> None:
-        """Take a step a turn.
+        """Take a step a turn; the views draw when all are taken.
 
         :param still: asked before each; the rest is left if it says no.
         """
-        self._pieces.append((_each(steps), still))
-        self._timer.start()
+        self._wait(_drawn_once(steps), still)
 
     def clear(self) -> None:
         """Forget what waits, and end what is half done."""
@@ -67,8 +67,12 @@ class Turns:
         if not missing:
             then()
             return
-        self.follow(_imports(missing))
+        self._wait(_imports(missing))
         self.add(then)
+
+    def _wait(self, steps: Generator[object, None, object], still: Still = lambda: True) -> None:
+        self._pieces.append((steps, still))
+        self._timer.start()
 
     def _next(self) -> None:
         try:
@@ -82,9 +86,21 @@ class Turns:
                 self._timer.start()
 
 
-def _each(steps: Iterable[object]) -> Generator[object, None, None]:
-    """With a ``close``, whatever they come from."""
-    yield from steps
+def _drawn_once(steps: Iterable[object]) -> Generator[object, None, None]:
+    """The views wait for the steps and draw then, one a turn: else each draws at every change."""
+    manager = slicer.app.layoutManager()
+    views = [manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()]
+    views += [manager.threeDWidget(i).threeDView() for i in range(manager.threeDViewCount)]
+    for view in views:
+        view.pauseRender()
+    try:
+        yield from steps
+        while views:
+            views.pop(0).resumeRender()
+            yield
+    finally:
+        for view in views:
+            view.resumeRender()
 
 
 def _once(piece: Callable[[], object]) -> Generator[None, None, None]:

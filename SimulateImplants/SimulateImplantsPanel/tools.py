@@ -97,7 +97,8 @@ class Tools:
         """Layout and windows as they were; slices straight, a view a step."""
         if self._lent is None:
             return iter(())
-        self._lent.give_back()
+        with slicer.util.RenderBlocker():
+            self._lent.give_back()
         self._lent = None
         nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
         turned = any(node.GetOrientation() == "Reformat" for node in nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,6 +60,43 @@ def test_what_waits_is_forgotten_and_what_is_half_done_ended(turns: Any) -> None
     turns.clear()
     assert ended == [True]
     QTimer.turn()
+
+
+@pytest.mark.parametrize("end", ["done", "forgotten", "unwanted"])
+def test_views_wait_for_the_steps_and_draw_one_a_turn(
+    turns: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    import slicer
+
+    paused = dict.fromkeys(("Red", "Green", "3D"), 0)
+
+    def widget(name: str) -> Any:
+        def by(count: int) -> None:
+            paused[name] += count
+
+        view = SimpleNamespace(pauseRender=lambda: by(1), resumeRender=lambda: by(-1))
+        return SimpleNamespace(sliceView=lambda: view, threeDView=lambda: view)
+
+    manager = SimpleNamespace(
+        sliceViewNames=lambda: ("Red", "Green"), sliceWidget=widget,
+        threeDViewCount=1, threeDWidget=lambda index: widget("3D"),
+    )  # fmt: skip
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: manager)
+    wanted = True
+    turns.follow(iter((1, 2)), lambda: wanted)
+    assert not any(paused.values())
+    waiting = []
+    for _ in range(2):
+        QTimer.turn()
+        waiting.append(sum(paused.values()))
+    if end == "forgotten":
+        turns.clear()
+    wanted = end != "unwanted"
+    while turns.busy:
+        QTimer.turn()
+        waiting.append(sum(paused.values()))
+    assert waiting == {"done": [3, 3, 2, 1, 0, 0], "forgotten": [3, 3], "unwanted": [3, 3, 0]}[end]
+    assert not any(paused.values())
 
 
 def test_a_module_is_loaded_before_the_piece_and_a_missing_one_left(turns: Any) -> None:
