@@ -14,7 +14,6 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import Measure
 from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
 from MetalArtifactReductionLib.evaluation.report import figure_text
-from MetalArtifactReductionLib.jobs.call import result_of
 from MetalArtifactReductionLib.jobs.queue import Job
 from MetalArtifactReductionLib.mrml import (
     kept,
@@ -193,7 +192,7 @@ class Results:
             _("Program"): f"3D Slicer {slicer.app.applicationVersion}",
         }
         job = report_job(slicer.mrmlScene, corrected, path, line_node=lineNode, facts=facts)
-        return self._started(job, onEnd)
+        return self._started(job, _("{name}: report"), corrected, onEnd)
 
     def exportProblem(self, corrected: Any) -> str:
         """Why a result cannot be written as DICOM, in one line; "" if it can."""
@@ -212,9 +211,8 @@ class Results:
             folder,
             file_of_instance=slicer.dicomDatabase.fileForInstance,
         )
-        return self._started(job, onEnd)
+        return self._started(job, _("{name}: DICOM"), corrected, onEnd)
 
-    def _started(self, job: Job, onEnd: Callable[[Any], None]) -> Any:
-        # It has all that it needs: what becomes of the nodes is nothing to it.
-        handle = self._jobs.queue.add(job, (), result_of, on_end=onEnd)
-        return self._jobs.started(handle)
+    def _started(self, job: Job, title: str, corrected: Any, onEnd: Callable[[Any], None]) -> Any:
+        job.title = title.format(name=corrected.GetName())
+        return self._jobs.started(self._jobs.queue.write(job, onEnd))

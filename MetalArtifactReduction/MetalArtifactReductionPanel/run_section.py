@@ -53,9 +53,9 @@ class RunSection:
         self.showJobs()
 
     def clear(self) -> None:
-        """The scene is gone, and its jobs with it."""
+        """The scene is gone, and its jobs with it; files are still written."""
         self._texts.say(self._ui.statusLabel, "")
-        self._jobs.forget(*self._jobs.handles())
+        self._jobs.forget(*(handle for handle in self._jobs.handles() if handle.ended))
         self.showJobs()
 
     def onApplyButton(self) -> None:

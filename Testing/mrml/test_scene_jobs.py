@@ -181,6 +181,21 @@ def test_closing_the_scene_cancels_its_jobs(scene: Any, ct: Any, jobs: SceneJobs
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
+def test_files_are_written_beside_a_correction_and_after_the_scene_is_closed(
+    scene: Any, ct: Any, jobs: SceneJobs
+) -> None:
+    slow = jobs.correct(ct, device="cpu")
+    jobs.poll()
+    written = jobs.write(call_job(printable, "first"))
+    jobs.poll()
+    assert [one.state for one in (slow, written)] == [JobState.RUNNING] * 2
+    ended: list[Any] = []
+    waits = jobs.write(call_job(printable, "second"), ended.append)
+    scene.Clear(False)
+    assert [waits.result(), written.result()] == ["second", "first"] and ended == [waits]
+    assert slow.wait(HANG_S).state is JobState.CANCELLED and jobs.idle
+
+
 def test_an_error_in_taking_results_over_ends_the_job(scene: Any, jobs: SceneJobs) -> None:
     def add_nodes(_job: Any) -> None:
         raise ValueError("no such column")

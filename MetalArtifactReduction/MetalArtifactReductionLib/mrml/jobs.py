@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MARError
 from ..evaluation.before_after import Measure
+from ..jobs.call import result_of
 from ..jobs.correction import (
     correction_job,
     correction_result,
@@ -193,28 +194,30 @@ class SceneJob:
 class SceneJobs:
     """The jobs of a scene, in the order in which they were asked for.
 
-    Closing the scene cancels them. Nobody but ``poll`` adds nodes.
+    Closing the scene cancels them. Nobody but ``poll`` adds nodes. Those that only write files
+    (:meth:`write`) stand beside: they wait for no other and outlive the scene.
 
     :param scene: the ``vtkMRMLScene``. :param at_once: processes at a time; the others wait.
     """
 
     def __init__(self, scene: Any, at_once: int = 1) -> None:
         self.scene = scene
-        self.queue = JobQueue(at_once)
+        self.queue, self._writing = JobQueue(at_once), JobQueue()
         self.handles: list[SceneJob] = []
         myself = weakref.ref(self)
 
         def closing(_scene: Any, _event: Any) -> None:
             jobs = myself()
             if jobs is not None:
-                jobs.cancel_all()
+                jobs._cancel(jobs.queue)
 
         self._observer = scene.AddObserver(slicer_classes().vtkMRMLScene.StartCloseEvent, closing)
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return self.queue.idle and all(handle.ended for handle in self.handles)
+        waits = not (self.queue.idle and self._writing.idle)
+        return not waits and all(handle.ended for handle in self.handles)
 
     def correct(
         self,
@@ -310,11 +313,14 @@ class SceneJobs:
 
     def poll(self) -> list[SceneJob]:
         """See what happened, without waiting; returns the handles that ended in this call."""
-        self.queue.poll()
+        queues = self.queue, self._writing
+        for queue in queues:
+            queue.poll()
         ended = [handle for handle in list(self.handles) if handle.follow(self.scene)]
         taken = [handle._job for handle in self.handles if not handle.ended]
-        for job in [one for one in self.queue.jobs if one.ended and one not in taken]:
-            self.queue.remove(job)
+        for queue in queues:
+            for job in [one for one in queue.jobs if one.ended and one not in taken]:
+                queue.remove(job)
         return ended
 
     def forget(self, handle: SceneJob) -> None:
@@ -324,16 +330,18 @@ class SceneJobs:
         elif handle in self.handles:
             self.handles.remove(handle)
 
-    def cancel_all(self) -> None:
-        """Ask all of them to stop; ``poll`` ends them."""
+    def _cancel(self, queue: JobQueue) -> None:
+        """Ask all of a queue to stop; ``poll`` ends them."""
         for handle in self.handles:
-            handle.cancel()
-        self.queue.cancel_all()
+            if handle._job in queue.jobs:
+                handle.cancel()
+        queue.cancel_all()
 
     def close(self) -> None:
         """End every process and remove every temporary folder; waits a second a process at most."""
-        self.cancel_all()
-        self.queue.close()
+        for queue in (self.queue, self._writing):
+            self._cancel(queue)
+            queue.close()
         self.scene.RemoveObserver(self._observer)
         for handle in list(self.handles):
             handle.follow(self.scene)
@@ -355,5 +363,15 @@ class SceneJobs:
         """
         handle = SceneJob(self, job, inputs, add_nodes, on_progress, on_end)
         self.queue.add(job)
+        self.handles.append(handle)
+        return handle
+
+    def write(self, job: Job, on_end: HandleCallback | None = None) -> SceneJob:
+        """Start a job that only writes files, of :func:`..jobs.call.call_job`.
+
+        :returns: its ``nodes`` will be what the function returned.
+        """
+        handle = SceneJob(self, job, (), result_of, None, on_end)
+        self._writing.add(job)
         self.handles.append(handle)
         return handle
