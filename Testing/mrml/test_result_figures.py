@@ -12,14 +12,15 @@ from scipy.spatial.transform import Rotation
 
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.correction import CorrectionResult
-from MetalArtifactReductionLib.errors import InputError, OutputError
+from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import compare_before_after
+from MetalArtifactReductionLib.jobs.call import result_of
 from MetalArtifactReductionLib.jobs.correction import measure
 from MetalArtifactReductionLib.jobs.task import TaskRequest
 from MetalArtifactReductionLib.mrml import layout, results
 from MetalArtifactReductionLib.mrml.inputs import check_input
 from MetalArtifactReductionLib.mrml.parts import metal_parts
-from MetalArtifactReductionLib.mrml.results_report import update_regions, write_result_report
+from MetalArtifactReductionLib.mrml.results_report import report_job, update_regions
 from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from mrml_support import affine, rotation
 
@@ -387,14 +388,17 @@ def test_results_without_their_original_are_refused(scene: Any, ct: Any, nodes: 
 def test_report_of_a_result(scene: Any, ct: Any, nodes: Any, tmp_path: Path) -> None:
     results.put_measures(scene, nodes.corrected, measured(ct, nodes))
     line = results.propose_line(scene, nodes.corrected)
-    path = write_result_report(
-        scene, nodes.corrected, tmp_path / "r.html", line_node=line, facts={"Date": "2020-01-02"}
-    )
-    text = path.read_text(encoding="utf-8")
+    written = []
+    empty = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")  # not placed yet
+    for line_node in (line, empty):
+        facts = {"Date": "2020-01-02"}
+        job = report_job(
+            scene, nodes.corrected, tmp_path / "r.html", line_node=line_node, facts=facts
+        )
+        job.wait()
+        written.append(result_of(job).read_text(encoding="utf-8"))
+        job.close()
+        nodes.corrected.SetAttribute("MetalArtifactReduction.parameters", "{broken")
     for expected in ("Hip", "Kalender", "2020-01-02", "ramp", "Streak amplitude", "2 to 5"):
-        assert expected in text
-    with pytest.raises(OutputError, match="exists already"):
-        write_result_report(scene, nodes.corrected, path)
-    empty = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
-    nodes.corrected.SetAttribute("MetalArtifactReduction.parameters", "{broken")
-    write_result_report(scene, nodes.corrected, path, line_node=empty, overwrite=True)
+        assert expected in written[0]
+    assert "ramp" not in written[1]

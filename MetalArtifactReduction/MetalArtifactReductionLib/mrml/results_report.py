@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,9 @@ from ..evaluation.before_after import REGION_PREFIX, Measure, measure_regions
 from ..evaluation.line_profile import Line
 from ..evaluation.outside_trace import outside_trace_text
 from ..evaluation.report import ReportCase, write_report
-from ..files.whole import check_path_free
 from ..jobs.call import call_job
 from ..jobs.job import Job
 from ..methods.registry import methods
-from ..volume import CTVolume
 from .hierarchy import METAL_REFERENCE, PREFIX
 from .kept import expected_error_hu, original_of, parameters_of
 from .parts import metal_parts
@@ -28,7 +26,7 @@ from .results import (
     region_masks,
     table_of,
 )
-from .volumes import view_of, volume_from_node
+from .volumes import view_of
 
 
 def update_regions(scene: Any, corrected: Any) -> Any:
@@ -44,47 +42,25 @@ def update_regions(scene: Any, corrected: Any) -> Any:
     return put_measures(scene, corrected, [*kept, *regions])
 
 
-def write_result_report(
+def report_job(
     scene: Any,
     corrected: Any,
     path: str | PathLike[str],
     *,
     line_node: Any = None,
     facts: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Write a result's report as one HTML file.
+) -> Job:
+    """Write a result's report as one HTML file, over an earlier one; the path by ``result_of``.
 
     The title is the name of the CT's node; nothing else about the patient is in it.
 
     :param corrected: a corrected volume node.
     :param line_node: markups line to plot along; across the metal if None.
     :param facts: further label -> value lines for its head (application, date, ...).
-    :raises InputError: not a result. :raises OutputError: it cannot be written there.
+    :raises InputError: not a result. The job ends with OutputError: it cannot be written there.
     """
-    check_path_free(path, overwrite=overwrite)
-    return write_report(_case(scene, corrected, line_node, facts), path, overwrite=overwrite)
-
-
-def report_job(scene: Any, corrected: Any, path: str | PathLike[str], **more: Any) -> Job:
-    """:func:`write_result_report`, over an earlier one, as a job; the path by ``result_of`` it.
-
-    :param more: ``line_node``, ``facts``.
-    """
-    case = _case(scene, corrected, **more, read=view_of)
-    title = f"{corrected.GetName()}: report"
-    return call_job(write_report, case, Path(path).absolute(), title=title, overwrite=True)
-
-
-def _case(
-    scene: Any,
-    corrected: Any,
-    line_node: Any = None,
-    facts: Mapping[str, str] | None = None,
-    read: Callable[[Any], CTVolume] = volume_from_node,
-) -> ReportCase:
     original = original_of(corrected)
-    before, after, fraction = corrected_volumes(corrected, read)
+    before, after, fraction = corrected_volumes(corrected, view_of)
     method = corrected.GetAttribute(PREFIX + "method") or ""
     summary = methods()[method].summary if method in methods() else method
     parts = metal_parts(corrected.GetNodeReference(METAL_REFERENCE), original)
@@ -97,7 +73,7 @@ def _case(
     parameters = parameters_of(corrected)
     outside = outside_trace_text(parameters)
     told = {"Method": summary, **({"Changed outside the metal's rays": outside} if outside else {})}
-    return ReportCase(
+    case = ReportCase(
         title=original.GetName(),
         original=before,
         corrected_hu=after.hu,
@@ -118,6 +94,8 @@ def _case(
             for part in parts
         ],
     )
+    title = f"{corrected.GetName()}: report"
+    return call_job(write_report, case, Path(path).absolute(), title=title, overwrite=True)
 
 
 def _measures(table: Any) -> tuple[Measure, ...]:
