@@ -36,7 +36,7 @@ from .segmentations import (
     node_from_fraction,
     segmentation_from_fraction,
 )
-from .transaction import all_or_none
+from .transaction import all_of, all_or_none
 from .volumes import node_from_volume, view_of, volume_from_node, voxel_array
 
 if TYPE_CHECKING:
@@ -203,15 +203,6 @@ def add_results(
     )
     nodes: CorrectedNodes = all_of(steps)
     return nodes
-
-
-def all_of(steps: Generator[None, None, Any]) -> Any:
-    """What steps return, without a pause between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def results_in_steps(

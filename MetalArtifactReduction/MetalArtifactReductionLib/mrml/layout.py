@@ -7,11 +7,11 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from ..errors import InputError
-from .correct import all_of
 from .display import layers_in_steps, one_change, set_layers, show_legend
 from .hierarchy import ROLE_ATTRIBUTE, results_of
 from .kept import expected_error_of, original_of, result_of
 from .namespace import slicer_classes
+from .transaction import all_of
 
 FOUR_UP, COMPARISON, FIGURES, SINGLE = "four-up", "comparison", "figures", "single"
 LAYOUTS = (FOUR_UP, COMPARISON, FIGURES, SINGLE)

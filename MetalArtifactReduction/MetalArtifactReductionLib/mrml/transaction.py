@@ -1,8 +1,8 @@
-"""Nodes that appear in the scene all together or not at all."""
+"""Nodes that appear in the scene all together or not at all, also in steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,15 @@ def all_or_none(scene: Any) -> Iterator[Added]:
         for node in reversed(added.nodes):
             remove_node(scene, node)
         raise
+
+
+def all_of(steps: Generator[None, None, Any]) -> Any:
+    """What steps return, without a pause between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def remove_node(scene: Any, node: Any) -> None:

@@ -11,7 +11,6 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
 from MetalArtifactReductionLib.jobs.job import Job
 from MetalArtifactReductionLib.mrml import segment_masks, volume_from_node
-from MetalArtifactReductionLib.mrml.correct import all_of
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
 from MetalArtifactReductionLib.mrml.segmentations import (
     add_surface,
@@ -19,7 +18,7 @@ from MetalArtifactReductionLib.mrml.segmentations import (
     outline_only,
     segmentation_from_fraction,
 )
-from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 from MetalArtifactReductionLib.mrml.volumes import ijk_to_ras, storage_axes, view_of
 from MetalArtifactReductionLib.volume import CTVolume
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.mrml.correct import all_of
-from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 
 from ..implants.cross_link import CrossLink
 from ..implants.femoral_head import FemoralHead

@@ -10,9 +10,9 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
-from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node, ct_view
+from MetalArtifactReductionLib.mrml.correct import ct_from_node, ct_view
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result, place_results
-from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, report
 from MetalArtifactReductionLib.volume import CTVolume
 

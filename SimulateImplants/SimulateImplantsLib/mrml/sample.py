@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
 from MetalArtifactReductionLib.mrml import apply_window, node_from_volume, show_in_slice_views
-from MetalArtifactReductionLib.mrml.correct import all_of
-from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 from MetalArtifactReductionLib.progress import Progress
 
 from ..phantoms import lumbar_spine_phantom, pelvis_phantom

@@ -18,11 +18,11 @@ from MetalArtifactReductionLib.mrml import (
     place_results,
     segmentation_from_fraction,
 )
-from MetalArtifactReductionLib.mrml.correct import all_of, ct_from_node, ct_view
+from MetalArtifactReductionLib.mrml.correct import ct_from_node, ct_view
 from MetalArtifactReductionLib.mrml.display import layers_in_steps
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
 from MetalArtifactReductionLib.mrml.segmentations import add_surface
-from MetalArtifactReductionLib.mrml.transaction import all_or_none
+from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 from MetalArtifactReductionLib.mrml.volumes import view_of
 from MetalArtifactReductionLib.progress import Cancel, Progress
 from MetalArtifactReductionLib.volume import CTVolume
