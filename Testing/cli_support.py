@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import signal
+import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,10 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from held import run_held
 from MetalArtifactReductionLib.cli import main
 from MetalArtifactReductionLib.files.itk import image_from_array
-from support import HANG_S
+from support import HANG_S, fork_instead_of_spawn
 
 SHAPE = (6, 96, 96)
 SPACING_MM = (1.9, 2.0, 3.0)  # column, row, slice
@@ -167,29 +170,26 @@ def installed(packages: Path) -> Iterator[None]:
 
 
 def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
-    """``mar ARGUMENTS`` in a process of its own, signalled where ``held.py WHEN`` holds it.
+    """``mar ARGUMENTS`` in a process of its own, signalled where :func:`held.run_held` holds it.
 
     When this returns none of its processes runs any more: each holds the standard output open.
     """
-    script = Path(__file__).with_name("held.py")
-    with subprocess.Popen(
-        [sys.executable, str(script), str(when), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",  # of the bar, whatever this machine's own is
-        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no threads here
-    ) as process:
-        assert process.stdout is not None
-        said = next((line for line in process.stdout if line == "held\n"), "the end")
-        process.send_signal(number)
-        told, errors = process.communicate(timeout=HANG_S)
-    assert said == "held\n", errors
-    return Outcome(process.returncode, told, errors)
-
-
-def _hear_interrupts() -> None:
-    """A shell starts what runs in its background deaf to Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    told, tell = multiprocessing.Pipe(duplex=False)
+    with TemporaryDirectory() as folder, os.fdopen(os.dup(told.fileno()), encoding="utf-8") as out:
+        errors = Path(folder, "errors")
+        process = fork_instead_of_spawn()("spawn").Process(
+            target=run_held, args=(str(when), [*map(str, arguments)], tell, errors)
+        )
+        process.start()
+        for end in (told, tell):
+            end.close()
+        said = next((line for line in out if line == "held\n"), "the end")
+        os.kill(process.pid, number)
+        rest = out.read()
+        process.join(HANG_S)
+        told_errors = errors.read_text(encoding="utf-8")
+    assert said == "held\n", told_errors
+    return Outcome(process.exitcode, rest, told_errors)
 
 
 def snapshot(folder: Path) -> dict[str, str]:
