@@ -1,6 +1,7 @@
 """Makes ``support`` importable from every test file and gives each process one thread.
 
 Several test processes with several threads each fight for the cores and take three times as long.
+Large arrays come and go by the thousand: processes keep their memory, in large pages.
 """
 
 import gc
@@ -14,6 +15,11 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(
+    "GLIBC_TUNABLES",
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:"
+    "glibc.malloc.trim_threshold=2147483648",
+)
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # nobody's own defaults
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "Benchmarks"), str(HERE / "Experiments")]

@@ -39,6 +39,7 @@ def test_a_measurement_with_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert speed.seconds(100) == pytest.approx(207.0)
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_the_estimator_measures_once_in_a_process() -> None:
     known: list[int] = []
     queue = JobQueue()
@@ -59,6 +60,7 @@ def test_the_estimator_measures_once_in_a_process() -> None:
     queue.close()
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_what_cannot_be_measured_stays_unknown() -> None:
     queue = JobQueue()
     estimator = Estimator(queue)
