@@ -111,13 +111,15 @@ def _once(piece: Callable[[], object]) -> Generator[None, None, None]:
 def _imports(names: Sequence[str]) -> Generator[None, None, None]:
     def load() -> None:
         with _IMPORTING:  # the other panel's thread must not switch it on again
+            collecting = gc.isenabled()
             gc.disable()  # what it finds here are also widgets, which must not end in this thread
             try:
                 for name in names:
                     with suppress(ImportError):
                         import_module(name)
             finally:
-                gc.enable()
+                if collecting:
+                    gc.enable()
 
     thread = Thread(target=load)
     thread.start()

@@ -172,9 +172,13 @@ def _open_folder(plan: DatasetPlan, folder: Path) -> None:
     if different:
         key = different[0]
         name = _OPTIONS.get(key, key)
+        begun, now = (
+            f"without {name}" if value is None else f"with {name} {json.dumps(value)}"
+            for value in (before.get(key), settings.get(key))
+        )
         raise OutputError(
-            f"{folder}: was begun with {name} {json.dumps(before.get(key))}, not "
-            f"{json.dumps(settings.get(key))}; go on with the same settings, or give a new folder"
+            f"{folder}: was begun {begun}, not {now}; go on with the same settings, or give a new"
+            " folder"
         )
 
 
