@@ -45,7 +45,7 @@ def test_harder_with_voltage_and_nothing_above_it():
 @pytest.mark.parametrize("kvp", [80, 93.5, 120, 127, 140])
 def test_mean_energy_and_half_value_layer_against_spekpy(kvp):
     spekpy = pytest.importorskip("spekpy")
-    tube = spekpy.Spek(kvp=kvp, th=10.0, dk=1.0, physics="kqp")
+    tube = spekpy.Spek(kvp=kvp, th=10.0, dk=2.0, physics="kqp")
     for name, thickness in FILTERS_MM:
         tube.filter(name, thickness)
     ours = tube_spectrum(kvp)
