@@ -193,6 +193,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """No process, no file and no editor may outlive the panel."""
         if self.logic is not None:
             self._putAway()
+            self.logic.views.turns.clear()
             self.logic.close()
         self.removeObservers()
 
@@ -202,8 +203,8 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.preview.leave()
         self.metal.stopEditing()
         self.parameters.connect(None)
-        self.logic.views.giveBack()
         self.logic.views.turns.clear()
+        self.logic.views.giveBack()
 
     def onReload(self) -> None:
         """Reload the library together with the module."""

@@ -250,7 +250,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters.connect(None)
         if self.logic.tools.ready():
             self.logic.tools.editing.showHandlesOf([])
-        self.work.turns.follow(self.logic.tools.giveViewsBack())
+        self.work.turns.begin(self.logic.tools.giveViewsBack())
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """A job that still runs must not add its results to the next scene."""

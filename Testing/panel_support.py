@@ -10,7 +10,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -358,12 +357,10 @@ def install(monkeypatch: Any, scene: Any = None) -> None:
     monkeypatch.setitem(sys.modules, "slicer.i18n", i18n)
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
     modules = SimpleNamespace(modulesNames=lambda: ("Data", "TotalSegmentator"))
-    views = SimpleNamespace(sliceViewNames=tuple, threeDViewCount=0)
     app = SimpleNamespace(
-        processEvents=lambda: None, moduleManager=lambda: modules, layoutManager=lambda: views
+        processEvents=lambda: None, moduleManager=lambda: modules, layoutManager=lambda: None
     )
     monkeypatch.setattr(slicer, "app", app, raising=False)
-    monkeypatch.setattr(slicer.util, "RenderBlocker", nullcontext, raising=False)
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text: None, raising=False)
     for module in ("MetalArtifactReduction", "SimulateImplants"):
         monkeypatch.syspath_prepend(REPOSITORY / module)

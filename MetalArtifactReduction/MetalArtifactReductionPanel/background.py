@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import qt
 import slicer
+
+from .turns import Turns
 
 POLL_MS = 150
 
@@ -22,6 +24,7 @@ class BackgroundJobs:
         self.onPoll: Callable[[], None] | None = None
         self._forgetEnded = forgetEnded
         self._queue: Any = None
+        self._turns = Turns()
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -59,9 +62,7 @@ class BackgroundJobs:
         if self._queue is None:
             self._timer.stop()
             return
-        with slicer.util.RenderBlocker():  # a node that is added is drawn once
-            ended = self._queue.poll()
-        for handle in ended:
+        for handle in self._queue.poll():
             if handle.log and not handle.done:
                 logging.error("%s: %s\n%s", handle.title, handle.error, handle.log)
             if self._forgetEnded:
@@ -70,10 +71,19 @@ class BackgroundJobs:
             self._timer.stop()
         if self.onPoll is not None:
             self.onPoll()
+        if self._queue is not None and self._queue.adding and not self._turns.busy:
+            self._turns.follow(self._added())
+
+    def _added(self) -> Iterator[None]:
+        """The steps in which a job adds its nodes."""
+        while self._queue is not None and self._queue.adding:
+            self.poll()
+            yield
 
     def close(self) -> None:
         """End every process, remove every temporary file."""
         self._timer.stop()
+        self._turns.clear()
         self.onPoll = None
         if self._queue is not None:
             self._queue.close()

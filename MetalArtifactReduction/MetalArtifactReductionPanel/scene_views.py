@@ -51,9 +51,12 @@ class SceneViews:
         """The views as they were before the panel changed them."""
         self.stopSwipe()
         if self._borrowed is not None:
-            with slicer.util.RenderBlocker():
-                self._borrowed.give_back()
+            self.turns.begin(self._returned())
             self._borrowed = None
+
+    def _returned(self) -> Iterator[None]:
+        self._borrowed.give_back()
+        yield
 
     def again(self) -> None:
         """What the panel showed when it was left, if it is still there."""

@@ -53,6 +53,12 @@ class Turns:
         """
         self._wait(_drawn_once(steps), still)
 
+    def begin(self, steps: Iterable[object]) -> None:
+        """:meth:`follow` with the first step at once."""
+        taken = _drawn_once(steps)
+        next(taken, None)
+        self._wait(taken)
+
     def clear(self) -> None:
         """Forget what waits, and end what is half done."""
         while self._pieces:
@@ -88,9 +94,10 @@ class Turns:
 
 def _drawn_once(steps: Iterable[object]) -> Generator[object, None, None]:
     """The views wait for the steps and draw then, one a turn: else each draws at every change."""
-    manager = slicer.app.layoutManager()
-    views = [manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()]
-    views += [manager.threeDWidget(i).threeDView() for i in range(manager.threeDViewCount)]
+    manager, views = slicer.app.layoutManager(), []
+    if manager is not None:  # there is a main window
+        views = [manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()]
+        views += [manager.threeDWidget(i).threeDView() for i in range(manager.threeDViewCount)]
     for view in views:
         view.pauseRender()
     try:

@@ -94,15 +94,15 @@ class Tools:
             self._lent.window(volume)
 
     def giveViewsBack(self) -> Iterator[None]:
-        """Layout and windows as they were; slices straight, a view a step."""
+        """Layout and windows as they were; then slices straight, a view a step."""
         if self._lent is None:
-            return iter(())
-        with slicer.util.RenderBlocker():
-            self._lent.give_back()
+            return
+        self._lent.give_back()
         self._lent = None
+        yield
         nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
-        turned = any(node.GetOrientation() == "Reformat" for node in nodes)
-        return self.views.straighten() if turned else iter(())
+        if any(node.GetOrientation() == "Reformat" for node in nodes):
+            yield from self.views.straighten()
 
     def close(self) -> None:
         """Leave the scene alone, end every process, remove every temporary file."""

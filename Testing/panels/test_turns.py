@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from MetalArtifactReductionLib.errors import printable
+from MetalArtifactReductionLib.jobs.call import call_job
 from panel_support import QTimer
 
 
@@ -97,6 +99,36 @@ def test_views_wait_for_the_steps_and_draw_one_a_turn(
         waiting.append(sum(paused.values()))
     assert waiting == {"done": [3, 3, 2, 1, 0, 0], "forgotten": [3, 3], "unwanted": [3, 3, 0]}[end]
     assert not any(paused.values())
+
+
+def test_the_first_step_can_be_taken_at_once(turns: Any) -> None:
+    done: list[int] = []
+    turns.begin(done.append(number) for number in range(2))
+    assert done == [0]
+    QTimer.turn()
+    assert done == [0, 1] and turns.busy
+
+
+def test_a_job_adds_its_nodes_a_turn(scene: Any) -> None:
+    from MetalArtifactReductionPanel.background import BackgroundJobs
+
+    jobs, added = BackgroundJobs(), []
+
+    def add_nodes(_job: Any) -> Iterator[None]:
+        for number in range(4):
+            added.append(number)
+            yield
+
+    jobs.started(jobs.queue.add(call_job(printable, "text"), (), add_nodes))
+    while not added:
+        QTimer.turn()
+    waiting = len(QTimer.waiting)
+    QTimer.turn()
+    assert waiting == 2 and len(added) > 2  # by the jobs' own timer, and by the turns'
+    while not jobs.idle:
+        QTimer.turn()
+    assert added == [0, 1, 2, 3] and jobs.handles()[0].done
+    jobs.close()
 
 
 def test_a_module_is_loaded_before_the_piece_and_a_missing_one_left(turns: Any) -> None:

@@ -80,6 +80,11 @@ class SceneJob:
         return self.state is JobState.DONE
 
     @property
+    def adding(self) -> bool:
+        """Its nodes are being added."""
+        return self._steps is not None
+
+    @property
     def fraction(self) -> float:
         """How much is done, 0..1."""
         return self._job.fraction
@@ -218,6 +223,11 @@ class SceneJobs:
         """Nothing waits and nothing runs."""
         waits = not (self.queue.idle and self._writing.idle)
         return not waits and all(handle.ended for handle in self.handles)
+
+    @property
+    def adding(self) -> bool:
+        """A job has ended well and adds its nodes, a step a poll."""
+        return any(handle.adding for handle in self.handles)
 
     def correct(
         self,
