@@ -7,12 +7,18 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from support import REPOSITORY
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -42,14 +48,11 @@ class Module:
         return self.folder / f"{self.name}Panel"
 
     def tree(self) -> ast.Module:
-        return ast.parse(self.source.read_text(encoding="utf-8"))
+        return parsed(self.source)
 
     def class_named(self, name: str) -> ast.ClassDef:
         """A class of the module file, or of the files that it is split into."""
-        trees = [
-            self.tree(),
-            *(ast.parse(path.read_text(encoding="utf-8")) for path in self.panel.glob("*.py")),
-        ]
+        trees = map(parsed, (self.source, *self.panel.glob("*.py")))
         found = (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
         return next(node for node in found if node.name == name)
 
