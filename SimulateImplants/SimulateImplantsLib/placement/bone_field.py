@@ -217,8 +217,13 @@ def sample_hu(volume: CTVolume, ras: np.ndarray) -> np.ndarray:
 
 def sample_grid(volume: CTVolume, grid: LocalGrid) -> np.ndarray:
     """As :func:`sample_hu`, at all points of a grid."""
+    return sample_array(volume.hu, volume.ijk_to_ras, grid)
+
+
+def sample_array(values: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
+    """As :func:`sample_grid`, of any array (slice, row, col), such as a mask."""
     corners = grid.corners()
     low, high = corners.min(axis=0) - 0.01, corners.max(axis=0) + 0.01
-    box = crop(volume.hu, volume.ijk_to_ras, low, high)
-    part = np.pad(volume.hu[box], 1, constant_values=np.nan)
-    return grid.values_of(part, [s.start - 1 for s in box], volume.ijk_to_ras, np.nan)
+    box = crop(values, ijk_to_ras, low, high)
+    part = np.pad(values[box].astype(np.float32), 1, constant_values=np.nan)
+    return grid.values_of(part, [s.start - 1 for s in box], ijk_to_ras, np.nan)
