@@ -14,6 +14,7 @@ _JOINT_GAPS_MM = (2.0, 3.0, 4.0, 5.0)
 _FACING_WEIGHT = 0.8
 _DARK_HU, _SHELL_FALL_HU, _SHELL_MM = 160.0, 100.0, 1.5
 _STARTS, _APART_MM = 10, 4.0
+_CORNERS = np.array(list(np.ndindex(2, 2, 2)))
 
 
 def ray_directions(count: int) -> np.ndarray:
@@ -38,129 +39,115 @@ class EdgeField:
     """Gradient of an image on a local grid whose axes are R, A and S."""
 
     grid: LocalGrid
-    gradient: np.ndarray
-    """``(3, *shape)`` in image units per mm."""
-    image: np.ndarray
-    """Smoothed values."""
+    values: np.ndarray
+    """``(voxels, 4)``, float32: gradient (R, A, S; image units per mm) and smoothed image.
+
+    Four: what is as long as a processor's register is gathered twice as fast.
+    """
 
     @classmethod
     def of(cls, image: np.ndarray, grid: LocalGrid, blur_mm: float = 0.8) -> EdgeField:
         """:param image: values on the grid."""
         smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), blur_mm / grid.spacing_mm)
-        gradient = np.stack(np.gradient(smooth, grid.spacing_mm)).astype(np.float32)
-        return cls(grid, gradient, smooth)
+        channels = *np.gradient(smooth, grid.spacing_mm), smooth
+        return cls(grid, np.stack(channels, axis=-1, dtype=np.float32).reshape(-1, 4))
 
-    def joint_share(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """Share of the rays that leave a shell of bone for soft tissue at a radius (soft).
+    def _strides(self) -> np.ndarray:
+        return np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1])
 
-        Cancellous bone inside a head has faint edges too, but neither the shell before nor the
-        joint behind them.
+    def at(self, centre: np.ndarray, away: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """A weighted sum over the channels at ``centre + away``, interpolated linearly: ``(n,)``.
+
+        :param away: ``(n, 3)``, mm. :param weights: ``(n, 4)``, float32.
         """
-
-        def value(r: np.ndarray) -> np.ndarray:
-            points = centre[..., None, :] + r[..., None, None] * rays
-            index = self.grid.to_index(points.reshape(-1, 3)).T
-            found = ndimage.map_coordinates(self.image, index, order=1, mode="nearest")
-            result: np.ndarray = found.reshape(points.shape[:-1])
-            return result
-
-        return _joint(*value(np.stack([radius - _SHELL_MM, radius + _SHELL_MM])))
-
-    def about(
-        self, field: np.ndarray, centres: np.ndarray, away: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:
-        """A field at ``centre + away``, interpolated linearly, for each centre: ``(centres, n)``.
-
-        :param field: ``(voxels, channels)``, all of the grid. :param away: ``(n, 3)``, mm.
-        :param centres: whole voxels apart, so that one voxel's corners count alike for all; no
-            point lies outside the grid.
-        :param weights: ``(n, channels)``, or ``(1, channels)`` for all, of the sum over channels.
-        """
-        strides = np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1])
-        at = self.grid.to_index(centres[0] + away)
+        at = np.float32(self.grid.to_index(centre)) + away / self.grid.spacing_mm
+        at = np.clip(at, 0, np.array(self.grid.shape, np.float32) - np.float32(1.001))
         low = np.floor(at)
-        part = (at - low)[:, None]
-        moved = np.rint(self.grid.to_index(centres) - self.grid.to_index(centres[0]))
-        corner = np.array(list(np.ndindex(2, 2, 2)))
-        share = np.where(corner, part, 1 - part).prod(axis=2)[..., None] * weights[..., None, :]
-        start = (low @ strides)[:, None] + moved @ strides
-        index = start.astype(int)[..., None] + corner @ strides
-        value = np.take(field, index, axis=0, mode="clip").reshape(*start.shape, -1)
-        out: np.ndarray = (value @ share.reshape(len(away), -1, 1).astype(np.float32))[..., 0].T
-        return out
+        x, y, z = (at - low).T
+        index = (low.astype(int) @ self._strides())[:, None] + _CORNERS @ self._strides()
+        value = np.take(self.values, index, axis=0, mode="clip")
+        v = np.einsum("nck,nk->cn", value, weights)
+        v = v[:4] + x * (v[4:] - v[:4])
+        v = v[:2] + y * (v[2:] - v[:2])
+        result: np.ndarray = v[0] + z * (v[1] - v[0])
+        return result
 
-    def radial(self, centre: np.ndarray, radius: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """Derivative outwards at ``centre + radius * ray``: ``(..., rays)``.
+    def near(self, centres: np.ndarray, away: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """As :meth:`at`, of the nearest voxels, for each of many centres: ``(centres, n)``.
 
-        :param centre: ``(..., 3)``; ``radius`` ``(...)``.
+        :param centres: whole voxels apart; no point lies outside the grid.
         """
-        points = centre[..., None, :] + radius[..., None, None] * rays
-        index = self.grid.to_index(points.reshape(-1, 3)).T
-        out = np.zeros(points.shape[:-1], np.float32)
-        for axis in range(3):
-            value = ndimage.map_coordinates(
-                self.gradient[axis], index, order=1, mode="constant", output=np.float32
-            )
-            out += value.reshape(out.shape) * rays[:, axis]
+        first = np.rint(self.grid.to_index(centres[0] + away)) @ self._strides()
+        moved = np.rint(self.grid.to_index(centres) - self.grid.to_index(centres[0]))
+        index = (first[:, None] + moved @ self._strides()).astype(int)
+        value = np.take(self.values, index, axis=0, mode="clip")
+        out: np.ndarray = (value @ weights[:, :, None])[..., 0].T
         return out
 
 
-@dataclass(frozen=True, eq=False)
 class _Score:
-    """How well spheres fit, see :func:`fit_sphere`."""
+    """How well spheres fit, see :func:`fit_sphere`.
 
-    edges: EdgeField
-    sign: float
-    strong: float
-    facing: np.ndarray | None
+    :param rays, facing: unit vectors. :param joint: whether the rays' joint share counts, too.
+        It finds the right surface, but would pull the fitted one away from closed joints.
+    """
 
-    def __call__(
-        self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, coarse: bool
-    ) -> np.ndarray:
-        """:param centre: of one sphere, ``(3,)``; its radius has no axis."""
-        total: np.ndarray = self._mean_edge(centre, radius, directions, self.sign)
+    def __init__(
+        self,
+        edges: EdgeField,
+        sign: float,
+        strong: float,
+        rays: np.ndarray,
+        facing: np.ndarray | None,
+        joint: bool,
+    ) -> None:
+        self.edges, self.strong, self.rays, self.facing = edges, strong, rays, facing
+        self.along = np.pad(sign * rays, ((0, 0), (0, 1))).astype(np.float32)
+        looks = [(0.0, rays, self.along)]
+        if facing is not None:
+            self.against = np.pad(-sign * facing, ((0, 0), (0, 1))).astype(np.float32)
+            looks += [(gap, facing, self.against) for gap in _JOINT_GAPS_MM]
+            self.image = np.tile(np.eye(4, dtype=np.float32)[3], (len(rays), 1))
+            looks += [(mm, rays, self.image) for mm in (-_SHELL_MM, _SHELL_MM) if joint]
+        self.beyond = np.concatenate([np.full((len(way), 1), mm, "f4") for mm, way, _ in looks])
+        self.directions = np.concatenate([way for _, way, _ in looks]).astype(np.float32)
+        self.weights = np.concatenate([weights for *_, weights in looks])
+
+    def __call__(self, centre: np.ndarray, radius: float) -> float:
+        """Of one sphere."""
+        away = (float(radius) + self.beyond) * self.directions
+        value = self.edges.at(centre, away, self.weights)
+        n = len(self.rays)
+        total = self._mean(value[:n])
         if self.facing is None:
-            return total
-        beyond = radius + np.array(_JOINT_GAPS_MM)
-        others = self._mean_edge(centre, beyond, self.facing, -self.sign)
-        total = total + _FACING_WEIGHT * others.max()
-        if coarse:
-            # Finds the right surface, but would pull the fitted one away from closed joints.
-            total += _FACING_WEIGHT * self.edges.joint_share(centre, radius, directions)
-        return total
+            return float(total)
+        stop = n + len(_JOINT_GAPS_MM) * len(self.facing)
+        total += _FACING_WEIGHT * self._mean(value[n:stop].reshape(-1, len(self.facing))).max()
+        if stop < len(value):
+            total += _FACING_WEIGHT * _joint(value[stop : stop + n], value[stop + n :])
+        return float(total)
 
-    def on_grid(self, centres: np.ndarray, radii: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """Coarse scores ``(radii, centres)`` of spheres whose radii grow by 1 mm.
+    def on_grid(self, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Scores ``(radii, centres)`` of spheres whose radii grow by 1 mm.
 
         So do the gaps: what lies beyond one sphere is looked at once for all.
         """
-        # Four channels: what is as long as a processor's register is gathered twice as fast.
-        gradient = np.zeros((self.edges.image.size, 4), np.float32)
-        gradient[:, :3] = self.edges.gradient.reshape(3, -1).T
-        image = self.edges.image.reshape(-1, 1)
 
-        def edges(sizes: np.ndarray, directions: np.ndarray, way: float) -> np.ndarray:
-            along = np.pad(way * directions, ((0, 0), (0, 1)))
-            found = (self.edges.about(gradient, centres, r * directions, along) for r in sizes)
-            return np.stack([self._mean(edge) for edge in found])
+        def found(sizes: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+            return [self.edges.near(centres, r * rays, weights) for r in sizes]
 
-        total = edges(radii, rays, self.sign)
+        total = np.stack([self._mean(edge) for edge in found(radii, self.rays, self.along)])
         if self.facing is None:
             return total
         reached = np.arange(radii[0] + _JOINT_GAPS_MM[0], radii[-1] + _JOINT_GAPS_MM[-1] + 0.5)
-        beyond = edges(reached, self.facing, -self.sign)
+        beyond = [self._mean(edge) for edge in found(reached, self.facing, self.against)]
         gaps = range(len(_JOINT_GAPS_MM))
         total += _FACING_WEIGHT * np.max([beyond[k : k + len(radii)] for k in gaps], axis=0)
         shell = round(2 * _SHELL_MM)
         sizes = radii[0] - _SHELL_MM + np.arange(len(radii) + shell)
-        hu = [self.edges.about(image, centres, r * rays, np.ones((1, 1))) for r in sizes]
+        hu = found(sizes, self.rays, self.image)
         total += [_FACING_WEIGHT * _joint(*pair) for pair in zip(hu, hu[shell:], strict=False)]
         return total
-
-    def _mean_edge(
-        self, centre: np.ndarray, radius: np.ndarray, directions: np.ndarray, way: float
-    ) -> np.ndarray:
-        return self._mean(way * self.edges.radial(centre, radius, directions))
 
     def _mean(self, edge: np.ndarray) -> np.ndarray:
         result: np.ndarray = (edge / (np.abs(edge) + self.strong)).mean(axis=-1)
@@ -194,37 +181,35 @@ def fit_sphere(
     """
     centre0 = np.asarray(seed, float)
 
-    score = _Score(edges, sign, strong, facing)
+    few = rays[:: max(len(rays) // 220, 1)]
+    rough = _Score(edges, sign, strong, few, facing, joint=True)
+    score = _Score(edges, sign, strong, rays, facing, joint=False)
     step = float(np.clip(search_mm / 4.0, 1.0, 3.0))
     shifts = np.arange(-search_mm, search_mm + 1e-6, step)
     grid = np.stack(np.meshgrid(shifts, shifts, shifts, indexing="ij"), -1).reshape(-1, 3)
     grid = grid[np.linalg.norm(grid, axis=1) <= search_mm + 1e-6]
     radii = np.arange(radii_mm[0], radii_mm[1] + 1e-6, 1.0)
-    few = rays[:: max(len(rays) // 220, 1)]
-    values = score.on_grid(centre0 + grid, radii, few)
+    values = rough.on_grid(centre0 + grid, radii)
 
-    def loss(q: np.ndarray, directions: np.ndarray, coarse: bool) -> float:
+    def loss(q: np.ndarray, score: _Score) -> float:
         outside = max(0.0, radii_mm[0] - q[3], q[3] - radii_mm[1])
-        result: float = -float(score(q[:3], np.asarray(q[3]), directions, coarse)) + outside
-        return result
+        return float(outside) - score(q[:3], q[3])
 
-    def refined(start: np.ndarray, size: float, directions: np.ndarray, coarse: bool) -> Any:
+    def refined(start: np.ndarray, size: float, score: _Score) -> Any:
         simplex = np.vstack([start, start + size * np.eye(4)])
         # Which peak is the highest shows long before its place is exact.
-        ends = {"xatol": 0.2, "fatol": 2e-3} if coarse else {"xatol": 0.02, "fatol": 1e-4}
+        ends = {"xatol": 0.2, "fatol": 2e-3} if score is rough else {"xatol": 0.02, "fatol": 1e-4}
         options = {"initial_simplex": simplex, "maxiter": 250, **ends}
-        return optimize.minimize(
-            loss, start, (directions, coarse), method="Nelder-Mead", options=options
-        )
+        return optimize.minimize(loss, start, (score,), method="Nelder-Mead", options=options)
 
     # The grid is coarser than the peaks of the score: the best few are climbed before one is taken.
     starts = [
         np.array([*(centre0 + grid[k]), radii[r]]) for r, k in _peaks(values, grid, radii, _STARTS)
     ]
-    climbed = [refined(start, 1.5, few, True) for start in starts]
+    climbed = [refined(start, 1.5, rough) for start in starts]
     start = min(climbed, key=lambda found: float(found.fun)).x
     for size in (1.5, 0.5):
-        found = refined(start, size, rays, False)
+        found = refined(start, size, score)
         start = found.x
     return start[:3], float(start[3]), -float(found.fun)
 
