@@ -37,18 +37,28 @@ def poisson_from_normals(mean: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """
     root = mean.clamp_min(FEW).sqrt()
     counts = mean + root * z + (z * z - 1.0) / 6.0 + (z - z**3) / (72.0 * root)
-    few = mean < FEW
-    if bool(few.any()):
-        low, uniform = mean[few], 0.5 * (1.0 + torch.erf(z[few] / 2**0.5))
-        probability = torch.exp(-low)
-        below = probability.clone()
-        drawn = torch.zeros_like(low)
-        for count in range(1, MOST_COUNTS + 1):
-            drawn += uniform > below
-            probability = probability * low / count
-            below = below + probability
-        counts[few] = drawn
+    few = (mean < FEW).nonzero(as_tuple=True)
+    if len(few[0]):
+        counts[few] = _inverse_poisson(mean[few], 0.5 * (1.0 + torch.erf(z[few] / 2**0.5)))
     return counts.clamp_min_(0.0)
+
+
+def _inverse_poisson(mean: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """How many counts have a distribution function below ``uniform``; all ``(n,)``."""
+    drawn, counting = torch.zeros_like(mean), torch.arange(len(mean), device=mean.device)
+    probability = torch.exp(-mean)
+    below = probability.clone()
+    for count in range(1, MOST_COUNTS + 1):
+        more = (uniform > below).nonzero(as_tuple=True)
+        counting, mean, uniform, probability, below = (
+            x[more] for x in (counting, mean, uniform, probability, below)
+        )
+        if not len(counting):
+            break
+        drawn[counting] = float(count)
+        probability = probability * mean / count
+        below = below + probability
+    return drawn
 
 
 def measured_photons(
@@ -97,10 +107,10 @@ def smooth_starved(
     if threshold_photons <= 0:
         return readings
     local = _window_mean(readings)
-    starved = 1.0 / (1.0 + (local.clamp_min(0.0) / threshold_photons) ** 2)
-    scatter = (_window_mean(readings**2) - local**2).clamp_min(1e-6)
-    keep = ((scatter - _window_mean(variance)) / scatter).clamp(0.0, 1.0)
-    return readings + starved * (1.0 - keep) * (local - readings)
+    starved = (local.clamp_min(0.0) / threshold_photons).square_().add_(1.0).reciprocal_()
+    scatter = _window_mean(readings.square()).sub_(local.square()).clamp_min_(1e-6)
+    noise = _window_mean(variance).div_(scatter).clamp_max_(1.0)
+    return (local - readings).mul_(starved).mul_(noise).add_(readings)
 
 
 def _window_mean(x: torch.Tensor) -> torch.Tensor:

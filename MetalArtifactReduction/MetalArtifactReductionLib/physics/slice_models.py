@@ -87,6 +87,11 @@ def _metal_path(
     scanner: Scanner, implant_mm: torch.Tensor, materials: Sequence[Material]
 ) -> torch.Tensor:
     """Path in everything that is metal, averaged over the rays of each cell."""
-    metal = [i for i, implant in enumerate(materials) if implant.is_metal]
     views, bins = scanner.cells.sinogram_shape
-    return implant_mm[metal].sum(dim=0).view(views, bins, -1).mean(dim=-1)
+    rays = implant_mm.shape[-1] // bins
+    cells = implant_mm.new_zeros(views, bins)
+    for path_mm, implant in zip(implant_mm, materials, strict=True):
+        if implant.is_metal:
+            for ray in range(rays):  # a mean of the last axis takes five times as long
+                cells += path_mm[:, ray::rays]
+    return cells.div_(rays)

@@ -51,8 +51,8 @@ class WaterCorrection:
         thin = line_integral * self._thin
         if self._table is None:
             return thin
-        position = (line_integral / STEP).clamp(0.0, len(self._table) - 1.001)
-        index = position.long()
-        left = self._table[index]
-        corrected = left + (self._table[index + 1] - left) * (position - index)
+        position = (line_integral / STEP).clamp_(0.0, len(self._table) - 1.001)
+        index = position.int().flatten()
+        left, right = (self._table.index_select(0, i).view_as(thin) for i in (index, index + 1))
+        corrected = (right - left).mul_(position.frac_()).add_(left)
         return torch.where(line_integral < 0, thin, corrected)
