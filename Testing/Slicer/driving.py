@@ -186,7 +186,7 @@ def write_small(image: Any, path: Path) -> None:
     for width in (1200, 1100, 1000, 900, 800):
         small = image.scaledToWidth(width, qt.Qt.SmoothTransformation)
         small = small.convertToFormat(qt.QImage.Format_RGB555)  # 32 greys: half the bytes
-        check(small.save(str(path)), f"{path} could not be written")
+        check(small.save(str(path), "PNG", 0), f"{path} could not be written")  # 0: the smallest
         if path.stat().st_size < MOST_BYTES:
             break
 
