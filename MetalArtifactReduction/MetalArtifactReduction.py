@@ -46,6 +46,7 @@ from MetalArtifactReductionPanel.result_section import ResultSection
 from MetalArtifactReductionPanel.run_section import RunSection
 from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 from MetalArtifactReductionPanel.texts import Texts
+from MetalArtifactReductionPanel.turns import Turns
 
 __all__ = [
     "MetalArtifactReduction",
@@ -54,7 +55,14 @@ __all__ = [
     "MetalArtifactReductionWidget",
 ]
 
-_LONG_TO_LOAD = ("scipy.ndimage", "packaging.requirements", "MetalArtifactReductionLib.mrml")
+_LONG_TO_LOAD = (
+    "scipy.ndimage",
+    "packaging.requirements",
+    "MetalArtifactReductionLib.mrml",
+    "MetalArtifactReductionPanel.metal",
+    "MetalArtifactReductionPanel.results",
+    "MetalArtifactReductionPanel.scene_views",
+)
 _RESOURCES = Path(__file__).parent / "Resources"
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
 
@@ -74,7 +82,9 @@ slices are reconstructed again. The original is kept; a map shows everything tha
 Slicer stays usable meanwhile. Not a medical device: next to metal, a corrected image may lose or
 invent structures.
 """)
-        self.parent.helpText += self.getDefaultModuleDocumentationLink(DOCUMENTATION)
+        self.parent.helpText += _('<p>More in the <a href="{url}">documentation</a>.</p>').format(
+            url=DOCUMENTATION
+        )
         self.parent.acknowledgementText = _("""
 Linear interpolation: Kalender et al., Radiology 164 (1987). NMAR: Meyer et al., Medical Physics 37
 (2010).
@@ -132,22 +142,27 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = None
+        self.parameters: Any = None  # until the sections are there
 
     @property
     def _parameterNode(self) -> Any:
-        return self.parameters.node
+        return self.parameters and self.parameters.node
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MetalArtifactReduction.ui"))
         self.layout.addWidget(uiWidget)
-        ui = self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        logic = self.logic = MetalArtifactReductionLogic()
-        logic.jobs.onPoll = self._onPoll
+        self.logic = MetalArtifactReductionLogic()
+        slicer.app.connect("aboutToQuit()", self._onQuit)
+        self._loading = Turns()
+        self._loading.load(_LONG_TO_LOAD, self._setUpSections)
 
-        part = slicer.util.childWidgetVariables
+    def _setUpSections(self) -> None:
+        ui, logic, part = self.ui, self.logic, slicer.util.childWidgetVariables
+        logic.jobs.onPoll = self._onPoll
         self.texts = texts = Texts(ui.statusLabel)
         logic.views.turns.said = partial(texts.said, ui.statusLabel)
         self.input = InputSection(
@@ -180,9 +195,8 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        slicer.app.connect("aboutToQuit()", self._onQuit)
         self.parameters = ParameterLink(ui, self, self._update)
-        self.initializeParameterNode()  # a reloaded module is shown already
+        self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the module is reloaded or the application closes."""
@@ -192,8 +206,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
     def _onQuit(self) -> None:
         """No process, no file and no editor may outlive the panel."""
         if self.logic is not None:
-            self._putAway()
-            self.logic.views.turns.clear()
+            self._loading.clear()
+            if self.parameters:
+                self._putAway()
+                self.logic.views.turns.clear()
             self.logic.close()
         self.removeObservers()
 
@@ -215,11 +231,13 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
-        self.logic.views.turns.load(_LONG_TO_LOAD, self.initializeParameterNode)
+        if self.parameters:
+            self.initializeParameterNode()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; running jobs go on."""
-        self._putAway()
+        if self.parameters:
+            self._putAway()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         """The jobs of this scene end by themselves: the library sees to that."""

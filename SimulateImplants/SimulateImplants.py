@@ -77,7 +77,9 @@ class SimulateImplants(ScriptedLoadableModule):
 Places spine screws, rods, hip prostheses and nails on a patient's bones, turns them into voxels,
 and simulates the artifacts that they cause in CT, with known truth. Not a clinical planning tool.
 """)
-        self.parent.helpText += self.getDefaultModuleDocumentationLink(DOCUMENTATION)
+        self.parent.helpText += _('<p>More in the <a href="{url}">documentation</a>.</p>').format(
+            url=DOCUMENTATION
+        )
         self.parent.acknowledgementText = _("""
 Grades of screw placement: Gertzbein and Robbins, Spine 15 (1990).
 """)

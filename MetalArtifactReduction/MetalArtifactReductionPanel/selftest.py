@@ -106,6 +106,7 @@ class MetalArtifactReductionTest(ScriptedLoadableModuleTest):
         """Propose, apply, and read the result from the panel."""
         self.delayDisplay("Driving the panel")
         widget = self.panel()
+        self.assertIn('href="https://github.com/', slicer.modules.metalartifactreduction.helpText)
         self.assertFalse(widget.ui.applyButton.enabled)
         volume = make_volume()
         widget.ui.inputSelector.setCurrentNode(volume)

@@ -104,6 +104,7 @@ class SimulateImplantsTest(ScriptedLoadableModuleTest):
         """Add, select, edit, remove from the panel."""
         self.delayDisplay("Driving the panel")
         widget = self.panel()
+        self.assertIn('href="https://github.com/', slicer.modules.simulateimplants.helpText)
         self.assertFalse(widget.ui.simulateButton.enabled)
         volume = self.makeVolume()
         widget.ui.inputSelector.setCurrentNode(volume)
