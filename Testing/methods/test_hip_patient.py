@@ -30,7 +30,7 @@ def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> No
         scan.corrupted,
         scan.metal_fraction,
         "patient",
-        method_options={"masks": 40, "steps": 40, "folder": str(tmp_path / "run")},
+        method_options={"masks": 40, "steps": 25, "folder": str(tmp_path / "run")},
         progress=lambda fraction, message: told.append(fraction),
     )
     # What a scanner shows as bright as metal is given back as it was.
