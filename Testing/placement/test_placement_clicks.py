@@ -71,6 +71,35 @@ def test_neither_threshold_nor_click_moves_a_screw(
         assert abs(one.diameter_mm - other.diameter_mm) <= 1.0
 
 
+def test_twenty_hu_of_bones_outline_hardly_move_a_screw(phantom: Phantom) -> None:
+    """Not even with a joint behind each pedicle that one of two thresholds sees."""
+    matrix = phantom.volume.ijk_to_ras
+    ras = np.moveaxis(np.indices(phantom.volume.hu.shape)[::-1], 0, -1) @ matrix[:3, :3].T
+    ras += matrix[:3, 3]
+    bodies, _ = locate_bodies(phantom.volume, clicks(phantom))
+    hu = phantom.volume.hu + np.random.default_rng(4).normal(0.0, 10.0, ras.shape[:3])
+    for truth in phantom.truth.pedicles:
+        if truth.level in bodies:
+            behind = (ras - truth.entry_ras) @ truth.direction
+            beside = np.linalg.norm(
+                ras - truth.entry_ras - behind[..., None] * truth.direction, axis=-1
+            )
+            hu[(abs(behind - 4.0) < 1.0) & (beside < 9.0)] = bodies[truth.level].threshold_hu
+    # A given threshold moves each level's own by 10 HU: down by the lowest, up by the highest.
+    low, high = (
+        propose_screws_from_clicks(
+            CTVolume(hu.astype(np.float32), matrix), clicks(phantom), threshold_hu=given
+        ).trajectories()
+        for given in (60.0, 300.0)
+    )
+    for one, other in zip(low, high, strict=True):
+        assert one.fits and other.fits
+        assert np.linalg.norm(one.entry_ras - other.entry_ras) < 1.0
+        assert angle_deg(one.direction, other.direction) < 1.0
+        assert abs(one.diameter_mm - other.diameter_mm) <= 0.5
+        assert abs(one.length_mm - other.length_mm) <= 5.0
+
+
 def test_a_level_that_cannot_be_told_leaves_the_others(phantom: Phantom) -> None:
     given = clicks(phantom) | {"L1": np.array([0.0, 0.0, 900.0])}
     found = propose_screws_from_clicks(phantom.volume, given)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy import ndimage, optimize
 
 from MetalArtifactReductionLib.errors import InputError
 
 from ..bone_field import BoneField, LocalGrid
 from .levels import LEVELS
 from .sizes import ScrewSizes
-from .trajectory import PEDICLE_MM, SIDES, PedicleTrajectory, trajectory_along
+from .trajectory import PEDICLE_MM, SIDES, PedicleTrajectory, share_inside, trajectory_along
 from .vertebra import VertebraFrame
 
 _STEP_MM = 0.8
@@ -35,8 +32,23 @@ _BEHIND_MM = np.arange(-30.0, -15.0, 2.0)
 _BEHIND_COST = 0.15
 """Of bone further back than an arch is thick: there the joint with the vertebra above lies, which
 a screw should pass on its lateral side."""
-_AS_THIN = 1.1
+_BESIDE_MM, _LEAST_MM2 = 12.0, 15.0
+_AS_THIN = 0.1
+"""A section wider than the thinnest by this share weighs a third of it."""
 _BESIDE_CANAL_MM, _SACRAL_CONVERGENCE = 11.0, float(np.tan(np.deg2rad(27.0)))
+
+
+def _all_of(*values: np.ndarray) -> np.ndarray:
+    """All combinations, ``(n, len(values))``."""
+    return np.stack(np.meshgrid(*values, indexing="ij"), axis=-1).reshape(-1, len(values))
+
+
+_ALIKE_MM = 0.3
+"""Of clearance: axes that differ by less are about as good."""
+_SHIFTS_MM = np.arange(-4.0, 4.1, 1.0)
+_CLOSE = _all_of(*2 * [np.linspace(-1.6, 1.6, 5)], *2 * [np.linspace(-0.12, 0.12, 5)])
+"""Shifts (mm) and tangents about an axis."""
+_ROUNDS = 4
 
 
 def vertebra_field(mask: np.ndarray, ijk_to_ras: np.ndarray, frame: VertebraFrame) -> BoneField:
@@ -53,57 +65,34 @@ def vertebra_field(mask: np.ndarray, ijk_to_ras: np.ndarray, frame: VertebraFram
     return BoneField.from_mask(mask, ijk_to_ras, grid)
 
 
-@dataclass(frozen=True)
-class _Isthmus:
-    """The narrowest coronal section of a pedicle: local centre (mm) and area."""
+def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> np.ndarray | None:
+    """Middle (local, mm) of the narrowest coronal sections from the canal's middle to the body.
 
-    centre: np.ndarray
-    area_mm2: float
-
-
-def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> _Isthmus | None:
-    """Scan coronal sections from the body's back to the middle of the canal."""
+    What lies further from the canal counts less, and sections nearly as narrow count too: neither
+    a transverse process nor one voxel decides.
+    """
     sign = -1.0 if side == "left" else 1.0
     canal_y = float(frame.local(frame.canal)[1])
-    h, grid = field.grid.spacing_mm, field.grid
-    low = frame.local(grid.origin)
-    x, y, z = (low[i] + h * np.arange(n) for i, n in enumerate(grid.shape))
-    radius = frame.canal_radius_mm
-    rows = np.flatnonzero((y > canal_y - 0.35 * radius) & (y < canal_y + radius + 6.0))
-    columns = np.flatnonzero((sign * x > 0.55 * radius) & (sign * x < radius + 24.0))
-    heights = np.flatnonzero(np.abs(z) < 0.5 * frame.body_height_mm + 8.0)
-    if min(len(rows), len(columns), len(heights)) == 0:
-        return None
-    block = (
-        field.depth[columns[0] : columns[-1] + 1, rows[0] : rows[-1] + 1][
-            :, :, heights[0] : heights[-1] + 1
-        ]
-        > 0
+    radius, h = frame.canal_radius_mm, field.grid.spacing_mm
+    x, y, z = (
+        low + h * np.arange(n)
+        for low, n in zip(frame.local(field.grid.origin), field.grid.shape, strict=True)
     )
-    found = []
-    for j in range(block.shape[1]):
-        labels, count = ndimage.label(block[:, j])
-        for n in range(1, count + 1):
-            a, c = np.nonzero(labels == n)
-            area = len(a) * h * h
-            centre = np.array(
-                [x[columns[0]] + h * a.mean(), y[rows[0] + j], z[heights[0]] + h * c.mean()]
-            )
-            # A pedicle: beside the canal, in the upper part of the body, at least 3 mm thick.
-            if area > 18 and abs(centre[2] - 0.15 * frame.body_height_mm) < 12:
-                found.append((area, j, centre))
-    if not found:
+    rows = (y > canal_y - 0.35 * radius) & (y < canal_y + radius + 6.0)
+    columns = (sign * x > 0.55 * radius) & (sign * x < radius + 24.0)
+    heights = np.abs(z - 0.15 * frame.body_height_mm) < 12.0
+    x, y, z = x[columns], y[rows], z[heights]
+    bone = share_inside(field.depth[columns][:, rows][:, :, heights], h)
+    bone *= np.exp(-np.square((sign * x - radius) / _BESIDE_MM))[:, None, None]
+    area = bone.sum(axis=(0, 2)) * h * h
+    if area.size == 0 or area.max() < _LEAST_MM2:
         return None
-    # Thin parts of the arch are smaller than the pedicle: the section must continue both ways.
-    by_row: dict[int, tuple[float, np.ndarray]] = {}
-    for area, j, centre in found:
-        if j not in by_row or area > by_row[j][0]:
-            by_row[j] = (area, centre)
-    # Where a pedicle is as wide all along, the thinnest section is chance: the middle of those.
-    least = min(area for area, _ in by_row.values())
-    thin = [row for row, (area, _) in by_row.items() if area <= _AS_THIN * least]
-    j = min(by_row, key=lambda row: abs(row - np.mean(thin)))
-    return _Isthmus(by_row[j][1], by_row[j][0])
+    beside = np.tensordot(x, bone.sum(axis=2), 1) * h * h / np.maximum(area, 1.0)
+    above = (bone.sum(axis=0) @ z) * h * h / np.maximum(area, 1.0)
+    least = area[area >= _LEAST_MM2].min()
+    weight = np.exp(-(area / least - 1.0) / _AS_THIN) * (area >= _LEAST_MM2)
+    result: np.ndarray = np.average(np.stack([beside, y, above], axis=1), axis=0, weights=weight)
+    return result
 
 
 def _unusual(level: str, convergence: np.ndarray, inclination: np.ndarray) -> np.ndarray:
@@ -188,7 +177,8 @@ def _sacral_axis(
 def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.ndarray, np.ndarray]:
     """The axis of largest clearance through a pedicle at angles usual for its level.
 
-    A grid over position and angles about the isthmus, then the simplex method of Nelder and Mead.
+    Not the best of all, which jumps along a pedicle where many are nearly as good, but their mean:
+    over positions and angles about the isthmus, then about that mean (mean shift).
 
     :return: point at the isthmus and unit direction (RAS).
     :raises InputError: no pedicle on that side.
@@ -201,7 +191,7 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         raise InputError(
             f"{frame.level or 'vertebra'} {side}: no pedicle found in the segmentation"
         )
-    start = frame.ras(isthmus.centre)
+    start = frame.ras(isthmus)
     s = np.arange(-PEDICLE_MM, _AHEAD_MM + 0.1, 1.0)
 
     def loss(q: np.ndarray) -> np.ndarray:
@@ -214,23 +204,19 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
         cost: np.ndarray = unusual + _BEHIND_COST * joint - clearance
         return cost
 
-    shifts = np.arange(-4.0, 4.1, 1.0)
+    def centre(tried: np.ndarray) -> np.ndarray:
+        """Mean of ``(n, 4)``, weighted by how small the loss is."""
+        costs = loss(tried)
+        result: np.ndarray = np.average(
+            tried, axis=0, weights=np.exp((costs.min() - costs) / _ALIKE_MM)
+        )
+        return result
+
     turns = _CONVERGENCE_DEG.get(frame.level, _USUAL_DEG) + np.arange(-15.0, 16.0, 5.0)
     tilts = np.arange(-15.0, 16.0, 5.0)
-    tried = np.stack(
-        np.meshgrid(
-            shifts, shifts, np.tan(np.deg2rad(turns)), np.tan(np.deg2rad(tilts)), indexing="ij"
-        ),
-        axis=-1,
-    ).reshape(-1, 4)
-    first = tried[int(np.argmin(loss(tried)))]
-    simplex = np.vstack([first, first + np.diag([0.8, 0.8, 0.06, 0.06])])
-    q = optimize.minimize(
-        loss,
-        first,
-        method="Nelder-Mead",
-        options={"initial_simplex": simplex, "maxiter": 160, "xatol": 0.01, "fatol": 1e-3},
-    ).x
+    q = centre(_all_of(_SHIFTS_MM, _SHIFTS_MM, *np.tan(np.deg2rad([turns, tilts]))))
+    for _ in range(_ROUNDS):
+        q = centre(q + _CLOSE)
     point = start + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
     return point, _direction(frame, q[2], q[3], sign)
 

@@ -9,6 +9,28 @@ import numpy as np
 
 from MetalArtifactReductionLib.errors import InputError
 
+from .levels import LEVELS
+
+_USUAL_WIDTH_MM = dict(
+    zip(
+        LEVELS[7:24],
+        (7.9, 7.0, 5.6, 4.7, 4.5, 5.2, 5.3, 5.9, 6.1, 6.3, 7.8, 7.1, 8.7, 8.9, 10.3, 12.9, 18.0),
+        strict=True,
+    )
+)
+"""Mean width of pedicles from T1 to L5 (Zindrick et al. 1987, Spine 12:160)."""
+_UNUSUAL_SHARE = 1 / 3
+
+
+def width_for_screw(level: str, width_mm: float) -> float:
+    """Width of a pedicle (mm) that its screw is chosen for.
+
+    Of what is wider than usual at the level, a third counts: a rib or a transverse process that
+    the image hardly parts from a pedicle widens it.
+    """
+    usual = _USUAL_WIDTH_MM.get(level, width_mm)
+    return min(width_mm, usual + _UNUSUAL_SHARE * (width_mm - usual))
+
 
 @dataclass(frozen=True)
 class ScrewSizes:

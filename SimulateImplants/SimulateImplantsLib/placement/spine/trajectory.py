@@ -11,21 +11,23 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ..bone_field import BoneField
 from ..geometry import unit
-from .sizes import ScrewSizes
+from .sizes import ScrewSizes, width_for_screw
 from .vertebra import VertebraFrame
 
 SIDES = ("left", "right")
 PEDICLE_MM = 5.0
 """Half the length of a pedicle, about its narrowest place."""
-_IN_BONE = 0.7
-"""Share of the shaft's section at its entry."""
+_ARCH_MM = 32.0
+"""The back of an arch is no further behind a pedicle."""
+_IN_BONE = 0.5, 0.9
+"""Share of the shaft's section with which it counts as outside and as inside at its entry."""
 
 
 @dataclass(frozen=True)
 class PedicleTrajectory:
     """A proposed screw (RAS, mm).
 
-    :param entry_ras: where 0.7 of the shaft's section is in bone at the back: the screw's origin.
+    :param entry_ras: where most of the shaft's section is in bone at the back: the screw's origin.
     :param target_ras: the screw's tip.
     :param isthmus_ras: where the pedicle is narrowest, on the axis.
     :param clearance_mm: smallest distance of the axis from the bone's surface (the canal's wall
@@ -65,6 +67,12 @@ def screw_angles_deg(frame: VertebraFrame, side: str, direction: np.ndarray) -> 
     return float(convergence), float(inclination)
 
 
+def share_inside(depth: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """1 in bone, 0 outside, and a ramp of two grid steps about its surface."""
+    share: np.ndarray = np.clip(0.5 + depth / (2 * spacing_mm), 0, 1)
+    return share
+
+
 def _ring_clearance(
     field: BoneField, points: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -80,12 +88,8 @@ def _ring_clearance(
     rays = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * v
     r = np.arange(0.0, 14.01, 0.4)
     depth = field.at(points[:, None, None, :] + r[:, None] * rays[:, None, :])
-    outside = depth <= 0
-    k = np.where(outside.any(axis=2), np.argmax(outside, axis=2), len(r) - 1)
-    first = np.take_along_axis(depth, k[..., None], 2)[..., 0]
-    before = np.take_along_axis(depth, np.maximum(k - 1, 0)[..., None], 2)[..., 0]
-    part = np.where(before > first, before / np.maximum(before - first, 1e-6), 0.0)
-    crossing = np.where(k > 0, r[np.maximum(k - 1, 0)] + np.clip(part, 0, 1) * 0.4, 0.0)
+    inside = share_inside(np.minimum.accumulate(depth, axis=2), field.grid.spacing_mm)
+    crossing = 0.4 * (inside.sum(axis=2) - 0.5 * inside[..., 0])
     crossing = ndimage.median_filter(crossing, (1, 3), mode="wrap")
     crossing = ndimage.median_filter(crossing, (5, 1), mode="nearest")
     chords = crossing[:, :12] + crossing[:, 12:]
@@ -101,24 +105,24 @@ def _reach(field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm:
 
 
 def _shaft_reach(
-    field: BoneField, start: np.ndarray, direction: np.ndarray, limit_mm: float, radius_mm: float
+    field: BoneField, start: np.ndarray, direction: np.ndarray, radius_mm: float
 ) -> float:
-    """How far most of a shaft's section stays in bone behind the pedicle.
+    """How far a shaft stays in bone behind the pedicle.
 
-    Where the back of the arch is rough, or the facet joint runs along the screw, the point where
-    the axis, or half of the shaft, leaves it moves by millimetres with the least change of the
-    threshold; this hardly does.
-
-    :param limit_mm: where the axis leaves the bone.
+    Where most of its section leaves the bone, and the facet behind a joint that the image hardly
+    shows counts in part: the first place under a share moves by a facet's thickness with the
+    least change of the threshold.
     """
-    s = np.arange(0.0, limit_mm + radius_mm, 0.4)
+    s = np.arange(PEDICLE_MM, _ARCH_MM, 0.4)
     phi = np.arange(12) * np.pi / 6
     u = unit(np.cross(direction, field.grid.axes[:, 2]))
     ring = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * np.cross(direction, u)
     disc = np.concatenate([radius_mm * r * ring for r in np.sqrt([1 / 6, 1 / 2, 5 / 6])])
-    inside = field.at(start + s[:, None, None] * direction + disc) > 0
-    share = ndimage.uniform_filter1d(inside.mean(axis=1), 5, mode="nearest")
-    return min(_first(s, (share < _IN_BONE) & (s > PEDICLE_MM)), limit_mm + radius_mm)
+    depth = field.at(start + s[:, None, None] * direction + disc)
+    inside = share_inside(depth, field.grid.spacing_mm).mean(axis=1)
+    least = np.minimum.accumulate(ndimage.uniform_filter1d(inside, 5, mode="nearest"))
+    none, whole = _IN_BONE
+    return PEDICLE_MM + 0.4 * float(np.clip((least - none) / (whole - none), 0, 1).sum())
 
 
 def narrowest(field: BoneField, entry: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -189,7 +193,7 @@ def trajectory_along(
     """
     direction = unit(direction)
     name = f"{frame.level or 'vertebra'} {side}"
-    back = _reach(field, through, -direction, 32.0)
+    back = _reach(field, through, -direction, _ARCH_MM)
     front = _reach(field, through, direction, 60.0)
     s = np.arange(-back, front, 0.4)
     depths = field.at(through + s[:, None] * direction)
@@ -205,8 +209,8 @@ def trajectory_along(
     nearest, chords = _ring_clearance(field, through + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
     pedicle, width = float(nearest.min()), float(chords.min())
-    diameter, narrow_pedicle = _diameter(sizes, pedicle, width, name)
-    behind = _shaft_reach(field, through, -direction, back, 0.5 * diameter)
+    diameter, narrow_pedicle = _diameter(sizes, pedicle, width_for_screw(frame.level, width), name)
+    behind = _shaft_reach(field, through, -direction, 0.5 * diameter)
     entry = through - behind * direction
     # Screws of both sides must not meet at the midline.
     aside = frame.local(through + s[:, None] * direction)[:, 0] * (-1.0 if side == "left" else 1.0)
