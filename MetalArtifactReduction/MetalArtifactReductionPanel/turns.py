@@ -103,8 +103,10 @@ def _drawn_once(steps: Iterable[object]) -> Generator[object, None, None]:
     try:
         yield from steps
         while views:
-            views.pop(0).resumeRender()
-            yield
+            view = views.pop(0)
+            view.resumeRender()
+            if view.visible:
+                yield
     finally:
         for view in views:
             view.resumeRender()

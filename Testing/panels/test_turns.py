@@ -70,17 +70,19 @@ def test_views_wait_for_the_steps_and_draw_one_a_turn(
 ) -> None:
     import slicer
 
-    paused = dict.fromkeys(("Red", "Green", "3D"), 0)
+    paused = dict.fromkeys(("Red", "Green", "Hidden", "3D"), 0)
 
     def widget(name: str) -> Any:
         def by(count: int) -> None:
             paused[name] += count
 
-        view = SimpleNamespace(pauseRender=lambda: by(1), resumeRender=lambda: by(-1))
+        view = SimpleNamespace(
+            pauseRender=lambda: by(1), resumeRender=lambda: by(-1), visible=name != "Hidden"
+        )
         return SimpleNamespace(sliceView=lambda: view, threeDView=lambda: view)
 
     manager = SimpleNamespace(
-        sliceViewNames=lambda: ("Red", "Green"), sliceWidget=widget,
+        sliceViewNames=lambda: ("Red", "Green", "Hidden"), sliceWidget=widget,
         threeDViewCount=1, threeDWidget=lambda index: widget("3D"),
     )  # fmt: skip
     monkeypatch.setattr(slicer.app, "layoutManager", lambda: manager)
@@ -97,7 +99,7 @@ def test_views_wait_for_the_steps_and_draw_one_a_turn(
     while turns.busy:
         QTimer.turn()
         waiting.append(sum(paused.values()))
-    assert waiting == {"done": [3, 3, 2, 1, 0, 0], "forgotten": [3, 3], "unwanted": [3, 3, 0]}[end]
+    assert waiting == {"done": [4, 4, 3, 2, 0, 0], "forgotten": [4, 4], "unwanted": [4, 4, 0]}[end]
     assert not any(paused.values())
 
 
