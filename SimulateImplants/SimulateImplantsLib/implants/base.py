@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from MetalArtifactReductionLib.errors import InputError
@@ -96,7 +97,7 @@ class Implant(ABC):
 
     def mesh(self) -> Mesh:
         """All parts in one mesh."""
-        return join(*(part.mesh for part in self.parts()))
+        return _joined(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The implant as JSON types; :func:`implant_from_dict` makes an equal one again."""
@@ -104,6 +105,14 @@ class Implant(ABC):
             item.name: _plain(getattr(self, item.name))
             for item in fields(self)  # type: ignore[arg-type]
         }
+
+
+@lru_cache(maxsize=16)
+def _joined(implant: Implant) -> Mesh:
+    """Kept, read-only: an implant is measured again wherever it is moved."""
+    mesh = join(*(part.mesh for part in implant.parts()))
+    mesh.points.flags.writeable = mesh.triangles.flags.writeable = False
+    return mesh
 
 
 def _number(label: str, value: Any) -> float:

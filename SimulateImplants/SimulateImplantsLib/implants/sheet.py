@@ -29,13 +29,18 @@ def resample(loop: np.ndarray, spacing: float) -> np.ndarray:
 
 def inside(loops: Sequence[np.ndarray], points: np.ndarray) -> np.ndarray:
     """Even-odd rule: which points ``(n, 2)`` lie in the polygon with holes."""
-    result = np.zeros(len(points), dtype=bool)
-    x, y = points.T
+    order = np.argsort(points[:, 1])
+    x, y = points[order].T
+    odd = np.zeros(len(points), dtype=bool)
     for loop in loops:
-        for (x0, y0), (x1, y1) in zip(loop, np.roll(loop, -1, axis=0), strict=True):
-            crosses = (y0 > y) != (y1 > y)
-            at = x0 + (y - y0) * ((x1 - x0) / (y1 - y0) if y1 != y0 else 0.0)
-            result ^= crosses & (x < at)
+        below = np.searchsorted(y, loop[:, 1])
+        ends = zip(loop, np.roll(loop, -1, axis=0), below, np.roll(below, -1), strict=True)
+        for (x0, y0), (x1, y1), first, last in ends:
+            if first != last:
+                beside = slice(min(first, last), max(first, last))
+                odd[beside] ^= x[beside] < x0 + (y[beside] - y0) * ((x1 - x0) / (y1 - y0))
+    result = np.empty_like(odd)
+    result[order] = odd
     return result
 
 
