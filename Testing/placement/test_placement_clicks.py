@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,7 @@ from SimulateImplantsLib.placement import (
 from SimulateImplantsLib.placement.anatomy import Anatomy
 from SimulateImplantsLib.placement.geometry import angle_deg, axis_distance
 from SimulateImplantsLib.placement.plan import PlacementPlan
+from SimulateImplantsLib.placement.spine.click_checks import check_alike
 from SimulateImplantsLib.placement.spine.construct import bent_elsewhere
 from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
 from SimulateImplantsLib.placement.spine.locate import locate_bodies
@@ -132,6 +135,41 @@ def test_nothing_is_placed_on_a_vertebra_that_is_guessed(phantom: Phantom) -> No
     found, told = locate_bodies(ends, {level: true[level] for level in ("L3", "L4")})
     assert list(found) == ["L3"]
     assert len(told) == 1 and told[0].startswith("L4: the CT ends within this vertebra")
+
+
+@pytest.mark.parametrize("down", [-12.0, -8.0, 8.0, 12.0])
+def test_clicks_towards_a_disc_find_no_other_body(phantom: Phantom, down: float) -> None:
+    true = {level: clicks(phantom)[level] for level in ("L2", "L3")}
+    found, told = locate_bodies(phantom.volume, {n: p - [0, 0, down] for n, p in true.items()})
+    assert len(found) + len(told) >= 2
+    for level, body in found.items():
+        assert np.linalg.norm(body.frame.centre - true[level]) < 8.0
+
+
+def test_a_body_is_another_where_one_click_lies_unlike_the_others(proposal: SpineProposal) -> None:
+    frame = proposal["L3"].frame
+    usual = dict.fromkeys([*LEVELS, "L5"], 26.0)
+    frames, true = dict.fromkeys(LEVELS, frame), dict.fromkeys(LEVELS, frame.centre)
+    assert not check_alike(frames, true | {"L3": frame.centre + 8 * frame.superior}, usual)
+    moved = true | {"L4": frame.centre + 17 * frame.superior}
+    assert list(check_alike(frames | {"L5": frame}, moved | {"L5": frame.centre}, usual)) == ["L4"]
+    two = {name: frames[name] for name in ("L3", "L4")}
+    assert list(check_alike(two, moved, usual)) == ["L3", "L4"]
+
+
+def test_a_screw_that_diverges_is_graded_no_a(proposal: SpineProposal, phantom: Phantom) -> None:
+    vertebra = proposal["L2"]
+    plan = spine_plan(proposal, rods=False)
+    screw = next(i for i in plan.implants if i.attributes == {"side": "left", "level": "L2"})
+    frame, turn = vertebra.frame, np.deg2rad(20.0)
+    forward = np.cos(turn) * frame.anterior - np.sin(turn) * frame.left
+    turned = replace(frame, anterior=forward, left=np.cross(frame.superior, forward))
+    straight, diverging = (
+        plan_quality(PlacementPlan((screw,)), Anatomy(phantom.volume, {}, {"L2": model}))[0]
+        for model in (vertebra, replace(vertebra, frame=turned))
+    )
+    assert (straight.grade, diverging.grade) == ("A", "")
+    assert diverging.convergence_deg < 0 and "less than sound at L2" in diverging.note
 
 
 def test_the_image_grades_true_pedicle_axes_a_and_impossible_screws_never(

@@ -21,11 +21,13 @@ from .bone_field import sample_hu
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.grade import joint_changes_mm
 from .hip.seat import seat_of
-from .spine.grading import grade_screw, shaft_samples
+from .spine.grading import ScrewGrade, grade_screw, shaft_samples
 from .spine.image_grade import grade_in_ilium, grade_in_image, runs_forward
+from .spine.pedicle import least_convergence_deg
 from .tissue import tissue_grade
 
 _NEAR_MM = 0.5
+_TURNED_DEG = 10.0
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
 
 
@@ -183,6 +185,7 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
                 convergence_deg=grade.convergence_deg,
                 inclination_deg=grade.inclination_deg,
             )
+        grade = _if_convergent(grade, level, seen.convergence_deg)
     return replace(
         row,
         level=item.level or level,
@@ -197,6 +200,19 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
         inclination_deg=grade.inclination_deg,
         note="; ".join(filter(None, (*(frame.warnings if frame else ()), grade.note))),
     )
+
+
+def _if_convergent(grade: ScrewGrade, level: str, seen_deg: float) -> ScrewGrade:
+    """The grade, which is no A for a screw that diverges.
+
+    :param seen_deg: convergence by the patient's axes; a vertebra turned by less than 10 degrees
+        may be one whose own axes are wrong, and the less favourable of both counts.
+    """
+    own = grade.convergence_deg
+    convergence = min(own, seen_deg) if abs(own - seen_deg) < _TURNED_DEG else own
+    if grade.grade != "A" or convergence >= least_convergence_deg(level):
+        return grade
+    return grade.without(f"converges by {convergence:.0f} degrees, less than sound at {level}")
 
 
 def _outside(item: PlacedItem, volume: CTVolume) -> float:

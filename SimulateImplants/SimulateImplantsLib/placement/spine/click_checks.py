@@ -18,6 +18,8 @@ CUT = "the CT ends within this vertebra; leave it out, or use a CT that shows th
 _FAT_HU = -30.0
 _BESIDE_BODY, BEYOND_MM = 1.3, 3.0
 _INVERTED = -0.05
+_HIGH_SHARE, _MIDDLE_SHARE = 0.8, 0.3
+_UNLIKE_SHARE = 0.6
 _APART_MM = 10.0
 """Less than from one cervical body to the next."""
 
@@ -112,19 +114,57 @@ def pedicle_rise(volume: CTVolume, frame: VertebraFrame, threshold_hu: float) ->
     return float(bone[5:].mean() - bone[:5].mean())
 
 
-def check_upright(rises: Mapping[str, float], clicked: int) -> dict[str, str]:
+def check_upright(
+    rises: Mapping[str, float],
+    found: Mapping[str, VertebraFrame],
+    clicks: Mapping[str, np.ndarray],
+    usual_mm: Mapping[str, float],
+) -> dict[str, str]:
     """Levels whose pedicles arise from the lower half of what was found, and what to say of them.
 
-    :param clicked: so many levels were.
-    :raises InputError: in all of them they do.
+    :param rises: of :func:`pedicle_rise`, of the levels that nothing else speaks against.
+    :param usual_mm: heights of bodies as far apart as those that were clicked.
+    :raises InputError: in all that were clicked they do, each as high as bodies are and clicked
+        about its middle: what lies about a disc has pedicles in its lower half, too.
     """
     inverted = [name for name, rise in rises.items() if rise < _INVERTED]
-    if inverted and len(inverted) == clicked:
+    sure = [
+        name
+        for name in inverted
+        if found[name].body_height_mm > _HIGH_SHARE * usual_mm[name]
+        and _off_middle(found[name], clicks[name]) < _MIDDLE_SHARE
+    ]
+    if sure and len(sure) == len(clicks):
         raise InputError(
-            f"{', '.join(inverted)}: the pedicles arise from the lower half of the body, so the "
+            f"{', '.join(sure)}: the pedicles arise from the lower half of the body, so the "
             "volume seems upside-down; turn it and click again"
         )
     return {
         name: f"{name}: no pedicles beside the upper half of the body; click into its middle"
         for name in inverted
     }
+
+
+def _off_middle(frame: VertebraFrame, click: np.ndarray) -> float:
+    """Distance of a click from a body's middle along the spine, as a share of its height."""
+    return abs(float(frame.local(click)[2])) / frame.body_height_mm
+
+
+def check_alike(
+    found: Mapping[str, VertebraFrame],
+    clicks: Mapping[str, np.ndarray],
+    usual_mm: Mapping[str, float],
+) -> dict[str, str]:
+    """Levels that are another body than the one clicked, and what to say of them.
+
+    A click near a disc may find the next body; then it lies much higher or lower in what was found
+    than the others' clicks do. Where no more agree than disagree none is trusted.
+    """
+    heights = {name: float(frame.local(clicks[name])[2]) for name, frame in found.items()}
+    told = {}
+    for name, height in heights.items():
+        others = [other for level, other in heights.items() if level != name]
+        unlike = sum(abs(height - other) > _UNLIKE_SHARE * usual_mm[name] for other in others)
+        if unlike and 2 * unlike >= len(others):
+            told[name] = f"{name}: clicked too near to a disc; click nearer to the body's middle"
+    return told

@@ -17,6 +17,7 @@ from ..geometry import Vector, across, chain_directions, unit
 from .click_checks import (
     BEYOND_MM,
     CUT,
+    check_alike,
     check_body,
     check_click,
     check_order,
@@ -94,8 +95,12 @@ def _told(
     """The bodies that pass their checks, and why others do not; ``ridge`` of :func:`_endplates`."""
     found, why = _located(volume, points, ridge)
     doubts = check_told_apart({name: body.frame.centre for name, body in found.items()})
-    rises = {n: pedicle_rise(volume, b.frame, b.threshold_hu) for n, b in found.items()}
-    doubts |= check_upright({n: r for n, r in rises.items() if n not in doubts}, len(points))
+    frames = {name: body.frame for name, body in found.items() if name not in doubts}
+    rises = {n: pedicle_rise(volume, f, found[n].threshold_hu) for n, f in frames.items()}
+    usual = _usual_heights(points)
+    doubts |= check_upright(rises, frames, points, usual)
+    frames = {name: frame for name, frame in frames.items() if name not in doubts}
+    doubts |= check_alike(frames, points, usual)
     told = {name: body for name, body in found.items() if name not in doubts}
     return told, [*why.values(), *dict.fromkeys(doubts.values())]
 

@@ -95,6 +95,11 @@ def _isthmus(field: BoneField, frame: VertebraFrame, side: str) -> np.ndarray | 
     return result
 
 
+def least_convergence_deg(level: str) -> float:
+    """Of a sound screw: 7 degrees less than usual at its level, or 1 where that is more."""
+    return min(_CONVERGENCE_DEG.get(level, _USUAL_DEG) - _SPREAD_DEG, 1.0)
+
+
 def _unusual(level: str, convergence: np.ndarray, inclination: np.ndarray) -> np.ndarray:
     """Cost (mm of clearance) of angles (tangents) away from the level's usual ones.
 

@@ -20,16 +20,8 @@ _USUAL_WIDTH_MM = dict(
 )
 """Mean width of pedicles from T1 to L5 (Zindrick et al. 1987, Spine 12:160)."""
 _UNUSUAL_SHARE = 1 / 3
-
-
-def width_for_screw(level: str, width_mm: float) -> float:
-    """Width of a pedicle (mm) that its screw is chosen for.
-
-    Of what is wider than usual at the level, a third counts: a rib or a transverse process that
-    the image hardly parts from a pedicle widens it.
-    """
-    usual = _USUAL_WIDTH_MM.get(level, width_mm)
-    return min(width_mm, usual + _UNUSUAL_SHARE * (width_mm - usual))
+"""Of what is wider than that, so much counts: a rib or a transverse process that the image hardly
+parts from a pedicle widens it."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +51,19 @@ class ScrewSizes:
             if not values or min(values) <= 0:
                 raise InputError(f"screw {name} {values}: at least one size above 0 is needed")
 
-    def diameter(self, width_mm: float, clearance_mm: float) -> float | None:
+    def diameter(self, width_mm: float, clearance_mm: float, level: str = "") -> float | None:
         """The thickest screw for a pedicle of a width; None if even the thinnest is too thick.
 
         :param clearance_mm: of its axis from the surface; no thread comes out there.
+        :param level: where it is wider than usual; "" where that is not known.
         """
         thinnest = min(self.diameters_mm)
-        spare = width_mm - 2 * self.pedicle_margin_mm - thinnest
+        needed = thinnest + 2 * self.pedicle_margin_mm
+        spare = width_mm - needed
         if spare < 0:
             return None
+        beyond = max(width_mm - max(_USUAL_WIDTH_MM.get(level, width_mm), needed), 0.0)
+        spare -= (1 - _UNUSUAL_SHARE) * beyond
         return snap_down(
             min(thinnest + self.wider_share * spare, 2 * clearance_mm), self.diameters_mm
         )

@@ -11,7 +11,7 @@ from MetalArtifactReductionLib.errors import InputError
 
 from ..bone_field import BoneField
 from ..geometry import unit
-from .sizes import ScrewSizes, width_for_screw
+from .sizes import ScrewSizes
 from .vertebra import VertebraFrame
 
 SIDES = ("left", "right")
@@ -154,10 +154,10 @@ def _first(s: np.ndarray, where: np.ndarray) -> float:
 
 
 def _diameter(
-    sizes: ScrewSizes, clearance_mm: float, width_mm: float, name: str
+    sizes: ScrewSizes, clearance_mm: float, width_mm: float, level: str, name: str
 ) -> tuple[float, tuple[str, ...]]:
     """The thickest screw, and a warning where even the thinnest is too thick."""
-    diameter = sizes.diameter(width_mm, clearance_mm)
+    diameter = sizes.diameter(width_mm, clearance_mm, level)
     if diameter is not None:
         return diameter, ()
     thinnest = min(sizes.diameters_mm)
@@ -209,7 +209,7 @@ def trajectory_along(
     nearest, chords = _ring_clearance(field, through + s[stations, None] * direction, direction)
     narrow = int(stations[np.argmin(nearest)])
     pedicle, width = float(nearest.min()), float(chords.min())
-    diameter, narrow_pedicle = _diameter(sizes, pedicle, width_for_screw(frame.level, width), name)
+    diameter, narrow_pedicle = _diameter(sizes, pedicle, width, frame.level, name)
     behind = _shaft_reach(field, through, -direction, 0.5 * diameter)
     entry = through - behind * direction
     # Screws of both sides must not meet at the midline.
