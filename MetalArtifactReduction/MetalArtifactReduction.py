@@ -48,20 +48,11 @@ from MetalArtifactReductionPanel.selftest import MetalArtifactReductionTest
 from MetalArtifactReductionPanel.texts import Texts
 from MetalArtifactReductionPanel.turns import Turns
 
-__all__ = [
-    "MetalArtifactReduction",
-    "MetalArtifactReductionLogic",
-    "MetalArtifactReductionTest",  # the Reload & Test button and ctest look for it here
-    "MetalArtifactReductionWidget",
-]
+__all__ = ["MetalArtifactReductionTest"]  # the Reload & Test button and ctest look for it here
 
 _LONG_TO_LOAD = (
-    "scipy.ndimage",
-    "packaging.requirements",
-    "MetalArtifactReductionLib.mrml",
-    "MetalArtifactReductionPanel.metal",
-    "MetalArtifactReductionPanel.results",
-    "MetalArtifactReductionPanel.scene_views",
+    *("scipy.ndimage", "packaging.requirements", "MetalArtifactReductionLib.mrml"),
+    *(f"MetalArtifactReductionPanel.{name}" for name in ("metal", "results", "scene_views")),
 )
 _RESOURCES = Path(__file__).parent / "Resources"
 DOCUMENTATION = "https://github.com/MetalArtifactReduction/SlicerMetalArtifactReduction#readme"
@@ -285,14 +276,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """Add a correction to the queue, as the panel says it."""
         self.metal.stopEditing()
         self.preview.stop()
-        parameters = self._parameterNode
+        p = self._parameterNode
+        how = correction_options(p)
         self.logic.correctAsync(
-            parameters.inputVolume,
-            parameters.metalSegmentation,
-            options=correction_options(parameters),
-            show=False,
-            measure=True,
-            onEnd=onEnd,
+            p.inputVolume, p.metalSegmentation, options=how, show=False, measure=True, onEnd=onEnd
         )
         self.logic.views.prepare()
 
@@ -406,13 +393,6 @@ class MetalArtifactReductionLogic(ScriptedLoadableModuleLogic):
         """
         self.ensureDependencies(method or getattr(options, "method", ""))
         self.estimates.cancel()
-        handle = self.jobs.queue.correct(
-            volumeNode,
-            metalSegmentation,
-            method,
-            options=options,
-            on_progress=onProgress,
-            on_end=onEnd,
-            **more,
-        )
+        more |= {"options": options, "on_progress": onProgress, "on_end": onEnd}
+        handle = self.jobs.queue.correct(volumeNode, metalSegmentation, method, **more)
         return self.jobs.started(handle)

@@ -40,12 +40,7 @@ from SimulateImplantsPanel.simulation_sections import (
 from SimulateImplantsPanel.tools import Tools
 from SimulateImplantsPanel.work import Work
 
-__all__ = [
-    "SimulateImplants",
-    "SimulateImplantsLogic",
-    "SimulateImplantsTest",  # the Reload & Test button and ctest look for it here
-    "SimulateImplantsWidget",
-]
+__all__ = ["SimulateImplantsTest"]  # the Reload & Test button and ctest look for it here
 
 _LONG_TO_LOAD = (
     "scipy.ndimage",

@@ -387,14 +387,10 @@ def test_results_without_their_original_are_refused(scene: Any, ct: Any, nodes: 
 
 def test_report_of_a_result(scene: Any, ct: Any, nodes: Any, tmp_path: Path) -> None:
     results.put_measures(scene, nodes.corrected, measured(ct, nodes))
-    line = results.propose_line(scene, nodes.corrected)
-    written = []
-    empty = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")  # not placed yet
-    for line_node in (line, empty):
-        facts = {"Date": "2020-01-02"}
-        job = report_job(
-            scene, nodes.corrected, tmp_path / "r.html", line_node=line_node, facts=facts
-        )
+    written, not_placed = [], scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
+    for line in (results.propose_line(scene, nodes.corrected), not_placed):
+        how = {"line_node": line, "facts": {"Date": "2020-01-02"}}
+        job = report_job(scene, nodes.corrected, tmp_path / "r.html", **how)
         job.wait()
         written.append(result_of(job).read_text(encoding="utf-8"))
         job.close()

@@ -77,18 +77,15 @@ def simulate_volume(
     :param implants: fraction of each voxel ``(slices, rows, cols)`` by material name. They displace
         tissue; their sum must not pass 1.
     :param parameters: the acquisition, computed as ``model`` says, one of ``MODELS``.
-    :param seed: of the noise, not negative.
-    :param device: torch device.
+    :param seed: of the noise, not negative. :param device: torch device.
     :param batch_slices: slices between two reports of progress and checks of ``cancel``; on the CPU
         at once, a thread each, at some 100 MB for 512 x 512.
     :param slices: only these indices, or None for all; implants elsewhere are ignored.
-    :param every_slice: also scan slices without implant.
-    :param with_reference: also scan without implants.
+    :param every_slice: also scan slices without implant. :param with_reference: also without any.
     :param keep_sinograms: return the sinograms too (a few MB a slice).
     :param progress: called with the fraction done before every batch, as ``cancel`` is.
     :raises InputError: no implant in the volume or outside the field of view, fractions of another
-        shape or not within 0..1, unknown material or model.
-    :raises Cancelled: on request.
+        shape or not within 0..1, unknown material or model. :raises Cancelled: on request.
     """
     _check_choices(model, seed, batch_slices)
     materials = [material(name) for name in implants]
