@@ -212,15 +212,6 @@ class Job:
         )
         return loaded
 
-    def input_array(self, name: str) -> np.ndarray:
-        """An input as the task got it, mapped from its file; before the job is closed."""
-        import numpy as np
-
-        mapped: np.ndarray = np.load(
-            array_file(self.folder, INPUTS, name), mmap_mode="r", allow_pickle=False
-        )
-        return mapped
-
     def close(self) -> None:
         """End the process if it still runs, and remove the folder."""
         if not self.ended:

@@ -162,17 +162,6 @@ def line_of(node: Any, volume_node: Any) -> Line:
     return Line(ends[0], ends[1])
 
 
-def line_middle(node: Any) -> tuple[float, float, float] | None:
-    """The middle of a markups line in the world; None while it does not have two points."""
-    if node.GetNumberOfDefinedControlPoints() != 2:
-        return None
-    ends = [[0.0] * 3, [0.0] * 3]
-    for index, end in enumerate(ends):
-        node.GetNthControlPointPositionWorld(index, end)
-    right, front, top = ((a + b) / 2 for a, b in zip(*ends, strict=True))
-    return right, front, top
-
-
 def put_profile(scene: Any, corrected: Any, line_node: Any) -> Any:
     """Plot HU along a line, before and after; an earlier plot of the result is filled anew.
 

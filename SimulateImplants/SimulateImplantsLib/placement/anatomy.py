@@ -50,11 +50,6 @@ class Anatomy:
         self._ups: dict[str, np.ndarray | None] | None = None
         self.heads: list[tuple[str, np.ndarray, tuple[np.ndarray, float] | None]] = []
 
-    @property
-    def has_vertebrae(self) -> bool:
-        """Whether screws can be graded."""
-        return bool(self._masks or self._models)
-
     def level_at(self, points: np.ndarray) -> str:
         """The vertebra that holds most of the RAS points ``(..., 3)``, "" for none."""
         shares = {k: float((field.at(points) > 0).mean()) for k, (_, field) in self._models.items()}
