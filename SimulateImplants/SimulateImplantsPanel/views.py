@@ -42,7 +42,7 @@ def straighten() -> Iterator[None]:
 
 
 def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> Iterator[None]:
-    """Look at implants through the bone, a view a step.
+    """Look at implants through the bone, a view a step; the slices cut the first one's middle.
 
     :param fromBehind: as a spine surgeon does.
     """
@@ -50,21 +50,28 @@ def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> 
         return
     if bone is not None and bone.GetDisplayNode() is not None:
         bone.GetDisplayNode().SetOpacity3D(0.4)
+    middle = [0.0] * 3
+    vtk.vtkBoundingBox(_bounds([implants[0].model])).GetCenter(middle)
     for node in slice_nodes(slicer.mrmlScene):
         yield
-        node.JumpSliceByOffsetting(*implants[0].matrix()[:3, 3])
+        node.JumpSliceByOffsetting(*middle)
     yield
     lookAt([one.model for one in implants], fromBehind)
 
 
 def lookAt(nodes: Sequence[Any], fromBehind: bool = False) -> None:
     """Fill the 3-D view with nodes, seen from the front or from behind."""
+    fill_views(slicer.mrmlScene, _bounds(nodes), (0.0, -1.0 if fromBehind else 1.0, 0.0))
+
+
+def _bounds(nodes: Sequence[Any]) -> list[float]:
+    """Of all of them together, RAS."""
     box, bounds = vtk.vtkBoundingBox(), [0.0] * 6
     for node in nodes:
         node.GetRASBounds(bounds)
         box.AddBounds(bounds)
     box.GetBounds(bounds)
-    fill_views(slicer.mrmlScene, bounds, (0.0, -1.0 if fromBehind else 1.0, 0.0))
+    return bounds
 
 
 def setDisplay(ct: Any, shown: str, window: str) -> Iterator[None]:
