@@ -32,6 +32,7 @@ class RunSection:
         self._ui, self._texts, self._jobs = ui, texts, jobs
         self._correct, self._onCorrected = correct, onCorrected
         self._chosen: Any = None
+        self._going = ""  # what was said of jobs that went on
         tables.set_titles(ui.jobsTable, [_("Job"), _("State")])
         ui.applyButton.connect("clicked(bool)", lambda _on: self.onApplyButton())
         ui.cancelButton.connect("clicked(bool)", lambda _on: self.onCancelButton())
@@ -73,7 +74,7 @@ class RunSection:
         for handle in chosen or handles:
             if not handle.ended:
                 handle.cancel()
-        self._texts.say(self._ui.statusLabel, _("Cancelling..."))
+        self._sayGoing(_("Cancelling..."))
         self.showJobs()
 
     def showJobs(self) -> None:
@@ -97,7 +98,13 @@ class RunSection:
                     message=running[0].message,
                     state=tables.job_state(running[0]),
                 )
-                self._texts.say(self._ui.statusLabel, text)
+                self._sayGoing(text)
+        elif not going_on and self._ui.statusLabel.text == self._going:
+            self._texts.say(self._ui.statusLabel, "")  # how it ended is said elsewhere
+
+    def _sayGoing(self, text: str) -> None:
+        self._going = text
+        self._texts.say(self._ui.statusLabel, text)
 
     def _onEnd(self, handle: Any) -> None:
         """The last job's outcome in the status line; its result to who shows it."""

@@ -237,12 +237,30 @@ def test_queue_and_what_became_of_it(texts: Any) -> None:
     jobs.list[0].message = "nothing needed"
     jobs.list[0].end("done", "nodes")
     assert corrected == ["nodes"] and "done in 3 s, nothing needed." in ui.statusLabel.text
-    jobs.list[2].end("failed", error="out of memory")
+    third = jobs.list[2]
+    section.clear()  # with the scene; what goes on writes files
+    assert ui.jobsTable.rows() == [["Third", "waiting"]] and ui.statusLabel.text == ""
+    third.end("failed", error="out of memory")
     assert ui.statusLabel.text == "Third: out of memory" and corrected == ["nodes"]
     section.showJobs()
     assert not ui.cancelButton.visible and not ui.progressBar.visible
     section.clear()
     assert ui.jobsTable.rowCount == 0
+
+
+def test_a_job_whose_end_is_said_elsewhere_leaves_no_text(texts: Any) -> None:
+    section, ui, jobs, _ = run_section(texts)
+    said: list[str] = []
+    report = jobs.start("Report", lambda handle: said.append(handle.state.value))
+    report.cancel, report.state.value, report.message = lambda: None, "running", "writing"
+    section.showJobs()
+    assert "Report: writing" in ui.statusLabel.text
+    report.message = ""
+    ui.cancelButton.click()
+    assert ui.statusLabel.text == "Cancelling..."
+    report.end("cancelled")
+    section.showJobs()
+    assert said == ["cancelled"] and ui.statusLabel.text == ""
 
 
 def test_apply_says_why_it_is_off(texts: Any) -> None:
