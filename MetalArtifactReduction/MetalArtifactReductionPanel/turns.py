@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from threading import Lock, Thread
+from typing import Any
 
 import qt
 import slicer
@@ -31,6 +32,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[Generator[object, None, object], Still]] = deque()
+        self._taken: Generator[object, None, object] | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)  # no next piece behind a dialog of this one
         self._timer.setInterval(TURN_MS)
@@ -38,8 +40,8 @@ class Turns:
 
     @property
     def busy(self) -> bool:
-        """Pieces wait."""
-        return bool(self._pieces)
+        """Pieces wait, or one is being done."""
+        return self._taken is not None or bool(self._pieces)
 
     def add(self, *pieces: Callable[[], object]) -> None:
         """Put pieces behind those that wait."""
@@ -60,7 +62,8 @@ class Turns:
         self._wait(taken)
 
     def clear(self) -> None:
-        """Forget what waits, and end what is half done."""
+        """Forget what waits, and end what is half done; what calls this takes no further step."""
+        self._taken = None
         while self._pieces:
             self._pieces.popleft()[0].close()
 
@@ -81,13 +84,17 @@ class Turns:
         self._timer.start()
 
     def _next(self) -> None:
+        if self._taken is not None:  # behind a dialog of it
+            return
         try:
             if self._pieces:
                 steps, still = self._pieces.popleft()
+                self._taken = steps
                 with self.said():
-                    if still() and next(steps, steps) is not steps:
+                    if still() and next(steps, steps) is not steps and self._taken is steps:
                         self._pieces.appendleft((steps, still))
         finally:
+            self._taken = None
             if self._pieces:
                 self._timer.start()
 
@@ -103,13 +110,20 @@ def _drawn_once(steps: Iterable[object]) -> Generator[object, None, None]:
     try:
         yield from steps
         while views:
-            view = views.pop(0)
-            view.resumeRender()
-            if view.visible:
+            if _resume(views.pop(0)):
                 yield
     finally:
         for view in views:
-            view.resumeRender()
+            _resume(view)
+
+
+def _resume(view: Any) -> bool:
+    """Let a view draw again; whether that is seen. It may have gone with its node meanwhile."""
+    try:
+        view.resumeRender()
+        return bool(view.visible)
+    except ValueError:  # PythonQt's for what is destroyed
+        return False
 
 
 def _once(piece: Callable[[], object]) -> Generator[None, None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,20 +64,54 @@ def test_what_waits_is_forgotten_and_what_is_half_done_ended(turns: Any) -> None
     QTimer.turn()
 
 
-@pytest.mark.parametrize("end", ["done", "forgotten", "unwanted"])
-def test_views_wait_for_the_steps_and_draw_one_a_turn(
-    turns: Any, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
+def test_steps_that_have_forgotten_everything_end(turns: Any) -> None:
+    def steps() -> Iterator[None]:
+        turns.add(lambda: pytest.fail("forgotten"))
+        turns.clear()
+        yield
+        pytest.fail("forgotten")
+
+    turns.follow(steps())
+    QTimer.turn()
+    assert not turns.busy
+    QTimer.turn()
+
+
+def test_no_piece_is_done_behind_a_dialog_of_another(turns: Any) -> None:
+    done: list[str] = []
+
+    def steps() -> Iterator[None]:
+        turns.add(lambda: done.append("next"))
+        QTimer.turn()  # a dialog lets timers fire
+        done.append("first")
+        yield
+        done.append("second")
+
+    turns.follow(steps())
+    while turns.busy:
+        QTimer.turn()
+    assert done == ["first", "second", "next"]
+
+
+def show_views(monkeypatch: pytest.MonkeyPatch, gone: set[str] | None = None) -> list[str]:
+    """Three slice views, one of them hidden, and a 3-D view.
+
+    :param gone: names of those that are destroyed. :returns: whoever waits, once for each time.
+    """
     import slicer
 
-    paused = dict.fromkeys(("Red", "Green", "Hidden", "3D"), 0)
+    paused: list[str] = []
 
     def widget(name: str) -> Any:
-        def by(count: int) -> None:
-            paused[name] += count
+        def change(by: Callable[[str], None]) -> None:
+            if name in (gone or ()):
+                raise ValueError("Trying to call 'resumeRender' on a destroyed object")
+            by(name)
 
         view = SimpleNamespace(
-            pauseRender=lambda: by(1), resumeRender=lambda: by(-1), visible=name != "Hidden"
+            pauseRender=lambda: change(paused.append),
+            resumeRender=lambda: change(paused.remove),
+            visible=name != "Hidden",
         )
         return SimpleNamespace(sliceView=lambda: view, threeDView=lambda: view)
 
@@ -86,21 +120,46 @@ def test_views_wait_for_the_steps_and_draw_one_a_turn(
         threeDViewCount=1, threeDWidget=lambda index: widget("3D"),
     )  # fmt: skip
     monkeypatch.setattr(slicer.app, "layoutManager", lambda: manager)
+    return paused
+
+
+@pytest.mark.parametrize("end", ["done", "forgotten", "unwanted"])
+def test_views_wait_for_the_steps_and_draw_one_a_turn(
+    turns: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    paused = show_views(monkeypatch)
     wanted = True
     turns.follow(iter((1, 2)), lambda: wanted)
-    assert not any(paused.values())
+    assert not paused
     waiting = []
     for _ in range(2):
         QTimer.turn()
-        waiting.append(sum(paused.values()))
+        waiting.append(len(paused))
     if end == "forgotten":
         turns.clear()
     wanted = end != "unwanted"
     while turns.busy:
         QTimer.turn()
-        waiting.append(sum(paused.values()))
+        waiting.append(len(paused))
     assert waiting == {"done": [4, 4, 3, 2, 0, 0], "forgotten": [4, 4], "unwanted": [4, 4, 0]}[end]
-    assert not any(paused.values())
+    assert not paused
+
+
+@pytest.mark.parametrize("end", ["done", "forgotten"])
+def test_views_that_are_gone_keep_no_other_from_drawing(
+    turns: Any, texts: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    gone: set[str] = set()
+    paused = show_views(monkeypatch, gone)
+    turns.said = texts.said
+    turns.follow(iter((1, 2)))
+    QTimer.turn()
+    gone |= {"Red", "Green"}
+    if end == "forgotten":
+        turns.clear()
+    while turns.busy:
+        QTimer.turn()
+    assert sorted(paused) == ["Green", "Red"] and not texts.status.text
 
 
 def test_the_first_step_can_be_taken_at_once(turns: Any) -> None:
@@ -111,10 +170,12 @@ def test_the_first_step_can_be_taken_at_once(turns: Any) -> None:
     assert done == [0, 1] and turns.busy
 
 
-def test_a_job_adds_its_nodes_a_turn(scene: Any) -> None:
+def test_a_job_adds_its_nodes_a_turn_and_views_draw_once(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from MetalArtifactReductionPanel.background import BackgroundJobs
 
-    jobs, added = BackgroundJobs(), []
+    jobs, added, paused = BackgroundJobs(), [], show_views(monkeypatch)
 
     def add_nodes(_job: Any) -> Iterator[None]:
         for number in range(4):
@@ -130,6 +191,11 @@ def test_a_job_adds_its_nodes_a_turn(scene: Any) -> None:
     while not jobs.idle:
         QTimer.turn()
     assert added == [0, 1, 2, 3] and jobs.handles()[0].done
+    waits = [len(paused)]
+    while QTimer.waiting:
+        QTimer.turn()
+        waits.append(len(paused))
+    assert waits[-1] == 0 and waits == sorted(waits, reverse=True)
     jobs.close()
 
 
