@@ -149,9 +149,11 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.logic = MetalArtifactReductionLogic()
         slicer.app.connect("aboutToQuit()", self._onQuit)
         self._loading = Turns()
-        self._loading.load(_LONG_TO_LOAD, self._setUpSections)
+        uiWidget.enabled = False  # nothing can be chosen that the sections would not hear of
+        self._loading.load(_LONG_TO_LOAD, partial(self._setUpSections, uiWidget))
 
-    def _setUpSections(self) -> None:
+    def _setUpSections(self, uiWidget: Any) -> None:
+        uiWidget.enabled = True
         ui, logic, part = self.ui, self.logic, slicer.util.childWidgetVariables
         logic.jobs.onPoll = self._onPoll
         self.texts = texts = Texts(ui.statusLabel)
