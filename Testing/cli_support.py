@@ -184,9 +184,12 @@ def run_and_signal(when: object, number: int, *arguments: object) -> Outcome:
         for end in (told, tell):
             end.close()
         said = next((line for line in out if line == "held\n"), "the end")
-        os.kill(process.pid, number)
-        rest = out.read()
+        if said == "held\n":
+            os.kill(process.pid, number)
         process.join(HANG_S)
+        process.kill()  # what hangs
+        rest = out.read()
+        process.join()
         told_errors = errors.read_text(encoding="utf-8")
     assert said == "held\n", told_errors
     return Outcome(process.exitcode, rest, told_errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -191,10 +192,14 @@ def packed_ct(name: str) -> CTVolume:
 
 @contextmanager
 def peak_memory_mb() -> Iterator[Callable[[], float]]:
-    """Within the block: by how many MB this process has grown at most since its beginning."""
+    """Within the block: by how many MB this process has grown at most since its beginning.
+
+    What was freed before is given back first: what is taken of it again would not show.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("only Linux tells the peak of a part of a process's life")
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
     def resident_mb(field: str) -> float:
         lines = status.read_text().splitlines()

@@ -101,6 +101,13 @@ def deflated(rows: int, body: bytes) -> bytes:
     return bytes(128) + b"DICM" + head.getvalue() + stream + packer.flush()
 
 
+def test_memory_that_was_freed_before_counts_where_it_is_taken_again() -> None:
+    np.ones(100 << 17)
+    with peak_memory_mb() as grown:
+        np.ones(100 << 17)
+    assert grown() > 64
+
+
 def test_a_deflated_file_unpacks_no_further_than_it_promises(tmp_path: Path) -> None:
     path = tmp_path / "bomb.dcm"
     path.write_bytes(deflated(512, bytes(200 << 20)))
