@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "a click in air": (["--click", "L3=80,80,0"], ("no vertebra could be used", "L3")),
     "no point": (["--click", "L3=1,2"], ("'1,2' is not a point",)),
     "no name": (["--click", "1,2,3"], ("'1,2,3' is not NAME=R,A,S",)),
-    "twice": (["--click", "L3=1,2,3", "--click", "L3=1,2,4"], ("--click L3 is given twice",)),
+    "twice": (["--click", "L3=1,2,3", "--click", "l3=1,2,4"], ("--click L3 is given twice",)),
     "no bone": (
         ["--kind", "total-hip", "--click", "hip=0,-22,6", "--bone-threshold", "5000"],
         ("above 5000 HU", "lower the bone threshold"),

@@ -179,9 +179,12 @@ def labels_of(
 def _clicks(
     given: list[tuple[str, tuple[float, float, float]]],
 ) -> dict[str, tuple[float, float, float]]:
-    """By name; several hips called the same get numbers, vertebrae must not."""
+    """By name, levels as labels have them; hips called the same get numbers, vertebrae must not."""
+    from ..placement.spine.levels import level_of
+
     found: dict[str, tuple[float, float, float]] = {}
     for name, place in given:
+        name = level_of(name) or name
         if name.lower() == "hip":
             name = f"hip {len(found) + 1}"
         if name in found:

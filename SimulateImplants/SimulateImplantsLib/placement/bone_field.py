@@ -36,7 +36,8 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
 class LocalGrid:
     """Isotropic grid in RAS: point of index ``(a, b, c)`` = origin + axes @ index * spacing.
 
-    :param axes: orthonormal columns: directions of the three array axes.
+    :param axes: columns, the directions of the three array axes: orthonormal, or of other lengths
+        where a volume is only sampled and nothing asks for :meth:`to_index`.
     """
 
     origin: np.ndarray

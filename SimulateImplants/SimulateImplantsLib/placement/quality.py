@@ -27,8 +27,8 @@ from .spine.pedicle import least_convergence_deg
 from .tissue import tissue_grade
 
 _NEAR_MM = 0.5
-_TURNED_DEG = 10.0
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
+_TURNED_DEG = 10.0
 
 
 @dataclass(frozen=True)

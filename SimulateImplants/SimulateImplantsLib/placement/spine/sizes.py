@@ -33,7 +33,7 @@ class ScrewSizes:
     :param wider_share: of what a pedicle is wider than the thinnest screw and its margins need, so
         much is added to the screw. Threads of over 0.8 of the width deform and break pedicles
         (Misenhimer et al. 1989, Spine 14:367); so chosen they fill 0.73 of one 5.5 mm wide and
-        0.6 of one 12 mm wide.
+        0.6 of one 12 mm wide, less where that is wider than usual.
     :param tip_margin_mm: bone left between the tip and the front of the body.
     :param depth_share: largest share of the way from entry to the front of the bone.
     """
