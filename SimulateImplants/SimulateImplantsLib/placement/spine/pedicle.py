@@ -38,7 +38,7 @@ _AS_THIN = 0.1
 _BESIDE_CANAL_MM, _SACRAL_CONVERGENCE = 11.0, float(np.tan(np.deg2rad(27.0)))
 
 
-def _all_of(*values: np.ndarray) -> np.ndarray:
+def _combinations(*values: np.ndarray) -> np.ndarray:
     """All combinations, ``(n, len(values))``."""
     return np.stack(np.meshgrid(*values, indexing="ij"), axis=-1).reshape(-1, len(values))
 
@@ -46,7 +46,7 @@ def _all_of(*values: np.ndarray) -> np.ndarray:
 _ALIKE_MM = 0.3
 """Of clearance: axes that differ by less are about as good."""
 _SHIFTS_MM = np.arange(-4.0, 4.1, 1.0)
-_CLOSE = _all_of(*2 * [np.linspace(-1.6, 1.6, 5)], *2 * [np.linspace(-0.12, 0.12, 5)])
+_CLOSE = _combinations(*2 * [np.linspace(-1.6, 1.6, 5)], *2 * [np.linspace(-0.12, 0.12, 5)])
 """Shifts (mm) and tangents about an axis."""
 _ROUNDS = 4
 
@@ -219,7 +219,7 @@ def find_axis(field: BoneField, frame: VertebraFrame, side: str) -> tuple[np.nda
 
     turns = _CONVERGENCE_DEG.get(frame.level, _USUAL_DEG) + np.arange(-15.0, 16.0, 5.0)
     tilts = np.arange(-15.0, 16.0, 5.0)
-    q = centre(_all_of(_SHIFTS_MM, _SHIFTS_MM, *np.tan(np.deg2rad([turns, tilts]))))
+    q = centre(_combinations(_SHIFTS_MM, _SHIFTS_MM, *np.tan(np.deg2rad([turns, tilts]))))
     for _ in range(_ROUNDS):
         q = centre(q + _CLOSE)
     point = start + q[0] * frame.axes[:, 0] + q[1] * frame.axes[:, 2]
