@@ -12,6 +12,9 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
+SCREW_MM = 15.0
+"""Pedicle screws ask for no more depth; so far out of the bone none lies in a pedicle."""
+
 
 def check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     """The mask as booleans.
@@ -126,6 +129,24 @@ def distance_to(mask: np.ndarray, spacing_mm: Sequence[float] | np.ndarray) -> n
     return result
 
 
+def distance_within(mask: np.ndarray, step_mm: float, most_mm: float) -> np.ndarray:
+    """As :func:`distance_to` on a grid of one step, where more than ``most_mm`` counts as that.
+
+    Exact (the lower envelope of parabolas, axis by axis: Felzenszwalb and Huttenlocher 2012, Theory
+    of Computing 8:415, but all of few steps tried), in a third of the time.
+    """
+    squared = np.where(mask, np.uint16(0), np.uint16(round(most_mm / step_mm) ** 2))
+    for axis in reversed(range(mask.ndim)):
+        here = np.moveaxis(squared, axis, 0)
+        before, moved = here.copy(order="K"), np.empty_like(here)
+        for k in range(1, min(int(np.ceil(np.sqrt(before.max()))), len(here))):
+            np.add(before, np.uint16(k * k), out=moved)
+            np.minimum(here[k:], moved[:-k], out=here[k:])
+            np.minimum(here[:-k], moved[k:], out=here[:-k])
+    result: np.ndarray = np.sqrt(squared, dtype=np.float32) * np.float32(step_mm)
+    return result
+
+
 def resample_mask(mask: np.ndarray, ijk_to_ras: np.ndarray, grid: LocalGrid) -> np.ndarray:
     """The mask on a local grid (shape-based interpolation: signed distances are interpolated)."""
     box = voxel_box(mask, margin=3)
@@ -161,13 +182,27 @@ def crop(
     return a, b, c
 
 
+def in_sections(axis: int) -> np.ndarray:
+    """Neighbours in sections across an axis, as a structure for ``ndimage.label``."""
+    plane = ndimage.generate_binary_structure(3, 1)
+    np.moveaxis(plane, axis, 0)[[0, 2]] = False
+    return np.asarray(plane)
+
+
+def without_holes(bone: np.ndarray, axis: int) -> np.ndarray:
+    """Bone and what it encloses in sections across an axis."""
+    labels, count = ndimage.label(~bone, in_sections(axis))
+    enclosed = np.ones(count + 1, bool)
+    for other in {0, 1, 2} - {axis}:
+        enclosed[labels.take([0, -1], axis=other)] = False
+    enclosed[0] = True  # bone itself
+    return np.asarray(enclosed[labels])
+
+
 def filled_sections(bone: np.ndarray) -> np.ndarray:
     """A long bone with its canal: sections across the last axis, filled."""
     closed = ndimage.binary_closing(np.pad(bone, ((3, 3), (3, 3), (0, 0))), iterations=2)
-    closed = closed[3:-3, 3:-3] | bone
-    return np.stack(
-        [ndimage.binary_fill_holes(closed[:, :, k]) for k in range(bone.shape[2])], axis=2
-    )
+    return without_holes(closed[3:-3, 3:-3] | bone, 2)
 
 
 @dataclass(frozen=True)
@@ -178,17 +213,29 @@ class BoneField:
     depth: np.ndarray
 
     @classmethod
-    def from_inside(cls, inside: np.ndarray, grid: LocalGrid) -> BoneField:
-        """:param inside: boolean array on the grid."""
+    def from_inside(
+        cls, inside: np.ndarray, grid: LocalGrid, most_mm: float | None = None
+    ) -> BoneField:
+        """The field of bone on its grid.
+
+        :param inside: boolean array on the grid.
+        :param most_mm: depths beyond this, on either side, count as this: faster where nobody
+            asks for more.
+        """
         if not inside.any():
             return cls(grid, np.full(grid.shape, -99.0, np.float32))
         h = grid.spacing_mm
         padded = np.pad(inside, 1)
+
+        def distance(mask: np.ndarray) -> np.ndarray:
+            if most_mm is None:
+                return distance_to(mask, (h, h, h))
+            return distance_within(mask, h, most_mm)
+
         depth = np.zeros(padded.shape, np.float32)
         box = voxel_box(padded, margin=1)
-        depth[box] = distance_to(~padded[box], (h, h, h))
-        outside = distance_to(padded, (h, h, h))
-        signed = np.where(padded, depth - 0.5 * h, 0.5 * h - outside)[1:-1, 1:-1, 1:-1]
+        depth[box] = distance(~padded[box])
+        signed = np.where(padded, depth - 0.5 * h, 0.5 * h - distance(padded))[1:-1, 1:-1, 1:-1]
         return cls(grid, np.ascontiguousarray(signed, np.float32))
 
     @classmethod

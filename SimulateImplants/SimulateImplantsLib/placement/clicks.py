@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from MetalArtifactReductionLib.errors import InputError
 
-from .bone_field import LocalGrid, check_mask, crop, distance_to
+from .bone_field import LocalGrid, check_mask, crop, distance_to, without_holes
 from .geometry import Vector, across, chain_directions, unit
 
 _STEP_MM = 1.1
@@ -92,11 +92,7 @@ def _fill_bodies(bone: np.ndarray) -> np.ndarray:
     directions have to agree, so that neural foramina (closed holes seen from the side) stay.
     """
     closed = ndimage.binary_closing(np.pad(bone, 3), iterations=2)[3:-3, 3:-3, 3:-3] | bone
-    first = np.stack([ndimage.binary_fill_holes(closed[i]) for i in range(bone.shape[0])], axis=0)
-    second = np.stack(
-        [ndimage.binary_fill_holes(closed[:, j]) for j in range(bone.shape[1])], axis=1
-    )
-    filled = first & second & ~closed
+    filled = without_holes(closed, 0) & without_holes(closed, 1) & ~closed
     small = ndimage.binary_opening(filled, iterations=1)
     # Speckle of cancellous bone near the threshold, with bone on most sides.
     about = ndimage.uniform_filter(bone.astype(np.float32), 7)

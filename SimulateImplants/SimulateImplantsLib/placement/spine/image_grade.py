@@ -9,7 +9,15 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, sample_grid, sample_hu
+from ..bone_field import (
+    SCREW_MM,
+    BoneField,
+    LocalGrid,
+    in_sections,
+    sample_grid,
+    sample_hu,
+    without_holes,
+)
 from ..geometry import Vector, across, unit
 from .grading import ScrewGrade, rings, shaft_samples
 from .locate import local_threshold
@@ -136,13 +144,10 @@ def _surroundings(
     ]
     bone = hu > local_threshold(tip)
     closed = ndimage.binary_closing(np.pad(bone, 2), iterations=1)[2:-2, 2:-2, 2:-2] | bone
-    area = np.zeros(len(s))
-    for k in range(len(s)):
-        bone[..., k] |= ndimage.binary_fill_holes(closed[..., k])
-        labels, _ = ndimage.label(bone[..., k])
-        if labels[middle]:
-            area[k] = float((labels == labels[middle]).sum()) * _STEP_MM**2
-    return _Surroundings(BoneField.from_inside(bone, grid), area, s)
+    bone = without_holes(closed, 2)
+    labels, _ = ndimage.label(bone, in_sections(2))
+    area = ((labels == labels[middle]) & bone).sum(axis=(0, 1)) * _STEP_MM**2
+    return _Surroundings(BoneField.from_inside(bone, grid, SCREW_MM), area, s)
 
 
 def _isthmus(about: _Surroundings, length: float, medial: float) -> float | None:

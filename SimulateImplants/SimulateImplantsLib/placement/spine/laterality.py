@@ -55,20 +55,23 @@ def liver_side(volume: CTVolume, spine: np.ndarray) -> float:
     z = np.clip(z, spine[:, 2].min() - 20.0, spine[:, 2].max() + 60.0)
     x = x - np.polyval(np.polyfit(spine[:, 2], spine[:, 0], bend), z)
     y = y - np.polyval(np.polyfit(spine[:, 2], spine[:, 1], bend), z)
+    beside = (np.abs(x) > _ASIDE_MM[0]) & (np.abs(x) < _ASIDE_MM[1])
+    near = beside & (y > _AHEAD_MM[0]) & (y < _AHEAD_MM[1])
+    if not near.any():
+        return 0.0
+    box = voxel_box(near)  # with the margin that two filters look at
+    hu, near, x = hu[box], near[box], np.broadcast_to(x, hu.shape)[box]
     mean = ndimage.uniform_filter(hu, 3)
     again = ndimage.uniform_filter(mean, 3)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(mean * mean, 3) - again**2, 0))
-    solid = (mean > _SOFT_HU[0]) & (mean < _SOFT_HU[1]) & (spread < _SMOOTH_HU)
-    solid &= (np.abs(x) > _ASIDE_MM[0]) & (np.abs(x) < _ASIDE_MM[1])
-    solid &= (y > _AHEAD_MM[0]) & (y < _AHEAD_MM[1])
+    solid = near & (mean > _SOFT_HU[0]) & (mean < _SOFT_HU[1]) & (spread < _SMOOTH_HU)
     spacing = np.linalg.norm(to_ras[:3, :3], axis=0)[::-1]
     if not solid.any():
         return 0.0
     box = voxel_box(solid)
     deep = ndimage.distance_transform_edt(solid[box], sampling=spacing) > _DEEP_MM
-    x = np.broadcast_to(x, solid.shape)[box]
     voxel_ml = float(np.prod(spacing)) / 1000.0
-    right, left = (float((deep & side).sum()) * voxel_ml for side in (x > 0, x < 0))
+    right, left = (float((deep & side).sum()) * voxel_ml for side in (x[box] > 0, x[box] < 0))
     return (right - left) / (right + left) if right + left > _LEAST_ML else 0.0
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..bone_field import BoneField, LocalGrid, sample_grid
+from ..bone_field import SCREW_MM, BoneField, LocalGrid, sample_grid, without_holes
 from .locate import LocatedBody
 
 _STEP_MM = 0.9
@@ -51,10 +51,9 @@ def located_field(volume: CTVolume, body: LocatedBody) -> BoneField:
     for offset in _ABOUT_HU:
         bone = (hu > body.threshold_hu + offset) & ~apart
         closed = ndimage.binary_closing(np.pad(bone, 2), iterations=1)[2:-2, 2:-2, 2:-2] | bone
-        for j in range(bone.shape[1]):
-            bone[:, j] |= ndimage.binary_fill_holes(closed[:, j])
+        bone = without_holes(closed, 1)
         labels, _ = ndimage.label((bone | core) & ~canal)
-        depths.append(BoneField.from_inside(labels == labels[middle], grid).depth)
+        depths.append(BoneField.from_inside(labels == labels[middle], grid, SCREW_MM).depth)
     # Where an arch hangs on by a bridge, one threshold may lose it: that counts so far only.
     depth = np.maximum(depths, np.max(depths, axis=0) - _APART_MM).mean(axis=0)
     return BoneField(grid, depth)

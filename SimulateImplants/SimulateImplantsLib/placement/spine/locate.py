@@ -383,13 +383,14 @@ def _mirror(patch: _Patch, canal: np.ndarray, centre: np.ndarray) -> tuple[float
     across_mm, along = np.arange(1.0, 32.0, 1.5), np.arange(-14.0, 34.0, 1.5)
     heights = np.arange(-5.0, 5.1, 2.5)
     aim = np.arctan2(centre[0] - canal[0], centre[1] - canal[1])
+    shifts = np.arange(-3.0, 3.1, 1.5)
+    sides_mm = shifts[:, None, None] + across_mm * [[1.0], [-1.0]]
     best, found = -np.inf, (0.0, 0.0)
     for turn in np.deg2rad(np.arange(-21, 21.1, 1.5)):
         f, r = np.array([np.sin(turn), np.cos(turn)]), np.array([np.cos(turn), -np.sin(turn)])
-        for shift in (-3.0, -1.5, 0.0, 1.5, 3.0):
-            line = canal[:2] + shift * r + along[:, None, None] * f
-            sides = np.stack([line + sign * across_mm[:, None] * r for sign in (1.0, -1.0)])
-            halves = np.clip(patch.on_planes(sides, canal[2] + heights), -50, 350)
+        places = canal[:2] + sides_mm[:, :, None, :, None] * r + along[:, None, None] * f
+        hu = np.clip(patch.on_planes(places, canal[2] + heights), -50, 350)
+        for shift, halves in zip(shifts, hu, strict=True):
             alike = float(np.corrcoef(*halves.reshape(2, -1))[0, 1])
             score = alike - 0.4 * turn**2 - 0.4 * (turn - aim) ** 2 - 0.002 * shift**2
             if score > best:
