@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from .body import body_mask
+from .certain import LEAST_HU
 from .distances import Distances
 from .judgement import (
     BEYOND_TISSUE_HU,
@@ -24,11 +25,13 @@ from .judgement import (
     Box,
     air_around,
     bulk_values,
+    in_teeth,
     is_in_bone,
     is_isolated,
     saturation,
 )
 from .options import CleanUpParameters
+from .threshold import clip_level
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def bright_parts(
         not above the threshold if the user says that everything above is metal.
     :returns: the parts, those found to be metal first, then by volume.
     """
-    everything = certain_hu <= threshold_hu
+    everything, clipped = certain_hu <= threshold_hu, clip_level(hu) is not None
     low = threshold_hu if everything else min(threshold_hu, BULK_HU)
     parts: list[BrightPart] = []
     doubtful: list[Box] = []  # what reaches the certain level and is no metal
@@ -112,7 +115,9 @@ def bright_parts(
         found = []
         for own, voxels in _connected(inside & (values >= level)):
             whole = _shifted(own, box)
-            kept, remark = _judge(hu, places, whole, voxels, certain_hu, strict, parameters)
+            kept, remark = _judge(
+                hu, places, whole, voxels, certain_hu, strict, clipped, parameters
+            )
             highest = float(hu[whole][voxels].max())
             found.append(BrightPart(whole, voxels, highest, kept, remark))
         if strict and not any(part.kept for part in found):
@@ -194,11 +199,13 @@ def _judge(
     inside: np.ndarray,
     certain_hu: float,
     strict: bool,
+    clipped: bool,
     parameters: CleanUpParameters,
 ) -> tuple[bool, str]:
     """Whether one part is metal, by itself, and why.
 
     :param strict: it is joined to teeth or contrast medium that may be as bright.
+    :param clipped: values end at what is certain; else only metal is beyond all tissue.
     """
     values, spacing_mm = hu[box], places.near(box)
     highest = float(values[inside].max())
@@ -214,7 +221,9 @@ def _judge(
     if strict:
         share, width = saturation(values, inside, certain_hu, spacing_mm)
         return (True, METAL) if share >= SOLID_SHARE and width >= SOLID_MM else (False, TISSUE)
-    return True, METAL
+    peak = inside & (values >= certain_hu)
+    enamel = not clipped and in_teeth(hu, spacing_mm, box, peak, LEAST_HU)
+    return (False, TISSUE) if enamel else (True, METAL)
 
 
 def _drop_what_is_alike(

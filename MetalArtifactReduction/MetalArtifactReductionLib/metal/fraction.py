@@ -7,16 +7,20 @@ from scipy import ndimage
 
 from .certain import LEAST_HU
 from .components import BrightPart, padded
+from .judgement import (
+    BEYOND_TISSUE_HU,
+    EVERY_NEIGHBOUR,
+    PLANE_NEIGHBOURS,
+    around_hu,
+    blur_pixels,
+    in_teeth,
+)
 
 _SMALLEST_FRACTION = 0.25
 """Below, a border voxel cannot be told from bone or a streak beside the metal."""
 
-BLUR_MM = 1.2
-"""So far from metal its surroundings begin; two pixels at least."""
-
-_PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
-    [[[False]], [[True]], [[False]]]
-)
+_PEAK = 0.9
+"""Of the highest value: what lies around the brightest voxels tells where they are."""
 
 
 def part_fraction(
@@ -37,10 +41,11 @@ def part_fraction(
     streaks that hang on unclipped metal (they pass the threshold, but not half of 8000 HU) do not
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
-    is certain metal by itself is core with a fraction of 1, whatever brighter is near; what passes
-    the threshold farther than ``reach_mm`` from any is the enamel or bone that it touches. Holes
-    up to ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal:
-    every ray to them meets metal, so nothing better than the original is to be had there.
+    is certain metal by itself is core with a fraction of 1, whatever brighter is near, but for
+    enamel as bright; what passes the threshold farther than ``reach_mm`` from any is the enamel or
+    bone that it touches. Holes up to ``largest_hole_mm2`` are filled, whether beam hardening made
+    them or a nail's canal: every ray to them meets metal, so nothing better than the original is to
+    be had there.
 
     :param hu: the volume ``(slices, rows, cols)``; the order of ``spacing_mm``, too.
     :param part: from :func:`.components.bright_parts`.
@@ -54,26 +59,30 @@ def part_fraction(
     inside = np.zeros(values.shape, dtype=bool)
     at = (slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True))
     inside[tuple(at)] = part.voxels
-    background = _background_hu(values, inside, max(2, round(BLUR_MM / min(spacing_mm[1:]))))
+    blur = blur_pixels(spacing_mm)
+    background = float(np.clip(around_hu(values, inside, blur), -200.0, 800.0))
     size = (3 if reach[0] > 1 else 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
     metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
     metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
+    bright = inside & (values > certain_from_hu)
+    sure = bright & (values >= (clipped_from_hu or BEYOND_TISSUE_HU))
+    tooth_metal, enamel = _teeth(values, spacing_mm, bright, sure, certain_from_hu)
+    bright &= ~enamel
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
-    bright = inside & (values > certain_from_hu)
     if bright.any():
-        inside &= ndimage.maximum_filter(bright, size)
+        inside &= tooth_metal | ndimage.maximum_filter(bright & ~tooth_metal, size)
     core = inside & (share >= 0.5)
     # Where nothing is clipped it may be the border of what is brighter, whose share is known.
-    is_border = clipped_from_hu is None and ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
+    is_border = clipped_from_hu is None and ndimage.binary_dilation(core, PLANE_NEIGHBOURS)
     certain = bright & ~np.asarray(is_border)
     core |= certain
     # A little below half: clipped values scatter, and a ring with a gap holds nothing.
     ring = inside & (share >= 0.42)
     core |= _small_holes(ring, largest_hole_mm2 / (spacing_mm[1] * spacing_mm[2]))
-    border = ndimage.binary_dilation(core, _PLANE_NEIGHBOURS)
-    deep = ndimage.binary_erosion(core, _PLANE_NEIGHBOURS, border_value=1)
+    border = ndimage.binary_dilation(core, PLANE_NEIGHBOURS)
+    deep = ndimage.binary_erosion(core, PLANE_NEIGHBOURS, border_value=1)
     fraction = np.where(border & (bright | (share >= _SMALLEST_FRACTION)), np.clip(share, 0, 1), 0)
     fraction = np.where(deep | certain, 1, fraction)
     # A filled hole may be dark at its rim.
@@ -81,12 +90,37 @@ def part_fraction(
     return box, fraction.astype(np.float32)
 
 
-def _background_hu(hu: np.ndarray, part: np.ndarray, blur_pixels: int) -> float:
-    """Median around the part, its own blur left out."""
-    shell = ndimage.binary_dilation(part, _PLANE_NEIGHBOURS, iterations=blur_pixels)
-    near = ndimage.binary_dilation(shell, _PLANE_NEIGHBOURS, iterations=blur_pixels) & ~shell
-    median = float(np.median(hu[near])) if near.any() else 0.0
-    return float(np.clip(median, -200.0, 800.0))
+def _teeth(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    bright: np.ndarray,
+    sure: np.ndarray,
+    certain_from_hu: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where metal in teeth is, its blur included, and which bright voxels are their enamel.
+
+    Enamel may be as bright as what is certain: in teeth only what no tissue reaches is metal. A
+    part that nowhere reaches it is left as it is.
+
+    :param sure: which of the bright voxels no tissue reaches.
+    """
+    if not sure.any():
+        return sure, sure
+    blur = blur_pixels(spacing_mm)
+    # In pieces apart by no more than the blur there is one metal.
+    near = ndimage.binary_dilation(bright, PLANE_NEIGHBOURS, iterations=blur // 2)
+    labels, count = ndimage.label(near, structure=EVERY_NEIGHBOUR)
+    peaks = _PEAK * ndimage.maximum(hu, labels, np.arange(count + 1))
+    peak = bright & (sure | (hu >= peaks[labels]))
+    boxes = ndimage.find_objects(labels)
+    dense = [
+        n
+        for n, box in enumerate(boxes, start=1)
+        if in_teeth(hu, spacing_mm, box, peak[box] & (labels[box] == n), certain_from_hu)
+    ]
+    teeth = np.isin(labels, dense)
+    metal = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
+    return metal, teeth & bright & ~sure
 
 
 def _small_holes(mask: np.ndarray, largest_pixels: float) -> np.ndarray:

@@ -10,6 +10,16 @@ import numpy as np
 from scipy import ndimage
 
 EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
+PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
+    [[[False]], [[True]], [[False]]]
+)
+
+BLUR_MM = 1.2
+"""So far from metal its surroundings begin; two pixels at least."""
+
+AROUND_SHARE = 0.46
+"""Of what is certain metal by itself: around bright enamel, or a filling in it, are dentine and
+more enamel, which reach this; around a wire, a screw or a crown are marrow, soft tissue and air."""
 
 BEYOND_TISSUE_HU = 4000.0
 """Neither enamel (3500 HU) nor contrast medium in a vein is brighter."""
@@ -64,6 +74,18 @@ def placed(inside: np.ndarray, box: Box, outer: Box) -> np.ndarray:
     own = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
     out[own] = inside
     return out
+
+
+def blur_pixels(spacing_mm: Spacing) -> int:
+    """:data:`BLUR_MM` in pixels."""
+    return max(2, round(BLUR_MM / min(spacing_mm[1:])))
+
+
+def around_hu(hu: np.ndarray, part: np.ndarray, blur: int) -> float:
+    """Median around a part in its slices, ``blur`` pixels left out; 0 if nothing is there."""
+    shell = ndimage.binary_dilation(part, PLANE_NEIGHBOURS, iterations=blur)
+    near = ndimage.binary_dilation(shell, PLANE_NEIGHBOURS, iterations=blur) & ~shell
+    return float(np.median(hu[near])) if near.any() else 0.0
 
 
 def bulk_values(
@@ -125,6 +147,21 @@ def is_isolated(
     rim = np.ones(bony.shape, dtype=bool)
     rim[1 if ends else 0 : -1 if ends else None, 1:-1, 1:-1] = False
     return not np.intersect1d(bony[own][hu[box] >= hu[box].max()], bony[rim]).any()
+
+
+def in_teeth(
+    hu: np.ndarray, spacing_mm: Spacing, box: Box, bright: np.ndarray, certain_hu: float
+) -> bool:
+    """Whether something bright lies in what is dense, as enamel does and fillings do.
+
+    :param bright: its voxels in its box.
+    :param certain_hu: see :func:`.certain.certain_hu`.
+    """
+    blur = blur_pixels(spacing_mm)
+    _, row, col = spacing_mm
+    outer = widened(box, (0.0, 2 * blur * row, 2 * blur * col), spacing_mm, hu.shape)
+    around = around_hu(hu[outer], placed(bright, box, outer), blur)
+    return around >= AROUND_SHARE * certain_hu
 
 
 def air_around(hu: np.ndarray, spacing_mm: Spacing, box: Box, inside: np.ndarray) -> float:
