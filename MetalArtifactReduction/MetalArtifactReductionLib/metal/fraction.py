@@ -42,10 +42,10 @@ def part_fraction(
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
     is certain metal by itself is core with a fraction of 1, whatever brighter is near, but for
-    enamel as bright; what passes the threshold farther than ``reach_mm`` from any is the enamel or
-    bone that it touches. Holes up to ``largest_hole_mm2`` are filled, whether beam hardening made
-    them or a nail's canal: every ray to them meets metal, so nothing better than the original is to
-    be had there.
+    enamel as bright; what passes the threshold farther than ``reach_mm`` from any, or on an
+    unclipped scale from what no tissue reaches, is the enamel or bone that it touches. Holes up to
+    ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal: every ray
+    to them meets metal, so nothing better than the original is to be had there.
 
     :param hu: the volume ``(slices, rows, cols)``; the order of ``spacing_mm``, too.
     :param part: from :func:`.components.bright_parts`.
@@ -68,6 +68,8 @@ def part_fraction(
     sure = bright & (values >= (clipped_from_hu or BEYOND_TISSUE_HU))
     tooth_metal, enamel = _teeth(values, spacing_mm, bright, sure, certain_from_hu)
     bright &= ~enamel
+    if clipped_from_hu is None and sure.any():
+        bright &= ndimage.maximum_filter(sure, size)
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)

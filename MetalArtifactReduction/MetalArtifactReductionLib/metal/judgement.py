@@ -17,7 +17,7 @@ PLANE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array(
 BLUR_MM = 1.2
 """So far from metal its surroundings begin; two pixels at least."""
 
-AROUND_SHARE = 0.46
+AROUND_SHARE = 0.43
 """Of what is certain metal by itself: around bright enamel, or a filling in it, are dentine and
 more enamel, which reach this; around a wire, a screw or a crown are marrow, soft tissue and air."""
 
