@@ -11,6 +11,7 @@ from .judgement import (
     BEYOND_TISSUE_HU,
     EVERY_NEIGHBOUR,
     PLANE_NEIGHBOURS,
+    Spacing,
     around_hu,
     blur_pixels,
     in_teeth,
@@ -42,10 +43,10 @@ def part_fraction(
     count. Where the brightest value is clipped, metal is taken to be twice as high (implants have
     6000 HU and more): half of the clipped height would count the blur around the metal, too. What
     is certain metal by itself is core with a fraction of 1, whatever brighter is near, but for
-    enamel as bright; what passes the threshold farther than ``reach_mm`` from any, or on an
-    unclipped scale from what no tissue reaches, is the enamel or bone that it touches. Holes up to
-    ``largest_hole_mm2`` are filled, whether beam hardening made them or a nail's canal: every ray
-    to them meets metal, so nothing better than the original is to be had there.
+    enamel as bright; what passes the threshold farther than ``reach_mm`` from any is the enamel or
+    bone that it touches. Holes up to ``largest_hole_mm2`` are filled, whether beam hardening made
+    them or a nail's canal: every ray to them meets metal, so nothing better than the original is to
+    be had there.
 
     :param hu: the volume ``(slices, rows, cols)``; the order of ``spacing_mm``, too.
     :param part: from :func:`.components.bright_parts`.
@@ -69,7 +70,8 @@ def part_fraction(
     tooth_metal, enamel = _teeth(values, spacing_mm, bright, sure, certain_from_hu)
     bright &= ~enamel
     if clipped_from_hu is None and sure.any():
-        bright &= ndimage.maximum_filter(sure, size)
+        far = bright & ~ndimage.maximum_filter(sure, size)
+        bright &= ~_in_dense(values, spacing_mm, far, np.zeros_like(far), certain_from_hu)
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
@@ -93,11 +95,7 @@ def part_fraction(
 
 
 def _teeth(
-    hu: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    bright: np.ndarray,
-    sure: np.ndarray,
-    certain_from_hu: float,
+    hu: np.ndarray, spacing_mm: Spacing, bright: np.ndarray, sure: np.ndarray, certain_hu: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where metal in teeth is, its blur included, and which bright voxels are their enamel.
 
@@ -108,21 +106,29 @@ def _teeth(
     """
     if not sure.any():
         return sure, sure
+    teeth = _in_dense(hu, spacing_mm, bright, sure, certain_hu)
     blur = blur_pixels(spacing_mm)
+    metal = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
+    return metal, teeth & ~sure
+
+
+def _in_dense(
+    hu: np.ndarray, spacing_mm: Spacing, bright: np.ndarray, sure: np.ndarray, certain_hu: float
+) -> np.ndarray:
+    """The pieces of bright voxels whose brightest, and the sure ones, lie in what is dense."""
     # In pieces apart by no more than the blur there is one metal.
-    near = ndimage.binary_dilation(bright, PLANE_NEIGHBOURS, iterations=blur // 2)
+    gap = blur_pixels(spacing_mm) // 2
+    near = ndimage.binary_dilation(bright, PLANE_NEIGHBOURS, iterations=gap)
     labels, count = ndimage.label(near, structure=EVERY_NEIGHBOUR)
     peaks = _PEAK * ndimage.maximum(hu, labels, np.arange(count + 1))
     peak = bright & (sure | (hu >= peaks[labels]))
-    boxes = ndimage.find_objects(labels)
     dense = [
         n
-        for n, box in enumerate(boxes, start=1)
-        if in_teeth(hu, spacing_mm, box, peak[box] & (labels[box] == n), certain_from_hu)
+        for n, box in enumerate(ndimage.find_objects(labels), start=1)
+        if in_teeth(hu, spacing_mm, box, peak[box] & (labels[box] == n), certain_hu)
     ]
-    teeth = np.isin(labels, dense)
-    metal = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
-    return metal, teeth & bright & ~sure
+    result: np.ndarray = bright & np.isin(labels, dense)
+    return result
 
 
 def _small_holes(mask: np.ndarray, largest_pixels: float) -> np.ndarray:
