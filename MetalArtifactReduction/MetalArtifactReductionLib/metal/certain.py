@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from .judgement import BULK_HU, EVERY_NEIGHBOUR
 from .threshold import clip_level
 
 LEAST_HU = 2200.0
@@ -21,8 +22,6 @@ is hardly darker anywhere but in its blur."""
 
 RESAMPLED = 1.05
 """Above the clip level: resampling has spread what was clipped, to both sides."""
-
-_EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
 
 
 def certain_hu(hu: np.ndarray) -> float:
@@ -37,7 +36,7 @@ def certain_hu(hu: np.ndarray) -> float:
 
 
 def certain_metal(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
-    """Voxels above :func:`certain_hu` joined to the metal, through slices too.
+    """Voxels above :func:`certain_hu` joined to the metal, by enamel and through slices too.
 
     :param hu: ``(slices, rows, cols)``.
     :param metal: fraction or mask, same shape. Slices without any stay without.
@@ -48,8 +47,8 @@ def certain_metal(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
     if with_metal.size == 0:
         return certain
     cut = slice(int(with_metal[0]), int(with_metal[-1]) + 1)
-    labels, _ = ndimage.label(hu[cut] > certain_hu(hu), structure=_EVERY_NEIGHBOUR)
+    labels, _ = ndimage.label(hu[cut] > BULK_HU, structure=EVERY_NEIGHBOUR)
     joined = np.unique(labels[metal[cut] > 0])
-    certain[cut] = np.isin(labels, joined[joined > 0])
+    certain[cut] = np.isin(labels, joined[joined > 0]) & (hu[cut] > certain_hu(hu))
     certain[~metal.any(axis=(1, 2))] = False
     return certain
