@@ -37,13 +37,14 @@ def as_device(device: str | torch.device) -> torch.device:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether networks run faster in bfloat16: on GPUs, and on processors with AMX tiles.
+    """Whether networks run faster in bfloat16: on GPUs, and on processors that multiply it.
 
-    Processors without compute it by way of float32, several times slower than float32 itself.
+    Processors without AMX or AVX-512 BF16 compute it by way of float32, several times slower than
+    float32 itself.
     """
-    if device.type == "cpu":
-        has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # from PyTorch 2.4
-        return has_tiles is not None and bool(has_tiles())
+    if device.type == "cpu":  # the questions are asked from PyTorch 2.4 on
+        asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in asked)
     return device.type == "cuda"
 
 
