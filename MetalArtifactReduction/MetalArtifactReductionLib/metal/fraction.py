@@ -8,6 +8,7 @@ from scipy import ndimage
 from .certain import LEAST_HU
 from .components import BrightPart, padded
 from .judgement import (
+    AROUND_SHARE,
     BEYOND_TISSUE_HU,
     EVERY_NEIGHBOUR,
     PLANE_NEIGHBOURS,
@@ -45,8 +46,7 @@ def part_fraction(
     is certain metal by itself is core with a fraction of 1, whatever brighter is near, but for
     enamel as bright; what passes the threshold farther than ``reach_mm`` from any is the enamel or
     bone that it touches. Holes up to ``largest_hole_mm2`` are filled, whether beam hardening made
-    them or a nail's canal: every ray to them meets metal, so nothing better than the original is to
-    be had there.
+    them or a nail's canal: every ray to them meets metal, so the original is the best to be had.
 
     :param hu: the volume ``(slices, rows, cols)``; the order of ``spacing_mm``, too.
     :param part: from :func:`.components.bright_parts`.
@@ -60,23 +60,16 @@ def part_fraction(
     inside = np.zeros(values.shape, dtype=bool)
     at = (slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True))
     inside[tuple(at)] = part.voxels
-    blur = blur_pixels(spacing_mm)
-    background = float(np.clip(around_hu(values, inside, blur), -200.0, 800.0))
+    background = float(np.clip(around_hu(values, inside, blur_pixels(spacing_mm)), -200.0, 800.0))
     size = (3 if reach[0] > 1 else 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
     metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
     metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
-    bright = inside & (values > certain_from_hu)
-    sure = bright & (values >= (clipped_from_hu or BEYOND_TISSUE_HU))
-    tooth_metal, enamel = _teeth(values, spacing_mm, bright, sure, certain_from_hu)
-    bright &= ~enamel
-    if clipped_from_hu is None and sure.any():
-        far = bright & ~ndimage.maximum_filter(sure, size)
-        bright &= ~_in_dense(values, spacing_mm, far, np.zeros_like(far), certain_from_hu)
+    inside, bright = _without_enamel(
+        values, spacing_mm, inside, certain_from_hu, clipped_from_hu, size
+    )
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
     share = (values - background) / np.maximum(metal - background, 1.0)
-    if bright.any():
-        inside &= tooth_metal | ndimage.maximum_filter(bright & ~tooth_metal, size)
     core = inside & (share >= 0.5)
     # Where nothing is clipped it may be the border of what is brighter, whose share is known.
     is_border = clipped_from_hu is None and ndimage.binary_dilation(core, PLANE_NEIGHBOURS)
@@ -94,22 +87,41 @@ def part_fraction(
     return box, fraction.astype(np.float32)
 
 
-def _teeth(
-    hu: np.ndarray, spacing_mm: Spacing, bright: np.ndarray, sure: np.ndarray, certain_hu: float
+def _without_enamel(
+    hu: np.ndarray,
+    spacing_mm: Spacing,
+    inside: np.ndarray,
+    certain_hu: float,
+    clipped_from_hu: float | None,
+    reach: tuple[int, int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where metal in teeth is, its blur included, and which bright voxels are their enamel.
+    """A part near what is certain metal by itself, and what is.
 
-    Enamel may be as bright as what is certain: in teeth only what no tissue reaches is metal. A
-    part that nowhere reaches it is left as it is.
+    Enamel may be as bright as what is certain, so in teeth only what no tissue reaches is metal.
+    Where nothing reaches it the part is left as it is.
 
-    :param sure: which of the bright voxels no tissue reaches.
+    :param inside: the part.
+    :param reach: a box in pixels around what is certain.
     """
-    if not sure.any():
-        return sure, sure
-    teeth = _in_dense(hu, spacing_mm, bright, sure, certain_hu)
-    blur = blur_pixels(spacing_mm)
-    metal = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
-    return metal, teeth & ~sure
+    bright = inside & (hu > certain_hu)
+    sure = bright & (hu >= (clipped_from_hu or BEYOND_TISSUE_HU))
+    hidden = sure
+    if sure.any():
+        blur = blur_pixels(spacing_mm)
+        teeth = _in_dense(hu, spacing_mm, bright, sure, certain_hu)
+        hidden = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
+        bright &= ~teeth | sure
+        if clipped_from_hu is None:
+            far = bright & ~ndimage.maximum_filter(sure, reach)
+            bright &= ~_in_dense(hu, spacing_mm, far, np.zeros_like(far), certain_hu)
+        near = ndimage.binary_dilation(sure, PLANE_NEIGHBOURS, iterations=blur)
+        dense = (hu > AROUND_SHARE * certain_hu) & ~bright
+        width = 4 * blur + 1
+        mostly = ndimage.uniform_filter(dense.astype(np.float32), (1, width, width)) > 0.5
+        inside = inside & (bright | near | ~mostly)
+    if bright.any():
+        inside = inside & (hidden | ndimage.maximum_filter(bright & ~hidden, reach))
+    return inside, bright
 
 
 def _in_dense(
