@@ -226,7 +226,7 @@ def test_aperture_interpolates_smooth_tissue():
         cells[0, 5:20] = cells[0, 21] = cells[0, 40:60] = True
         groups = aperture.ray_groups(cells)
         rays = aperture.tissue_rays(tissue, groups)
-        first = 4 * torch.nonzero(groups)[:, 1:].numpy() - (aperture.rays - 4) / 2  # of each group
+        first = 4 * groups[1][:, None].numpy() - (aperture.rays - 4) / 2  # of each group
         place = (first + np.arange(4) + 0.5) / 4 - 0.5
         np.testing.assert_allclose(rays[0], np.sin(2 * np.pi * place / period), atol=2e-3)
         mean = aperture.cell_means(rays, cells, groups)[0]
@@ -315,6 +315,27 @@ def test_starvation_filter_smooths_only_starved_rays():
     assert float((smooth_starved(edge, edge.clone(), 100.0) - edge).abs()[:, :17].max()) < 1e-4
     assert float((smooth_starved(edge, edge.clone(), 100.0) - edge).abs()[:, 17:23].max()) < 60.0
     assert torch.equal(smooth_starved(edge, edge, 0.0), edge)
+
+
+def test_starved_bins_are_smoothed_alike_however_wide_the_detector() -> None:
+    rng = np.random.default_rng(4)
+    level = torch.full((30, 200), 1e6)
+    level[:, 90:110] = 150.0
+    readings = level + torch.from_numpy(rng.standard_normal(level.shape, np.float32)) * level.sqrt()
+    whole, part = (smooth_starved(x, x, 200.0) for x in (readings, readings[:, 80:120]))
+    torch.testing.assert_close(whole[:, 80:120], part, rtol=1e-5, atol=1e-2)
+    assert float(whole[:, 93:107].std()) < 0.5 * float(readings[:, 93:107].std())
+    assert torch.equal(whole[:, :80], readings[:, :80])
+
+
+def test_paths_in_an_implant_are_the_same_beside_another() -> None:
+    near, far = disc(9.0, 4.0, 6.0), disc(5.0, -90.0, 80.0)
+    for geometry in (FAN, PARALLEL | {"offset_bins": 0.25}):
+        scanner = Scanner(GRID, preset("reference", **PERFECT, **geometry), "cpu")
+        alone = scanner.implant_paths(near[None])[0]
+        both = scanner.implant_paths(torch.stack([near, far]))
+        np.testing.assert_allclose(both[0], alone, atol=1e-3)
+        assert float(both[1].max()) > 9.0
 
 
 def test_scatter_ratio_behind_the_cylinder_is_the_one_asked_for():

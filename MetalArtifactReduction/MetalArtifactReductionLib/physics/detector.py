@@ -12,6 +12,9 @@ from ..tomography.footprint import FootprintProjector
 from ..tomography.geometry import FanGeometry, ImageGrid, ParallelGeometry
 from ..tomography.rebinning import lagrange_cubic, rays_of
 
+RayGroups = tuple[torch.Tensor, ...]
+"""Indices of views and of groups of rays, ``(groups,)`` each."""
+
 TOUCHING_MM = 1e-3
 """Shorter paths in an implant are rounding: that much titanium attenuates 0.02 %."""
 
@@ -89,7 +92,7 @@ class Aperture:
         mean = torch.zeros(*tissue.shape[:-1], bins, device=tissue.device)
         for k, weight in enumerate(self._interpolation @ self.weights):
             if weight != 0:
-                mean += float(weight) * padded[..., k : k + last : step]
+                mean.add_(padded[..., k : k + last : step], alpha=float(weight))
         return mean
 
     def touched(self, implants: torch.Tensor) -> torch.Tensor:
@@ -97,16 +100,17 @@ class Aperture:
         met = implants.sum(dim=0, keepdim=True) if len(implants) > 1 else implants
         return F.max_pool1d(met, self.rays, self.samples, self._reach)[0] > TOUCHING_MM
 
-    def ray_groups(self, cells: torch.Tensor) -> torch.Tensor:
+    def ray_groups(self, cells: torch.Tensor) -> RayGroups:
         """Which rays some cells see, in groups of ``samples``, as neighbours see the same ones.
 
         :param cells: bool ``(views, bins)``.
-        :returns: bool ``(views, bins + k)``; the first group begins at the first ray of a cell 0.
+        :returns: view and place of each; group 0 begins at the first ray of cell 0.
         """
         more = self._more_groups
-        return F.max_pool1d(F.pad(cells.float()[None], (more, more)), more + 1, 1)[0] > 0
+        seen = F.max_pool1d(F.pad(cells.float()[None], (more, more)), more + 1, 1)[0] > 0
+        return torch.nonzero(seen, as_tuple=True)
 
-    def tissue_rays(self, tissue: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    def tissue_rays(self, tissue: torch.Tensor, groups: RayGroups) -> torch.Tensor:
         """Line integrals of the rays of some groups: ``(2, views, n)`` -> ``(2, groups, samples)``.
 
         :param groups: of :meth:`ray_groups`.
@@ -114,17 +118,20 @@ class Aperture:
         taps = self._interpolation[: self._group_taps, : self.samples].to(tissue.device)
         return _windows(tissue, groups, self.tissue_samples, self._lowest, len(taps)) @ taps
 
-    def implant_rays(self, implants: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    def implant_rays(self, implants: torch.Tensor, groups: RayGroups) -> torch.Tensor:
         """Paths of the rays of some groups: ``(m, views, n)`` -> ``(m, groups, samples)``."""
         return _windows(implants, groups, self.samples, -self._reach, self.samples)
 
     def cell_means(
-        self, rays: torch.Tensor, cells: torch.Tensor, groups: torch.Tensor
+        self, rays: torch.Tensor, cells: torch.Tensor, groups: RayGroups
     ) -> torch.Tensor:
         """What cells see of their rays: ``(k, groups, samples)`` -> ``(k, cells)``."""
-        weights = self.weights.to(rays.device)
-        means = rays.flatten(1).unfold(-1, self.rays, self.samples) @ weights
-        first = F.pad(cells, (0, self._more_groups))[groups][: means.shape[1]]
+        flat = rays.flatten(1)
+        count = (flat.shape[1] - self.rays) // self.samples + 1
+        means = torch.zeros(len(flat), count, device=rays.device)
+        for ray, weight in enumerate(self.weights.tolist()):
+            means.add_(flat[:, ray :: self.samples][:, :count], alpha=weight)
+        first = F.pad(cells, (0, self._more_groups))[groups][:count]
         return means[:, first]
 
     def _padded_tissue(self, tissue: torch.Tensor) -> torch.Tensor:
@@ -133,17 +140,18 @@ class Aperture:
 
 
 def _windows(
-    values: torch.Tensor, groups: torch.Tensor, step: int, first: int, length: int
+    values: torch.Tensor, groups: RayGroups, step: int, first: int, length: int
 ) -> torch.Tensor:
     """``(k, views, n)`` around chosen groups, ``step`` apart -> ``(k, groups, length)``.
 
     Beyond the ends the last value repeats.
     """
-    view, group = torch.nonzero(groups, as_tuple=True)
+    view, group = (index.int() for index in groups)
     n = values.shape[-1]
-    place = (group * step + first)[:, None] + torch.arange(length, device=values.device)
-    place = place.clamp_(0, n - 1).add_((view * n)[:, None])
-    return torch.stack([one.take(place) for one in values])
+    within = torch.arange(length, dtype=torch.int32, device=values.device)
+    place = ((group * step + first)[:, None] + within).clamp_(0, n - 1).add_((view * n)[:, None])
+    taken = [one.flatten().index_select(0, place.flatten()) for one in values]
+    return torch.stack(taken).view(len(values), *place.shape)
 
 
 def _trapezoid_cumulative(x: np.ndarray, first: float, second: float) -> np.ndarray:
@@ -164,6 +172,7 @@ class MetalPaths:
 
     Parallel beam: the footprint projector on the cells themselves. Fan beam: footprints on a
     parallel raster of half a pixel, interpolated linearly (hence positively) at the fan's rays.
+    Only rays that pass the isocentre as near as the implants are looked at.
 
     :param grid: the image's pixels.
     :param geometry: of the rays wanted.
@@ -176,32 +185,60 @@ class MetalPaths:
         geometry: ParallelGeometry | FanGeometry,
         device: torch.device,
     ) -> None:
+        self._grid, self._device = grid, device
         self._shape = geometry.views, geometry.bins
-        self._rays: torch.Tensor | None = None
+        y = (torch.arange(grid.rows) - (grid.rows - 1) / 2) * grid.spacing_mm[0]
+        x = (torch.arange(grid.cols) - (grid.cols - 1) / 2) * grid.spacing_mm[1]
+        self._from_isocentre = torch.hypot(y[:, None], x).to(device)
+        theta, s_mm = rays_of(geometry)
+        self._s_mm = s_mm[0]
+        self._view: torch.Tensor | None = None
         if isinstance(geometry, ParallelGeometry):
-            self._direct = FootprintProjector(grid, geometry, device)
+            self._raster = geometry
             return
         pixel = min(grid.spacing_mm)
         bins = 2 * int(np.ceil(grid.diagonal_mm / pixel)) + 5
         # One view per sample of the rim of the circle inside the image.
         views = 8 * int(np.ceil(np.pi / 2 * grid.diagonal_mm / np.sqrt(2) / pixel / 8))
-        raster = ParallelGeometry(views, bins, pixel / 2)
-        self._direct = FootprintProjector(grid, raster, device)
-        theta, s_mm = np.broadcast_arrays(*rays_of(geometry))
-        view = np.mod(theta, 2 * np.pi) / np.pi * views  # of 2 * views + 1 rows, see below
-        place = s_mm / raster.bin_mm + (bins - 1) / 2
-        rays = np.stack([place / (bins - 1) * 2 - 1, view / (2 * views) * 2 - 1], axis=-1)
-        self._rays = torch.from_numpy(rays.astype(np.float32)).to(device)[None]
+        self._raster = ParallelGeometry(views, bins, pixel / 2)
+        view = np.mod(theta, 2 * np.pi) / np.pi - 1.0  # of rows that go around, see below
+        self._view = torch.from_numpy(view.astype(np.float32)).to(device)
 
     def __call__(self, fraction: torch.Tensor) -> torch.Tensor:
         """Fractions 0..1 ``(implants, rows, cols)`` -> mm ``(implants, views, bins)``."""
+        paths = torch.zeros(len(fraction), *self._shape, device=self._device)
+        metal = self._from_isocentre[fraction.any(dim=0)]
+        if not len(metal):
+            return paths
+        reach_mm = float(metal.max()) + 2 * max(self._grid.spacing_mm)
+        bins = _within(self._raster.bin_positions_mm, reach_mm + self._raster.bin_mm)
+        rays = _within(self._s_mm, reach_mm)
+        raster = _part(self._raster, bins)
+        direct = FootprintProjector(self._grid, raster, self._device)
         # One implant at a time: the same rounding whatever else is projected.
-        parallel = torch.cat([self._direct(one[None]) for one in fraction]).clamp_min_(0.0)
-        if self._rays is None:
-            return parallel
+        parallel = torch.cat([direct(one[None]) for one in fraction]).clamp_min_(0.0)
+        if self._view is None:
+            paths[..., bins] = parallel
+            return paths
         # The second half of the turn is the first seen from behind: p(theta + pi, s) = p(theta, -s)
         turn = torch.cat([parallel, parallel.flip(-1), parallel[:, :1]], dim=1)
-        paths = F.grid_sample(
-            turn[None], self._rays, mode="bilinear", padding_mode="zeros", align_corners=True
-        )
-        return paths[0]
+        view = self._view[:, rays]
+        place = self._s_mm[rays] / raster.bin_positions_mm[-1]
+        across = torch.from_numpy(place.astype(np.float32)).to(self._device).expand_as(view)
+        paths[..., rays] = F.grid_sample(
+            turn[None], torch.stack([across, view], dim=-1)[None], align_corners=True
+        )[0]
+        return paths
+
+
+def _within(positions_mm: np.ndarray, reach_mm: float) -> slice:
+    """Those of ascending or descending positions that lie within a distance of 0."""
+    inside = np.flatnonzero(np.abs(positions_mm) <= reach_mm)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
+
+
+def _part(geometry: ParallelGeometry, bins: slice) -> ParallelGeometry:
+    """The same views of some of the bins."""
+    count = bins.stop - bins.start
+    moved = geometry.offset_bins + (geometry.bins - count) / 2 - bins.start
+    return ParallelGeometry(geometry.views, count, geometry.bin_mm, moved)

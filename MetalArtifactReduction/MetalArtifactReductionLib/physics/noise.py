@@ -9,6 +9,9 @@ import torch.nn.functional as F
 FEW = 16.0
 """Below this mean, counts are drawn exactly; above, the expansion's error is far below 1 %."""
 
+ENOUGH = 100.0
+"""Readings of so many times the threshold would be smoothed by a ten-thousandth: they are not."""
+
 MOST_COUNTS = 64
 """P(count > 64) for a mean of 16 is below 1e-17."""
 
@@ -35,8 +38,10 @@ def poisson_from_normals(mean: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     :param z: standard normal numbers, same shape and device.
     :returns: counts, same shape, float32.
     """
-    root = mean.clamp_min(FEW).sqrt()
-    counts = mean + root * z + (z * z - 1.0) / 6.0 + (z - z**3) / (72.0 * root)
+    root = mean.clamp_min(FEW).sqrt_()
+    square = (z * z).sub_(1.0)
+    counts = (z / root).mul_(-1.0 / 72.0).add_(1.0 / 6.0).mul_(square)  # both terms with z^2 - 1
+    counts.addcmul_(root, z).add_(mean)
     few = (mean < FEW).nonzero(as_tuple=True)
     if len(few[0]):
         counts[few] = _inverse_poisson(mean[few], 0.5 * (1.0 + torch.erf(z[few] / 2**0.5)))
@@ -104,21 +109,25 @@ def smooth_starved(
     :param threshold_photons: local mean where half of the smoothing is applied; 0 for none.
     :returns: readings, same shape.
     """
-    if threshold_photons <= 0:
+    near = torch.nonzero((readings < ENOUGH * threshold_photons).any(dim=0))
+    if threshold_photons <= 0 or not len(near):
         return readings
-    local = _window_mean(readings)
+    # Two windows beyond the bins that are starved in any view: so far they count.
+    bins = slice(max(int(near[0]) - 6, 0), int(near[-1]) + 7)
+    smooth, some, variance = readings.clone(), readings[:, bins], variance[:, bins]
+    local = _window_mean(some)
     starved = (local.clamp_min(0.0) / threshold_photons).square_().add_(1.0).reciprocal_()
-    scatter = _window_mean(readings.square()).sub_(local.square()).clamp_min_(1e-6)
+    scatter = _window_mean(some.square()).sub_(local.square()).clamp_min_(1e-6)
     noise = _window_mean(variance).div_(scatter).clamp_max_(1.0)
-    return (local - readings).mul_(starved).mul_(noise).add_(readings)
+    smooth[:, bins] += local.sub_(some).mul_(starved).mul_(noise)
+    return smooth
 
 
 def _window_mean(x: torch.Tensor) -> torch.Tensor:
     """Mean over 3 views x 7 bins; the edges repeat. (Sums of shifted copies: 4 x avg_pool2d.)"""
     views, bins = x.shape
     padded = F.pad(x[None, None], (3, 3, 1, 1), mode="replicate")[0, 0]
-    rows = padded[:views] + padded[1 : views + 1] + padded[2:]
-    total = rows[:, :bins].clone()
-    for k in range(1, 7):
-        total += rows[:, k : bins + k]
-    return total.div_(21.0)
+    rows = (padded[:views] + padded[1 : views + 1]).add_(padded[2:])
+    two = rows[:, :-1] + rows[:, 1:]
+    four = two[:, :-2] + two[:, 2:]
+    return four[:, :bins].add_(two[:, 4 : bins + 4]).add_(rows[:, 6:]).div_(21.0)

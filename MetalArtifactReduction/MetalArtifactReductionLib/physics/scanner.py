@@ -34,7 +34,7 @@ TISSUES = (material("water"), material("cortical-bone"))
 FLOOR_BEAM = 1e6
 """Photons of the open beam to which the floor refers when there is no quantum noise."""
 
-RAYS_AT_ONCE = 1 << 15
+RAYS_AT_ONCE = 1 << 13
 """Rays whose spectrum is summed at once on the CPU: the energies of a group stay in the cache."""
 
 RAYS_AT_ONCE_GPU = 1 << 21

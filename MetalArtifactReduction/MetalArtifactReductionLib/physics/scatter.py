@@ -11,6 +11,9 @@ from ..tomography.geometry import FanGeometry, ParallelGeometry
 from .materials import material
 from .spectra import Spectrum
 
+LEAST_WEIGHT = 1e-8
+"""Of a frequency of the kernel, as a share of the largest."""
+
 CYLINDER_MM = 300.0
 """Diameter of the water cylinder for which the ratio of scatter to primary is given."""
 
@@ -42,7 +45,6 @@ class Scatter:
         width_mm: float,
         device: torch.device,
     ) -> None:
-        self._bins = geometry.bins
         self._scale = 0.0
         if ratio == 0.0:
             return
@@ -50,11 +52,17 @@ class Scatter:
         if isinstance(geometry, FanGeometry):
             pitch *= geometry.source_isocentre_mm / geometry.source_detector_mm
         sigma_bins = width_mm / pitch / math.sqrt(8 * math.log(2))
-        samples = 1 << math.ceil(math.log2(2 * self._bins))
-        frequency = np.fft.rfftfreq(samples)
-        kernel = np.exp(-2 * (math.pi * frequency * sigma_bins) ** 2)
-        self._kernel = torch.from_numpy(kernel.astype(np.float32)).to(device)
-        self._samples = samples
+        # The kernel, as wide as it is, has few frequencies; sines and cosines of these are all that
+        # a convolution on twice the bins has to know.
+        samples = 2 * geometry.bins
+        count = np.arange(samples // 2 + 1)
+        weight = np.where(count == 0, 1.0, 2.0) / samples
+        weight *= np.exp(-2 * (math.pi * count / samples * sigma_bins) ** 2)
+        some = weight > LEAST_WEIGHT * weight.max()
+        phase = 2 * math.pi / samples * np.outer(count[some], np.arange(geometry.bins))
+        waves = np.concatenate([np.cos(phase), np.sin(phase)])
+        waves *= np.tile(np.sqrt(weight[some]), 2)[:, None]
+        self._waves = torch.from_numpy(waves.astype(np.float32)).to(device)
         path = 2 * np.sqrt(np.maximum((CYLINDER_MM / 2) ** 2 - s_mm**2, 0.0))
         primary = np.exp(-spectrum.line_integral(material("water"), path, detector))
         cylinder = torch.from_numpy(primary.astype(np.float32)).to(device)
@@ -68,9 +76,8 @@ class Scatter:
             return torch.zeros_like(primary)
         share = primary.clamp(1e-30, 1.0)
         potential = -share * torch.log(share)
-        spectrum = torch.fft.rfft(potential, n=self._samples, dim=-1) * self._kernel
-        field = torch.fft.irfft(spectrum, n=self._samples, dim=-1)[..., : self._bins]
-        result: torch.Tensor = field.clamp_min(0.0) * self._scale
+        field = potential @ self._waves.T @ self._waves
+        result: torch.Tensor = field.clamp_min_(0.0).mul_(self._scale)
         return result
 
 

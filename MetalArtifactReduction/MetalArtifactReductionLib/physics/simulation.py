@@ -79,7 +79,7 @@ def simulate_volume(
     :param parameters: the acquisition, computed as ``model`` says, one of ``MODELS``.
     :param seed: of the noise, not negative. :param device: torch device.
     :param batch_slices: slices between two reports of progress and checks of ``cancel``; on the CPU
-        at once, a thread each, at some 100 MB for 512 x 512.
+        shared out to the threads, at some 100 MB each for 512 x 512.
     :param slices: only these indices, or None for all; implants elsewhere are ignored.
     :param every_slice: also scan slices without implant. :param with_reference: also without any.
     :param keep_sinograms: return the sinograms too (a few MB a slice).
@@ -95,9 +95,12 @@ def simulate_volume(
     images = [volume.hu.copy() for _ in range(2 if with_reference else 1)]
     kept: list[SliceScan] = []
 
-    def simulate(index: int) -> SliceScan:
-        scan = _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
-        return _into(images, scanner, scan, index)
+    def simulate(some: Sequence[int]) -> list[SliceScan]:
+        scans = [
+            _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
+            for index in some
+        ]
+        return _into(images, scanner, scans, some)
 
     for batch in _in_batches(chosen, batch_slices, progress, cancel):
         scans = _side_by_side(simulate, batch, scanner.device)
@@ -132,19 +135,20 @@ def _in_batches(
 
 
 def _side_by_side(
-    simulate: Callable[[int], SliceScan], batch: Sequence[int], device: torch.device
+    simulate: Callable[[Sequence[int]], list[SliceScan]], batch: Sequence[int], device: torch.device
 ) -> list[SliceScan]:
-    """On the CPU a slice a thread: the threads of one slice would mostly wait for each other."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or min(threads, len(batch)) == 1:
-        return [simulate(index) for index in batch]
+    """Slices in pairs; on the CPU a thread has pairs of its own: those of one slice mostly wait."""
+    usual = torch.get_num_threads()
+    threads = min(usual, len(batch))
+    count = max(threads, -(-len(batch) // 2))
+    parts = [part.tolist() for part in np.array_split(batch, count)]
+    if device.type != "cpu" or threads == 1:
+        return [scan for part in parts for scan in simulate(part)]
     try:
-        with ThreadPoolExecutor(
-            min(threads, len(batch)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            return list(pool.map(simulate, batch))
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return [scan for scans in pool.map(simulate, parts) for scan in scans]
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(usual)
 
 
 def _scanner(grid: ImageGrid, parameters: AcquisitionParameters, device: str) -> Scanner:
@@ -165,13 +169,19 @@ def _grid(volume: CTVolume) -> ImageGrid:
     return ImageGrid(rows, cols, volume.spacing_mm[1:])
 
 
-def _into(images: list[np.ndarray], scanner: Scanner, scan: SliceScan, index: int) -> SliceScan:
-    """Reconstruct one slice into the volumes, where it is seen; the scan, on the CPU."""
+def _into(
+    images: list[np.ndarray], scanner: Scanner, scans: Sequence[SliceScan], indices: Sequence[int]
+) -> list[SliceScan]:
+    """Reconstruct slices into the volumes, where they are seen; the scans, on the CPU.
+
+    Together, as the tables of the reconstruction are larger than the processor's cache.
+    """
     seen = scanner.seen.cpu().numpy()
-    sliced = scanner.reconstruct(scan.sinograms).cpu().numpy()
-    for image, one in zip(images, sliced, strict=True):
-        image[index][seen] = _clipped(one, scanner.parameters)[seen]
-    return SliceScan(scan.sinograms.cpu(), scan.metal_path_mm.cpu())
+    sliced = scanner.reconstruct(torch.cat([scan.sinograms for scan in scans])).cpu().numpy()
+    for index, pair in zip(indices, sliced.reshape(len(scans), -1, *seen.shape), strict=True):
+        for image, one in zip(images, pair, strict=True):
+            image[index][seen] = _clipped(one, scanner.parameters)[seen]
+    return [SliceScan(scan.sinograms.cpu(), scan.metal_path_mm.cpu()) for scan in scans]
 
 
 def _scan(

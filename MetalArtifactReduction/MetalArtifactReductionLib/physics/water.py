@@ -48,11 +48,11 @@ class WaterCorrection:
 
     def __call__(self, line_integral: torch.Tensor) -> torch.Tensor:
         """Measured -> corrected line integrals, any shape; air's noise below 0 is scaled."""
-        thin = line_integral * self._thin
         if self._table is None:
-            return thin
-        position = (line_integral / STEP).clamp_(0.0, len(self._table) - 1.001)
-        index = position.int().flatten()
-        left, right = (self._table.index_select(0, i).view_as(thin) for i in (index, index + 1))
-        corrected = (right - left).mul_(position.frac_()).add_(left)
-        return torch.where(line_integral < 0, thin, corrected)
+            return line_integral * self._thin
+        position = line_integral / STEP
+        index = position.clamp(0.0, len(self._table) - 2.0).int()
+        left, right = (
+            self._table.index_select(0, i.flatten()).view_as(position) for i in (index, index + 1)
+        )
+        return right.sub_(left).mul_(position.sub_(index)).add_(left)

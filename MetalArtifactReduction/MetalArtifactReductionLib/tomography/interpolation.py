@@ -43,6 +43,7 @@ class TapMatrix:
             ),
             shape=shape,
         ).tocsc()
+        transposed.eliminate_zeros()
         start, index = (
             torch.from_numpy(part.astype(np.int32)).to(self.index.device)
             for part in (transposed.indptr, transposed.indices)
