@@ -57,6 +57,7 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
             procedures=(
                 _procedure("spine", "Pedicle screws", "spine", "sample_spine"),
                 _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
+                _on_site("s2ai-screws", "S2 alar-iliac screws", "sacral_ala", "draw_screws", 0.3),
             ),
         ),
         _own("rod", "Rod", "rod:Rod", along_line=True),

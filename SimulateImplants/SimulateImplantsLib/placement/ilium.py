@@ -44,12 +44,20 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
 
     :raises InputError: no such ways, or none that a screw fits in.
     """
+    return tuple(_spot(volume, side, *way) for side, way in coarse_ways(volume).items())
+
+
+def coarse_ways(volume: CTVolume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Start and direction (RAS) of the widest way of either side, to a few mm.
+
+    :raises InputError: the CT does not show both.
+    """
     coarse = _bone(volume)
     starts = {side: _widest(coarse, sign) for side, sign in (("left", -1.0), ("right", 1.0))}
     apart = starts["right"][0] - starts["left"][0]
     if np.hypot(*apart[1:]) > _LEVEL_MM:
         raise InputError("the CT does not show the back of both iliac bones")
-    return tuple(_spot(volume, side, *way) for side, way in starts.items())
+    return starts
 
 
 def _bone(volume: CTVolume) -> BoneField:

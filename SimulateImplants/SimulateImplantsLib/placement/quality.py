@@ -21,6 +21,7 @@ from .bone_field import sample_hu
 from .collision import Body, box_gap_mm, gap_mm
 from .hip.grade import joint_changes_mm
 from .hip.seat import seat_of
+from .spine.alar_grade import grade_alar_iliac
 from .spine.grading import ScrewGrade, grade_screw, shaft_samples
 from .spine.image_grade import grade_in_ilium, grade_in_image, runs_forward
 from .spine.pedicle import least_convergence_deg
@@ -29,6 +30,7 @@ from .tissue import tissue_grade
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
 _TURNED_DEG = 10.0
+_IN_PELVIS = {"iliac": grade_in_ilium, "S2AI": grade_alar_iliac}
 
 
 @dataclass(frozen=True)
@@ -167,14 +169,13 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
     level = item.level if anatomy.knows(item.level) else anatomy.level_at(points)
     side = item.side or ("left" if item.matrix[0, 2] > 0 else "right")
     frame = None
-    iliac = item.level == "iliac"
-    if level and not iliac:
+    in_image = _IN_PELVIS.get(item.level, grade_in_image)
+    if level and item.level not in _IN_PELVIS:
         try:
             frame, field = anatomy.vertebra(level)
         except InputError as error:
             return replace(row, note=str(error))
         side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
-    in_image = grade_in_ilium if iliac else grade_in_image
     grade = in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
     if frame is not None and runs_forward(entry, target):
         seen = grade
