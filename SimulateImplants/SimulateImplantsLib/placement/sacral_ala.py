@@ -39,6 +39,7 @@ _ENTRY_MM, _USUAL_ENTRY_MM = (20.0, 30.0), 26.0
 _OUTWARDS_DEG, _DOWNWARDS_DEG = np.arange(30.0, 51.0, 5.0), np.arange(10.0, 41.0, 5.0)
 _USUAL_DEG, _ANGLE_COST = (40.0, 28.0), 0.08
 _SEARCHED_MM = np.arange(7.0, 82.0, 3.0)
+_DRIFT = 0.04
 _LEAST_MM, _ENOUGH_MM, _MARGIN_MM = 4.0, 7.0, 1.5
 _DIAMETERS_MM, _LENGTHS_MM = steps(8.0, 9.0, 0.5), steps(65.0, 90.0, 5.0)
 
@@ -201,7 +202,7 @@ def _spot(
         point, ahead = axis(q)
         depth = np.minimum(field.at(point + s[:, None] * ahead), 8.0)
         narrow = float(np.log(np.mean(np.exp(-2.0 * depth))) / 2.0)
-        return narrow + 8.0 * float(q[2] ** 2 + q[3] ** 2) + 0.01 * float(q[0] ** 2 + q[1] ** 2)
+        return narrow + 8.0 * float(q[2] ** 2 + q[3] ** 2) + _DRIFT * float(q[0] ** 2 + q[1] ** 2)
 
     options = {"initial_simplex": np.vstack([np.zeros(4), np.diag([3.0, 3.0, 0.08, 0.08])])}
     found = optimize.minimize(loss, np.zeros(4), method="Nelder-Mead", options=options)

@@ -1,4 +1,4 @@
-"""A pelvis' own axes, and the sacral canal and foramina in them.
+"""A pelvis' middle plane, and the sacral canal and foramina in it.
 
 Mirror images about the middle plane are averaged: what is told is what both sides show.
 """
@@ -36,7 +36,8 @@ superior spines are at the level of S2."""
 class Midplane:
     """The plane about which a pelvis is its own mirror image.
 
-    :param origin: on it (RAS). :param axes: columns right, anterior and superior of the pelvis.
+    :param origin: on it (RAS). :param axes: columns right, anterior and superior of the pelvis; its
+        tilt about the first is that of the scan, which symmetry does not tell.
     """
 
     origin: np.ndarray

@@ -1,4 +1,4 @@
-"""An S2 alar-iliac screw judged by the image around it and the pelvis' axes: by no plan."""
+"""An S2 alar-iliac screw judged by the image around it and the pelvis' middle plane: by no plan."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _RAYS, _ENCLOSED, _REACH_MM = 16, 13, 40.0
 _POCKET_MM3 = 200.0
 _GUESSES_MM = (18.0, 32.0)
 _ENTRY_MM, _OUTWARDS_DEG, _DOWNWARDS_DEG = (19.0, 30.5), (33.0, 49.0), (13.0, 37.0)
-"""From the midline and by the pelvis' axes; from Chang et al. 2009 (22 mm, 40 degrees) to Zhu et
-al. 2013 (29 mm; 37 outwards, 29 to 35 downwards)."""
+"""From the middle plane, out of it, and down in a patient who lies flat; Chang et al. 2009: 22 mm,
+40 degrees; Zhu et al. 2013: 29 mm, 37 outwards, 29 to 35 downwards."""
 _SURFACE_MM = 4.5
 _OPEN_MM = 12.0
 """The screw is oblique to the sacrum's back and comes out of it so far through its entry."""
@@ -36,10 +36,9 @@ def grade_alar_iliac(
 ) -> ScrewGrade:
     """Measures of one screw; no grade, and a note why, where it cannot be the way of S2AI.
 
-    Graded is what begins at the back of the sacrum as far from the midline as between the
-    foramina of S1 and S2, runs outwards and down by the pelvis' axes and lies just above the
-    sciatic notch. A breach is where it leaves bone or comes into fat that bone encloses, as in a
-    foramen.
+    Graded is what begins at the back of the sacrum as far from the pelvis' middle plane as the
+    foramina's lateral border, runs out of that plane and down, and lies just above the sciatic
+    notch. A breach is where it leaves bone or comes into fat that bone encloses, as in a foramen.
 
     :param side: "left" or "right".
     """
@@ -59,7 +58,7 @@ def grade_alar_iliac(
         ("runs", downwards, _DOWNWARDS_DEG, "degrees down"),
     ):
         if not low <= value <= high:
-            return found.without(f"{what} {value:.0f} {unit_name}, not {low:g} to {high:g}")
+            return found.without(f"{what} {value:.1f} {unit_name}, not {low:g} to {high:g}")
     field, dark = _surroundings(volume, entry, target)
     inside = float((field.at(shaft_samples(entry, target, diameter_mm)) > 0).mean())
     found = found.with_share(inside)
@@ -151,7 +150,7 @@ def _unlike(field: BoneField, entry: np.ndarray, ahead: np.ndarray) -> str:
     above = float(np.where(outside.any(axis=1), outside.argmax(axis=1), below[-1]).min())
     if not _NOTCH_MM[0] <= above <= _NOTCH_MM[1]:
         low, high = _NOTCH_MM
-        return f"lies {above:.0f} mm above the sciatic notch, not {low:g} to {high:g}"
+        return f"lies {above:g} mm above the sciatic notch, not {low:g} to {high:g}"
     return ""
 
 
