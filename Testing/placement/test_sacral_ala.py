@@ -75,41 +75,40 @@ def test_without_a_pelvis_there_is_no_way() -> None:
         measure_patient(CTVolume(hu, np.diag([4.0, 4.0, 4.0, 1.0])), Bones(), "sacral_ala")
 
 
-# Middles of the foramina of S1 and S2 on the left and right, read off axial slices.
-SEEN = {
-    "tcga_ov_09-2043_abdomen_pelvis": {
-        "left": ([-2, -88, 1197], [0, -104, 1180]),
-        "right": ([34, -88, 1197], [32, -102, 1180]),
-    },
-}
+@pytest.fixture(scope="module")
+def pelvis() -> CTVolume:
+    """A real one, of a patient who lies turned by 6 degrees."""
+    volume = read_volume(shared_data("tcga_ov_09-2043_abdomen_pelvis.nii.gz"))
+    return CTVolume(volume.hu[:80], volume.ijk_to_ras)
 
 
-@pytest.mark.parametrize("name", SEEN)
-def test_screws_of_a_real_pelvis_pass_between_the_foramina(name: str) -> None:
-    volume = read_volume(shared_data(f"{name}.nii.gz"))
-    plan = proposed_plan(measure_patient(volume, Bones(), "sacral_ala"), "s2ai-screws")
+def test_screws_of_a_real_pelvis_pass_between_the_foramina(pelvis: CTVolume) -> None:
+    # Middles of the foramina of S1 and S2, read off axial slices.
+    seen = {
+        "left": np.array([[-2.0, -88.0, 1197.0], [0.0, -104.0, 1180.0]]),
+        "right": np.array([[34.0, -88.0, 1197.0], [32.0, -102.0, 1180.0]]),
+    }
+    plan = proposed_plan(measure_patient(pelvis, Bones(), "sacral_ala"), "s2ai-screws")
     assert [item.attributes["side"] for item in plan.implants] == ["left", "right"]
-    for item, row in zip(plan.implants, plan_quality(plan, Anatomy(volume)), strict=True):
+    for item, row in zip(plan.implants, plan_quality(plan, Anatomy(pelvis)), strict=True):
         assert row.grade == "A" and row.share_in_bone > 0.9
         entry, ahead = item.matrix[:3, 3], item.matrix[:3, 2]
-        first, second = (np.array(p, float) for p in SEEN[name][item.attributes["side"]])
+        first, second = seen[item.attributes["side"]]
         for foramen in (first, second):
             assert 9.0 < axis_distance(foramen, entry, ahead) < 25.0
         along = unit(second - first)
         assert 0 < (entry - first) @ along < (second - first) @ along
 
 
-def test_no_impossible_screw_is_sound() -> None:
-    volume = read_volume(shared_data("tcga_ov_09-2043_abdomen_pelvis.nii.gz"))
+def test_no_impossible_screw_is_sound(pelvis: CTVolume) -> None:
     entry, target = np.array([37.2, -103.4, 1197.0]), np.array([80.6, -38.4, 1152.4])
-    assert grade_alar_iliac(volume, "right", entry, target, 9.0).grade == "A"
+    assert grade_alar_iliac(pelvis, "right", entry, target, 9.0).grade == "A"
     ahead = unit(target - entry)
-    assert grade_alar_iliac(volume, "left", entry, target, 9.0).grade == ""
+    assert grade_alar_iliac(pelvis, "left", entry, target, 9.0).grade == ""
     rng = np.random.default_rng(20)
-    for _ in range(6):
-        aside = across(rng.normal(size=3), ahead)
-        moved = entry + rng.uniform(8, 20) * aside
+    for _ in range(4):
+        moved = entry + rng.uniform(8, 20) * across(rng.normal(size=3), ahead)
         angle = np.deg2rad(rng.uniform(15, 30))
         turned = np.cos(angle) * ahead + np.sin(angle) * across(rng.normal(size=3), ahead)
         for start, way in ((moved, ahead), (entry, turned)):
-            assert grade_alar_iliac(volume, "right", start, start + 90 * way, 9.0).grade != "A"
+            assert grade_alar_iliac(pelvis, "right", start, start + 90 * way, 9.0).grade != "A"
