@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import CleanUpParameters, MetalSegmentation, segment_metal
+from MetalArtifactReductionLib.physics.acquisition import PRESETS
+from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume
 from support import SHARED_DATA, shared_data
 
@@ -316,3 +319,17 @@ def test_real_metal_is_found_and_nothing_else(name: str, centres: list[tuple[int
     assert len(found) == len(centres)
     for centre, wanted in zip(sorted(found), sorted(centres), strict=True):
         assert centre == pytest.approx(wanted, abs=3)
+
+
+@pytest.mark.parametrize("clip_hu", [(-1024.0, 3071.0), None])
+def test_a_filling_in_a_real_tooth_on_fine_pixels_is_all_that_is_metal(clip_hu) -> None:
+    """Enamel of this jaw, 0.39 mm, reaches 2800 HU, more than certain metal by itself."""
+    jaw = real_scan("packed/cptac_hnscc_C3L-04844_jaw.npz")
+    k, row, col = np.ogrid[: len(jaw.hu), :512, :512]
+    filling = (np.hypot(row - 127, col - 310) * jaw.spacing_mm[1] < 2.0) & (abs(k - 26) < 2)
+    scanner = replace(PRESETS["reference"], hu_clip=clip_hu)
+    scan = simulate_volume(jaw, {"Ti6Al4V": np.float32(filling)}, scanner, with_reference=False)
+    found = segment_metal(scan.corrupted)
+    away = ndimage.distance_transform_edt(~filling[26], sampling=jaw.spacing_mm[1])
+    assert found.mask[filling].all()
+    assert not found.fraction[:, away > 2.0].any()

@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from ..errors import InputError
 from .body import body_mask
-from .certain import LEAST_HU
 from .distances import Distances
 from .judgement import (
     BEYOND_TISSUE_HU,
@@ -22,10 +21,10 @@ from .judgement import (
     PLAIN_SHARE,
     SOLID_MM,
     SOLID_SHARE,
+    TIP_OF,
     Box,
     air_around,
     bulk_values,
-    in_teeth,
     is_in_bone,
     is_isolated,
     saturation,
@@ -115,9 +114,8 @@ def bright_parts(
         found = []
         for own, voxels in _connected(inside & (values >= level)):
             whole = _shifted(own, box)
-            kept, remark = _judge(
-                hu, places, whole, voxels, certain_hu, strict, clipped, parameters
-            )
+            tip = not clipped and bool(inside.sum() > TIP_OF * voxels.sum())
+            kept, remark = _judge(hu, places, whole, voxels, certain_hu, strict, tip, parameters)
             highest = float(hu[whole][voxels].max())
             found.append(BrightPart(whole, voxels, highest, kept, remark))
         if strict and not any(part.kept for part in found):
@@ -199,13 +197,13 @@ def _judge(
     inside: np.ndarray,
     certain_hu: float,
     strict: bool,
-    clipped: bool,
+    tip: bool,
     parameters: CleanUpParameters,
 ) -> tuple[bool, str]:
     """Whether one part is metal, by itself, and why.
 
     :param strict: it is joined to teeth or contrast medium that may be as bright.
-    :param clipped: values end at what is certain; else only metal is beyond all tissue.
+    :param tip: of something large that is dense, on an unclipped scale.
     """
     values, spacing_mm = hu[box], places.near(box)
     highest = float(values[inside].max())
@@ -215,15 +213,13 @@ def _judge(
         return True, METAL
     if highest < certain_hu:
         alone = highest >= parameters.clip_hu and is_isolated(
-            hu, spacing_mm, box, parameters.clip_reach_mm
+            hu, spacing_mm, box, parameters.clip_reach_mm, ends=True
         )
         return (True, METAL) if alone else (False, TISSUE)
     if strict:
         share, width = saturation(values, inside, certain_hu, spacing_mm)
         return (True, METAL) if share >= SOLID_SHARE and width >= SOLID_MM else (False, TISSUE)
-    peak = inside & (values >= certain_hu)
-    enamel = not clipped and in_teeth(hu, spacing_mm, box, peak, LEAST_HU)
-    return (False, TISSUE) if enamel else (True, METAL)
+    return (False, TISSUE) if tip else (True, METAL)
 
 
 def _drop_what_is_alike(

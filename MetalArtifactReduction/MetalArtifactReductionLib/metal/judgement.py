@@ -40,6 +40,9 @@ DENSE_SHARE = 0.66
 BLUR_SHARE = 0.83
 """Of the certain level: from here to there metal has its thin border, enamel most of itself."""
 
+TIP_OF = 3.0
+"""So many times as large as what reaches the certain level is the tooth or bone that it tips."""
+
 SOLID_SHARE, SOLID_MM = 0.5, 2.5
 """So much of a filling or crown is saturated, and so wide, beside enamel that is as well."""
 

@@ -66,9 +66,10 @@ def certain_level(hu: np.ndarray, threshold_hu: float) -> float:
     The clipping level; on a scale that is not clipped nine tenths of where most scales are.
 
     :param hu: values in HU.
-    :param threshold_hu: from :func:`propose_threshold`; the level is not below it.
+    :param threshold_hu: from :func:`propose_threshold`; the level is above it, for only of a
+        threshold that a user gives everything above is metal.
     """
-    return max(threshold_hu, clip_level(hu) or 0.9 * CLIP_HU)
+    return max(threshold_hu + 1.0, clip_level(hu) or 0.9 * CLIP_HU)
 
 
 @dataclass(frozen=True)
