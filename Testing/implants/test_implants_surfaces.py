@@ -94,6 +94,7 @@ FAMILIES = [
     AneurysmClip(),
     EmbolisationCoil(4.0),
     Stent(length_mm=40),
+    Stent(path_mm=((0, 0, 0), (1, 0, 25), (6, 3, 50))),
     CranialPlate(30, 40),
     BurrHoleCover(),
 ]

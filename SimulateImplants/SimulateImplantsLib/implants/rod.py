@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from MetalArtifactReductionLib.errors import InputError
 
 from .base import Implant, ImplantPart
 from .mesh import Mesh
+from .path import along, checked_path, smooth_line, spline_through
 from .pedicle_screw import RodSeat
 from .tube import tube
 
@@ -43,32 +43,11 @@ class Rod(Implant):
         """The path needs points apart from each other and bends that the rod can follow."""
         if not self.path_mm:
             return
-        try:
-            path = np.array(self.path_mm, dtype=float)
-        except (TypeError, ValueError):
-            path = np.empty(0)
-        if path.ndim != 2 or path.shape[1] != 3 or len(path) < 2 or not np.isfinite(path).all():
-            raise InputError(
-                f"{self.kind}: path_mm has to be two or more points of three finite numbers"
-            )
-        object.__setattr__(self, "path_mm", tuple(tuple(float(v) for v in p) for p in path))
-        gaps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-        if gaps.min() < 0.1:
-            raise InputError(
-                f"{self.kind}: points {gaps.argmin()} and {gaps.argmin() + 1} of path_mm are "
-                f"{gaps.min():.3g} mm apart; points have to be 0.1 mm or more apart"
-            )
-        line, tangent = self.centre_line()
-        step = np.linalg.norm(np.diff(line, axis=0), axis=1)
-        turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1)
-        radius = float((step / np.maximum(turn, 1e-9)).min())
-        if radius < self.diameter_mm:
-            raise InputError(
-                f"{self.kind}: path_mm bends to a radius of {radius:.1f} mm; a {self.kind} of "
-                f"{self.diameter_mm:g} mm needs at least its diameter"
-            )
-        if step.sum() < 2 * self.diameter_mm:
-            raise InputError(f"{self.kind}: path_mm is only {step.sum():.1f} mm long")
+        path = checked_path(self.kind, self.path_mm, self.diameter_mm)
+        object.__setattr__(self, "path_mm", path)
+        length = along(self.centre_line()[0])[-1]
+        if length < 2 * self.diameter_mm:
+            raise InputError(f"{self.kind}: path_mm is only {length:.1f} mm long")
 
     @staticmethod
     def through(
@@ -96,7 +75,7 @@ class Rod(Implant):
             )
         if overhang_mm < 0:
             raise InputError(f"rod: overhang_mm of {overhang_mm:g} is negative")
-        spline = _spline(points)
+        spline = spline_through(points)
         ends = np.array([spline.x[0], spline.x[-1]])
         tangent = spline(ends, 1)
         tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -115,15 +94,7 @@ class Rod(Implant):
             z = np.array([0.0, self.length_mm])
             line = np.stack([0 * z, 0 * z, z], axis=-1)
             return line, np.tile([0.0, 0.0, 1.0], (2, 1))
-        points = np.array(self.path_mm)
-        spline = _spline(points)
-        if len(points) == 2:
-            at = spline.x
-        else:
-            step = min(1.5, 0.5 * self.diameter_mm)
-            at = np.linspace(0.0, spline.x[-1], max(8, int(np.ceil(spline.x[-1] / step))) + 1)
-        tangent = spline(at, 1)
-        return spline(at), tangent / np.linalg.norm(tangent, axis=1, keepdims=True)
+        return smooth_line(np.array(self.path_mm), min(1.5, 0.5 * self.diameter_mm))
 
     def parts(self) -> list[ImplantPart]:
         """One closed surface."""
@@ -132,16 +103,3 @@ class Rod(Implant):
     def _body(self) -> Mesh:
         line, tangent = self.centre_line()
         return tube(line, 0.5 * self.diameter_mm, tangent, self.segments)
-
-
-def _spline(points: np.ndarray) -> CubicSpline:
-    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    if len(points) == 2:
-        return CubicSpline(at, points, bc_type=((1, _unit(points)), (1, _unit(points))))
-    return CubicSpline(at, points, bc_type="natural")
-
-
-def _unit(points: np.ndarray) -> np.ndarray:
-    step = points[1] - points[0]
-    result: np.ndarray = step / np.linalg.norm(step)
-    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .mesh import Mesh, circle, equal_area_radius, loft, weld
+from .path import along, carried
 
 
 def tangents(line: np.ndarray) -> np.ndarray:
@@ -23,17 +24,10 @@ def tube(
     :param tangent: unit tangents; of the samples when None.
     """
     tangent = tangents(line) if tangent is None else tangent
-    # Parallel transport of a normal along the line: no twist.
-    normal = np.empty_like(line)
     helper = np.eye(3)[np.argmin(np.abs(tangent[0]))]
-    current = np.cross(tangent[0], helper)
-    for i, t in enumerate(tangent):
-        current = current - (current @ t) * t
-        current = current / np.linalg.norm(current)
-        normal[i] = current
+    normal = carried(tangent, np.cross(tangent[0], helper))
     binormal = np.cross(tangent, normal)
-    length = np.linalg.norm(np.diff(line, axis=0), axis=1)
-    at = np.concatenate([[0.0], np.cumsum(length)])
+    at = along(line)
     angle = np.linspace(0.0, np.pi / 2, max(3, int(0.4 * segments) + 1))
     cap = radius * (1 - np.cos(angle))
     apart = min(0.2, 0.2 * radius)
@@ -43,10 +37,10 @@ def tube(
         [np.sin(angle)[1:], np.ones(len(inner)), np.sin(angle)[::-1][:-1]]
     )
 
-    def along(values: np.ndarray) -> np.ndarray:
+    def there(values: np.ndarray) -> np.ndarray:
         return np.stack([np.interp(stations, at, values[:, k]) for k in range(3)], axis=-1)
 
-    centre, n, b = along(line), along(normal), along(binormal)
+    centre, n, b = there(line), there(normal), there(binormal)
     n /= np.linalg.norm(n, axis=1, keepdims=True)
     b /= np.linalg.norm(b, axis=1, keepdims=True)
     return loft(_rings(centre, n, b, size[:, None, None], segments), line[0], line[-1])
@@ -93,7 +87,7 @@ def smooth_corners(corners: np.ndarray, radius: float, step: float = 0.25) -> np
         points.extend(centre + arc)
     points.append(corners[-1])
     line = np.array(points)
-    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    at = along(line)
     even = np.linspace(0.0, at[-1], max(8, int(np.ceil(at[-1] / step))) + 1)
     return np.stack([np.interp(even, at, line[:, k]) for k in range(3)], axis=-1)
 
