@@ -21,6 +21,7 @@ def own_entries() -> tuple[ImplantEntry, ...]:
         *_dental(),
         *_wires(),
         *_on_chest(),
+        *_in_vessels(),
         *_staples_and_clips(),
         *_cranial(),
         *_shapes(),
@@ -290,6 +291,21 @@ def _on_chest() -> tuple[ImplantEntry, ...]:
     )
 
 
+def _in_vessels() -> tuple[ImplantEntry, ...]:
+    """In the aorta."""
+    return (
+        _own(
+            "stent",
+            "Stent",
+            "stent:Stent",
+            graded=f"{_PLACEMENT}.lumen:stent_grade",
+            procedures=(
+                _on_site("aortic-stent", "Stent-graft in the aorta", "aorta", "draw_stent", 0.3),
+            ),
+        ),
+    )
+
+
 def _staples_and_clips() -> tuple[ImplantEntry, ...]:
     """What closes skin, bone and vessels."""
     return (
@@ -351,7 +367,6 @@ def _cranial() -> tuple[ImplantEntry, ...]:
 def _shapes() -> tuple[ImplantEntry, ...]:
     """Placed by hand alone."""
     return (
-        _own("stent", "Stent", "stent:Stent"),
         _own("user-mesh", "", "user_mesh:UserMesh"),
         _own("sphere", "", "simple_shapes:Sphere"),
         _own("ellipsoid", "", "simple_shapes:Ellipsoid"),
