@@ -54,8 +54,6 @@ _SEEN_MM, _LEAST_MM, _MOST_MM, _APART_MM = 60.0, 50.0, 200.0, 10.0
 """Of a vessel at all, of its pieces, and between their middles."""
 _RADIUS_MM = (7.0, 20.0)
 _MIRRORED = -0.5
-_OVERSIZE = 1.1
-"""Ten to twenty per cent are usual (Sher and Tadros 2017, doi 10.5772/66369)."""
 _LENGTHS_MM = (50.0, 60.0, 80.0, 100.0, 120.0, 150.0, 200.0)
 _KNOT_MM, _RING_GAP_MM, _PEAK_MM = 20.0, 2.0, 9.0
 
@@ -92,9 +90,9 @@ def find(volume: CTVolume) -> tuple[Piece, ...]:
 
 
 def draw_stent(patient: Patient, rng: np.random.Generator) -> list[PlannedImplant]:
-    """One stent-graft along a piece: the narrowest of even millimetres that is 10 % wider or more.
+    """One stent-graft along a piece, as wide as the vessel that keeps it from opening further.
 
-    Drawn with its own width: that the vessel keeps it narrower is left out.
+    It is sold 10 to 20 % wider (Sher and Tadros 2017, doi 10.5772/66369).
     """
     piece = patient.spots[int(rng.integers(len(patient.spots)))]
     assert isinstance(piece, Piece)
@@ -108,7 +106,7 @@ def draw_stent(patient: Patient, rng: np.random.Generator) -> list[PlannedImplan
     local = np.round((path - path[0]) @ matrix[:3, :3], 2)
     rings = round(length / float(rng.uniform(12.0, 20.0)))
     steel = rng.random() < 0.2
-    diameter = 2.0 * float(np.ceil(0.5 * _OVERSIZE * piece.size_mm["diameter"]))
+    diameter = round(piece.size_mm["diameter"], 1)
     stent = Stent(
         diameter_mm=diameter,
         strut_mm=0.5 if steel else float(rng.choice([0.3, 0.4])),

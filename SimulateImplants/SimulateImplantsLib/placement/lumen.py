@@ -29,7 +29,7 @@ _STATION_MM, _END_MM = 5.0, 3.0
 _NARROWEST_MM = 8.0
 _OFF_MM = 3.0
 _IN_VESSEL = 0.8
-_OVERSIZE = (0.05, 0.25)
+_WIDER = (-0.1, 0.25)
 _SPREAD_HU = 25.0
 
 
@@ -53,7 +53,7 @@ def stent_grade(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> tuple
     """Grade "good" or "poor" and why it is poor; "" where the CT does not show it.
 
     Good is: over four fifths of its length within 3 mm of the middle of a round vessel with even
-    HU, and 5 to 25 % wider than that, whoever planned it.
+    HU, and from 10 % narrower than it to 25 % wider, whoever planned it.
     """
     assert isinstance(implant, Stent)
     if implant.diameter_mm < _NARROWEST_MM:
@@ -87,8 +87,8 @@ def stent_grade(implant: Implant, matrix: np.ndarray, anatomy: Anatomy) -> tuple
         )
     faults = []
     wider = implant.diameter_mm / (2 * float(np.median([one.radius_mm for one in held]))) - 1
-    if not _OVERSIZE[0] <= wider <= _OVERSIZE[1]:
-        low, high = (100 * limit for limit in _OVERSIZE)
+    if not _WIDER[0] <= wider <= _WIDER[1]:
+        low, high = (100 * limit for limit in _WIDER)
         faults.append(f"{100 * wider:.0f} % wider than the vessel, not {low:.0f} to {high:.0f} %")
     spread = float(np.median([one.spread_hu for one in held]))
     if spread > _SPREAD_HU:
