@@ -21,6 +21,10 @@ from .judgement import (
 _SMALLEST_FRACTION = 0.25
 """Below, a border voxel cannot be told from bone or a streak beside the metal."""
 
+_SATURATED = 0.6
+"""Of what is certain by itself on a clipped scale: more of fillings and brackets is clipped, less of
+thin wires and the ends of screws."""
+
 _PEAK = 0.9
 """Of the highest value: what lies around the brightest voxels tells where they are."""
 
@@ -97,16 +101,16 @@ def _without_enamel(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A part near what is certain metal by itself, and what is.
 
-    Enamel may be as bright as what is certain, so in teeth only what no tissue reaches is metal.
-    Where nothing reaches it the part is left as it is.
+    Enamel may be as bright as what is certain, so in teeth only what no tissue reaches is metal. A
+    part that hardly reaches it is left as it is.
 
     :param inside: the part.
     :param reach: a box in pixels around what is certain.
     """
     bright = inside & (hu > certain_hu)
     sure = bright & (hu >= (clipped_from_hu or BEYOND_TISSUE_HU))
-    hidden = sure
-    if sure.any():
+    hidden = np.zeros_like(sure)
+    if sure.any() and (clipped_from_hu is None or sure.sum() >= _SATURATED * bright.sum()):
         blur = blur_pixels(spacing_mm)
         teeth = _in_dense(hu, spacing_mm, bright, sure, certain_hu)
         hidden = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
