@@ -22,8 +22,8 @@ _SMALLEST_FRACTION = 0.25
 """Below, a border voxel cannot be told from bone or a streak beside the metal."""
 
 _SATURATED = 0.6
-"""Of what is certain by itself on a clipped scale: more of fillings and brackets is clipped, less of
-thin wires and the ends of screws."""
+"""Of what is certain by itself on a clipped scale: more of fillings and brackets is clipped, less
+of thin wires and the ends of screws."""
 
 _PEAK = 0.9
 """Of the highest value: what lies around the brightest voxels tells where they are."""
