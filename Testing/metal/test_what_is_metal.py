@@ -174,6 +174,38 @@ def test_a_screw_is_found_wherever_the_scale_ends(clip_hu: float | None) -> None
     assert found.volume_mm3 == pytest.approx(9 * 18 * 5, rel=0.45 if clip_hu == 2000.0 else 0.3)
 
 
+@pytest.mark.parametrize("clip_hu", [3071.0, None])
+def test_a_wire_through_every_slice_is_found_though_blur_keeps_it_dark(
+    clip_hu: float | None,
+) -> None:
+    scene = Scene()
+    scene.ball((6, 24, 30), (500, 22, 28), TISSUE_HU)
+    scene.ball((6, 20, 24), (500, 0.6, 0.6), 4900.0)
+    volume = scene.scanned(clip_hu)
+    assert 2000 < volume.hu.max() < 2700
+    found = segment_metal(volume)
+    assert all(inside(found, z, 20, 24) for z in range(SHAPE[0]))
+
+
+def test_unclipped_a_thin_plate_in_a_skull_is_metal_and_the_tip_of_a_tooth_is_none() -> None:
+    scene = Scene()
+    scene.ball((6, 24, 30), (500, 22, 28), TISSUE_HU)
+    for radii, hu in (((500, 20, 26), 1600.0), ((500, 16, 22), TISSUE_HU)):
+        scene.ball((6, 24, 30), radii, hu)
+    plate, tip = (3, 4.2, 26), (9, 4.8, 34)
+    scene.box(plate, tip, 5600.0)
+    volume = scene.scanned(None)
+    assert 2800 < volume.hu.max() < 3900
+    assert inside(segment_metal(volume), 6, 4.5, 30)
+    scene.box(plate, tip, 1600.0)
+    scene.ball((6, 6.5, 30), (3, 2, 4), 2600.0)
+    scene.ball((6, 6.5, 30), (1.5, 1, 1), 2940.0)
+    assert 2770 < scene.scanned(None).hu.max() < 2900
+    scene.ball((6, 30, 30), (3, 3, 3), METAL_HU)
+    found = segment_metal(scene.scanned(None))
+    assert inside(found, 6, 30, 30) and not inside(found, 6, 6.5, 30)
+
+
 def finger(wire: bool = True) -> Scene:
     scene = Scene()
     scene.ball((6, 24, 30), (500, 7.5, 7.5), TISSUE_HU)

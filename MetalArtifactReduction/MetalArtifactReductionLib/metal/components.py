@@ -22,11 +22,13 @@ from .judgement import (
     SOLID_MM,
     SOLID_SHARE,
     TIP_OF,
+    TIP_SHARE,
     Box,
     air_around,
     bulk_values,
     is_in_bone,
     is_isolated,
+    is_thin,
     saturation,
 )
 from .options import CleanUpParameters
@@ -212,14 +214,19 @@ def _judge(
     if highest >= max(BEYOND_TISSUE_HU, certain_hu):
         return True, METAL
     if highest < certain_hu:
-        alone = highest >= parameters.clip_hu and is_isolated(
-            hu, spacing_mm, box, parameters.clip_reach_mm, ends=True
+        reach_mm = parameters.clip_reach_mm
+        alone = highest >= parameters.clip_hu and is_isolated(hu, spacing_mm, box, reach_mm)
+        # A crown lies by itself in its slices as a wire does, but is wider and has a root.
+        metal = alone and (
+            is_thin(hu, spacing_mm, box, inside)
+            or is_isolated(hu, spacing_mm, box, reach_mm, ends=True)
         )
-        return (True, METAL) if alone else (False, TISSUE)
-    if strict:
-        share, width = saturation(values, inside, certain_hu, spacing_mm)
-        return (True, METAL) if share >= SOLID_SHARE and width >= SOLID_MM else (False, TISSUE)
-    return (False, TISSUE) if tip else (True, METAL)
+        return (True, METAL) if metal else (False, TISSUE)
+    if not strict and not tip:
+        return True, METAL
+    share, width = saturation(values, inside, certain_hu, spacing_mm)
+    metal = share >= SOLID_SHARE and width >= SOLID_MM if strict else share >= TIP_SHARE
+    return (True, METAL) if metal else (False, TISSUE)
 
 
 def _drop_what_is_alike(

@@ -132,11 +132,13 @@ def _in_dense(
     hu: np.ndarray, spacing_mm: Spacing, bright: np.ndarray, sure: np.ndarray, certain_hu: float
 ) -> np.ndarray:
     """The pieces of bright voxels whose brightest, and the sure ones, lie in what is dense."""
+    if not bright.any():
+        return bright
     # In pieces apart by no more than the blur there is one metal.
     gap = blur_pixels(spacing_mm) // 2
     near = ndimage.binary_dilation(bright, PLANE_NEIGHBOURS, iterations=gap)
     labels, count = ndimage.label(near, structure=EVERY_NEIGHBOUR)
-    peaks = _PEAK * ndimage.maximum(hu, labels, np.arange(count + 1))
+    peaks = _PEAK * ndimage.maximum(hu[near], labels[near], np.arange(count + 1))
     peak = bright & (sure | (hu >= peaks[labels]))
     dense = [
         n

@@ -40,14 +40,17 @@ DENSE_SHARE = 0.66
 BLUR_SHARE = 0.83
 """Of the certain level: from here to there metal has its thin border, enamel most of itself."""
 
-TIP_OF = 3.0
-"""So many times as large as what reaches the certain level is the tooth or bone that it tips."""
+TIP_OF, TIP_SHARE = 3.0, 0.25
+"""A tooth or bone is so many times as large as its tip, of which less than this is saturated."""
 
 SOLID_SHARE, SOLID_MM = 0.5, 2.5
 """So much of a filling or crown is saturated, and so wide, beside enamel that is as well."""
 
 PLAIN_SHARE, PLAIN_MM = 0.6, 1.8
 """The same for metal by itself in a scan whose veins or teeth reach the certain level."""
+
+WIRE_MM = 5.0
+"""A wire with its blur is thinner, above :data:`BONE_HU`; a tooth is wider at its crown."""
 
 BONE_HU = 500.0
 AIR_HU = -500.0
@@ -150,6 +153,18 @@ def is_isolated(
     rim = np.ones(bony.shape, dtype=bool)
     rim[1 if ends else 0 : -1 if ends else None, 1:-1, 1:-1] = False
     return not np.intersect1d(bony[own][hu[box] >= hu[box].max()], bony[rim]).any()
+
+
+def is_thin(hu: np.ndarray, spacing_mm: Spacing, box: Box, inside: np.ndarray) -> bool:
+    """Whether no disc of :data:`WIRE_MM` fits into a part, and what it is joined to, in a slice."""
+    outer = widened(box, (0.0, WIRE_MM, WIRE_MM), spacing_mm, hu.shape)
+    bony = ndimage.label(hu[outer] > BONE_HU, structure=EVERY_NEIGHBOUR)[0]
+    own = np.isin(bony, np.unique(bony[placed(inside, box, outer)]))
+    depth_mm = max(
+        float(ndimage.distance_transform_edt(np.pad(layer, 1), sampling=spacing_mm[1:]).max())
+        for layer in own
+    )
+    return 2.0 * depth_mm - min(spacing_mm[1:]) < WIRE_MM
 
 
 def in_teeth(
