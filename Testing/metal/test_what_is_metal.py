@@ -206,6 +206,18 @@ def test_unclipped_a_thin_plate_in_a_skull_is_metal_and_the_tip_of_a_tooth_is_no
     assert inside(found, 6, 30, 30) and not inside(found, 6, 6.5, 30)
 
 
+def test_what_a_user_says_is_metal_is_not_taken_for_enamel() -> None:
+    """A thin plate reaches 4000 HU at its screw only, and bone is as dense as teeth around it."""
+    scene = Scene()
+    scene.ball((6, 24, 30), (500, 22, 28), 1600.0)
+    plate = scene.box((3, 10, 18), (9, 10.7, 42), 5600.0)
+    scene.box((5, 10, 29), (7, 15, 31), METAL_HU)
+    scan = scene.scanned(None)
+    seen = plate.reshape(SHAPE[0], SHAPE[1], FINE, SHAPE[2], FINE).mean(axis=(2, 4)) > 0.5
+    found = segment_metal(scan, threshold_hu=2300.0)
+    assert found.fraction[seen & (scan.hu > 2300)].all()
+
+
 def finger(wire: bool = True) -> Scene:
     scene = Scene()
     scene.ball((6, 24, 30), (500, 7.5, 7.5), TISSUE_HU)

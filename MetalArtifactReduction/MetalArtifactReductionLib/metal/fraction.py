@@ -16,6 +16,7 @@ from .judgement import (
     around_hu,
     blur_pixels,
     in_teeth,
+    placed,
 )
 
 _SMALLEST_FRACTION = 0.25
@@ -36,6 +37,7 @@ def part_fraction(
     clipped_from_hu: float | None = None,
     certain_from_hu: float = LEAST_HU,
     *,
+    enamel: bool = True,
     reach_mm: float = 3.0,
     largest_hole_mm2: float = 50.0,
 ) -> tuple[tuple[slice, slice, slice], np.ndarray]:
@@ -56,20 +58,19 @@ def part_fraction(
     :param part: from :func:`.components.bright_parts`.
     :param clipped_from_hu: see :func:`.threshold.clip_level`.
     :param certain_from_hu: see :func:`.certain.certain_hu`.
+    :param enamel: whether it may be as bright; a user who gives the threshold says that it is not.
     :returns: the box in the volume and float32 fractions 0..1 in it.
     """
     reach = [max(1, round(reach_mm / s)) for s in spacing_mm]
     box = padded(part.box, (1, reach[1] + 1, reach[2] + 1), hu.shape)
     values = hu[box]
-    inside = np.zeros(values.shape, dtype=bool)
-    at = (slice(p.start - b.start, p.stop - b.start) for p, b in zip(part.box, box, strict=True))
-    inside[tuple(at)] = part.voxels
+    inside = placed(part.voxels, part.box, box)
     background = float(np.clip(around_hu(values, inside, blur_pixels(spacing_mm)), -200.0, 800.0))
     size = (3 if reach[0] > 1 else 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
     metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
     metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
     inside, bright = _without_enamel(
-        values, spacing_mm, inside, certain_from_hu, clipped_from_hu, size
+        values, spacing_mm, inside, certain_from_hu, clipped_from_hu, size, enamel
     )
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
@@ -98,6 +99,7 @@ def _without_enamel(
     certain_hu: float,
     clipped_from_hu: float | None,
     reach: tuple[int, int, int],
+    enamel: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A part near what is certain metal by itself, and what is.
 
@@ -106,9 +108,10 @@ def _without_enamel(
 
     :param inside: the part.
     :param reach: a box in pixels around what is certain.
+    :param enamel: whether it may be as bright.
     """
     bright = inside & (hu > certain_hu)
-    sure = bright & (hu >= (clipped_from_hu or BEYOND_TISSUE_HU))
+    sure = bright & enamel & (hu >= (clipped_from_hu or BEYOND_TISSUE_HU))
     hidden = np.zeros_like(sure)
     if sure.any() and (clipped_from_hu is None or sure.sum() >= _SATURATED * bright.sum()):
         blur = blur_pixels(spacing_mm)

@@ -111,7 +111,10 @@ def segment_metal(
         report(progress, done, f"part {label} of {len(parts)}")
         component = _describe(label, part, given, turn, places)
         if part.kept:
-            box, share = part_fraction(hu, places.near(part.box), part, clipped_from, certain_from)
+            spacing_mm, enamel = places.near(part.box), threshold_hu is None
+            box, share = part_fraction(
+                hu, spacing_mm, part, clipped_from, certain_from, enamel=enamel
+            )
             new = (share >= 0.5) & (fraction[box] < 0.5)  # what two parts share counts once
             component = replace(component, volume_mm3=places.volume_mm3(new, box))
             np.maximum(fraction[box], share, out=fraction[box])
