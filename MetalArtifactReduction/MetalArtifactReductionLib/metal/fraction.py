@@ -122,10 +122,11 @@ def _without_enamel(
             far = bright & ~ndimage.maximum_filter(sure, reach)
             bright &= ~_in_dense(hu, spacing_mm, far, np.zeros_like(far), certain_hu)
         near = ndimage.binary_dilation(sure, PLANE_NEIGHBOURS, iterations=blur)
+        between = ndimage.binary_closing(bright, PLANE_NEIGHBOURS, iterations=3 * blur)
         dense = (hu > AROUND_SHARE * certain_hu) & ~bright
         width = 4 * blur + 1
         mostly = ndimage.uniform_filter(dense.astype(np.float32), (1, width, width)) > 0.5
-        inside = inside & (bright | near | ~mostly)
+        inside = inside & (bright | near | between | ~mostly)
     if bright.any():
         inside = inside & (hidden | ndimage.maximum_filter(bright & ~hidden, reach))
     return inside, bright
