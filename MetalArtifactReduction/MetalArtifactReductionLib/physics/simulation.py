@@ -96,10 +96,8 @@ def simulate_volume(
     kept: list[SliceScan] = []
 
     def simulate(some: Sequence[int]) -> list[SliceScan]:
-        scans = [
-            _scan(scanner, volume, implants, materials, index, model, int(seed), with_reference)
-            for index in some
-        ]
+        how = model, int(seed), with_reference
+        scans = [_scan(scanner, volume, implants, materials, index, *how) for index in some]
         return _into(images, scanner, scans, some)
 
     for batch in _in_batches(chosen, batch_slices, progress, cancel):
