@@ -21,7 +21,9 @@ WAYS = {"left": np.array([-0.34, 0.82, -0.46]), "right": np.array([0.34, 0.82, -
 OUTER_MM, CORTEX_MM = 9.0, 2.0
 
 
-def pelvis(sides: tuple[str, ...] = ("left", "right")) -> CTVolume:
+def pelvis(
+    sides: tuple[str, ...] = ("left", "right"), cortex_hu: float = 500.0, inside_hu: float = 20.0
+) -> CTVolume:
     """A trunk of soft tissue with a tube of cortex, fatty inside, for either ilium."""
     matrix = np.diag([2.0, 2.0, 2.0, 1.0])
     matrix[:3, 3] = [-140.0, -100.0, -60.0]
@@ -36,8 +38,8 @@ def pelvis(sides: tuple[str, ...] = ("left", "right")) -> CTVolume:
         r = np.linalg.norm(offset - along[..., None] * way, axis=-1)
         tube = (r < OUTER_MM) & (along > 0) & (along < 110)
         hollow = (r < OUTER_MM - CORTEX_MM) & (along > CORTEX_MM) & (along < 108)
-        hu[tube] = 500.0
-        hu[hollow] = 20.0
+        hu[tube] = cortex_hu
+        hu[hollow] = inside_hu
     return CTVolume(hu, matrix)
 
 
@@ -67,3 +69,26 @@ def test_iliac_screws_lie_in_the_widest_way() -> None:
 def test_without_both_iliac_bones_nothing_is_guessed(sides: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="no way through an ilium"):
         measure_patient(pelvis(sides), Bones(), "ilium")
+
+
+def test_organs_with_contrast_medium_are_no_ilium() -> None:
+    """A kidney and a liver are as bright as cancellous bone, and as wide."""
+    plan = proposed_plan(measure_patient(pelvis(), Bones(), "ilium"), "iliac-screws")
+    organs = pelvis(cortex_hu=200.0, inside_hu=200.0)
+    with pytest.raises(InputError, match="does not show the back of both iliac bones; give a CT"):
+        measure_patient(organs, Bones(), "ilium")
+    assert {row.grade for row in plan_quality(plan, Anatomy(pelvis()))} == {"A"}
+    assert {row.grade for row in plan_quality(plan, Anatomy(organs))} == {""}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_only_the_wanted_side_gets_a_screw(side: str) -> None:
+    patient = measure_patient(pelvis(), Bones(), "ilium", sides=[side])
+    (item,) = proposed_plan(patient, "iliac-screws").implants
+    assert item.attributes["side"] == side
+
+
+def test_two_clicks_at_one_place_get_one_screw() -> None:
+    clicks = {name: ENTRIES["left"] + [0.0, 0.0, up] for name, up in (("a", 0.0), ("b", 4.0))}
+    patient = measure_patient(pelvis(), Bones({}, clicks), "ilium")
+    assert [spot.side for spot in patient.spots] == ["left"]

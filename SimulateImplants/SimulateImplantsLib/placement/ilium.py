@@ -21,6 +21,7 @@ from .geometry import axis_placement, unit
 from .patient import Patient
 from .plan import PlannedImplant
 from .sites import Spot
+from .spine.image_grade import has_cortex
 from .spine.sizes import snap_down, steps
 
 BONE_HU = 120.0
@@ -55,8 +56,11 @@ def coarse_ways(volume: CTVolume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     coarse = _bone(volume)
     starts = {side: _widest(coarse, sign) for side, sign in (("left", -1.0), ("right", 1.0))}
     apart = starts["right"][0] - starts["left"][0]
-    if np.hypot(*apart[1:]) > _LEVEL_MM:
-        raise InputError("the CT does not show the back of both iliac bones")
+    cortex = all(has_cortex(volume, *way) for way in starts.values())
+    if np.hypot(*apart[1:]) > _LEVEL_MM or not cortex:
+        raise InputError(
+            "the CT does not show the back of both iliac bones; give a CT of the whole pelvis"
+        )
     return starts
 
 
@@ -113,7 +117,10 @@ def _widest(coarse: BoneField, sign: float) -> tuple[np.ndarray, np.ndarray]:
             k = int(np.argmax(least))
             best, found = float(least[k]) - unusual, (grid.to_ras(start[k]), way)
     if found is None:
-        raise InputError("no way through an ilium from its back to above the hip socket in the CT")
+        raise InputError(
+            "no way through an ilium from its back to above the hip socket in the CT; give a CT of "
+            "the whole pelvis"
+        )
     return found
 
 

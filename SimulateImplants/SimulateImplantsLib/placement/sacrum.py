@@ -105,7 +105,10 @@ def middle_plane(
         found.append(optimize.minimize(unlike, start, method="Nelder-Mead", options=options))
     best = min(found, key=lambda f: float(f.fun))
     if best.fun > _UNLIKE_HU:
-        raise InputError("the two halves of the pelvis differ too much to tell its middle plane")
+        raise InputError(
+            "the two halves of the pelvis differ too much to tell its middle plane; place the "
+            "screws by hand"
+        )
     return plane(best.x)
 
 
@@ -242,7 +245,7 @@ def _foramina(
     if edge[start[best]] < _ALA_HU or hole[chosen].min() < _HOLE_HU:
         raise InputError(
             "the CT does not show the sacral foramina of S1 to S3 between bone on both sides "
-            "(thick slices, little bone, or a cut sacrum)"
+            "(thick slices, little bone, or a cut sacrum); place the screws by hand"
         )
     return {
         level: (int(place[row]), float(aside[row]))

@@ -30,6 +30,9 @@ _TOLERANCE_MM = 0.5
 _LEAST_CANAL_MM, _MOST_CANAL_MM, _WALL_MM = 8.0, 36.0, 15.0
 _PEDICLE_MM, _BODY_MM2 = 12.0, 380.0
 _ILIAC_BACK_MM, _ILIAC_SHARE, _ILIAC_REACH_MM = 15.0, 0.8, (50.0, 50.0)
+_CORTEX_HU, _CORTEX_MM = 320.0, 18.0
+"""Brightest within that reach of an iliac way, the median over directions: 400 HU and more in
+ilia, 240 at most in a kidney or liver with contrast medium."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,19 @@ def grade_in_ilium(
     found = found.with_share(inside)
     if inside < _ILIAC_SHARE:
         return found.without(f"only {100 * inside:.0f} % of it is in bone")
+    if not has_cortex(volume, entry, d):
+        return found.without("no cortex lies about it")
     return found.with_breach(*_breach(about, entry, target, diameter_mm, _ILIAC_BACK_MM, medial))
+
+
+def has_cortex(volume: CTVolume, start: np.ndarray, way: np.ndarray) -> bool:
+    """Whether a way of 60 mm lies in cortex, as in an ilium, and not in a bright organ."""
+    s, away = np.arange(10.0, 61.0, 2.0), np.arange(0.0, _CORTEX_MM)
+    up = across((0.0, 0.0, 1.0), way)
+    angle = np.arange(16)[:, None] * np.pi / 8
+    rays = away[:, None] * (np.cos(angle) * up + np.sin(angle) * np.cross(way, up))[:, None]
+    hu = np.nan_to_num(sample_hu(volume, start + s[:, None, None, None] * way + rays), nan=-1000.0)
+    return bool(np.median(hu.max(axis=2)) > _CORTEX_HU)
 
 
 def _measured(
