@@ -110,14 +110,17 @@ def measure_patient(
     :param site: "spine", "hip", or one that is found by itself, see ``implants.Procedure``; there
         clicks choose the nearest places.
     :param levels: of labelled vertebrae only these.
+    :param sides: of pedicles, hips, and places that have one.
     :raises InputError: no label and no click, or nothing that could be measured.
     """
     finder = finder_of(site)
     if finder:
-        report(progress, 0.0, f"looking for {site}")
-        spots = nearest_spots(resolve(finder)(volume), bones.clicks)
-        report(progress, 1.0, f"{site} found")
-        return Patient(volume=volume, spots=spots)
+        report(progress, 0.0, "looking for a place")
+        found = [one for one in resolve(finder)(volume) if one.side in ("", *sides)]
+        if not found:
+            raise InputError(f"no place on the {' or '.join(sides)}; ask for both sides")
+        report(progress, 1.0, "place found")
+        return Patient(volume=volume, spots=nearest_spots(found, bones.clicks))
     if not bones.labels and not bones.clicks:
         raise InputError(
             "nothing says where the bones are: give labels (--segmentation), or a click into each "

@@ -78,7 +78,7 @@ def coarser(volume: CTVolume, mm: float) -> CTVolume:
 
 
 def nearest_spots(spots: Sequence[Spot], clicks: Mapping[str, Vector]) -> tuple[Spot, ...]:
-    """The spots next to points that a user clicked; all without points.
+    """The spots next to points that a user clicked, each once; all without points.
 
     :raises InputError: a click far from all spots.
     """
@@ -87,10 +87,11 @@ def nearest_spots(spots: Sequence[Spot], clicks: Mapping[str, Vector]) -> tuple[
     chosen = []
     for name, point in clicks.items():
         away = [float(np.linalg.norm(spot.origin - np.asarray(point, float))) for spot in spots]
-        if min(away) > _CLICK_MM:
+        nearest = int(np.argmin(away))
+        if away[nearest] > _CLICK_MM:
             raise InputError(
-                f"click {name}: the nearest {spots[int(np.argmin(away))].name} is "
-                f"{min(away):.0f} mm away; click nearer, or give no click"
+                f"click {name}: the nearest {spots[nearest].name} is {away[nearest]:.0f} mm away; "
+                "click nearer, or give no click"
             )
-        chosen.append(spots[int(np.argmin(away))])
-    return tuple(chosen)
+        chosen.append(nearest)
+    return tuple(spots[k] for k in dict.fromkeys(chosen))
