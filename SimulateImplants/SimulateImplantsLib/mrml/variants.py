@@ -12,6 +12,7 @@ from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
 from ..cases.options import SimulationOptions
 from ..dataset.variants import Variants, variants_job
+from ..implants.registry import procedure_of
 from ..placement.patient import Bones
 from ..placement.spine.levels import hip_masks, vertebra_masks
 from .propose import named_levels
@@ -44,12 +45,13 @@ def variants_in_background(
     :raises OutputError: the folder cannot be made, or no room for temporary files.
     """
     volume = ct_from_node(jobs.scene, ct_node)
-    named = vertebra_masks(labels) if wanted.kind == "spine" else hip_masks(labels)
+    spine = procedure_of(wanted.kind).site == "spine"
+    named = vertebra_masks(labels) if spine else hip_masks(labels)
     used: Mapping[str, np.ndarray] = {}
     if wanted.random_share >= 1:
         labels = {}
     elif not named:
-        used = named_levels(clicks, lowest) if wanted.kind == "spine" else clicks
+        used = named_levels(clicks, lowest) if spine else clicks
     job = variants_job(
         volume,
         Bones(labels, used),
