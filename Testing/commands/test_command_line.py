@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,21 @@ def test_a_dry_run_writes_nothing(
     assert snapshot(tmp_path) == before
     assert outcome.out.startswith("would ") and outcome.out.endswith("nothing was written\n")
     assert "about" in outcome.out and "GiB" in outcome.out
+
+
+def test_a_dry_run_counts_the_time_to_find_places(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SimulateImplantsLib.dataset import plan
+
+    clean = write_image(tmp_path / "clean.nii.gz", ct_hu(metal=False))
+    monkeypatch.setattr(plan, "measured", lambda _: time.sleep(3.0))
+    command = ("dataset", clean, tmp_path / "out", "--cases", 1, "--slices", 1, "--set", "views=90")
+    told = [
+        run(capfd, *command, "--mix", f"{k}=1", "--dry-run").out for k in ("random", "realistic")
+    ]
+    seconds = [float(text.split("about ")[1].split(" s")[0]) for text in told]
+    assert seconds[1] - seconds[0] >= 2
 
 
 def test_a_dry_run_refuses_what_the_run_would_refuse(

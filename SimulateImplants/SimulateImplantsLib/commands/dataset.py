@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +154,7 @@ _BYTES_A_VOXEL = 1.0
 def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse.Namespace) -> None:
     from MetalArtifactReductionLib.commands.dry_run import Cost
 
-    from ..dataset.plan import MARKER, case_folder
+    from ..dataset.plan import MARKER, case_folder, measured
 
     for source in plan.sources:
         source.check()
@@ -162,7 +164,13 @@ def _tell_dry_run(plan: DatasetPlan, cases: int, workers: int, options: argparse
     scan = replace(plan.simulation, acquisition=plan.acquisitions[0])
     slices = min(plan.most_slices or _SLICES_A_CASE, len(volume.hu))
     one = simulation_cost(volume, scan, slices)
-    seconds = (one.seconds or 0.0) * len(left) / workers
+    seconds = (one.seconds or 0.0) * len(left)
+    if plan.mix.get("realistic"):
+        began = time.monotonic()
+        with suppress(InputError):  # a CT that shows no place takes as long
+            measured(plan.sources[0])
+        seconds += (time.monotonic() - began) * min(len(plan.sources), len(left))
+    seconds /= workers
     cost = Cost(seconds, None if one.memory is None else one.memory * workers)
     series = 2 + plan.simulation.with_reference + plan.clean
     disk = _BYTES_A_VOXEL * series * slices * volume.hu[0].size * len(left)

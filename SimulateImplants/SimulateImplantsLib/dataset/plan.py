@@ -257,7 +257,7 @@ def metal_for(plan: DatasetPlan, draw: CaseDraw, volume: CTVolume) -> PlacementP
         return sample_random_plan(slab, draw.placement_seed, outlines)
     if draw.kind == "rods":
         return drawn_rods(volume, draw.placement_seed, rng)
-    return drawn_plan(_measured(source), draw.placement_seed)
+    return drawn_plan(measured(source), draw.placement_seed)
 
 
 def _make(plan: DatasetPlan, draw: CaseDraw, target: Path, stop: Path) -> dict[str, Any]:
@@ -347,7 +347,7 @@ def _require_no_metal(path: Path, series: str | None) -> None:
 
 
 @lru_cache(maxsize=1)
-def _measured(source: CTSource) -> Mapping[str, Patient]:
+def measured(source: CTSource) -> Mapping[str, Patient]:
     """What implants can be drawn on, by site.
 
     :raises InputError: nothing could be measured; says why.
