@@ -52,7 +52,11 @@ def add_place(commands: Any) -> None:
         "--rod-diameter", type=float, default=5.5, metavar="MM", help="default: %(default)s"
     )
     parser.add_argument(
-        "--material", metavar="NAME", default="Ti6Al4V", help="Ti6Al4V (default), CoCrMo, 316L, ..."
+        "--material",
+        metavar="NAME",
+        default="Ti6Al4V",
+        help="of what fits vertebrae and hips best: Ti6Al4V (default), CoCrMo, 316L, ...; "
+        "elsewhere, and in samples, a usual one",
     )
     parser.add_argument(
         "--sample",
