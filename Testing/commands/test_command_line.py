@@ -219,9 +219,12 @@ def test_a_dry_run_writes_nothing(
 def test_a_dry_run_counts_the_time_to_find_places(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from MetalArtifactReductionLib.commands.dry_run import Cost
+    from SimulateImplantsLib.commands import dataset
     from SimulateImplantsLib.dataset import plan
 
     clean = write_image(tmp_path / "clean.nii.gz", ct_hu(metal=False))
+    monkeypatch.setattr(dataset, "simulation_cost", lambda *_: Cost(1.0, None))
     monkeypatch.setattr(plan, "measured", lambda _: time.sleep(3.0))
     command = ("dataset", clean, tmp_path / "out", "--cases", 1, "--slices", 1, "--set", "views=90")
     told = [

@@ -58,6 +58,15 @@ class LocalGrid:
         origin = np.asarray(centre, float) + axes @ low
         return cls(origin, np.asarray(axes, float), step, tuple(int(n) for n in count))  # type: ignore[arg-type]
 
+    @classmethod
+    def over(cls, volume: CTVolume, step: float) -> LocalGrid:
+        """Grid over a whole volume, along RAS."""
+        ends = [(0, n - 1) for n in volume.hu.shape[::-1]]
+        corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+        ras = (volume.ijk_to_ras[:3, :3] @ corners).T + volume.ijk_to_ras[:3, 3]
+        low, high = ras.min(axis=0), ras.max(axis=0)
+        return cls.spanning(low, np.eye(3), np.zeros(3), high - low, step)
+
     def corners(self) -> np.ndarray:
         """RAS of the eight outermost grid points, ``(8, 3)``."""
         ends = [(0, n - 1) for n in self.shape]
@@ -211,6 +220,14 @@ class BoneField:
 
     grid: LocalGrid
     depth: np.ndarray
+
+    def nearest(self, indices: np.ndarray) -> np.ndarray:
+        """Depth next to fractional indices ``(n, 3)``, far outside beyond the grid."""
+        index = np.rint(indices).astype(int)
+        within = ((index >= 0) & (index < self.depth.shape)).all(axis=1)
+        out = np.full(len(index), -99.0, np.float32)
+        out[within] = self.depth[tuple(index[within].T)]
+        return out
 
     @classmethod
     def from_inside(

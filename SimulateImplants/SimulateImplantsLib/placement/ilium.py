@@ -66,11 +66,7 @@ def coarse_ways(volume: CTVolume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _bone(volume: CTVolume) -> BoneField:
     """Depths under the surface of all bone in the body, cancellous bone inside cortex filled."""
-    shape = np.array(volume.hu.shape[::-1]) - 1
-    corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
-    ras = (volume.ijk_to_ras[:3, :3] @ corners).T + volume.ijk_to_ras[:3, 3]
-    low, high = ras.min(axis=0), ras.max(axis=0)
-    grid = LocalGrid.spanning(low, np.eye(3), np.zeros(3), high - low, _COARSE_MM)
+    grid = LocalGrid.over(volume, _COARSE_MM)
     hu = np.nan_to_num(sample_grid(volume, grid), nan=-1000.0)
     inside = body_mask(np.ascontiguousarray(hu.T), (_COARSE_MM,) * 3).T
     return BoneField.from_inside(_filled((hu > BONE_HU) & inside, _COARSE_MM), grid)
@@ -108,10 +104,10 @@ def _widest(coarse: BoneField, sign: float) -> tuple[np.ndarray, np.ndarray]:
         a, b = np.deg2rad([lateral, caudal])
         way = np.array([sign * np.sin(a) * np.cos(b), np.cos(a) * np.cos(b), -np.sin(b)])
         behind = index - np.rint(9.0 * way / _COARSE_MM).astype(int)
-        start = index[_at(depth, behind) < 0]
+        start = index[coarse.nearest(behind) < 0]
         least = np.full(len(start), _ENOUGH_MM)
         for s in _SEARCHED_MM:
-            least = np.minimum(least, _at(depth, start + np.rint(s * way / _COARSE_MM).astype(int)))
+            least = np.minimum(least, coarse.nearest(start + np.rint(s * way / _COARSE_MM)))
             start, least = (x[least - unusual > best] for x in (start, least))
         if len(start):
             k = int(np.argmax(least))
@@ -122,14 +118,6 @@ def _widest(coarse: BoneField, sign: float) -> tuple[np.ndarray, np.ndarray]:
             "the whole pelvis"
         )
     return found
-
-
-def _at(depth: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Depth at indices, far outside beyond the grid."""
-    valid = ((index >= 0) & (index < depth.shape)).all(axis=1)
-    out = np.full(len(index), -99.0, np.float32)
-    out[valid] = depth[tuple(index[valid].T)]
-    return out
 
 
 def _spot(volume: CTVolume, side: str, start: np.ndarray, direction: np.ndarray) -> Spot:
@@ -173,6 +161,8 @@ def _spot(volume: CTVolume, side: str, start: np.ndarray, direction: np.ndarray)
 def draw_screws(patient: Patient, _rng: np.random.Generator) -> list[PlannedImplant]:
     """The largest screw on either side."""
     return [
-        spot.planned(PedicleScrew(spot.size_mm["diameter"], spot.size_mm["length"]), level="iliac")
+        spot.planned(
+            PedicleScrew(spot.size_mm["diameter"], spot.size_mm["length"]), level=spot.name
+        )
         for spot in patient.spots
     ]

@@ -17,15 +17,14 @@ from scipy import ndimage, optimize
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.volume import CTVolume
 
-from ..implants.pedicle_screw import PedicleScrew
 from .bone_field import BoneField, LocalGrid, distance_to, sample_grid, sample_hu
 from .geometry import across, axis_placement, unit
-from .ilium import BONE_HU, coarse_ways
-from .patient import Patient
-from .plan import PlannedImplant
+from .ilium import BONE_HU, coarse_ways, draw_screws
 from .sacrum import Sacrum, measure_sacrum, middle_plane
 from .sites import Spot
 from .spine.sizes import snap_down, steps
+
+__all__ = ["draw_screws", "find"]
 
 _STEP_MM = 1.5
 _LOW_MM, _HIGH_MM = np.array([-4.0, -75.0, -80.0]), np.array([115.0, 90.0, 45.0])
@@ -72,14 +71,6 @@ def find(volume: CTVolume) -> tuple[Spot, ...]:
         half = _half(volume, sacrum, sign)
         spots.append(_spot(volume, sacrum, half, side, *_widest(half, sacrum, side)))
     return tuple(spots)
-
-
-def draw_screws(patient: Patient, _rng: np.random.Generator) -> list[PlannedImplant]:
-    """The largest screw on either side."""
-    return [
-        spot.planned(PedicleScrew(spot.size_mm["diameter"], spot.size_mm["length"]), level="S2AI")
-        for spot in patient.spots
-    ]
 
 
 def _half(volume: CTVolume, sacrum: Sacrum, sign: float) -> _Half:
@@ -153,11 +144,13 @@ def _widest(half: _Half, sacrum: Sacrum, side: str) -> tuple[np.ndarray, np.ndar
             abs(outwards - _USUAL_DEG[0]) + abs(downwards - _USUAL_DEG[1])
         )
         step = way / _STEP_MM
-        open_behind = np.all([_at(depth, index - s * step) < 0 for s in (6, 12, 18)], axis=0)
+        open_behind = np.all(
+            [half.field.nearest(index - s * step) < 0 for s in (6, 12, 18)], axis=0
+        )
         start, cost = index[open_behind], cost[open_behind]
         least = np.full(len(start), _ENOUGH_MM)
         for s in _SEARCHED_MM:
-            least = np.minimum(least, _at(depth, start + s * step))
+            least = np.minimum(least, half.field.nearest(start + s * step))
         good = least - cost
         if len(start) and good.max() > best and least[good.argmax()] >= _LEAST_MM:
             k = int(good.argmax())
@@ -167,15 +160,6 @@ def _widest(half: _Half, sacrum: Sacrum, side: str) -> tuple[np.ndarray, np.ndar
             f"{side}: no way for a screw between the foramina of S1 and S2 into the ilium"
         )
     return found
-
-
-def _at(depth: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Depth next to fractional indices, far outside beyond the grid."""
-    index = np.rint(indices).astype(int)
-    inside = ((index >= 0) & (index < depth.shape)).all(axis=1)
-    out = np.full(len(index), -99.0, np.float32)
-    out[inside] = depth[tuple(index[inside].T)]
-    return out
 
 
 def _spot(

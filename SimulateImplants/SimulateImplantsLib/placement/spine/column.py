@@ -50,11 +50,7 @@ def column(volume: CTVolume) -> np.ndarray:
 
 def _thirds(volume: CTVolume) -> tuple[np.ndarray, LocalGrid]:
     """Means of cubes of 3 mm ``(x, y, z)``, and the grid of twice as many points along RAS."""
-    shape = np.array(volume.hu.shape[::-1]) - 1
-    corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
-    ras = (volume.ijk_to_ras[:3, :3] @ corners).T + volume.ijk_to_ras[:3, 3]
-    low, high = ras.min(axis=0), ras.max(axis=0)
-    grid = LocalGrid.spanning(low, np.eye(3), np.zeros(3), high - low, 0.5 * STEP_MM)
+    grid = LocalGrid.over(volume, 0.5 * STEP_MM)
     hu = np.nan_to_num(sample_grid(volume, grid), nan=-1000.0)
     a, b, c = (n // 2 for n in hu.shape)
     return hu[: 2 * a, : 2 * b, : 2 * c].reshape(a, 2, b, 2, c, 2).mean(axis=(1, 3, 5)), grid
