@@ -39,11 +39,16 @@ def proposals() -> dict[str, str]:
 
 
 def site_of(proposal: str) -> str:
-    """The bones that a proposal is for: "spine", "hip"; "" if nobody knows it."""
+    """The bones that a proposal is for: "spine", "neck", "hip"; "" if nobody knows it."""
     from SimulateImplantsLib.implants.registry import procedures
 
     known = procedures()
     return known[proposal].site if proposal in known else ""
+
+
+def on_vertebrae(proposal: str) -> bool:
+    """Whether a proposal is for vertebrae, which have levels."""
+    return site_of(proposal) in ("spine", "neck")
 
 
 def from_scene(node: Any) -> Any:

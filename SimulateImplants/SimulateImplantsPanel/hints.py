@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .choices import site_of
+from .choices import on_vertebrae
 from .sections import State
 
 
@@ -31,7 +31,7 @@ def hint_for(
     return next_step(
         ct=state.ready,
         bone=[segments.GetNthSegment(index).GetName() for index in every],
-        spine=site_of(parameters.proposal) == "spine",
+        spine=on_vertebrae(parameters.proposal),
         points=points.GetNumberOfControlPoints() if points else 0,
         implants=state.implants,
         measured=bool(quality),
@@ -54,7 +54,7 @@ def next_step(
     """One sentence for the state of the scene.
 
     :param ct: a usable CT is chosen. :param bone: names of the bone's segments.
-    :param spine: pedicle screws are to be proposed, not hips.
+    :param spine: something on vertebrae is to be proposed, not on hips.
     :param points: how many are clicked. :param implants: how many there are.
     :param segmentator: an extension that is installed and segments bones.
     :param measured: their placement was measured. :param simulated: there are results.
@@ -77,7 +77,11 @@ def next_step(
             "Let {name} segment the bones, find them by threshold, or add implants by hand under 3."
         ).format(name=name)
     named = [name.lower() for name in bone]
-    words = ("vertebra", "t1", "l1", "l2", "l3", "l4", "l5", "s1") if spine else ("femur",)
+    words = (
+        ("vertebra", "c3", "c4", "c5", "c6", "t1", "l1", "l2", "l3", "l4", "l5", "s1")
+        if spine
+        else ("femur",)
+    )
     if any(word in name for name in named for word in words):
         return _("Propose implants under 3, or add single ones.")
     if not points:

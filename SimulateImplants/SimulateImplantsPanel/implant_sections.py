@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from . import tables
-from .choices import kinds, proposals, site_of
+from .choices import kinds, on_vertebrae, proposals, site_of
 from .sections import State
 from .tools import Tools
 from .work import Work
@@ -76,12 +76,13 @@ class ImplantsSection:
             button.visible, button.enabled = state.chosen > 0, state.free
         ui.rodButton.visible = state.free and state.chosen > 1
         ui.crossLinkButton.visible = state.free and state.chosen == 2
-        spine = bool(parameters) and site_of(parameters.proposal) == "spine"
+        spine = bool(parameters) and on_vertebrae(parameters.proposal)
         for widget in (
-            ui.levelsLineEdit, ui.levelsLineEditLabel,
-            ui.rodsCheckBox, ui.rodsCheckBoxLabel, ui.rodDiameterComboBox,
+            ui.levelsLineEdit, ui.levelsLineEditLabel, ui.rodsCheckBox, ui.rodsCheckBoxLabel,
         ):  # fmt: skip
             widget.visible = spine
+        # Rods of a neck have a diameter of their own.
+        ui.rodDiameterComboBox.visible = spine and site_of(parameters.proposal) == "spine"
         ui.implantsTable.enabled = not self._work.running
         history = self._tools.history if self._tools.ready() else None
         ui.undoButton.visible = history is not None and history.can_undo
@@ -150,7 +151,7 @@ class ImplantsSection:
     def propose(self) -> Any:
         """Start to fit implants to the bone."""
         p = self._parameters
-        bone, fromBehind = p.boneSegmentation, site_of(p.proposal) == "spine"
+        bone, fromBehind = p.boneSegmentation, on_vertebrae(p.proposal)
 
         def proposed(nodes: Any) -> None:
             self.say("\n".join(nodes.warnings))
@@ -166,7 +167,7 @@ class ImplantsSection:
             sides=p.sides.names(),
             levels=p.levels,
             rods=p.rods,
-            rodDiameterMm=float(p.rodDiameter),
+            rodDiameterMm=float(p.rodDiameter) if site_of(p.proposal) == "spine" else None,
             variant=p.variant,
             **self._work.callbacks(proposed),
         )

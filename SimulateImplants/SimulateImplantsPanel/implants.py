@@ -96,7 +96,7 @@ def _wanted(
     sides: Sequence[str] = ("left", "right"),
     levels: str = "",
     rods: bool = True,
-    rodDiameterMm: float = 5.5,
+    rodDiameterMm: float | None = None,
     variant: int = 0,
 ) -> dict[str, Any]:
     return {

@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .choices import PELVIS, SPINE, site_of
+from .choices import PELVIS, SPINE, on_vertebrae, site_of
 from .sections import State
 from .tools import Tools
 from .work import Work
@@ -74,7 +74,7 @@ class BoneSection:
         self._ui.segmentatorButton.text = self._tools.segmentator()
         self._ui.thresholdButton.enabled = state.ready
         self._ui.placePointsButton.enabled = state.ready
-        spine = bool(parameters) and site_of(parameters.proposal) == "spine"
+        spine = bool(parameters) and on_vertebrae(parameters.proposal)
         for widget in (self._ui.lowestLevelComboBox, self._ui.lowestLevelComboBoxLabel):
             widget.visible = spine
         self._ui.splitButton.visible = spine and bool(parameters.points)
@@ -111,7 +111,10 @@ class BoneSection:
         """Let the user click."""
         p = self._parameters
         p.points = self._tools.bone.placePoints(
-            p.points, p.inputVolume, site_of(p.proposal), p.lowestLevel
+            p.points,
+            p.inputVolume,
+            "spine" if on_vertebrae(p.proposal) else site_of(p.proposal),
+            p.lowestLevel,
         )
 
     def split(self) -> Any:

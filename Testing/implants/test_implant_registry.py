@@ -141,7 +141,7 @@ def test_every_family_is_what_its_entry_says() -> None:
         assert {size.kind for size in entry.sizes} <= {entry.kind}
     for procedure in procedures().values():
         parts = (procedure.find, procedure.draw)
-        if procedure.site in ("spine", "hip"):
+        if procedure.site in ("spine", "neck", "hip"):
             parts = (procedure.propose, procedure.sample)
         assert all(callable(resolve(part)) for part in parts)
 

@@ -54,7 +54,7 @@ def test_presets_cover_the_sizes_of_each_family() -> None:
     def values(kind: str, name: str) -> set[float]:
         return {preset.parameters[name] for preset in presets(kind)}
 
-    assert values("rod", "diameter_mm") == {4.75, 5.5, 6.0, 6.35}
+    assert values("rod", "diameter_mm") == {3.5, 4.75, 5.5, 6.0, 6.35}
     assert min(values("pedicle-screw", "diameter_mm")) == 4.0
     assert max(values("pedicle-screw", "diameter_mm")) == 8.5
     assert (

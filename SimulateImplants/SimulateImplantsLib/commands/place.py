@@ -49,7 +49,7 @@ def add_place(commands: Any) -> None:
     )
     parser.add_argument("--no-rods", action="store_true", help="screws only")
     parser.add_argument(
-        "--rod-diameter", type=float, default=5.5, metavar="MM", help="default: %(default)s"
+        "--rod-diameter", type=float, metavar="MM", help="default: 5.5, and 3.5 in the neck"
     )
     parser.add_argument(
         "--material",
@@ -114,6 +114,7 @@ def _place(options: argparse.Namespace) -> int:
     from ..cases.plan_quality import plan_quality, quality_records, quality_text
     from ..implants.rod import Rod
     from ..placement.anatomy import Anatomy
+    from ..placement.neck.locate import LEVELS as NECK
     from ..placement.patient import Bones, measure_patient
     from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
     from ..placement.spine.levels import parse_levels, vertebra_masks
@@ -125,7 +126,8 @@ def _place(options: argparse.Namespace) -> int:
     levels = parse_levels(options.levels or "")
     sides = ("left", "right") if options.sides == "both" else (options.sides,)
     metal = material(options.material).name
-    Rod(diameter_mm=options.rod_diameter)  # checks it before the work
+    if options.rod_diameter is not None:
+        Rod(diameter_mm=options.rod_diameter)  # checks it before the work
     check_path_free(options.output, inputs=_inputs(options), overwrite=options.force)
     volume = read_ct(options.ct, options.series)
     labels = labels_of(options.segmentation, options.labels, volume)
@@ -153,12 +155,10 @@ def _place(options: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     note(plan.warnings)
     print(printable(quality_text(rows)))
-    expected = (
-        ()
-        if options.kind != "spine" or options.sample
-        else clicks or levels or vertebra_masks(labels)
-    )
-    missing = missing_screws(plan.implants, expected, sides)
+    missing = []
+    if options.kind in ("spine", "lateral-mass") and not options.sample:
+        labelled = [one for one in vertebra_masks(labels) if site == "spine" or one in NECK]
+        missing = missing_screws(plan.implants, clicks or levels or labelled, sides)
     if missing:
         note([f"{options.output} is written without the screws of {', '.join(missing)}"])
     return int(bool(missing))

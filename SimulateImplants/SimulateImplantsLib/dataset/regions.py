@@ -12,6 +12,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 from ..cases.rods_in_bone import rods_in_bone
 from ..implants import procedures
 from ..implants.registry import finder_of, sites
+from ..placement.neck.locate import LEVELS as NECK
 from ..placement.patient import Bones, Patient, measure_patient
 from ..placement.plan import PlacementPlan, PlannedImplant
 from ..placement.procedures import sampled_plan
@@ -35,8 +36,11 @@ def patients_in(
         if site not in sites():
             raise InputError(f"unknown site {site!r}; there are: {', '.join(sites())}")
     bones = bones or Bones()
+    levels = {name: place for name, place in bones.clicks.items() if level_of(name)}
+    in_neck = {name for name in levels if level_of(name) in NECK}
     clicks = {
-        "spine": {name: place for name, place in bones.clicks.items() if level_of(name)},
+        "spine": {name: levels[name] for name in levels if name not in in_neck},
+        "neck": {name: levels[name] for name in in_neck},
         "hip": {name: place for name, place in bones.clicks.items() if not level_of(name)},
     }
     found: dict[str, Patient] = {}

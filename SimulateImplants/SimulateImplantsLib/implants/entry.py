@@ -18,7 +18,7 @@ class Procedure:
     """A way of placing implants on a patient's bones.
 
     :param name: for ``mar place --kind``. :param label: for the panel, in English.
-    :param site: what has to be measured for it: "spine", "hip", or what ``find`` finds.
+    :param site: what has to be measured for it: "spine", "neck", "hip", or what ``find`` finds.
     :param propose: what fits best: ``(Patient, ProposalOptions) -> PlacementPlan`` of
         ``placement``, or "module:name" of it.
     :param sample: a plausible variant: ``(Patient, seed, index) -> PlacementPlan``, likewise.

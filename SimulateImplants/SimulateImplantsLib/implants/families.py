@@ -61,6 +61,22 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
                 _on_site("s2ai-screws", "S2 alar-iliac screws", "sacral_ala", "draw_screws", 0.3),
             ),
         ),
+        _own(
+            "lateral-mass-screw",
+            "Lateral mass screw",
+            "lateral_mass_screw:LateralMassScrew",
+            forwards=True,
+            along_line=True,
+            procedures=(
+                Procedure(
+                    "lateral-mass",
+                    "Lateral mass screws",
+                    "neck",
+                    f"{_PLACEMENT}.neck.plan:propose",
+                    f"{_PLACEMENT}.neck.plan:sample",
+                ),
+            ),
+        ),
         _own("rod", "Rod", "rod:Rod", along_line=True),
         _own("cross-link", "Cross-link", "cross_link:CrossLink"),
         _own(

@@ -14,8 +14,6 @@ from .mesh import Mesh, revolve
 from .sheet import thicken, triangulate
 from .thread import threaded_body
 
-MAX_HEAD_ANGLE_DEG = 30.0
-
 
 @dataclass(frozen=True)
 class RodSeat:
@@ -58,6 +56,11 @@ class PedicleScrew(Implant):
     """
 
     kind: ClassVar[str] = "pedicle-screw"
+    most_head_angle_deg: ClassVar[float] = 30.0
+    least_ball_mm: ClassVar[float] = 3.4
+    """Smallest radius of the ball joint."""
+    arm_mm: ClassVar[float] = 3.4
+    """Of the tulip's arms beside the rod; they reach about as far above it."""
 
     diameter_mm: float = 6.5
     length_mm: float = 45.0
@@ -75,12 +78,12 @@ class PedicleScrew(Implant):
         """Core and thread have to fit into the diameter."""
         if self.core_taper_mm >= 2 * self.depth_mm:
             raise InputError(
-                f"pedicle-screw: core_taper_mm of {self.core_taper_mm:g} leaves no thread at the "
+                f"{self.kind}: core_taper_mm of {self.core_taper_mm:g} leaves no thread at the "
                 f"head; take less than twice the thread depth ({2 * self.depth_mm:g})"
             )
         if self.diameter_mm - 2 * self.depth_mm < 1.5:
             raise InputError(
-                f"pedicle-screw: thread_depth_mm of {self.depth_mm:g} leaves a core under 1.5 mm "
+                f"{self.kind}: thread_depth_mm of {self.depth_mm:g} leaves a core under 1.5 mm "
                 f"in a screw of {self.diameter_mm:g} mm; take a shallower thread"
             )
 
@@ -98,7 +101,7 @@ class PedicleScrew(Implant):
     @property
     def ball_radius_mm(self) -> float:
         """Radius of the ball joint between shaft and tulip."""
-        return max(0.5 * self.diameter_mm + 0.5, 3.4)
+        return max(0.5 * self.diameter_mm + 0.5, self.least_ball_mm)
 
     @property
     def _ball_z(self) -> float:
@@ -139,7 +142,7 @@ class PedicleScrew(Implant):
     def facing(self, rod_direction: np.ndarray) -> PedicleScrew:
         """The same screw, its tulip turned so that the slot follows a rod.
 
-        The tulip tilts as little as possible, and never more than 30 degrees (a rod steeper
+        The tulip tilts as little as possible, and never more than its joint allows (a rod steeper
         than that does not fit the slot exactly).
 
         :param rod_direction: direction of the rod in the screw's frame, any length.
@@ -151,7 +154,7 @@ class PedicleScrew(Implant):
         rest = np.array([0.0, 0.0, -1.0])
         across = rest - (rest @ d) * d
         tilt = np.arccos(np.clip(np.linalg.norm(across), -1.0, 1.0))
-        tilt = min(float(np.rad2deg(tilt)), MAX_HEAD_ANGLE_DEG)
+        tilt = min(float(np.rad2deg(tilt)), self.most_head_angle_deg)
         azimuth = float(np.rad2deg(np.arctan2(across[1], across[0]))) if tilt > 1e-9 else 0.0
         turned = replace(self, head_angle_deg=tilt, head_azimuth_deg=azimuth, slot_azimuth_deg=0.0)
         pose = turned._tulip_pose()
@@ -193,10 +196,10 @@ class PedicleScrew(Implant):
 
     def _tulip(self) -> Mesh:
         """U-shaped head; domain is (angle about the axis times radius, height)."""
-        radius = 0.5 * self.rod_diameter_mm + 3.4
+        radius = 0.5 * self.rod_diameter_mm + self.arm_mm
         half_slot = 0.5 * self.rod_diameter_mm + 0.1
         ball, seat = self.ball_radius_mm, self._rod_height
-        bottom, top = -0.55 * ball, seat + 0.5 * self.rod_diameter_mm + 3.6
+        bottom, top = -0.55 * ball, seat + 0.5 * self.rod_diameter_mm + self.arm_mm + 0.2
         waist = ball + 0.9
         height = np.array([bottom, bottom + 0.4 * ball, 0.75 * ball, top - 0.8, top])
         profile = np.array([waist - 0.5, waist, radius, radius, radius - 0.6])
@@ -227,9 +230,9 @@ class PedicleScrew(Implant):
 
     def _set_screw(self) -> Mesh:
         """Cylinder between the tulip's arms, on top of the rod, with a round driver recess."""
-        radius = 0.5 * self.rod_diameter_mm + 1.6
+        radius = 0.5 * self.rod_diameter_mm + self.arm_mm - 1.8
         low = self._rod_height + 0.5 * self.rod_diameter_mm - 0.05
-        high, recess = low + 3.4, 1.7
+        high, recess = low + self.arm_mm, 0.5 * self.arm_mm
         return revolve(
             np.array(
                 [
@@ -238,8 +241,8 @@ class PedicleScrew(Implant):
                     [radius, low + 0.3],
                     [radius, high],
                     [recess, high],
-                    [recess, high - 2.4],
-                    [0.0, high - 2.4],
+                    [recess, high - self.arm_mm + 1.0],
+                    [0.0, high - self.arm_mm + 1.0],
                 ]
             ),
             48,

@@ -10,6 +10,7 @@ import numpy as np
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml.correct import ct_from_node
 
+from ..implants.lateral_mass_screw import LateralMassScrew
 from ..implants.pedicle_screw import PedicleScrew
 from ..placement.anatomy import Anatomy
 from ..placement.spine.grading import shaft_samples
@@ -32,7 +33,7 @@ def fit_screw(
     :raises InputError: no pedicle screw, no vertebra around it, no bone along its axis.
     """
     screw = one.implant
-    if not isinstance(screw, PedicleScrew):
+    if not isinstance(screw, PedicleScrew) or isinstance(screw, LateralMassScrew):
         raise InputError(f"'{one.name}' is no pedicle screw: only these are fitted to the bone")
     volume = ct_from_node(one.model.GetScene(), ct_node)
     matrix = one.matrix(ct_node)

@@ -24,7 +24,7 @@ from ..placement.geometry import chain_directions
 from ..placement.patient import Bones, measure_patient
 from ..placement.plan import PlacementPlan
 from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
-from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of
+from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of, vertebra_masks
 from .bone import labels_in_steps
 from .companions import remove
 from .plans import plan_in_steps
@@ -67,7 +67,8 @@ def propose(
         recognised by name.
     :param kind: a procedure, see ``implants.procedures``.
     :param wanted: ``levels``: of the vertebrae only these, all labelled ones if None; ``clicks``:
-        for hips in plain bone, one RAS point in each femoral head, see ``clicks_of``; ``options``:
+        in plain bone, one RAS point in each femoral head or cervical body, see ``clicks_of``;
+        ``options``:
         ``ProposalOptions``; ``variant``: 0 for the best fit, otherwise the seed of a plausible
         variant, which draws levels, sides, sizes, angles, rods and materials by itself.
     :raises InputError: no such bone among the labels, or none usable; nothing is added then.
@@ -151,7 +152,10 @@ def _request(
         raise InputError("no bone: segment it, or find it by threshold, first")
     volume = read(scene, ct_node)
     femora = [f"femur_{side}" for side in options.sides]
-    named = site != "hip" or any(femur in hip_masks(labels) for femur in femora)
+    if site == "neck":
+        named = bool(vertebra_masks(labels)) or not clicks
+    else:
+        named = site != "hip" or any(femur in hip_masks(labels) for femur in femora)
     if not named and not clicks:
         raise InputError(
             f"no {femora[0]} among the segments {sorted(labels)}: name the femur so, or "
@@ -169,7 +173,7 @@ def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, Non
     kept = {}
     for index, item in enumerate(plan.implants):
         level, side = (str(item.attributes.get(name) or "") for name in ("level", "side"))
-        if item.kind == PedicleScrew.kind and level and (item.kind, level, side) in by_hand:
+        if isinstance(item.make(), PedicleScrew) and level and (item.kind, level, side) in by_hand:
             kept[index] = by_hand[item.kind, level, side]
     implants = yield from plan_in_steps(scene, plan, like=ct_node, kept=kept)
     for one in implants:

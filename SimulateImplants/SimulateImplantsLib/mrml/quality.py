@@ -163,7 +163,7 @@ def _noted(chosen: list[SceneImplant], qualities: list[Quality]) -> list[Quality
     """What was measured, kept with the implants."""
     rows = []
     for one, quality in zip(chosen, qualities, strict=True):
-        if one.kind == PedicleScrew.kind and quality.grade:
+        if isinstance(one.implant, PedicleScrew) and quality.grade:
             for attribute, value in ((LEVEL, quality.level), (SIDE, quality.side)):
                 if not one.model.GetAttribute(attribute):
                     one.model.SetAttribute(attribute, value)

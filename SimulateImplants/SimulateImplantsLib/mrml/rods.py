@@ -48,7 +48,7 @@ def add_rod(
     :param like: see :func:`add_implant`.
     :raises InputError: fewer than two screws, not screws, or seats that no rod can follow.
     """
-    others = [one.name for one in screws if one.kind != PedicleScrew.kind]
+    others = [one.name for one in screws if not isinstance(one.implant, PedicleScrew)]
     if others:
         raise InputError(f"a rod holds pedicle screws: '{others[0]}' is none; select screws only")
     ordered = along_spine(screws)

@@ -45,13 +45,13 @@ def variants_in_background(
     :raises OutputError: the folder cannot be made, or no room for temporary files.
     """
     volume = ct_from_node(jobs.scene, ct_node)
-    spine = procedure_of(wanted.kind).site == "spine"
-    named = vertebra_masks(labels) if spine else hip_masks(labels)
+    on_vertebrae = procedure_of(wanted.kind).site in ("spine", "neck")
+    named = vertebra_masks(labels) if on_vertebrae else hip_masks(labels)
     used: Mapping[str, np.ndarray] = {}
     if wanted.random_share >= 1:
         labels = {}
     elif not named:
-        used = named_levels(clicks, lowest) if spine else clicks
+        used = named_levels(clicks, lowest) if on_vertebrae else clicks
     job = variants_job(
         volume,
         Bones(labels, used),

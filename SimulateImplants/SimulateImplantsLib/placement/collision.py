@@ -59,7 +59,7 @@ def _body(implant: Implant, m: np.ndarray) -> Body:
 
     if isinstance(implant, PedicleScrew):
         seat = implant.rod_seat()
-        reach = 0.5 * implant.rod_diameter_mm + 3.0
+        reach = 0.5 * implant.rod_diameter_mm + implant.arm_mm - 0.4
         shaft = [[0, 0, 0.5 * implant.diameter_mm], [0, 0, implant.length_mm]]
         head = [seat.position - seat.up * reach, seat.position + seat.up * 0.5]
         segments = np.stack([moved(np.array(shaft)), moved(np.array(head))])
@@ -145,6 +145,7 @@ def same_construct_joint(one: str, other: str) -> bool:
     """Whether two families hold each other when they are of one construct."""
     return {one, other} in (
         {"pedicle-screw", "rod"},
+        {"lateral-mass-screw", "rod"},
         {"hip-stem", "femoral-head"},
         {"femoral-head", "acetabular-cup"},
         {"hip-stem", "acetabular-cup"},

@@ -19,6 +19,8 @@ from ..implants.registry import finder_of
 from .anatomy import union
 from .geometry import Vector
 from .hip.measure import HipModel, measure_hip
+from .neck.locate import find_masses
+from .neck.screw import LateralMass
 from .sites import Spot, nearest_spots
 from .spine.levels import hip_masks, vertebra_masks
 from .spine.propose import (
@@ -60,12 +62,14 @@ class Patient:
 
     :param vertebrae: from the head down, with their largest-clearance screws.
     :param hips: by side.
+    :param masses: lateral masses of cervical vertebrae with their screws, from the head down.
     :param warnings: what could not be measured.
     :param volume: the CT, but of a spine. :param spots: places in it, of a site found by itself.
     """
 
     spine: SpineProposal | None = None
     hips: tuple[HipModel, ...] = ()
+    masses: tuple[LateralMass, ...] = ()
     warnings: tuple[str, ...] = ()
     volume: CTVolume | None = None
     spots: tuple[Spot, ...] = ()
@@ -107,8 +111,8 @@ def measure_patient(
 ) -> Patient:
     """Measure the bones that implants need.
 
-    :param site: "spine", "hip", or one that is found by itself, see ``implants.Procedure``; there
-        clicks choose the nearest places.
+    :param site: "spine", "neck", "hip", or one that is found by itself, see
+        ``implants.Procedure``; there clicks choose the nearest places.
     :param levels: of labelled vertebrae only these.
     :param sides: of pedicles, hips, and places that have one.
     :raises InputError: no label and no click, or nothing that could be measured.
@@ -128,6 +132,10 @@ def measure_patient(
         )
     if site == "spine":
         return Patient(spine=_spine(volume, bones, levels, sides, progress, cancel))
+    if site == "neck":
+        known = (bones.labels, bones.clicks)
+        masses, warnings = find_masses(volume, *known, levels, sides, progress, cancel)
+        return Patient(masses=masses, warnings=warnings)
     return _hips(volume, bones, sides, progress, cancel)
 
 

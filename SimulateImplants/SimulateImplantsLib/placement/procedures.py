@@ -31,13 +31,13 @@ class ProposalOptions:
     """What a user may choose for a proposal.
 
     :param sides: of the screws; of hips those that were measured get implants.
-    :param rods: through the screws.
+    :param rods: through the screws. :param rod_diameter_mm: 5.5 when None, and 3.5 in the neck.
     :param material: of screws and rods, of the stem, or of the nail.
     """
 
     sides: Sequence[str] = SIDES
     rods: bool = True
-    rod_diameter_mm: float = 5.5
+    rod_diameter_mm: float | None = None
     material: str = "Ti6Al4V"
 
 
@@ -91,7 +91,7 @@ def propose_spine(patient: Patient, options: ProposalOptions) -> PlacementPlan:
         _spine(patient),
         sides=options.sides,
         rods=options.rods,
-        rod_diameter_mm=options.rod_diameter_mm,
+        rod_diameter_mm=options.rod_diameter_mm or 5.5,
         material=options.material,
         rod_material=options.material,
     )

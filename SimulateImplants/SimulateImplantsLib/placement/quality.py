@@ -13,6 +13,7 @@ from MetalArtifactReductionLib.volume import CTVolume
 
 from ..implants.base import Implant
 from ..implants.entry import resolve
+from ..implants.lateral_mass_screw import LateralMassScrew
 from ..implants.pedicle_screw import PedicleScrew
 from ..implants.registry import entry_of
 from ..implants.rod import Rod
@@ -23,14 +24,24 @@ from .hip.grade import joint_changes_mm
 from .hip.seat import seat_of
 from .spine.alar_grade import grade_alar_iliac
 from .spine.grading import ScrewGrade, grade_screw, shaft_samples
-from .spine.image_grade import grade_in_ilium, grade_in_image, runs_forward
+from .spine.image_grade import (
+    grade_in_ilium,
+    grade_in_image,
+    grade_in_lateral_mass,
+    runs_forward,
+)
 from .spine.pedicle import least_convergence_deg
 from .tissue import tissue_grade
 
 _NEAR_MM = 0.5
 """Surfaces with points this near touch: the points of each are about 1 mm apart."""
 _TURNED_DEG = 10.0
-_IN_PELVIS = {"iliac": grade_in_ilium, "S2AI": grade_alar_iliac}
+_IN_IMAGE = {
+    "iliac": grade_in_ilium,
+    "S2AI": grade_alar_iliac,
+    LateralMassScrew.kind: grade_in_lateral_mass,
+}
+"""What grades a screw that is in no pedicle, by its level or its kind."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +65,9 @@ class Quality:
 
     :param level, side: as given, or where the screw was found to lie.
     :param size: as people say it: "6.5 x 45 mm".
-    :param grade: Gertzbein-Robbins, A to E, of a pedicle screw in a known vertebra; "good" or
-        "poor" of a family that belongs in certain tissues, "acceptable" between them of a hip's.
+    :param grade: Gertzbein-Robbins, A to E, of a screw in a pedicle, an ilium or a lateral mass;
+        "good" or "poor" of a family that belongs in certain tissues, "acceptable" between them of a
+        hip's.
     :param breach_mm, breach_direction: out of the vertebra, or of the femur.
     :param share_in_bone: of a screw's shaft; of others see :class:`seat.Seat`.
     :param contact: see :class:`seat.Seat`.
@@ -169,13 +181,14 @@ def _screw(row: Quality, item: PlacedItem, screw: PedicleScrew, anatomy: Anatomy
     level = item.level if anatomy.knows(item.level) else anatomy.level_at(points)
     side = item.side or ("left" if item.matrix[0, 2] > 0 else "right")
     frame = None
-    in_image = _IN_PELVIS.get(item.level, grade_in_image)
-    if level and item.level not in _IN_PELVIS:
+    in_image = _IN_IMAGE.get(item.level, _IN_IMAGE.get(screw.kind))
+    if level and in_image is None:
         try:
             frame, field = anatomy.vertebra(level)
         except InputError as error:
             return replace(row, note=str(error))
         side = item.side or ("left" if frame.local(entry)[0] < 0 else "right")
+    in_image = in_image or grade_in_image
     grade = in_image(anatomy.volume, side, entry, target, screw.diameter_mm)
     if frame is not None and runs_forward(entry, target):
         seen = grade

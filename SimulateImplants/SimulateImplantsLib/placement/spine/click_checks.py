@@ -24,12 +24,17 @@ _APART_MM = 10.0
 """Less than from one cervical body to the next."""
 
 
-def check_click(volume: CTVolume, name: str, point: np.ndarray) -> None:
-    """:raises InputError: a click in the neck, outside the volume, or in air or fat."""
+def check_below_neck(name: str) -> None:
+    """:raises InputError: a level in the neck."""
     if level_index(name) < level_index("T1"):
         raise InputError(
-            f"{name}: cervical vertebrae are not found from clicks; place their screws by hand"
+            f"{name}: cervical pedicles are not found from clicks; from C3 to C6 choose lateral "
+            "mass screws (--kind lateral-mass)"
         )
+
+
+def check_click(volume: CTVolume, name: str, point: np.ndarray) -> None:
+    """:raises InputError: a click outside the volume, or in air or fat."""
     ijk = np.linalg.inv(volume.ijk_to_ras)[:3] @ np.append(point, 1.0)
     if np.any(ijk < -0.5) or np.any(ijk > np.array(volume.hu.shape[::-1]) - 0.5):
         raise InputError(

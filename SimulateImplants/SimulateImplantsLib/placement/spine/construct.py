@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..plan import PlannedImplant
 from .levels import level_index
 from .trajectory import PedicleTrajectory
 
+if TYPE_CHECKING:
+    from ..neck.screw import LateralMass
+
 ROD_DIAMETERS_MM = (4.75, 5.5, 6.0, 6.35)
 _TAKEN_UP_MM = 1.0
 """Between a rod and the middle of a slot: the set screw draws it in."""
@@ -26,16 +29,17 @@ _LINK_ROOM_MM = 22.0
 
 
 def planned_screw(
-    trajectory: PedicleTrajectory, up: np.ndarray | None = None, **parameters: Any
+    trajectory: PedicleTrajectory | LateralMass,
+    up: np.ndarray | None = None,
+    family: type[PedicleScrew] = PedicleScrew,
+    **parameters: Any,
 ) -> PlannedImplant:
-    """A pedicle screw on its trajectory.
+    """A pedicle screw, or one of a like family, on its trajectory.
 
     :param up: direction of the rod (RAS), which the slot follows; superior when None.
     :param parameters: more of the screw, such as ``material``.
     """
-    screw = PedicleScrew(
-        diameter_mm=trajectory.diameter_mm, length_mm=trajectory.length_mm, **parameters
-    )
+    screw = family(diameter_mm=trajectory.diameter_mm, length_mm=trajectory.length_mm, **parameters)
     matrix = axis_placement(trajectory.entry_ras, trajectory.target_ras, up)
     return PlannedImplant(
         screw.to_dict(), matrix, {"side": trajectory.side, "level": trajectory.level}
@@ -81,7 +85,7 @@ def rod_construct(
     for item in ordered:
         screw = implant_from_dict({**item.implant, "rod_diameter_mm": rod_diameter_mm})
         if not isinstance(screw, PedicleScrew):
-            raise InputError(f"a rod joins pedicle screws, not {item.kind}")
+            raise InputError(f"a rod joins polyaxial screws, not {item.kind}")
         made.append(screw)
     for _ in range(3):
         seats = _seats(ordered, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -30,6 +30,9 @@ _TOLERANCE_MM = 0.5
 _LEAST_CANAL_MM, _MOST_CANAL_MM, _WALL_MM = 8.0, 36.0, 15.0
 _PEDICLE_MM, _BODY_MM2 = 12.0, 380.0
 _ILIAC_BACK_MM, _ILIAC_SHARE, _ILIAC_REACH_MM = 15.0, 0.8, (50.0, 50.0)
+_MASS_FORWARD, _MASS_BACK_MM, _MASS_SHARE, _MASS_BREACH_MM = 0.35, 5.0, 0.6, 1.0
+_THIN_MM = 1.0
+"""Slices in which facet joints may be seen, but nothing here was ever tested on them."""
 _CORTEX_HU, _CORTEX_MM = 320.0, 18.0
 """Brightest within that reach of an iliac way, the median over directions: 400 HU and more in
 ilia, 240 at most in a kidney or liver with contrast medium."""
@@ -107,6 +110,33 @@ def grade_in_ilium(
     if not has_cortex(volume, entry, d):
         return found.without("no cortex lies about it")
     return found.with_breach(*_breach(about, entry, target, diameter_mm, _ILIAC_BACK_MM, medial))
+
+
+def grade_in_lateral_mass(
+    volume: CTVolume, side: str, entry_ras: Vector, target_ras: Vector, diameter_mm: float
+) -> ScrewGrade:
+    """The same of a screw in a cervical lateral mass: "poor" where it leaves the bone, or none.
+
+    Poor is what lies mostly outside of bone, or comes out of it into the canal, in front, where the
+    vertebral artery runs, or beside. Facet joints cannot be told in usual slices: no other screw
+    is graded.
+    """
+    entry, target = np.asarray(entry_ras, float), np.asarray(target_ras, float)
+    medial = 1.0 if side == "left" else -1.0
+    found = _measured(volume, medial, entry, target, diameter_mm)
+    if unit(target - entry)[1] < _MASS_FORWARD:
+        return found.without("does not run forward")
+    if np.isnan(found.mean_hu):
+        return found.without("partly outside the CT")
+    about = _surroundings(volume, entry, target)
+    inside = float((about.field.at(shaft_samples(entry, target, diameter_mm)) > 0).mean())
+    breach_mm, _ = _breach(about, entry, target, diameter_mm, _MASS_BACK_MM, medial)
+    found = found.with_share(inside)
+    if inside < _MASS_SHARE or breach_mm > _MASS_BREACH_MM:
+        return replace(found, grade="poor", breach_mm=breach_mm)
+    mm = max(volume.spacing_mm)
+    joints = f"cannot be told in slices of {mm:.2g} mm" if mm > _THIN_MM else "are not judged"
+    return found.without(f"facet joints {joints}; check by eye on the sagittal plane")
 
 
 def has_cortex(volume: CTVolume, start: np.ndarray, way: np.ndarray) -> bool:

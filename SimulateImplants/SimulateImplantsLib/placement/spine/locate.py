@@ -18,6 +18,7 @@ from .click_checks import (
     BEYOND_MM,
     CUT,
     check_alike,
+    check_below_neck,
     check_body,
     check_click,
     check_order,
@@ -117,6 +118,7 @@ def _located(
         found, why = {}, {}
         for name, point in points.items():
             try:
+                check_below_neck(name)
                 check_click(volume, name, point)
                 found[name] = _locate(
                     volume, name, point, start[name], ups[name], forward, usual[name], ridge

@@ -1,0 +1,1 @@
+"""Cervical lateral masses, found in the image, and screws in them."""
