@@ -166,6 +166,18 @@ def test_errors_by_distance_are_those_of_the_voxels_there() -> None:
     assert blurred[4] == pytest.approx(noise, rel=0.1)
 
 
+def test_no_case_is_corrected_before_all_were_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = test_set(tmp_path / "cases")
+    arrays = dict(np.load(cases / "second.npz"))
+    np.savez(cases / "second.npz", **arrays | {"metal_mask": 0 * arrays["metal_mask"]})
+    monkeypatch.setattr("MetalArtifactReductionLib.correction.correct_volume", pytest.fail)
+    ask = ("compare", cases, tmp_path / "out", "--method", "li", "--quiet")
+    outcome = run(capfd, *ask, "--mu-water", 0.192, "--pixel-mm", 2)
+    assert_refused(outcome, "second.npz", "the metal is empty")
+
+
 def test_what_is_no_test_set_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cases = test_set(tmp_path / "cases")
     ask = ("compare", cases, tmp_path / "out", "--method", "li", "--quiet")

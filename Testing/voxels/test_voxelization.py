@@ -16,10 +16,11 @@ from SimulateImplantsLib.implants.base import Implant
 from SimulateImplantsLib.implants.cage import InterbodyCage
 from SimulateImplantsLib.implants.mesh import revolve
 from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
+from SimulateImplantsLib.implants.port import Catheter, Port
 from SimulateImplantsLib.implants.rod import Rod
 from SimulateImplantsLib.implants.total_hip import TotalHip
 from SimulateImplantsLib.implants.user_mesh import UserMesh
-from SimulateImplantsLib.voxels.metal import Metal, cut_aside
+from SimulateImplantsLib.voxels.metal import Metal, cut_aside, some_slices
 from SimulateImplantsLib.voxels.voxelize import PlacedImplant, Voxelization, voxelize
 
 TILTED = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
@@ -378,3 +379,15 @@ def test_only_what_leaves_the_slices_sideways_is_told(aside: float, told: int) -
     rod = PlacedImplant(Rod(5.5, 80), place, "rod")
     volume = grid((4, 40, 40), (1.0, 1.0, 1.0))
     assert len(cut_aside(Metal([rod]), volume)) == told
+
+
+def test_some_slices_are_about_metal_and_not_about_a_catheter() -> None:
+    volume = grid((100, 60, 60), (1.0, 1.0, 1.0))
+    low, high = pose(at=(0, 0, -40)), pose(at=(0, 0, -20))
+    both = Metal([PlacedImplant(Port(), low), PlacedImplant(Catheter(length_mm=60), high)])
+    for seed in range(12):
+        first, kept = some_slices(both, volume, 3, np.random.default_rng(seed))
+        assert first < 25 and kept.implants[0].implant.kind == "port"
+    without = Metal(both.implants[1:])
+    with pytest.raises(InputError, match="no 3 slices with metal"):
+        some_slices(without, volume, 3, np.random.default_rng(0))

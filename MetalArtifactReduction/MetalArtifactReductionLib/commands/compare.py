@@ -109,6 +109,8 @@ def _compare(options: argparse.Namespace) -> None:
         options.blur_mm,
     )
     cases = cases_in(options.folder.absolute())
+    for path in cases:  # one that cannot be read would cost all that was done before it
+        _read(chosen, path)
     with progress_bar("comparing", options.quiet) as progress:
         measured = _measure_all(chosen, cases, options.dask, progress)
     rows = [row for one in measured for row in one.rows]
@@ -171,12 +173,10 @@ def _measure_all(
 
 def _measure(chosen: _Choices, path: Path) -> _Measured:
     """One case by all methods."""
-    from ..correction.sinogram import reconstruct_scan
     from ..evaluation.comparison import errors_by_distance, measure_images
-    from ..evaluation.truth_sets import read_case
 
-    one = read_case(path, chosen.units, reconstruct_scan)
-    images = _images(one, chosen)
+    one, results = _read(chosen, path)
+    images = _images(one, results, chosen)
     hu = {label: image for label, (image, _) in images.items()}
     k = int(one.case.metal.sum(axis=(1, 2)).argmax())
     shown = {label: image[k] for label, image in hu.items()}
@@ -188,17 +188,29 @@ def _measure(chosen: _Choices, path: Path) -> _Measured:
     )
 
 
-def _images(one: TruthCase, chosen: _Choices) -> dict[str, tuple[np.ndarray, float]]:
+def _read(chosen: _Choices, path: Path) -> tuple[TruthCase, dict[str, np.ndarray]]:
+    """A case, and other methods' results of it by label."""
+    from ..correction.sinogram import reconstruct_scan
+    from ..evaluation.truth_sets import read_case, read_result
+
+    one = read_case(path, chosen.units, reconstruct_scan)
+    return one, {
+        label: read_result(folder, one.case, chosen.units)
+        for label, folder in chosen.results.items()
+    }
+
+
+def _images(
+    one: TruthCase, results: Mapping[str, np.ndarray], chosen: _Choices
+) -> dict[str, tuple[np.ndarray, float]]:
     """Label -> HU and seconds, the uncorrected image first."""
     from ..correction import correct_sinogram, correct_volume
     from ..evaluation.comparison import UNCORRECTED
-    from ..evaluation.truth_sets import read_result
     from ..metal import segment_metal
 
     case = one.case
     images: dict[str, tuple[np.ndarray, float]] = {UNCORRECTED: (case.corrupted.hu, 0.0)}
-    for label, folder in chosen.results.items():
-        images[label] = (read_result(folder, case, chosen.units), 0.0)
+    images |= {label: (hu, 0.0) for label, hu in results.items()}
     metal = case.metal
     if chosen.segment:
         try:

@@ -129,7 +129,8 @@ def some_slices(
     """
     reaches = _reaches(metal, volume)
     top = len(volume.hu) - 1
-    there = np.flatnonzero((reaches[:, 1] > 0) & (reaches[:, 0] < top))
+    metallic = [*map(_has_metal, metal.implants), *(True for _ in metal.shapes)]
+    there = np.flatnonzero((reaches[:, 1] > 0) & (reaches[:, 0] < top) & metallic)
     for _ in range(_DRAWS if len(there) else 0):
         low, high = np.clip(reaches[rng.choice(there)], 0, top)
         middle = round(low + (high - low) * rng.uniform(0.2, 0.8))  # there is little at the ends
@@ -149,7 +150,7 @@ def some_slices(
                 if near
             ],
         )
-        if kept.implants or kept.shapes:
+        if kept.shapes or any(map(_has_metal, kept.implants)):
             return first, kept
     raise InputError(f"no {count} slices with metal found in {_DRAWS} draws; take more slices")
 
@@ -168,6 +169,11 @@ def cut_aside(metal: Metal, volume: CTVolume) -> tuple[str, ...]:
                 "CT that covers it"
             )
     return tuple(told)
+
+
+def _has_metal(placed: PlacedImplant) -> bool:
+    """A catheter or a liner has none."""
+    return any(material(part.material).is_metal for part in placed.implant.parts())
 
 
 def _lies_in(placed: PlacedImplant, volume: CTVolume, run: slice) -> bool:
