@@ -155,6 +155,16 @@ def test_a_body_is_another_where_one_click_lies_unlike_the_others(proposal: Spin
     assert list(check_alike(two, moved, usual)) == ["L3", "L4"]
 
 
+def test_between_neighbours_is_no_room_for_another_body(proposal: SpineProposal) -> None:
+    one, usual = proposal["L3"].frame, dict.fromkeys(["L1", "L2", "L3", "L4", "L5"], 26.0)
+    for last, told in ((33.0, []), (40.0, []), (55.0, ["L5"])):
+        down = dict(zip(usual, np.cumsum([0.0, 33.0, 34.0, 32.0, last]), strict=True))
+        frames = {n: replace(one, centre=one.centre - d * one.superior) for n, d in down.items()}
+        clicked = {n: frame.centre for n, frame in frames.items()}
+        clicked["L5"] = clicked["L5"] + 14 * one.superior
+        assert list(check_alike(frames, clicked, usual)) == told
+
+
 def test_a_screw_that_diverges_is_graded_no_a(proposal: SpineProposal, phantom: Phantom) -> None:
     vertebra = proposal["L2"]
     plan = spine_plan(proposal, rods=False)

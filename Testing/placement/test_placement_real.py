@@ -18,6 +18,7 @@ from SimulateImplantsLib.placement import (
 from SimulateImplantsLib.placement.bone_field import sample_hu
 from SimulateImplantsLib.placement.hip.measure import fit_head, socket_axis
 from SimulateImplantsLib.placement.spine.image_grade import grade_in_image
+from SimulateImplantsLib.placement.spine.locate import locate_bodies
 from support import packed_ct, shared_data
 
 
@@ -65,6 +66,20 @@ def test_clicked_thoracic_vertebrae_of_an_old_spine(moved: tuple[float, ...]) ->
             volume, screw.side, screw.entry_ras, screw.target_ras, screw.diameter_mm
         )
         assert grade.grade in ("A", "B"), (screw.level, screw.side)
+
+
+@pytest.mark.parametrize("moved", [(0, 0, -8), (0, 0, 8), (8, 0, 0), (-8, 0, 0)])
+def test_bodies_clicked_towards_a_disc_are_the_same(moved: tuple[float, ...]) -> None:
+    """A lordotic spine; by its click alone, 8 mm too low, L5 is taken for the disc below it."""
+    middles = {
+        **{"L1": (14, -47, 1354), "L2": (14, -41, 1325), "L3": (14, -36, 1291)},
+        **{"L4": (13, -37, 1259), "L5": (13, -48, 1227)},
+    }
+    volume = read_volume(shared_data("tcga_ov_09-2043_abdomen_pelvis.nii.gz"))
+    found, why = locate_bodies(volume, {name: np.add(at, moved) for name, at in middles.items()})
+    assert not why
+    for name, at in middles.items():
+        assert np.linalg.norm(found[name].frame.centre - at) < 5, name
 
 
 def joint_dip(volume: CTVolume, model: HipModel, centre: np.ndarray) -> float:

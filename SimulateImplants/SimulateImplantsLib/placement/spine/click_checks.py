@@ -20,6 +20,9 @@ _BESIDE_BODY, BEYOND_MM = 1.3, 3.0
 _INVERTED = -0.05
 _HIGH_SHARE, _MIDDLE_SHARE = 0.8, 0.3
 _UNLIKE_SHARE = 0.6
+_SOME, _APART_SHARE = 3, 1.45
+"""From so many gaps between bodies on, one so much wider than the usual holds another body."""
+_NEAR_DISC = "clicked too near to a disc; click nearer to the body's middle"
 _APART_MM = 10.0
 """Less than from one cervical body to the next."""
 
@@ -171,5 +174,23 @@ def check_alike(
         others = [other for level, other in heights.items() if level != name]
         unlike = sum(abs(height - other) > _UNLIKE_SHARE * usual_mm[name] for other in others)
         if unlike and 2 * unlike >= len(others):
-            told[name] = f"{name}: clicked too near to a disc; click nearer to the body's middle"
-    return told
+            told[name] = f"{name}: {_NEAR_DISC}"
+    return told | _too_far_apart(found, clicks)
+
+
+def _too_far_apart(
+    found: Mapping[str, VertebraFrame], clicks: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    """Of two neighbours with room for a body between them, the one farther from its click."""
+    pairs = [
+        (above, below)
+        for above, below in pairwise(by_level(found))
+        if level_index(below) - level_index(above) == 1
+    ]
+    gaps = [float(np.linalg.norm(found[a].centre - found[b].centre)) for a, b in pairs]
+    off = {name: float(np.linalg.norm(f.centre - clicks[name])) for name, f in found.items()}
+    return {
+        (name := max(pair, key=off.__getitem__)): f"{name}: {_NEAR_DISC}"
+        for pair, gap in zip(pairs, gaps, strict=True)
+        if len(gaps) >= _SOME and gap > _APART_SHARE * np.median(gaps)
+    }
