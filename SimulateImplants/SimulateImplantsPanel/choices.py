@@ -128,5 +128,5 @@ class Shown(Choice):
 
     CORRUPTED = "corrupted", _("Implants with artifacts")
     IDEAL = "ideal", _("Implants without artifacts")
-    REFERENCE = "reference", _("Same scan without implants")
+    REFERENCE = "reference", _("Same scan without metal")
     CT = "ct", _("The CT itself")

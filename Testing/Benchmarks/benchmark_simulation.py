@@ -3,7 +3,7 @@
     python Testing/Benchmarks/benchmark_simulation.py [--rounds 5] [--threads 2] [--device cpu]
 
 One 512 x 512 slice of a pelvis-like phantom with two cobalt-chromium heads and two titanium cups,
-scanned with and without implants (the reference that evaluations need), 12 energies. The presets
+scanned with and without metal (the reference that evaluations need), 12 energies. The presets
 take turns within each round; medians are printed, then the least for a volume of eight slices.
 """
 

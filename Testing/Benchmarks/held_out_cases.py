@@ -70,7 +70,7 @@ ACQUISITIONS: Mapping[str, AcquisitionParameters] = {
 """``unseen``: geometry, spectrum, kernel and scatter that no training draws."""
 
 CASE_SEED = 11
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,15 @@ def test_slices_side_by_side_are_those_one_by_one(volume, implants, result):
         torch.set_num_threads(threads)
 
 
+def test_reference_holds_the_implants_that_are_no_metal(volume, implants, result):
+    plastic = {"PEEK": implants["PEEK"]}
+    alone = simulate_volume(volume, plastic, PARAMETERS, slices=[1, 2], seed=7).corrupted.hu
+    np.testing.assert_allclose(result.reference.hu[1:3], alone[1:3], atol=5e-3)
+    traced = simulate_volume(volume, implants, PARAMETERS, model="missing-trace", slices=[2])
+    shown = traced.reference.hu[2, 41, 75] - volume.hu[2, 41, 75]
+    assert abs(shown - (traced.ideal.hu - volume.hu)[2, 41, 75]) < 40
+
+
 def test_artifacts_are_there(result):
     s = result.sinograms
     assert s.corrupted.shape == s.reference.shape == s.metal_path_mm.shape == (4, 180, 260)

@@ -81,7 +81,7 @@ def simulate_volume(
     :param batch_slices: slices between two reports of progress and checks of ``cancel``; on the CPU
         shared out to the threads, at some 100 MB each for 512 x 512.
     :param slices: only these indices, or None for all; implants elsewhere are ignored.
-    :param every_slice: also scan slices without implant. :param with_reference: also without any.
+    :param every_slice: also scan slices without implant. :param with_reference: also without metal.
     :param keep_sinograms: return the sinograms too (a few MB a slice).
     :param progress: called with the fraction done before every batch, as ``cancel`` is.
     :raises InputError: no implant in the volume or outside the field of view, fractions of another

@@ -17,7 +17,7 @@ class Sinograms:
 
     :param slices: index of each slice in the volume, int ``(n,)``.
     :param corrupted: with implants, float32 ``(n, views, bins)``.
-    :param reference: without implants, same shape, or None.
+    :param reference: without metal, same shape, or None.
     :param metal_path_mm: path of each ray in metal, same shape.
     """
 
@@ -34,8 +34,8 @@ class SimulationResult:
     :param corrupted: the implants as the simulated scanner shows them, with artifacts.
     :param ideal: the input with the implants' HU at the reference energy and no artifact, neither
         blurred nor noisy: the truth about what is where.
-    :param reference: the same scan of the input without implants (same noise numbers). Compare a
-        correction with this one: against ``ideal`` the scanner's own blur and noise would count as
+    :param reference: the same scan without metal (same noise numbers); implants that are none stay,
+        as they should in a corrected image. Compare a correction with this one: against ``ideal`` the scanner's own blur and noise would count as
         errors of the correction. None if it was not asked for.
     :param metal_fraction: share of each voxel that is metal (:attr:`Material.is_metal`), 0..1.
     :param labels: uint8, where implants take at least half of the voxel the 1-based index of the

@@ -17,7 +17,7 @@ from .scanner import Scanner
 class SliceScan:
     """Sinograms of one slice.
 
-    :param sinograms: ``(1 or 2, views, bins)``: with implants, then without if it was asked for.
+    :param sinograms: ``(1 or 2, views, bins)``: with implants, then without metal if asked for.
     :param metal_path_mm: path of each ray in metal, ``(views, bins)``.
     """
 
@@ -37,15 +37,21 @@ def physics_slice(
 
     :param hu: tissue, ``(rows, cols)``.
     :param fractions: of the implants, ``(implants, rows, cols)``; they displace tissue.
-    :param normals: standard normal numbers ``(2, views, bins)``, used with and without implants.
+    :param normals: standard normal numbers ``(2, views, bins)``, used with and without metal.
     """
-    left = (1.0 - fractions.sum(dim=0)).clamp_min(0.0)
-    all_tissue_mm, left_mm = scanner.tissue_paths(hu, torch.stack([torch.ones_like(left), left]))
-    implant_mm = scanner.implant_paths(fractions)
-    without = scanner.transmitted(all_tissue_mm)
-    signal = scanner.transmitted_with_implants(without, left_mm, implant_mm, materials)
+    others = [k for k, implant in enumerate(materials) if not implant.is_metal]
+    displaced = [fractions[:0], fractions, *([fractions[others]] if others else [])]
+    left = torch.stack([(1.0 - one.sum(dim=0)).clamp_min(0.0) for one in displaced])
+    tissue_mm, implant_mm = scanner.tissue_paths(hu, left), scanner.implant_paths(fractions)
+    without = scanner.transmitted(tissue_mm[0])
+    signal = scanner.transmitted_with_implants(without, tissue_mm[1], implant_mm, materials)
     sinograms = [scanner.line_integrals(signal, normals)]
     if with_reference:
+        if others:  # liners and cement are what a correction should show
+            implants = [materials[k] for k in others]
+            without = scanner.transmitted_with_implants(
+                without, tissue_mm[2], implant_mm[others], implants
+            )
         sinograms.append(scanner.line_integrals(without, normals))
     return SliceScan(torch.stack(sinograms), _metal_path(scanner, implant_mm, materials))
 
@@ -70,7 +76,7 @@ def trace_slice(
     for fraction, implant in zip(fractions, materials, strict=True):
         if not implant.is_metal:
             image += fraction * (relative_mu(implant, energy) * MU_WATER_PER_MM - clean)
-    line_integrals = scanner.cells(torch.stack([image, clean] if with_reference else [image]))
+    line_integrals = scanner.cells(image.expand(2 if with_reference else 1, -1, -1))
     path_mm = _metal_path(scanner, scanner.implant_paths(fractions), materials)
     trace = trace_from_path(path_mm, TraceParameters().minimal_path_mm(scanner.cells))
     fill = float(line_integrals[0].max()) if fill_with_maximum else 0.0

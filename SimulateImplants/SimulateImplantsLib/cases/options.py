@@ -44,7 +44,7 @@ class SimulationOptions:
     :param model: one of :data:`MODELS`, see ``physics.simulation.simulate_volume``.
     :param seed: of the noise.
     :param every_slice: also scan slices without implants.
-    :param with_reference: also scan without implants.
+    :param with_reference: also scan without metal.
     :param keep_sinograms: keep the sinograms too, a few MB a slice.
     :param device: torch device: "cpu", "cuda", "mps"; "auto" is the fastest here.
     :param batch_slices: slices at once; bounds the memory, does not change the result.

@@ -47,7 +47,7 @@ class SimulatedNodes:
 
     :param corrupted: the CT with the implants and their artifacts.
     :param ideal: the CT with the implants and no artifact.
-    :param reference: the same scan without implants, or None.
+    :param reference: the same scan without metal, or None.
     :param fraction: share of each voxel that is metal, 0..1.
     :param implants: segmentation of everything that was implanted.
     :param parameters: ``vtkMRMLTextNode``, JSON.
