@@ -35,8 +35,9 @@ class SimulationResult:
     :param ideal: the input with the implants' HU at the reference energy and no artifact, neither
         blurred nor noisy: the truth about what is where.
     :param reference: the same scan without metal (same noise numbers); implants that are none stay,
-        as they should in a corrected image. Compare a correction with this one: against ``ideal`` the scanner's own blur and noise would count as
-        errors of the correction. None if it was not asked for.
+        as they should in a corrected image. Compare a correction with this one: against ``ideal``
+        the scanner's own blur and noise would count as errors of the correction. None if it was
+        not asked for.
     :param metal_fraction: share of each voxel that is metal (:attr:`Material.is_metal`), 0..1.
     :param labels: uint8, where implants take at least half of the voxel the 1-based index of the
         one with the largest share, else 0; ``parameters["implants"]`` says which is which.
