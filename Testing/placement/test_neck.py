@@ -114,6 +114,16 @@ def test_what_gets_no_screws_is_told() -> None:
         measure_patient(column.volume, Bones(clicks={"C4": column.body("C4")}), "spine")
 
 
+def test_levels_without_lateral_masses_do_not_hold_up_the_others() -> None:
+    column = neck()
+    clicks = {level: column.body(level) for level in ("C2", "C5", "C7")}
+    masses, warnings = find_masses(column.volume, {}, clicks)
+    assert {mass.level for mass in masses} == {"C5"} and len(masses) == 2
+    assert [told[:4] for told in warnings] == ["C2: ", "C7: "]
+    labelled, warnings = find_masses(column.volume, column.labels, {}, ["C4", "C7"])
+    assert {mass.level for mass in labelled} == {"C4"} and "C7: " in warnings[0]
+
+
 def test_a_cut_neck_and_one_upside_down_get_none() -> None:
     column = neck()
     first = int((height("C4") + 56.0) / SPACING_MM[2])
@@ -177,6 +187,11 @@ def test_a_real_neck_that_leans_forward() -> None:
         assert sign * mass.direction[0] > 0.1 and mass.direction[1] > 0.7
         way = np.linspace(0.3, 1.0, 20)[:, None] * (mass.target_ras - mass.entry_ras)
         assert sample_hu(volume, mass.entry_ras + way).min() > 200.0
+    flip = np.array([1.0, 1.0, -1.0])
+    turned = CTVolume(volume.hu, np.diag([*flip, 1.0]) @ volume.ijk_to_ras)
+    for mm in (2.5, 5.0):  # where one level's joints are too worn to tell
+        with pytest.raises(InputError, match=r"C3: no layers .* upside-down"):
+            find_masses(turned, {}, {"C3": flip * (6, -20, -170) + (0, 0, mm)})
     moved = {level: np.add(place, (-3.0, 4.0, 0.0)) for level, place in clicks.items()}
     other, _ = find_masses(volume, {}, moved)
     assert len(other) >= 4

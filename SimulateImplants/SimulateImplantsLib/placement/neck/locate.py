@@ -39,7 +39,7 @@ def find_masses(
     :param labels: masks on the CT's grid; vertebrae are recognised by name (``vertebrae_C4``).
     :param clicks: RAS point in each vertebral body by level; they go before labels.
     :param levels: of labelled vertebrae only these; C3 to C6 when None.
-    :raises InputError: another level, one not there, clicks in the wrong order, or no screw at all.
+    :raises InputError: a level not there, clicks in the wrong order, or no screw at all.
     """
     thickness = max(volume.spacing_mm)
     if thickness > _THICKEST_MM:
@@ -52,13 +52,11 @@ def find_masses(
     places = {level_of(name) or name: np.asarray(clicks[name], float) for name in clicks} or {
         k: mask_points(m, volume.ijk_to_ras).mean(axis=0) for k, m in masks.items()
     }
-    chosen = places if clicks else levels or [level for level in masks if level in LEVELS]
-    _check(chosen, places)
-    bodies = {level: places[level] for level in by_level(chosen)}
-    check_order(bodies)
-    doubts = check_told_apart(bodies)
-    warnings = list(dict.fromkeys(doubts.values()))
     ups = chain_directions(places) if len(places) > 1 else {}
+    bodies = _chosen(places, None if clicks else levels or [k for k in masks if k in LEVELS])
+    check_order(bodies)
+    doubts = _elsewhere(bodies) | check_told_apart(bodies)
+    warnings = list(dict.fromkeys(doubts.values()))
     found: list[LateralMass] = []
     for number, (level, body) in enumerate(bodies.items()):
         check_cancelled(cancel)
@@ -74,19 +72,30 @@ def find_masses(
     return tuple(found), tuple(warnings)
 
 
-def _check(chosen: Collection[str], places: Collection[str]) -> None:
-    """:raises InputError: none, one without lateral masses that take screws, or one not there."""
-    for level in chosen:
-        if level not in LEVELS:
-            raise InputError(
-                f"{level}: lateral mass screws are proposed from C3 to C6 only; leave it out, or "
-                "place its screws by hand"
-            )
+def _chosen(
+    places: Mapping[str, np.ndarray], levels: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """The places of these levels, of all when None, from the head down.
+
+    :raises InputError: none, or one that is not there.
+    """
+    chosen = list(places) if levels is None else levels
     if not chosen or not set(chosen) <= set(places):
         raise InputError(
             f"no {' '.join(chosen) or 'C3 to C6'} among the labels; name them vertebrae_C4 and so "
             "on, or click into each body (--click C4=R,A,S)"
         )
+    return {level: places[level] for level in by_level(chosen)}
+
+
+def _elsewhere(chosen: Collection[str]) -> dict[str, str]:
+    """Levels without lateral masses that take screws, and what to say of them."""
+    return {
+        level: f"{level}: lateral mass screws are proposed from C3 to C6 only; leave it out, or "
+        "place its screws by hand"
+        for level in chosen
+        if level not in LEVELS
+    }
 
 
 def _in_level(

@@ -33,6 +33,8 @@ _SMOOTH_MM, _PEDICLE_MM, _FORAMEN_SHARE = 1.2, 10.0, 0.75
 """A foramen is darker than so much of the pedicles about it."""
 _RISE = np.tan(np.deg2rad(45.0))
 """Of facet joints against the plane across the canal: about 35 to 55 degrees from C3 to C6."""
+_LAMINAE_MM = (-16.0, -5.0)
+"""Behind the canal's middle; they rise to the front as joints do, gaps between them are wider."""
 _LOWER_MM, _UPPER_MM = 1.5, -0.5
 """From a foramen's middle up to what counts of the joint behind it, its width included."""
 
@@ -169,7 +171,7 @@ def with_foramina(section: NeckSection, height: float) -> NeckSection:
         raise InputError("left and right pedicles are not seen at the same height")
     if _layers(section, _RISE) <= _layers(section, -_RISE):
         raise InputError(
-            "no layers that rise to the front, as joints do, are seen beside the canal; "
+            "no layers that rise to the front, as joints and laminae do, are seen about the canal; "
             "leave it out, or turn the volume if it is upside-down"
         )
     pillars = {
@@ -206,14 +208,20 @@ def _foramina(section: NeckSection, side: str, height: float) -> tuple[float, fl
 
 
 def _layers(section: NeckSection, rise: float) -> float:
-    """How much sheets of pillar that rise so steeply to the front differ from the next (HU)."""
+    """How much sheets of bone that rise so steeply to the front differ from the next (HU)."""
     x, y, z = section.coordinates()
     near = np.flatnonzero(np.abs(z) < 16.0)
+    places = [
+        (np.abs(p.sign * x - p.middle) < 4.0, (y > p.back + 1.0) & (y < p.front - 1.0))
+        for p in section.pillars.values()
+    ]
+    behind = (y > _LAMINAE_MM[0]) & (y < _LAMINAE_MM[1])
+    places += [((x < 0) & (x > -8.0), behind), ((x > 0) & (x < 8.0), behind)]
     total = 0.0
-    for pillar in section.pillars.values():
-        rows = np.flatnonzero((y > pillar.back + 1.0) & (y < pillar.front - 1.0))
+    for columns, depths in places:
+        rows = np.flatnonzero(depths)
         up = np.rint(rise * (rows - rows.mean())).astype(int)
-        hu = section.hu[np.abs(pillar.sign * x - pillar.middle) < 4.0].mean(axis=0)
+        hu = section.hu[columns].mean(axis=0)
         sheets = np.mean([hu[row][near + k] for row, k in zip(rows, up, strict=True)], axis=0)
         sheets = sheets[np.isfinite(sheets)]
         fine, coarse = (ndimage.gaussian_filter1d(sheets, mm / STEP_MM) for mm in (0.6, 3.6))
