@@ -29,7 +29,7 @@ from MetalArtifactReductionPanel.choices import (
     Overlay,
     Views,
     WindowPreset,
-    correction_options,
+    correction_asked,
     from_scene,
     method_problem,
     methods,
@@ -148,15 +148,15 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MetalArtifactReductionLogic()
         slicer.app.connect("aboutToQuit()", self._onQuit)
+        self.texts = Texts(self.ui.statusLabel)
         self._loading = Turns()
+        self._loading.said = self.texts.said
         uiWidget.enabled = False  # nothing can be chosen that the sections would not hear of
         self._loading.load(_LONG_TO_LOAD, partial(self._setUpSections, uiWidget))
 
     def _setUpSections(self, uiWidget: Any) -> None:
-        uiWidget.enabled = True
-        ui, logic, part = self.ui, self.logic, slicer.util.childWidgetVariables
+        ui, logic, part, texts = self.ui, self.logic, slicer.util.childWidgetVariables, self.texts
         logic.jobs.onPoll = self._onPoll
-        self.texts = texts = Texts(ui.statusLabel)
         logic.views.turns.said = partial(texts.said, ui.statusLabel)
         self.input = InputSection(
             part(ui.inputCollapsibleButton), texts, logic.inputs.check, self._begin
@@ -189,6 +189,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.parameters = ParameterLink(ui, self, self._update)
+        uiWidget.enabled = True
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -279,9 +280,8 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.metal.stopEditing()
         self.preview.stop()
         p = self._parameterNode
-        how = correction_options(p)
         self.logic.correctAsync(
-            p.inputVolume, p.metalSegmentation, options=how, show=False, measure=True, onEnd=onEnd
+            p.inputVolume, p.metalSegmentation, onEnd=onEnd, **correction_asked(p)
         )
         self.logic.views.prepare()
 

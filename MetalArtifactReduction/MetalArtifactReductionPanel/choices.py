@@ -66,6 +66,13 @@ def correction_options(parameters: Any) -> Any:
     )
 
 
+def correction_asked(parameters: Any) -> dict[str, Any]:
+    """A correction as the panel asks for it: what ``SceneJobs.correct`` takes beside the nodes."""
+    options, ct = correction_options(parameters), parameters.inputVolume
+    title = _("{name}: {method}").format(name=ct.GetName(), method=options.method)
+    return {"options": options, "title": title, "show": False, "measure": True}
+
+
 class Choice(enum.Enum):
     """One of a fixed list; its value is the library's name.
 

@@ -63,6 +63,7 @@ class Metal:
             into=into,
             method=method,
             clean_up=clean_up,
+            title=_("{name}: metal").format(name=volumeNode.GetName()),
             on_end=onEnd,
         )
         return self._jobs.started(handle)

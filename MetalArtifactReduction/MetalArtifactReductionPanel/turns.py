@@ -74,7 +74,8 @@ class Turns:
         """
         missing = [name for name in modules if name not in sys.modules]
         if not missing:
-            then()
+            with self.said():
+                then()
             return
         self._wait(_imports(missing))
         self.add(then)

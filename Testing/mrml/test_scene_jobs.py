@@ -223,6 +223,21 @@ def test_nothing_half_added_stays(scene: Any, jobs: SceneJobs, end: str) -> None
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0
 
 
+def test_who_ended_first_is_told_first(scene: Any, jobs: SceneJobs) -> None:
+    told: list[str] = []
+
+    def slowly(_job: Any) -> Iterator[None]:
+        for _ in range(200):
+            yield
+
+    for title, add_nodes in (("first", slowly), ("second", lambda _job: None)):
+        job = call_job(printable, "quick", title=title)
+        jobs.add(job, (), add_nodes, on_end=lambda handle: told.append(handle.title))
+    for handle in list(jobs.handles):
+        handle.wait(HANG_S)
+    assert told == ["first", "second"]
+
+
 def test_reading_and_adding_need_no_torch(scene: Any) -> None:
     """Torch takes seconds to import; the process does that while the panel stays quick."""
     import subprocess

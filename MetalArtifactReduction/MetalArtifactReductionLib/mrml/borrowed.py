@@ -8,7 +8,7 @@ from .hierarchy import INPUT_REFERENCE, ROLE_ATTRIBUTE
 
 
 class BorrowedViews:
-    """Layout, links and windows as they are now, until :meth:`give_back`.
+    """Layout, links, windows and what is seen through, as now, until :meth:`give_back`.
 
     Slices stay where the user has moved them.
 
@@ -30,6 +30,7 @@ class BorrowedViews:
             for node in self._nodes("SliceComposite")
         ]
         self._windows: dict[Any, tuple[bool, float, float]] = {}
+        self._opacities: dict[Any, tuple[float, float]] = {}
 
     def window(self, volume_node: Any) -> None:
         """Remember a volume's window, once; call it before it is changed."""
@@ -37,6 +38,13 @@ class BorrowedViews:
         if display is not None and display not in self._windows:
             automatic, width = bool(display.GetAutoWindowLevel()), display.GetWindow()
             self._windows[display] = (automatic, width, display.GetLevel())
+
+    def see_through(self, display: Any, opacity: float) -> None:
+        """Let a segmentation be seen through in 3-D; one that the user changes stays so."""
+        before, ours = self._opacities.get(display, (0.0, -1.0))
+        now = display.GetOpacity3D()
+        self._opacities[display] = (before if now == ours else now, opacity)
+        display.SetOpacity3D(opacity)
 
     def give_back(self) -> None:
         """Everything as it was; results make room for the CT that they were made from."""
@@ -56,6 +64,9 @@ class BorrowedViews:
         for display, (automatic, width, level) in self._windows.items():
             display.SetWindowLevel(width, level)
             display.SetAutoWindowLevel(automatic)
+        for display, (before, ours) in self._opacities.items():
+            if display.GetOpacity3D() == ours:
+                display.SetOpacity3D(before)
 
     def _result(self, node_id: str | None) -> Any:
         """The result that a layer shows, or None where it shows something else."""

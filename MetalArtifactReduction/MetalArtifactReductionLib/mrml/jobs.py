@@ -239,6 +239,7 @@ class SceneJobs:
         keep_fraction: bool = False,
         show: bool = True,
         measure: bool = False,
+        title: str = "",
         on_progress: HandleCallback | None = None,
         on_end: HandleCallback | None = None,
         **changes: Any,
@@ -247,6 +248,7 @@ class SceneJobs:
 
         :param metal: segmentation node, labelmap or volume of metal fractions; found if None.
         :param measure: also compare before and after, as a table beside the result.
+        :param title: for lists; name and method if empty.
         :param method, options, changes: as of :func:`.correct.correct_node`; paths absolute.
         :param on_progress, on_end: called by :meth:`poll` with the handle.
         :returns: its ``nodes`` will be :class:`.correct.CorrectedNodes`.
@@ -265,7 +267,7 @@ class SceneJobs:
             fraction,
             chosen,
             measure=measure,
-            title=f"{volume_node.GetName()}: {chosen.method}",
+            title=title or f"{volume_node.GetName()}: {chosen.method}",
         )
 
         def add_nodes(job: Job) -> Generator[None, None, Any]:
@@ -298,6 +300,7 @@ class SceneJobs:
         method: str = "threshold",
         clean_up: CleanUpParameters | None = None,
         into: Any = None,
+        title: str = "",
         on_progress: HandleCallback | None = None,
         on_end: HandleCallback | None = None,
     ) -> SceneJob:
@@ -307,7 +310,7 @@ class SceneJobs:
         :raises InputError: the volume cannot be used. :raises OutputError: no room on the disk.
         """
         volume = ct_view(self.scene, volume_node)
-        title = f"{volume_node.GetName()}: metal"
+        title = title or f"{volume_node.GetName()}: metal"
         job = segmentation_job(
             volume, method, threshold_hu=threshold_hu, clean_up=clean_up, title=title
         )
@@ -326,7 +329,14 @@ class SceneJobs:
         queues = self.queue, self._writing
         for queue in queues:
             queue.poll()
-        ended = [handle for handle in list(self.handles) if handle.follow(self.scene)]
+        ended: list[SceneJob] = []
+        adding = False
+        for handle in list(self.handles):
+            # Its turn to be told comes after the one whose nodes are being added.
+            waits = adding and handle._job.ended and handle._job in self.queue.jobs
+            if not waits and handle.follow(self.scene):
+                ended.append(handle)
+            adding = adding or handle.adding
         taken = [handle._job for handle in self.handles if not handle.ended]
         for queue in queues:
             for job in [one for one in queue.jobs if one.ended and one not in taken]:
