@@ -119,9 +119,9 @@ class SimulateImplantsParameterNode:
     boneSegmentation: vtkMRMLSegmentationNode
     boneThresholdHu: Annotated[float, WithinRange(50, 600)] = 200
     points: vtkMRMLMarkupsFiducialNode
-    lowestLevel: Annotated[
-        str, Choice(["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9", "T8"])
-    ] = "L5"
+    lowestLevel: Annotated[str, Choice([
+        "S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9", "T8", "C6", "C5", "C4", "C3",
+    ])] = "L5"  # fmt: skip
     proposal: str = "spine"
     sides: Sides = Sides.BOTH
     levels: str = ""
@@ -270,6 +270,8 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.parameters.connect(None)
             self.initializeParameterNode()
+            if self.logic.tools.ready():
+                self.implants.onSelectionChanged()  # nobody selected whose handles were saved
 
     def initializeParameterNode(self) -> None:
         """Ensure the parameter node exists and is observed."""
@@ -280,6 +282,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             usable = (volume for volume in volumes if not self.logic.tools.inputProblem(volume))
             self._parameterNode.inputVolume = next(usable, None)
+        self.result.again()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Enable what can be done, and say what comes next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -35,10 +36,13 @@ def segmentAsync(
     return jobs.started(handle)
 
 
-def placePoints(points: Any, ct: Any, site: str, lowest: str) -> Any:
+def placePoints(
+    points: Any, ct: Any, site: str, lowest: str, onPoint: Callable[[], None] = lambda: None
+) -> Any:
     """Let the user click points until Escape; each is labelled with what it marks.
 
-    :param site: "spine" or "hip". :param lowest: level of the lowest point of a spine.
+    :param site: see ``name_points``. :param lowest: level of the lowest point of a spine.
+    :param onPoint: called with each of them.
     :returns: the list of points.
     """
     if points is None:
@@ -47,9 +51,12 @@ def placePoints(points: Any, ct: Any, site: str, lowest: str) -> Any:
         )
         points.CreateDefaultDisplayNodes()
     points.RemoveObservers(points.PointPositionDefinedEvent)
-    points.AddObserver(
-        points.PointPositionDefinedEvent, lambda *_: name_points(points, ct, site, lowest)
-    )
+
+    def placed(*_given: Any) -> None:
+        name_points(points, ct, site, lowest)
+        onPoint()
+
+    points.AddObserver(points.PointPositionDefinedEvent, placed)
     startPlacing(points, persistent=True)
     return points
 

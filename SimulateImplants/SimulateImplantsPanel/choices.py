@@ -40,15 +40,44 @@ def proposals() -> dict[str, str]:
 
 def site_of(proposal: str) -> str:
     """The bones that a proposal is for: "spine", "neck", "hip"; "" if nobody knows it."""
-    from SimulateImplantsLib.implants.registry import procedures
-
-    known = procedures()
-    return known[proposal].site if proposal in known else ""
+    known = _procedure(proposal)
+    return known.site if known else ""
 
 
 def on_vertebrae(proposal: str) -> bool:
     """Whether a proposal is for vertebrae, which have levels."""
     return site_of(proposal) in ("spine", "neck")
+
+
+def marked_by(proposal: str) -> str:
+    """What points mark for a proposal: "spine": vertebrae; a site."""
+    return "spine" if on_vertebrae(proposal) else site_of(proposal)
+
+
+def heeds(proposal: str) -> tuple[str, ...]:
+    """What may be chosen for a proposal, see ``Procedure``."""
+    known = _procedure(proposal)
+    return known.heeds if known else ()
+
+
+def found_by_itself(proposal: str) -> bool:
+    """Whether the place of a proposal is found in the CT, without bone or points."""
+    known = _procedure(proposal)
+    return bool(known and known.find)
+
+
+def place_known(parameters: Any) -> bool:
+    """Whether the scene says where a proposal goes: bone does, points do in a neck."""
+    points = parameters.points
+    clicked = points is not None and points.GetNumberOfControlPoints() > 0
+    known = parameters.boneSegmentation or (clicked and site_of(parameters.proposal) == "neck")
+    return bool(known) or found_by_itself(parameters.proposal)
+
+
+def _procedure(proposal: str) -> Any:
+    from SimulateImplantsLib.implants.registry import procedures
+
+    return procedures().get(proposal)
 
 
 def from_scene(node: Any) -> Any:

@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from . import tables
-from .choices import kinds, on_vertebrae, proposals, site_of
+from .choices import found_by_itself, heeds, kinds, place_known, proposals, site_of
 from .sections import State
 from .tools import Tools
 from .work import Work
@@ -24,10 +24,14 @@ class ImplantsSection:
 
     def __init__(self, ui: Any, work: Work, tools: Tools, onSelected: Callable[[], None]) -> None:
         from MetalArtifactReductionPanel.parameters import RegistryChoice
+        from MetalArtifactReductionPanel.texts import Texts
 
         self._ui, self._work, self._tools, self._onSelected = ui, work, tools, onSelected
+        self._texts = Texts(ui.implantsMessageLabel)
+        self._texts.manage(ui.implantNotesLabel)
         self._parameters: Any = None
         self._proposals = RegistryChoice(ui.proposalComboBox, "proposal")
+        self._rodsText = ui.rodsCheckBox.text
         tables.set_up_implants_table(ui.implantsTable)
         # While a screw is dragged its row changes many times a second.
         self._timer = qt.QTimer()
@@ -41,8 +45,8 @@ class ImplantsSection:
             (ui.rodButton, self.addRod),
             (ui.crossLinkButton, self.addCrossLink),
             (ui.measureButton, self.measure),
-            (ui.undoButton, lambda: self._tools.history.undo()),
-            (ui.redoButton, lambda: self._tools.history.redo()),
+            (ui.undoButton, lambda: self._step(self._tools.history.undo)),
+            (ui.redoButton, lambda: self._step(self._tools.history.redo)),
         ):
             work.connect(button, job)
         ui.implantsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
@@ -70,19 +74,24 @@ class ImplantsSection:
         self._parameters, ui = parameters, self._ui
         if parameters:
             self._proposals.show(parameters, proposals())
-        ui.proposeButton.enabled = state.bone
+        ui.proposeButton.enabled = state.bone or (state.ready and place_known(parameters))
         ui.measureButton.visible, ui.measureButton.enabled = state.implants > 0, state.ready
         for button in (ui.duplicateButton, ui.removeButton):
             button.visible, button.enabled = state.chosen > 0, state.free
         ui.rodButton.visible = state.free and state.chosen > 1
         ui.crossLinkButton.visible = state.free and state.chosen == 2
-        spine = bool(parameters) and on_vertebrae(parameters.proposal)
-        for widget in (
-            ui.levelsLineEdit, ui.levelsLineEditLabel, ui.rodsCheckBox, ui.rodsCheckBoxLabel,
-        ):  # fmt: skip
-            widget.visible = spine
+        asked = heeds(parameters.proposal) if parameters else ()
+        for what, widgets in (
+            ("sides", (ui.sidesComboBox, ui.sidesComboBoxLabel)),
+            ("levels", (ui.levelsLineEdit, ui.levelsLineEditLabel)),
+            ("rods", (ui.rodsCheckBox, ui.rodsCheckBoxLabel)),
+        ):
+            for widget in widgets:
+                widget.visible = what in asked
         # Rods of a neck have a diameter of their own.
-        ui.rodDiameterComboBox.visible = spine and site_of(parameters.proposal) == "spine"
+        own = "rods" in asked and site_of(parameters.proposal) == "neck"
+        ui.rodDiameterComboBox.visible = "rods" in asked and not own
+        ui.rodsCheckBox.text = _("through the screws") if own else self._rodsText
         ui.implantsTable.enabled = not self._work.running
         history = self._tools.history if self._tools.ready() else None
         ui.undoButton.visible = history is not None and history.can_undo
@@ -108,7 +117,7 @@ class ImplantsSection:
 
     def say(self, text: str) -> None:
         """Show a text below the table."""
-        self._ui.implantsMessageLabel.text = text
+        self._texts.say(self._ui.implantsMessageLabel, text)
 
     def fill(self) -> None:
         """The table anew."""
@@ -137,26 +146,21 @@ class ImplantsSection:
             self._onSelected()
 
     def _showNotes(self, rows: dict[str, Any]) -> None:
-        """Below the table: notes of the selected implants, or of those that need a look."""
+        """Below the table: measures of the selected implants, or what needs a look."""
         chosen = self.selected()
         told = [(one, rows.get(one.model.GetID())) for one in chosen or self._tools.editing.every()]
-        notes = [
-            tables.implant_note(one, row)
-            for one, row in told
-            if chosen or one.problem or (row is not None and row.note)
-        ]
-        self._ui.implantNotesLabel.text = "\n".join(filter(None, notes))
-        self._ui.implantNotesLabel.visible = bool(self._ui.implantNotesLabel.text)
+        notes = [tables.implant_note(*each) for each in told] if chosen else tables.warnings(told)
+        self._texts.say(self._ui.implantNotesLabel, "\n".join(filter(None, notes)))
 
     def propose(self) -> Any:
         """Start to fit implants to the bone."""
         p = self._parameters
-        bone, fromBehind = p.boneSegmentation, on_vertebrae(p.proposal)
+        bone, seen = p.boneSegmentation, 0.2 if found_by_itself(p.proposal) else 0.4
 
         def proposed(nodes: Any) -> None:
             self.say("\n".join(nodes.warnings))
-            placed = self._tools.editing.every()
-            self._work.turns.follow(self._tools.views.showPlaced(placed, bone, fromBehind))
+            self._tools.seeThrough(bone, seen)
+            self._work.turns.follow(self._tools.views.showPlaced(nodes.implants))
 
         return self._tools.editing.proposeAsync(
             self._tools.jobs,
@@ -180,6 +184,12 @@ class ImplantsSection:
         """Take the selected implants out of the scene."""
         for one in self.selected():
             self._tools.editing.remove(one)
+
+    def _step(self, step: Callable[[], None]) -> None:
+        """Undo or redo; what is made anew by that stays selected."""
+        names = {one.name for one in self.selected()}
+        step()
+        self.select(*(one for one in self._tools.editing.every() if one.name in names))
 
     def addRod(self) -> None:
         """A rod through the selected screws."""
@@ -303,7 +313,7 @@ class SelectedSection:
                 "valueChanged(double)", lambda value, name=name: self._edit({name: value})
             )
         work.connect(ui.alignButton, self.align)
-        work.connect(ui.straightenButton, lambda: work.turns.follow(tools.views.straighten()))
+        work.connect(ui.straightenButton, self.straighten)
         work.connect(ui.fitButton, self.fit)
 
     def show(self, parameters: Any, state: State) -> None:
@@ -311,6 +321,9 @@ class SelectedSection:
         self._parameters, ui = parameters, self._ui
         ui.alignButton.enabled = ui.parametersTable.enabled = state.free and state.chosen == 1
         ui.fitButton.enabled = state.bone and state.chosen == 1
+        ui.fitButton.visible = self._tools.ready() and self._tools.editing.fits(
+            self._implants.selected()
+        )
         ui.straightenButton.enabled = state.free
 
     def fill(self) -> None:
@@ -350,6 +363,10 @@ class SelectedSection:
     def align(self) -> None:
         """Turn the slice views to the selected implant: along it, twice, and across."""
         self._work.turns.follow(self._tools.views.align(self._implants.selected()[0]))
+
+    def straighten(self) -> None:
+        """Slice views axial, coronal and sagittal, through the selected implant."""
+        self._work.turns.follow(self._tools.views.straighten(self._implants.selected()))
 
     def fit(self) -> None:
         """Largest size in the bone."""

@@ -12,6 +12,7 @@ import vtk
 from MetalArtifactReductionLib.errors import InputError
 from SimulateImplantsLib import mrml
 from SimulateImplantsLib.implants import implant_from_dict, parameter_ranges
+from SimulateImplantsLib.implants.pedicle_screw import PedicleScrew
 from SimulateImplantsLib.implants.user_mesh import UserMesh
 from SimulateImplantsLib.mrml.lines import can_have_line
 from SimulateImplantsLib.mrml.quality import TABLE_ATTRIBUTE
@@ -58,14 +59,15 @@ def sizeText(one: Any) -> str:
 def propose(ct: Any, bone: Any, what: str = "spine", **choices: Any) -> Any:
     """Fit implants to the bone and add them, ``ProposedNodes``; waits until they are there.
 
-    :param bone: segmentation; segments named as TotalSegmentator names them are recognised.
+    :param bone: segmentation; segments named as TotalSegmentator names them are recognised. None
+        where the place is found in the CT, or clicked in a neck.
     :param what: a procedure of the library.
     :param choices: ``points``: for hips in plain bone, one point in each femoral head; ``sides``;
         ``levels``: such as "L3 L4 L5", empty for all; ``rods``; ``rodDiameterMm``; ``variant``: 0
         for what fits best, or the number of a plausible variant; ``progress``, ``cancel``.
     """
     more = {name: choices.pop(name) for name in ("progress", "cancel") if name in choices}
-    labels = mrml.bone_labels(bone, ct)
+    labels = _labels(bone, ct)
     return mrml.propose(slicer.mrmlScene, ct, labels, what, **_wanted(ct, **choices), **more)
 
 
@@ -80,7 +82,7 @@ def proposeAsync(
     handle = mrml.propose_in_background(
         jobs.queue,
         ct,
-        mrml.bone_labels(bone, ct),
+        _labels(bone, ct),
         what,
         **_wanted(ct, **choices),
         on_progress=onProgress,
@@ -148,6 +150,11 @@ def addCrossLink(ct: Any, rods: Sequence[Any]) -> Any:
     return mrml.add_cross_link(slicer.mrmlScene, *rods, like=ct)
 
 
+def fits(implants: Sequence[Any]) -> bool:
+    """Whether :func:`fitToBone` can be asked of what is selected: one pedicle screw."""
+    return len(implants) == 1 and implants[0].kind == PedicleScrew.kind
+
+
 def fitToBone(ct: Any, bone: Any, one: Any) -> tuple[str, ...]:
     """Largest diameter and length along a screw's own axis; returns warnings."""
     return tuple(mrml.fit_screw(one, ct, mrml.bone_labels(bone, ct)).warnings)
@@ -160,7 +167,7 @@ def showHandlesOf(implants: Sequence[Any]) -> None:
 
 def measure(ct: Any, bone: Any = None, **progress: Any) -> list[Any]:
     """Quality of the placement, one ``QualityRow`` an implant; also as a table node."""
-    labels = mrml.bone_labels(bone, ct) if bone is not None else None
+    labels = _labels(bone, ct) or None
     rows = mrml.placement_quality(slicer.mrmlScene, ct, labels, **progress)
     showQuality(rows)
     return rows
@@ -168,7 +175,7 @@ def measure(ct: Any, bone: Any = None, **progress: Any) -> list[Any]:
 
 def measureAsync(jobs: Any, ct: Any, bone: Any, *, onProgress: Any, onEnd: Any) -> Any:
     """As :func:`measure` without the table, in a process of its own; see :func:`proposeAsync`."""
-    labels = mrml.bone_labels(bone, ct) if bone is not None else None
+    labels = _labels(bone, ct) or None
     handle = mrml.quality_in_background(
         jobs.queue, ct, labels, on_progress=onProgress, on_end=onEnd
     )
@@ -184,6 +191,10 @@ def qualityTable() -> Any:
     """The table node of the last measurement, or None."""
     tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
     return next((node for node in tables if node.GetAttribute(TABLE_ATTRIBUTE)), None)
+
+
+def _labels(bone: Any, ct: Any) -> dict[str, Any]:
+    return mrml.bone_labels(bone, ct) if bone is not None else {}
 
 
 def _fromPreset(kind: str, preset: str) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from .choices import PELVIS, SPINE, on_vertebrae, site_of
+from .choices import PELVIS, SPINE, marked_by, on_vertebrae, site_of
+from .hints import points_of, where_to_click
 from .sections import State
 from .tools import Tools
 from .work import Work
@@ -62,6 +61,7 @@ class BoneSection:
     def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
         self._ui, self._work, self._tools = ui, work, tools
         self._parameters: Any = None
+        self._named: tuple[str, str] | None = None  # for what the points are named
         ui.segmentatorButton.connect("clicked(bool)", lambda _on: tools.openSegmentator())
         work.connect(ui.thresholdButton, self.segment)
         work.connect(ui.placePointsButton, self.placePoints)
@@ -75,15 +75,30 @@ class BoneSection:
         self._ui.thresholdButton.enabled = state.ready
         self._ui.placePointsButton.enabled = state.ready
         spine = bool(parameters) and on_vertebrae(parameters.proposal)
+        neck = spine and site_of(parameters.proposal) == "neck"
         for widget in (self._ui.lowestLevelComboBox, self._ui.lowestLevelComboBoxLabel):
             widget.visible = spine
-        self._ui.splitButton.visible = spine and bool(parameters.points)
+        # The screws of a neck are found from the points alone.
+        self._ui.splitButton.visible = spine and not neck and bool(parameters.points)
+        if spine and neck != parameters.lowestLevel.startswith("C"):
+            parameters.lowestLevel = "C6" if neck else "L5"
+        if parameters:
+            self._rename(parameters)
         self._ui.splitButton.enabled = state.bone
         self._ui.boneSelector.enabled = not self._work.running
 
+    def _rename(self, parameters: Any) -> None:
+        """Points that were named for another region or lowest level say what they mark now."""
+        p, before = parameters, self._named
+        self._named = (marked_by(p.proposal), p.lowestLevel)
+        if before not in (None, self._named):
+            self._ui.boneMessageLabel.text = ""  # it was about another choice
+            if points_of(p) and p.inputVolume:
+                self._tools.bone.name_points(p.points, p.inputVolume, *self._named)
+
     def clear(self) -> None:
         """The scene is gone."""
-        self._ui.boneMessageLabel.text = ""
+        self._ui.boneMessageLabel.text, self._named = "", None
 
     def segment(self) -> Any:
         """Start to find bone by threshold."""
@@ -103,9 +118,7 @@ class BoneSection:
             return  # the panel was left meanwhile
         p.boneSegmentation = node
         self._tools.views.lookAt([node])
-        self._ui.boneMessageLabel.text = _(
-            "Now place one point in the body of each vertebra, or in each femoral head."
-        )
+        self._ui.boneMessageLabel.text = "" if points_of(p) else where_to_click(p.proposal)
 
     def placePoints(self) -> None:
         """Let the user click."""
@@ -113,8 +126,9 @@ class BoneSection:
         p.points = self._tools.bone.placePoints(
             p.points,
             p.inputVolume,
-            "spine" if on_vertebrae(p.proposal) else site_of(p.proposal),
+            marked_by(p.proposal),
             p.lowestLevel,
+            self._work.changed,
         )
 
     def split(self) -> Any:

@@ -45,6 +45,12 @@ class ResultSection:
             views = self._tools.views
             self._work.turns.follow(views.setDisplay(p.inputVolume, p.shown.value, p.window.value))
 
+    def again(self) -> None:
+        """The panel is opened: show what it says is shown."""
+        p = self._parameters
+        if p and self._tools.hasResults(p.inputVolume):
+            self.onDisplayChanged()
+
     def take(self, summary: str) -> None:
         """A simulation has ended: say what it did, and show it."""
         self.say(summary)
@@ -52,6 +58,8 @@ class ResultSection:
         if p:
             p.shown = Shown.CORRUPTED
             self.onDisplayChanged()
+            placed = self._tools.editing.every()
+            self._work.turns.follow(self._tools.views.bringIntoView(placed))
 
 
 class SimulationSection:

@@ -9,6 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+MOST_NAMES = 3
 _READ_ONLY = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
 
 
@@ -74,6 +75,24 @@ def implant_note(one: Any, row: Any) -> str:
     """
     text = one.problem or (quality_note(row) if row else "")
     return f"{one.name}: {text}" if text else ""
+
+
+def warnings(told: Sequence[tuple[Any, Any]]) -> list[str]:
+    """What is wrong, or why something is not graded: a line for all implants that share it.
+
+    :param told: ``SceneImplant`` and its ``QualityRow``, None where it was not measured.
+    """
+    shared: dict[str, list[str]] = {}
+    for one, row in told:
+        text = one.problem or (row.note if row else "")
+        if text:
+            shared.setdefault(text, []).append(one.name)
+    many = _("{count} implants")
+    names = {
+        text: ", ".join(those) if len(those) <= MOST_NAMES else many.format(count=len(those))
+        for text, those in shared.items()
+    }
+    return [f"{names[text]}: {text}" for text in shared]
 
 
 def quality_note(row: Any) -> str:

@@ -20,6 +20,7 @@ class Tools:
         self.jobs = BackgroundJobs(forgetEnded=True)
         self._link: Any = None
         self._lent: Any = None
+        self._seenThrough: dict[Any, float] = {}
 
     @property
     def editing(self) -> Any:
@@ -92,6 +93,17 @@ class Tools:
         self._lent = BorrowedViews(slicer.mrmlScene)
         for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             self._lent.window(volume)
+        for bone, opacity in list(self._seenThrough.items()):
+            self.seeThrough(bone, opacity)
+
+    def seeThrough(self, bone: Any, opacity: float) -> None:
+        """Show implants through a bone segmentation, as long as the panel is shown."""
+        display = bone.GetDisplayNode() if bone is not None and bone.GetScene() else None
+        if display is None or self._lent is None:
+            self._seenThrough.pop(bone, None)
+            return
+        self._seenThrough[bone] = opacity
+        self._lent.see_through(display, opacity)
 
     def giveViewsBack(self) -> Iterator[None]:
         """Layout and windows as they were; then slices straight, a view a step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import qt
@@ -15,6 +16,8 @@ from MetalArtifactReductionLib.mrml.layout import fill_views, slice_nodes
 from SimulateImplantsLib.mrml import PLANES, show_plane
 
 _ESCAPE = "SimulateImplantsEscape"
+FROM_BEHIND = ("pedicle-screw", "lateral-mass-screw")
+LEAST_FIELD_MM = 100.0
 RESULTS = ("corrupted", "ideal", "reference")
 
 
@@ -32,31 +35,68 @@ def fit(volume: Any) -> None:
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
 
-def straighten() -> Iterator[None]:
-    """Slice views as Slicer has them at its start, one a step."""
+def straighten(implants: Sequence[Any] = ()) -> Iterator[None]:
+    """Slice views as Slicer has them at its start, one a step; they cut the first implant."""
     for node in slice_nodes(slicer.mrmlScene, own=False):
         with one_change(node):
             node.SetOrientationToDefault()
             slicer.app.applicationLogic().GetSliceLogic(node).FitSliceToBackground()
+            if implants:
+                node.JumpSliceByOffsetting(*_middle(implants[:1]))
         yield
 
 
-def showPlaced(implants: Sequence[Any], bone: Any, fromBehind: bool = False) -> Iterator[None]:
-    """Look at implants through the bone, a view a step; the slices cut the first one's middle.
+def bringIntoView(implants: Sequence[Any]) -> Iterator[None]:
+    """Slice views that cut no implant cut the first one's middle, a view a step."""
+    bounds = [_bounds([one.model]) for one in implants]
+    for node in slice_nodes(slicer.mrmlScene):
+        to_ras = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
+        normal, origin = to_ras[:3, 2], to_ras[:3, 3]
+        if implants and not any(_cut(box, normal, origin) for box in bounds):
+            node.JumpSliceByOffsetting(*_middle(implants[:1]))
+            yield
 
-    :param fromBehind: as a spine surgeon does.
+
+def _cut(bounds: Sequence[float], normal: Any, origin: Any) -> bool:
+    """Whether a plane goes through a box."""
+    corners = product(*zip(bounds[::2], bounds[1::2], strict=True))
+    away = [normal @ (corner - origin) for corner in corners]
+    return min(away) <= 0.0 <= max(away)
+
+
+def _middle(implants: Sequence[Any]) -> list[float]:
+    """RAS of the middle of them all."""
+    middle = [0.0] * 3
+    vtk.vtkBoundingBox(_bounds([one.model for one in implants])).GetCenter(middle)
+    return middle
+
+
+def showPlaced(implants: Sequence[Any]) -> Iterator[None]:
+    """Look at implants, a view a step; slices cut the first one's middle and hold them all.
+
+    Screws of the back are seen from behind, as their surgeon does.
     """
     if not implants:
         return
-    if bone is not None and bone.GetDisplayNode() is not None:
-        bone.GetDisplayNode().SetOpacity3D(0.4)
-    middle = [0.0] * 3
-    vtk.vtkBoundingBox(_bounds([implants[0].model])).GetCenter(middle)
+    models = [one.model for one in implants]
+    size = vtk.vtkBoundingBox(_bounds(models)).GetDiagonalLength()
     for node in slice_nodes(slicer.mrmlScene):
         yield
-        node.JumpSliceByOffsetting(*middle)
+        with one_change(node):
+            node.JumpSliceByCentering(*_middle(implants))
+            node.JumpSliceByOffsetting(*_middle(implants[:1]))
+            _closer(node, max(LEAST_FIELD_MM, 1.5 * size))
     yield
-    lookAt([one.model for one in implants], fromBehind)
+    behind = any(one.kind in FROM_BEHIND for one in implants)
+    lookAt(models, fromBehind=behind)
+
+
+def _closer(node: Any, mm: float) -> None:
+    """A slice view that shows no more than this."""
+    width, height, depth = node.GetFieldOfView()
+    scale = mm / min(width, height)
+    if scale < 1:
+        node.SetFieldOfView(scale * width, scale * height, depth)
 
 
 def lookAt(nodes: Sequence[Any], fromBehind: bool = False) -> None:

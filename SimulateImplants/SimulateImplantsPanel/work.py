@@ -48,6 +48,10 @@ class Work:
         for widget in (self._ui.cancelButton, self._ui.progressBar):
             widget.visible = self.running
 
+    def changed(self) -> None:
+        """Something that decides about what can be done next is another one."""
+        self._onChange()
+
     def say(self, text: str) -> None:
         """Show a text in the status line."""
         self._ui.statusLabel.text = text

@@ -93,6 +93,18 @@ def test_points_of_hips_carry_their_side(scene: Any, add_volume: Any) -> None:
     assert [points.GetNthControlPointLabel(i) for i in (0, 1)] == ["hip right", "hip left"]
 
 
+def test_points_of_other_places_are_numbered_however_they_were_named(
+    scene: Any, add_volume: Any
+) -> None:
+    ct = add_volume(np.zeros((4, 20, 20), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Points")
+    for right in (-2.0, -4.0):
+        points.AddControlPoint(right, -10.0, 2.0)
+    for site in ("hip", "aorta"):
+        mrml.name_points(points, ct, site)
+    assert len(mrml.clicks_of(points, ct)) == 2
+
+
 def test_three_planes_hold_the_whole_screw(scene: Any) -> None:
     import slicer
 

@@ -21,6 +21,7 @@ def parameter_node(**values: Any) -> SimpleNamespace:
         "inputVolume": None,
         "boneSegmentation": None,
         "points": None,
+        "lowestLevel": "L5",
         "proposal": "spine",
         "sides": SimpleNamespace(names=lambda: ("left", "right")),
         "levels": "",
@@ -201,6 +202,94 @@ def test_buttons_are_on_when_they_can_work(
     buttons = {name: getattr(sections.implants_ui, f"{name}Button") for name in names}
     on = {name for name, button in buttons.items() if button.visible and button.enabled}
     assert on == enabled
+
+
+@pytest.mark.parametrize(
+    ("proposal", "asked", "ready"),
+    [
+        ("spine", {"sides", "levels", "rods", "diameter"}, False),
+        ("lateral-mass", {"sides", "levels", "rods"}, False),
+        ("cages", {"levels"}, False),
+        ("total-hip", {"sides"}, False),
+        ("s2ai-screws", {"sides"}, True),
+        ("aortic-stent", set(), True),
+    ],
+)
+def test_only_what_a_proposal_heeds_is_asked(
+    sections: Any, proposal: str, asked: set[str], ready: bool
+) -> None:
+    ui = sections.implants_ui
+    sections.implants.show(parameter_node(proposal=proposal), state())
+    shown = {
+        "sides": ui.sidesComboBox, "levels": ui.levelsLineEdit, "rods": ui.rodsCheckBox,
+        "diameter": ui.rodDiameterComboBox,
+    }  # fmt: skip
+    assert {name for name, widget in shown.items() if widget.visible} == asked
+    assert ui.proposeButton.enabled == ready  # without any bone
+
+
+def test_points_in_a_neck_are_all_that_it_needs(
+    sections: Any, tools: Any, work: Any, scene: Any, ct: Any
+) -> None:
+    from SimulateImplantsPanel.patient_sections import BoneSection
+
+    bone = BoneSection(widgets_of(MODULE, "boneCollapsibleButton"), work, tools)
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Points")
+    parameters = parameter_node(inputVolume=ct, points=points)
+    bone.show(parameters, state())
+    for height in (0.0, 15.0):
+        points.AddControlPoint(0.0, 0.0, height)
+    tools.bone.name_points(points, ct, "spine", parameters.lowestLevel)
+    assert points.GetNthControlPointLabel(0) == "L5"
+    parameters.proposal = "lateral-mass"
+    bone.show(parameters, state())
+    assert parameters.lowestLevel == "C6"
+    assert [points.GetNthControlPointLabel(index) for index in (0, 1)] == ["C6", "C5"]
+    sections.implants.show(parameters, state())
+    assert sections.implants_ui.proposeButton.enabled
+
+
+def test_what_comes_next_is_said_for_the_region(tools: Any) -> None:
+    from SimulateImplantsPanel.hints import next_step
+
+    now = {"ct": True, "points": 0, "implants": 0, "measured": False, "simulated": False}
+    plain = {**now, "bone": ["bone"]}
+    assert "found in the CT" in next_step("aortic-stent", **plain)
+    assert "C3 to C6" in next_step("lateral-mass", bone=[], **now)
+    assert "Propose" in next_step("lateral-mass", bone=[], **{**now, "points": 4})
+    assert "femoral head" in next_step("total-hip", **plain)
+    assert "each vertebra" in next_step("spine", **plain)
+    assert "Part the vertebrae" in next_step("spine", **{**plain, "points": 2})
+
+
+def test_undo_keeps_names_grades_and_what_is_selected(sections: Any, ct: Any) -> None:
+    parameters = parameter_node(inputVolume=ct)
+    for section in (sections.implants, sections.add, sections.selected):
+        section.show(parameters, state(chosen=1, implants=1))
+    sections.add_ui.addButton.click()
+    (one,) = sections.implants.selected()
+    name, grade = one.name, '{"grade": "A"}'
+    one.model.SetAttribute("SimulateImplants.measured", grade)
+    sections.implants.fill()
+    sections.selected.fill()
+    sections.selected_ui.lengthSlider.value = 30
+    sections.implants.fill()
+    sections.implants_ui.undoButton.click()
+    (again,) = sections.implants.selected()
+    assert again.name == name and again.implant.length_mm == 45
+    assert again.model.GetAttribute("SimulateImplants.measured") == grade
+
+
+def test_a_reason_that_many_share_is_said_once() -> None:
+    from SimulateImplantsPanel.tables import warnings
+
+    def told(name: str, note: str) -> Any:
+        return SimpleNamespace(name=name, problem=""), SimpleNamespace(note=note)
+
+    many = [told(f"screw {k}", "thick slices: not graded") for k in range(8)]
+    assert warnings([*many, told("rod", ""), told("cup", "loose")]) == [
+        "8 implants: thick slices: not graded", "cup: loose",
+    ]  # fmt: skip
 
 
 def test_work_is_told_from_its_beginning_to_its_end(work: Any) -> None:

@@ -27,6 +27,7 @@ class Procedure:
     :param draw: implants on them: ``(Patient, Generator) -> list[PlannedImplant]``; stands for
         ``propose`` and ``sample``.
     :param weight: of being drawn among the procedures of its site for a dataset.
+    :param heeds: what the panel asks for it: "sides", "levels" of vertebrae, "rods".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Procedure:
     weight: float = 1.0
     find: str | Callable[..., Any] = ""
     draw: str | Callable[..., Any] = ""
+    heeds: tuple[str, ...] = ("sides",)
 
 
 @dataclass(frozen=True)

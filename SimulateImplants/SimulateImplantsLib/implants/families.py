@@ -10,6 +10,8 @@ from .presets import sizes_table
 _IMPLANTS = __name__.rpartition(".")[0]
 _PLACEMENT = "SimulateImplantsLib.placement"
 _PROCEDURES = f"{_PLACEMENT}.procedures"
+_SCREWED = ("sides", "levels", "rods")
+_ONE_SIDED = ("aorta", "sternum", "skin", "soft_tissue")
 
 
 def own_entries() -> tuple[ImplantEntry, ...]:
@@ -33,17 +35,19 @@ def _own(kind: str, label: str, family: str, **more: Any) -> ImplantEntry:
     return ImplantEntry(kind, label, f"{_IMPLANTS}.{family}", sizes, **more)
 
 
-def _procedure(name: str, label: str, site: str, sample: str, weight: float = 1.0) -> Procedure:
+def _procedure(
+    name: str, label: str, site: str, sample: str, weight: float = 1.0, **more: Any
+) -> Procedure:
     propose = f"{_PROCEDURES}:propose_{name.replace('-', '_')}"
-    return Procedure(name, label, site, propose, f"{_PROCEDURES}:{sample}", weight)
+    return Procedure(name, label, site, propose, f"{_PROCEDURES}:{sample}", weight, **more)
 
 
 def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -> Procedure:
     """A procedure of a region that is found by itself: its file is named after the site."""
     module = f"{_PLACEMENT}.{site}"
-    return Procedure(
-        name, label, site, weight=weight, find=f"{module}:find", draw=f"{module}:{draw}"
-    )
+    found = {"find": f"{module}:find", "draw": f"{module}:{draw}"}
+    heeds = () if site in _ONE_SIDED else ("sides",)
+    return Procedure(name, label, site, weight=weight, heeds=heeds, **found)
 
 
 def _on_spine() -> tuple[ImplantEntry, ...]:
@@ -56,7 +60,7 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
             forwards=True,
             along_line=True,
             procedures=(
-                _procedure("spine", "Pedicle screws", "spine", "sample_spine"),
+                _procedure("spine", "Pedicle screws", "spine", "sample_spine", heeds=_SCREWED),
                 _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
                 _on_site("s2ai-screws", "S2 alar-iliac screws", "sacral_ala", "draw_screws", 0.3),
             ),
@@ -74,6 +78,7 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
                     "neck",
                     f"{_PLACEMENT}.neck.plan:propose",
                     f"{_PLACEMENT}.neck.plan:sample",
+                    heeds=_SCREWED,
                 ),
             ),
         ),
@@ -84,7 +89,11 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
             "Interbody cage",
             "cage:InterbodyCage",
             sits={"ring: inside bone+enamel": (0.38, 0.75), "air+fat": (0.0, 0.15)},
-            procedures=(_procedure("cages", "Interbody cages", "spine", "sample_cages", 0.2),),
+            procedures=(
+                _procedure(
+                    "cages", "Interbody cages", "spine", "sample_cages", 0.2, heeds=("levels",)
+                ),
+            ),
         ),
         _own(
             "anterior-plate",
@@ -96,7 +105,12 @@ def _on_spine() -> tuple[ImplantEntry, ...]:
             },
             procedures=(
                 _procedure(
-                    "anterior-plates", "Anterior plates", "spine", "sample_anterior_plates", 0.2
+                    "anterior-plates",
+                    "Anterior plates",
+                    "spine",
+                    "sample_anterior_plates",
+                    0.2,
+                    heeds=("levels",),
                 ),
             ),
         ),

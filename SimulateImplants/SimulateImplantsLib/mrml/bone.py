@@ -174,7 +174,8 @@ def name_points(points: Any, ct_node: Any, site: str, lowest: str = "L5") -> Non
     """Label clicked points with what they mark; a label of the user's own stays as it is.
 
     :param points: ``vtkMRMLMarkupsFiducialNode``, while it is clicked.
-    :param site: "spine": levels up from ``lowest``; "hip": the patient's left and right.
+    :param site: "spine": levels up from ``lowest``; "hip": the patient's left and right; numbers
+        for any other.
     """
     count = points.GetNumberOfDefinedControlPoints()
     given = [points.GetNthControlPointLabel(index) for index in range(count)]
@@ -187,10 +188,12 @@ def name_points(points: Any, ct_node: Any, site: str, lowest: str = "L5") -> Non
         bottom = LEVELS.index(lowest)
         ranks = np.argsort(np.argsort(places.reshape(-1, 3)[:, 2]))
         names = [LEVELS[max(bottom - int(rank), 0)] for rank in ranks]
-    else:
+    elif site == "hip":
         bounds = [0.0] * 6
         ct_node.GetRASBounds(bounds)
         names = ["hip right" if place[0] > sum(bounds[:2]) / 2 else "hip left" for place in places]
+    else:
+        names = [f"point {index + 1}" for index in range(count)]
     for index, name in enumerate(names):
         points.SetNthControlPointDescription(index, _OURS)
         points.SetNthControlPointLabel(index, name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
 
+from .folders import folder_of, remove_if_empty
 from .lines import add_line
 from .nodes import add_implant, set_matrix
 from .rods import follow_screws, rods_through, screws_of, set_screws
@@ -46,10 +47,11 @@ def remove(one: SceneImplant) -> None:
     A rod through it follows the screws that are left; with fewer than two it stays as it is.
     """
     scene, model = one.scene, one.model
-    rods = rods_through(one)
+    rods, folder = rods_through(one), folder_of(scene, model)
     line, transform = one.line, model.GetNodeReference(TRANSFORM_REFERENCE)
     remove_node(scene, model)
     remove_companions(scene, line, transform)
+    remove_if_empty(scene, folder)
     for rod in rods:
         release_removed(rod)
 

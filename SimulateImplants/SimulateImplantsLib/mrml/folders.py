@@ -45,6 +45,20 @@ def place_beside_construct(scene: Any, model: Any, node: Any) -> None:
         hierarchy.SetItemParent(item_of(hierarchy, node), parent)
 
 
+def folder_of(scene: Any, node: Any) -> int:
+    """The item of the folder in which an implant's node lies; 0 where it is no folder of ours."""
+    hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(item_of(hierarchy, node))
+    return int(folder) if hierarchy.GetItemAttribute(folder, FOLDER_ATTRIBUTE) else 0
+
+
+def remove_if_empty(scene: Any, folder: int) -> None:
+    """Take a folder away that nothing lies in any more."""
+    hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if folder and not hierarchy.GetNumberOfItemChildren(folder):
+        hierarchy.RemoveItem(folder)
+
+
 def _folder(hierarchy: Any, key: str) -> int:
     """The folder with this key, 0 if there is none."""
     import vtk

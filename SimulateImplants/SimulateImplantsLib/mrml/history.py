@@ -10,7 +10,7 @@ from ..implants.user_mesh import UserMesh
 from ..placement.plan import PlacementPlan
 from .companions import remove
 from .plans import add_plan, planned
-from .scene_implant import PROPOSED, implants_of
+from .scene_implant import PROPOSED, QUALITY, implants_of
 
 MOST_STATES = 50
 
@@ -42,6 +42,8 @@ class PlacementHistory:
         if _text(plan) != _text(self._states[self._now]):
             self._states = [*self._states[: self._now + 1], plan][-MOST_STATES:]
             self._now = len(self._states) - 1
+        else:
+            self._states[self._now] = plan  # perhaps measured meanwhile
 
     def undo(self) -> None:
         """The implants as they were before the last change."""
@@ -59,8 +61,9 @@ class PlacementHistory:
         for one in self._own():
             remove(one)
         for one, item in zip(add_plan(self._scene, plan), plan.implants, strict=True):
-            if item.attributes.get("proposed"):
-                one.model.SetAttribute(PROPOSED, "1")
+            for attribute in (PROPOSED, QUALITY):
+                if item.attributes.get(attribute):
+                    one.model.SetAttribute(attribute, str(item.attributes[attribute]))
         self._states[self._now] = self._plan()  # rods are bent anew
 
     def _own(self) -> list[Any]:
@@ -70,17 +73,17 @@ class PlacementHistory:
         items = []
         for one in self._own():
             item = planned(one)
-            if one.model.GetAttribute(PROPOSED):
-                item = replace(item, attributes={**item.attributes, "proposed": True})
-            items.append(item)
+            more = {name: one.model.GetAttribute(name) for name in (PROPOSED, QUALITY)}
+            known = {name: value for name, value in more.items() if value}
+            items.append(replace(item, attributes={**item.attributes, **known}))
         return PlacementPlan(tuple(items))
 
 
 def _text(plan: PlacementPlan) -> str:
-    """To compare plans by: micrometres make no difference."""
+    """To compare plans by: micrometres make no difference, nor what was measured."""
     return json.dumps(
         [
-            (one.implant, one.matrix.round(3).tolist(), dict(one.attributes))
+            (one.implant, one.matrix.round(3).tolist(), {**one.attributes, QUALITY: None})
             for one in plan.implants
         ],
         default=str,

@@ -16,7 +16,7 @@ from ..implants.rod import Rod
 from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .nodes import change_parameters, set_matrix
-from .scene_implant import IMPLANT_REFERENCE, LINE_REFERENCE, SceneImplant
+from .scene_implant import IMPLANT_REFERENCE, LINE_REFERENCE, SceneImplant, free_name
 
 ENTRY, TARGET = 0, 1
 LINE_COLOR = (0.25, 0.85, 0.35)
@@ -42,7 +42,7 @@ def add_line(one: SceneImplant) -> Any:
     with all_or_none(scene) as added:
         line = scene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
         line.UnRegister(None)
-        line.SetName(scene.GenerateUniqueName(f"{one.name} entry-target"))
+        line.SetName(free_name(scene, f"{one.name} entry-target"))
         # Beside the implant's transform, not under it: the line drives that transform.
         line.SetAndObserveTransformNodeID(one.transform.GetTransformNodeID())
         line.SetNodeReferenceID(IMPLANT_REFERENCE, one.model.GetID())

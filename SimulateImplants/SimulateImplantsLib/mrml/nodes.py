@@ -31,6 +31,7 @@ from .scene_implant import (
     TRANSFORM_REFERENCE,
     SceneImplant,
     construct_number,
+    free_name,
     implants_of,
 )
 from .surfaces import set_up_display, show_handles, show_surface
@@ -167,8 +168,13 @@ def set_matrix(one: SceneImplant, placement: np.ndarray, relative_to: Any = None
 
 
 def new_construct(scene: Any, name: str = "") -> str:
-    """A label that no construct in the scene has: the next number and a name for people."""
+    """A label that no construct in the scene has: the next number and a name for people.
+
+    :param name: a number that it has from an earlier scene makes room for the new one.
+    """
     numbers = (construct_number(one.construct) for one in implants_of(scene))
+    if construct_number(name):
+        name = name.partition(" ")[2]
     return f"{max(numbers, default=0) + 1} {name}".strip()
 
 
@@ -194,7 +200,7 @@ def _new_node(scene: Any, kind: str, name: str) -> Any:
     """A node that is not in the scene yet, with a name that is free there."""
     node = scene.CreateNodeByClass(kind)
     node.UnRegister(None)  # Python holds its own reference
-    node.SetName(scene.GenerateUniqueName(name))
+    node.SetName(free_name(scene, name))
     return node
 
 

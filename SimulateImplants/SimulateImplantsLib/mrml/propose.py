@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of, vert
 from .bone import labels_in_steps
 from .companions import remove
 from .plans import plan_in_steps
-from .scene_implant import PROPOSED, SceneImplant, implants_of
+from .scene_implant import PROPOSED, SceneImplant, free_name, implants_of
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
@@ -148,7 +149,7 @@ def _request(
     if not options.sides:
         raise InputError("no side chosen: choose left, right or both")
     found_by_itself = bool(finder_of(site))
-    if not (labels or found_by_itself):
+    if not (labels or found_by_itself or (site == "neck" and clicks)):
         raise InputError("no bone: segment it, or find it by threshold, first")
     volume = read(scene, ct_node)
     femora = [f"femur_{side}" for side in options.sides]
@@ -181,7 +182,23 @@ def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, Non
             one.model.SetAttribute(PROPOSED, "1")
     for one in earlier:
         remove(one)
+    for one in implants:
+        if one not in kept.values():
+            _renumber(one)
     return ProposedNodes(tuple(implants), plan, plan.warnings)
+
+
+def _renumber(one: SceneImplant) -> None:
+    """Without the number that its name has because of an earlier proposal, which is gone."""
+    given = one.name
+    name = re.sub(r"_\d+$", "", given)
+    if name == given:
+        return
+    name = free_name(one.scene, name)
+    for node in filter(None, (one.transform, one.line, one.model)):
+        free = re.sub(r"_\d+$", "", node.GetName().replace(given, name))
+        if free != node.GetName():
+            node.SetName(free_name(one.scene, free))
 
 
 def split_vertebrae(

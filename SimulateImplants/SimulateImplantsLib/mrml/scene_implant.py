@@ -190,6 +190,15 @@ def construct_number(construct: str) -> int:
     return int(first) if first.isdigit() else 0
 
 
+def free_name(scene: Any, name: str) -> str:
+    """That name, or with the lowest number that no node has; Slicer counts on for ever."""
+    free, number = name, 0
+    while scene.GetFirstNodeByName(free) is not None:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
 def implant_of_node(node: Any) -> SceneImplant | None:
     """The implant that a model, transform or line node belongs to, or None."""
     if node is None:
