@@ -2,7 +2,7 @@
 
     Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_stories.py [--output FOLDER] [--only NAME ...] \\
-        [--style dark] [--percent 125] [--documentation Resources/Screenshots]
+        [--unpacked FOLDER] [--style dark] [--percent 125] [--documentation Resources/Screenshots]
 
 Prints the clicks of each story and, for each action, the longest time that Slicer did not answer;
 ``gaps.txt`` beside the pictures says what it was doing then. ``--documentation`` makes the
@@ -36,6 +36,7 @@ from driving import (
     processes,
     run,
 )
+from placements import alar_iliac, lateral_mass, stent
 
 from MetalArtifactReductionLib import read_volume
 from MetalArtifactReductionLib.mrml import node_from_volume, results_of
@@ -62,6 +63,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "stories")
     parser.add_argument("--only", nargs="+", choices=tuple(STORIES), default=tuple(STORIES))
+    parser.add_argument("--unpacked", type=Path, help="where packed CTs lie as NIfTI: for neck")
     parser.add_argument("--style", choices=("light", "dark"))
     parser.add_argument("--percent", type=int, default=100, help="size of the font")
     parser.add_argument("--documentation", type=Path, help="where its pictures lie")
@@ -109,8 +111,8 @@ def hip_nail(driver: Driver) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         files = dicom_series(Path(folder) / "CT", HIP_NAIL)
-        # What Slicer's DICOM module does; a build without it has no database either.
-        if getattr(slicer, "dicomDatabase", None) is None:
+        # What Slicer's DICOM module does; a build without it has no database, a new one none open.
+        if not getattr(getattr(slicer, "dicomDatabase", None), "isOpen", False):
             slicer.dicomDatabase = Files(files)
         volume = loaded(driver, Path(folder) / "CT")
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
@@ -299,6 +301,9 @@ STORIES: dict[str, tuple[Callable[[Driver], None], int]] = {
     "large": (large, 99),
     "hips": (hips, 99),
     "more": (more, 99),
+    "s2ai": (alar_iliac, 10),
+    "stent": (stent, 10),
+    "neck": (lambda driver: lateral_mass(driver, options.unpacked), 16),
 }
 """Each with the most clicks that it may take."""
 

@@ -7,7 +7,7 @@ import os
 import pstats
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,24 @@ def place_points(points: Any, volume: Any, places: Mapping[str, tuple[int, int, 
     volume.GetIJKToRASMatrix(matrix)
     for name, ijk in places.items():
         points.AddControlPoint(*matrix.MultiplyPoint([*ijk, 1.0])[:3], name)
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def click_in_slices(places: Iterable[Sequence[float]], view: str = "Yellow") -> None:
+    """Click RAS points in a slice view with the mouse, then end by Escape's own way."""
+    widget = slicer.app.layoutManager().sliceWidget(view)
+    node, interactor = widget.mrmlSliceNode(), widget.sliceView().interactor()
+    for place in places:
+        node.JumpSliceByOffsetting(*place)
+        slicer.app.processEvents()
+        from_ras = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), from_ras)
+        x, y = from_ras.MultiplyPoint([*place, 1.0])[:2]
+        interactor.SetEventInformation(round(x), round(y))
+        for event in ("MouseMoveEvent", "LeftButtonPressEvent", "LeftButtonReleaseEvent"):
+            interactor.InvokeEvent(event)
+            slicer.app.processEvents()
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
 
