@@ -163,7 +163,7 @@ class FiguresSection:
     def saveReport(self, path: str) -> None:
         """Write the report of the chosen result."""
         line = self._parameters.profileLine
-        self._write(partial(self._results.reportAsync, self._result, path, line))
+        self._write(partial(self._results.reportAsync, self._result, path, line), self._told)
 
     def onExportButton(self) -> None:
         """Ask for a folder and write DICOM series."""
@@ -175,15 +175,24 @@ class FiguresSection:
 
     def exportDicom(self, folder: str) -> None:
         """Write the chosen result as DICOM series in the background."""
-        self._write(partial(self._results.exportAsync, self._result, folder))
+        self._write(partial(self._results.exportAsync, self._result, folder), self._toldIndexed)
 
-    def _write(self, start: Callable[[Callable[[Any], None]], Any]) -> None:
+    def _told(self, written: Any) -> str:
+        return _("Written: {path}").format(path=written)
+
+    def _toldIndexed(self, written: Any) -> str:
+        told = self._told(", ".join(str(path) for path in written))
+        if self._results.indexed(written):
+            told += _("; in Slicer's DICOM database, too")
+        return told
+
+    def _write(
+        self, start: Callable[[Callable[[Any], None]], Any], told: Callable[[Any], str]
+    ) -> None:
         label = self._ui.exportLabel
 
         def ended(handle: Any) -> None:
-            paths = handle.nodes if isinstance(handle.nodes, tuple) else (handle.nodes,)
-            written = _("Written: {path}").format(path=", ".join(str(path) for path in paths))
-            self._texts.say(label, handle.error or written)
+            self._texts.say(label, handle.error or told(handle.nodes))
 
         with self._texts.said():
             start(ended)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
@@ -212,6 +214,19 @@ class Results:
             file_of_instance=slicer.dicomDatabase.fileForInstance,
         )
         return self._started(job, _("{name}: DICOM"), corrected, onEnd)
+
+    def indexed(self, paths: Sequence[Any]) -> bool:
+        """New series in Slicer's DICOM database, their files where they are; False without one."""
+        database = getattr(slicer, "dicomDatabase", None)
+        if not (database and database.isOpen):
+            return False
+        files = [
+            str(file)
+            for path in map(Path, paths)
+            for file in (sorted(path.glob("*.dcm")) if path.is_dir() else [path])
+        ]
+        ctk.ctkDICOMIndexer().addListOfFiles(database, files, False)
+        return True
 
     def _started(self, job: Job, title: str, corrected: Any, onEnd: Callable[[Any], None]) -> Any:
         job.title = title.format(name=corrected.GetName())
