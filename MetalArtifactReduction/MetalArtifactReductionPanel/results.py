@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import ctk
 import slicer
 from slicer.i18n import tr as _
 
@@ -225,7 +224,9 @@ class Results:
             for path in map(Path, paths)
             for file in (sorted(path.glob("*.dcm")) if path.is_dir() else [path])
         ]
-        ctk.ctkDICOMIndexer().addListOfFiles(database, files, False)
+        from ctk import ctkDICOMIndexer  # of a Slicer that has a DICOM database
+
+        ctkDICOMIndexer().addListOfFiles(database, files, False)
         return True
 
     def _started(self, job: Job, title: str, corrected: Any, onEnd: Callable[[Any], None]) -> Any:

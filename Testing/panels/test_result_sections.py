@@ -93,12 +93,18 @@ def test_dicom_is_written_in_the_background(
 
     jobs = Background()
     results = SimpleNamespace(
-        exportAsync=lambda corrected, folder, onEnd: jobs.start(folder, onEnd)
+        exportAsync=lambda corrected, folder, onEnd: jobs.start(folder, onEnd),
+        indexed=lambda paths: "a/metal.dcm" in paths,
     )
     ui = widgets_of(MODULE, "resultCollapsibleButton")
     section = FiguresSection(ui, texts, results, None, slicer.util.VTKObservationMixin())
     for state, given, said in (
         ("done", {"nodes": ("a/corrected", "a/change")}, "Written: a/corrected, a/change"),
+        (
+            "done",
+            {"nodes": ("a/corrected", "a/metal.dcm")},
+            "Written: a/corrected, a/metal.dcm; in Slicer's DICOM database, too",
+        ),
         ("cancelled", {"error": "cancelled"}, "cancelled"),
         ("failed", {"error": "a: no room"}, "a: no room"),
     ):
