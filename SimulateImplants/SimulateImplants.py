@@ -193,12 +193,16 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _setUpSections(self) -> None:
         from MetalArtifactReductionPanel.parameters import ParameterLink
+        from MetalArtifactReductionPanel.texts import Texts
 
         ui, tools = self.ui, self.logic.tools
 
         def part(name: str) -> Any:
             return slicer.util.childWidgetVariables(getattr(ui, f"{name}CollapsibleButton"))
 
+        self.texts = Texts(ui.statusLabel)
+        self.texts.manage(ui.hintLabel, ui.inputMessageLabel, ui.boneMessageLabel)
+        self.texts.manage(ui.resultLabel, ui.noteLabel)
         work = self.work = Work(part("simulation"), self._prepare, self._onWork)
         self.input = InputSection(part("input"), work, tools)
         self.bone = BoneSection(part("bone"), work, tools)
@@ -314,6 +318,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.tools.segmentator(),
         )
         self.ui.hintLabel.visible = bool(self.ui.hintLabel.text)
+        self.texts.changed()
 
     def _prepare(self) -> None:
         """Before anything starts."""

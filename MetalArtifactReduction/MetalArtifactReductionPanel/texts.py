@@ -49,6 +49,10 @@ class Texts:
         for label in labels:  # what is around one gives it another width or place
             label.parentWidget().installEventFilter(self._resized)
 
+    def changed(self) -> None:
+        """Texts may have been changed by others."""
+        self._timer.start()
+
     def say(self, label: Any, text: str) -> None:
         """Show a text."""
         label.visible = bool(text)

@@ -160,5 +160,5 @@ class SamplesSection:
         )
 
     def _sampled(self, told: Any) -> None:
-        text = _("{made} cases are in the folder.").format(made=told["made"])
+        text = _("Cases in the folder: {made}.").format(made=told["made"])
         self._result.say(text, *told["reasons"])

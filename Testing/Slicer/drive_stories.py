@@ -258,7 +258,7 @@ def hips(driver: Driver) -> None:
         parameters.model = type(parameters.model)("missing-trace")
         driver.ui.samplesCollapsibleButton.collapsed = False
         driver.click("samplesButton", idle(driver))
-        check("1 cases" in driver.ui.resultLabel.text, driver.ui.statusLabel.text)
+        check("folder: 1" in driver.ui.resultLabel.text, driver.ui.statusLabel.text)
     driver.picture("hips-variant", "samplesCollapsibleButton")
 
 
