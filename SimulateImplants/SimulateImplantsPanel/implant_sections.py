@@ -160,7 +160,7 @@ class ImplantsSection:
         def proposed(nodes: Any) -> None:
             self.say("\n".join(nodes.warnings))
             self._tools.seeThrough(bone, seen)
-            self._work.turns.follow(self._tools.views.showPlaced(nodes.implants))
+            self._work.turns.follow(self._tools.views.showPlaced(nodes.implants, p.inputVolume))
 
         return self._tools.editing.proposeAsync(
             self._tools.jobs,

@@ -59,7 +59,7 @@ class ResultSection:
             p.shown = Shown.CORRUPTED
             self.onDisplayChanged()
             placed = self._tools.editing.every()
-            self._work.turns.follow(self._tools.views.bringIntoView(placed))
+            self._work.turns.follow(self._tools.views.bringIntoView(placed, p.inputVolume))
 
 
 class SimulationSection:

@@ -46,14 +46,14 @@ def straighten(implants: Sequence[Any] = ()) -> Iterator[None]:
         yield
 
 
-def bringIntoView(implants: Sequence[Any]) -> Iterator[None]:
+def bringIntoView(implants: Sequence[Any], ct: Any) -> Iterator[None]:
     """Slice views that cut no implant cut the first one's middle, a view a step."""
     bounds = [_bounds([one.model]) for one in implants]
     for node in slice_nodes(slicer.mrmlScene):
         to_ras = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
         normal, origin = to_ras[:3, 2], to_ras[:3, 3]
         if implants and not any(_cut(box, normal, origin) for box in bounds):
-            node.JumpSliceByOffsetting(*_middle(implants[:1]))
+            node.JumpSliceByOffsetting(*_middle(implants[:1], ct))
             yield
 
 
@@ -64,14 +64,17 @@ def _cut(bounds: Sequence[float], normal: Any, origin: Any) -> bool:
     return min(away) <= 0.0 <= max(away)
 
 
-def _middle(implants: Sequence[Any]) -> list[float]:
-    """RAS of the middle of them all."""
+def _middle(implants: Sequence[Any], ct: Any = None) -> list[float]:
+    """RAS of the middle of them all, or of their part in the CT: a stem may be longer than that."""
     middle = [0.0] * 3
-    vtk.vtkBoundingBox(_bounds([one.model for one in implants])).GetCenter(middle)
+    box = vtk.vtkBoundingBox(_bounds([one.model for one in implants]))
+    if ct is not None and box.Intersects(vtk.vtkBoundingBox(_bounds([ct]))):
+        box.IntersectBox(vtk.vtkBoundingBox(_bounds([ct])))
+    box.GetCenter(middle)
     return middle
 
 
-def showPlaced(implants: Sequence[Any]) -> Iterator[None]:
+def showPlaced(implants: Sequence[Any], ct: Any) -> Iterator[None]:
     """Look at implants, a view a step; slices cut the first one's middle and hold them all.
 
     Screws of the back are seen from behind, as their surgeon does.
@@ -84,7 +87,7 @@ def showPlaced(implants: Sequence[Any]) -> Iterator[None]:
         yield
         with one_change(node):
             node.JumpSliceByCentering(*_middle(implants))
-            node.JumpSliceByOffsetting(*_middle(implants[:1]))
+            node.JumpSliceByOffsetting(*_middle(implants[:1], ct))
             _closer(node, max(LEAST_FIELD_MM, 1.5 * size))
     yield
     behind = any(one.kind in FROM_BEHIND for one in implants)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
 
+from ..implants.cross_link import CrossLink
+from ..implants.rod import Rod
 from .folders import folder_of, remove_if_empty
 from .lines import add_line
 from .nodes import add_implant, set_matrix
@@ -54,6 +57,13 @@ def remove(one: SceneImplant) -> None:
     remove_if_empty(scene, folder)
     for rod in rods:
         release_removed(rod)
+
+
+def remove_all(implants: Iterable[SceneImplant]) -> None:
+    """Remove many: cross-links and rods first, which else would follow each screw that goes."""
+    first = {CrossLink.kind: 0, Rod.kind: 1}
+    for one in sorted(implants, key=lambda one: first.get(one.kind, 2)):
+        remove(one)
 
 
 def remove_companions(scene: Any, line: Any, transform: Any) -> None:

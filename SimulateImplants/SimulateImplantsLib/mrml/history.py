@@ -8,7 +8,7 @@ from typing import Any
 
 from ..implants.user_mesh import UserMesh
 from ..placement.plan import PlacementPlan
-from .companions import remove
+from .companions import remove_all
 from .plans import add_plan, planned
 from .scene_implant import PROPOSED, QUALITY, implants_of
 
@@ -58,8 +58,7 @@ class PlacementHistory:
             return
         self._now += step
         plan = self._states[self._now]
-        for one in self._own():
-            remove(one)
+        remove_all(self._own())
         for one, item in zip(add_plan(self._scene, plan), plan.implants, strict=True):
             for attribute in (PROPOSED, QUALITY):
                 if item.attributes.get(attribute):

@@ -27,7 +27,7 @@ from ..placement.plan import PlacementPlan
 from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
 from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of, vertebra_masks
 from .bone import labels_in_steps
-from .companions import remove
+from .companions import remove_all
 from .plans import plan_in_steps
 from .scene_implant import PROPOSED, SceneImplant, free_name, implants_of
 
@@ -180,8 +180,7 @@ def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, Non
     for one in implants:
         if one not in kept.values():
             one.model.SetAttribute(PROPOSED, "1")
-    for one in earlier:
-        remove(one)
+    remove_all(earlier)
     for one in implants:
         if one not in kept.values():
             _renumber(one)
