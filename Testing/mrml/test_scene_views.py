@@ -89,6 +89,31 @@ def test_views_are_given_back(scene: Any) -> None:
         assert composite.GetForegroundVolumeID() is None
 
 
+def test_no_views_at_all_are_not_given_back(scene: Any) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    for lent, back in ((node.SlicerLayoutNone, 6), (node.SlicerLayoutOneUpYellowSliceView, 7)):
+        node.SetViewArrangement(lent)  # none while a scene is closed
+        views = BorrowedViews(scene)
+        node.SetViewArrangement(6)
+        views.give_back()
+        assert node.GetViewArrangement() == back
+
+
+def test_what_was_seen_through_is_as_it_was_unless_the_user_changed_it(scene: Any) -> None:
+    for changed, back in ((None, 0.9), (0.6, 0.6)):
+        bone = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        bone.CreateDefaultDisplayNodes()
+        display = bone.GetDisplayNode()
+        display.SetOpacity3D(0.9)
+        views = BorrowedViews(scene)
+        for opacity in (0.4, 0.2):
+            views.see_through(display, opacity)
+        if changed is not None:
+            display.SetOpacity3D(changed)
+        views.give_back()
+        assert display.GetOpacity3D() == back
+
+
 def test_one_slice_shows_the_result_over_its_original(scene: Any) -> None:
     ct = ct_with_wedge(scene)
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .hierarchy import INPUT_REFERENCE, ROLE_ATTRIBUTE
+from .namespace import slicer_classes
 
 
 class BorrowedViews:
@@ -17,7 +18,10 @@ class BorrowedViews:
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
-        self._layouts = [(node, node.GetViewArrangement()) for node in self._nodes("Layout")]
+        layouts = [(node, node.GetViewArrangement()) for node in self._nodes("Layout")]
+        # While a scene is closed Slicer shows no view at all; that is nothing to come back to.
+        none = slicer_classes().vtkMRMLLayoutNode.SlicerLayoutNone
+        self._layouts = [(node, shown) for node, shown in layouts if shown != none]
         self._composites = [
             (
                 node,
