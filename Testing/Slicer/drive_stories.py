@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,27 @@ def previewed(driver: Driver, action: str, change: Callable[[], None]) -> None:
     print(f"preview after {action}: {driver.heartbeat.seconds:.1f} s; {label.text}", flush=True)
 
 
+@contextmanager
+def series_in_database(files: Mapping[str, Path], folder: Path) -> Iterator[bool]:
+    """A series in a database of its own; False where Slicer was built without DICOM."""
+    if getattr(slicer, "dicomDatabase", None) is None:
+        slicer.dicomDatabase = Files(files)
+        yield False
+        return
+    from DICOMLib import DICOMUtils
+
+    with DICOMUtils.TemporaryDICOMDatabase(str(folder / "database")):
+        DICOMUtils.importDicom(str(folder / "CT"))
+        yield True
+
+
 def hip_nail(driver: Driver) -> None:
     """A nail in a hip, from a DICOM series to a derived one."""
     import pydicom
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         files = dicom_series(Path(folder) / "CT", HIP_NAIL)
-        # What Slicer's DICOM module does; a build without it has no database, a new one none open.
-        if not getattr(getattr(slicer, "dicomDatabase", None), "isOpen", False):
-            slicer.dicomDatabase = Files(files)
+        indexed = stack.enter_context(series_in_database(files, Path(folder)))
         volume = loaded(driver, Path(folder) / "CT")
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
         driver.picture("nail-loaded", "inputCollapsibleButton")
@@ -134,6 +147,9 @@ def hip_nail(driver: Driver) -> None:
         check(len(written) == len(files), f"{len(written)} of {len(files)} files were written")
         header = pydicom.dcmread(written[0])
         check(header.ImageType[0] == "DERIVED", f"{header.ImageType}")
+        if indexed:
+            found = slicer.dicomDatabase.fileForInstance(header.SOPInstanceUID)
+            check(Path(found) == written[0], f"in the database: {found!r}")
         print("DICOM:", list(header.ImageType), header.DerivationDescription, flush=True)
         slicer.util.selectModule("Data")
         driver.window_picture("nail-left")
