@@ -155,14 +155,35 @@ def test_a_body_is_another_where_one_click_lies_unlike_the_others(proposal: Spin
     assert list(check_alike(two, moved, usual)) == ["L3", "L4"]
 
 
-def test_between_neighbours_is_no_room_for_another_body(proposal: SpineProposal) -> None:
+def test_a_body_too_far_from_its_neighbour_or_too_near_is_told(proposal: SpineProposal) -> None:
     one, usual = proposal["L3"].frame, dict.fromkeys(["L1", "L2", "L3", "L4", "L5"], 26.0)
-    for last, told in ((33.0, []), (40.0, []), (55.0, ["L5"])):
-        down = dict(zip(usual, np.cumsum([0.0, 33.0, 34.0, 32.0, last]), strict=True))
+    for ways, told in (
+        ((33.0, 34.0, 32.0, 33.0), []),
+        ((33.0, 34.0, 32.0, 40.0), []),
+        ((33.0, 34.0, 32.0, 46.0), ["L5"]),
+        ((46.0, 34.0, 32.0, 33.0), ["L1"]),
+        ((44.0, 22.0, 32.0, 33.0), ["L2"]),
+        ((33.0, 34.0, 32.0, 15.0), ["L4", "L5"]),
+    ):
+        down = dict(zip(usual, np.cumsum([0.0, *ways]), strict=True))
         frames = {n: replace(one, centre=one.centre - d * one.superior) for n, d in down.items()}
         clicked = {n: frame.centre for n, frame in frames.items()}
-        clicked["L5"] = clicked["L5"] + 14 * one.superior
         assert list(check_alike(frames, clicked, usual)) == told
+    narrow = frames | {"L1": replace(frames["L1"], body_width_mm=0.5 * one.body_width_mm)}
+    assert list(check_alike(narrow, clicked, usual)) == ["L1", "L4", "L5"]
+
+
+def test_all_clicked_beyond_what_was_found_may_be_one_body_off(proposal: SpineProposal) -> None:
+    one, usual = proposal["L3"].frame, dict.fromkeys(LEVELS, 26.0)
+    frames = {
+        name: replace(one, centre=one.centre - mm * one.superior)
+        for name, mm in zip(LEVELS, (0.0, 33.0, 66.0), strict=True)
+    }
+    for share, told in ((0.4, []), (-0.4, []), (0.55, list(LEVELS)), (-0.55, list(LEVELS))):
+        off = share * one.body_height_mm * one.superior
+        assert (
+            list(check_alike(frames, {n: f.centre + off for n, f in frames.items()}, usual)) == told
+        )
 
 
 def test_a_screw_that_diverges_is_graded_no_a(proposal: SpineProposal, phantom: Phantom) -> None:

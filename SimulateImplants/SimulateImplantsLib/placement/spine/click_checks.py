@@ -20,8 +20,11 @@ _BESIDE_BODY, BEYOND_MM = 1.3, 3.0
 _INVERTED = -0.05
 _HIGH_SHARE, _MIDDLE_SHARE = 0.8, 0.3
 _UNLIKE_SHARE = 0.6
-_SOME, _APART_SHARE = 3, 1.45
-"""From so many gaps between bodies on, one so much wider than the usual holds another body."""
+_SOME, _FAR_SHARE, _NEAR_SHARE, _USUAL_SHARE = 3, 1.35, 0.6, 0.85
+"""From so many gaps between bodies on, one so much wider or narrower than those beside it is none:
+gaps change by a fifth at most from one to the next."""
+_NARROW = 0.65
+"""Width of a body as a share of the next one's, from which on it is no body."""
 _NEAR_DISC = "clicked too near to a disc; click nearer to the body's middle"
 _APART_MM = 10.0
 """Less than from one cervical body to the next."""
@@ -166,7 +169,8 @@ def check_alike(
     """Levels that are another body than the one clicked, and what to say of them.
 
     A click near a disc may find the next body; then it lies much higher or lower in what was found
-    than the others' clicks do. Where no more agree than disagree none is trusted.
+    than the others' clicks do. Where no more agree than disagree none is trusted, nor where most
+    are clicked beyond what was found: all may be one body off.
     """
     heights = {name: float(frame.local(clicks[name])[2]) for name, frame in found.items()}
     told = {}
@@ -175,22 +179,38 @@ def check_alike(
         unlike = sum(abs(height - other) > _UNLIKE_SHARE * usual_mm[name] for other in others)
         if unlike and 2 * unlike >= len(others):
             told[name] = f"{name}: {_NEAR_DISC}"
-    return told | _too_far_apart(found, clicks)
+    beyond = [n for n, height in heights.items() if abs(height) > 0.5 * found[n].body_height_mm]
+    if len(beyond) > max(1, len(heights) // 2):
+        told |= {name: f"{name}: {_NEAR_DISC}" for name in heights}
+    return told | _unlike_next(found)
 
 
-def _too_far_apart(
-    found: Mapping[str, VertebraFrame], clicks: Mapping[str, np.ndarray]
-) -> dict[str, str]:
-    """Of two neighbours with room for a body between them, the one farther from its click."""
-    pairs = [
-        (above, below)
+def _unlike_next(found: Mapping[str, VertebraFrame]) -> dict[str, str]:
+    """Levels that cannot be the next to their neighbour, and what to say of them.
+
+    A narrow one; of two too near both; of two too far apart the one that is too near to the body
+    on its other side, or has none there.
+    """
+    gaps = {
+        (above, below): float(np.linalg.norm(found[above].centre - found[below].centre))
         for above, below in pairwise(by_level(found))
         if level_index(below) - level_index(above) == 1
-    ]
-    gaps = [float(np.linalg.norm(found[a].centre - found[b].centre)) for a, b in pairs]
-    off = {name: float(np.linalg.norm(f.centre - clicks[name])) for name, f in found.items()}
-    return {
-        (name := max(pair, key=off.__getitem__)): f"{name}: {_NEAR_DISC}"
-        for pair, gap in zip(pairs, gaps, strict=True)
-        if len(gaps) >= _SOME and gap > _APART_SHARE * np.median(gaps)
     }
+    told: list[str] = []
+    for pair, gap in gaps.items():
+        narrow, wide = sorted(pair, key=lambda name: found[name].body_width_mm)
+        if found[narrow].body_width_mm < _NARROW * found[wide].body_width_mm:
+            told.append(narrow)
+        other = {
+            name: next((mm for two, mm in gaps.items() if name in two and two != pair), None)
+            for name in pair
+        }
+        beside = [mm for mm in other.values() if mm is not None]
+        if len(gaps) < _SOME or not beside:
+            continue
+        if gap > _FAR_SHARE * max(beside):
+            usual = _USUAL_SHARE * float(np.median(list(gaps.values())))
+            told.append(min(pair, key=lambda name: other[name] or usual))
+        elif gap < _NEAR_SHARE * min(beside):
+            told += pair
+    return {name: f"{name}: {_NEAR_DISC}" for name in told}
