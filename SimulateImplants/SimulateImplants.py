@@ -273,6 +273,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A scene was loaded under the open panel: the wrapper still holds the old values."""
         if self.parent.isEntered:
             self.parameters.connect(None)
+            self.logic.tools.forgetHistory()
             self.initializeParameterNode()
             if self.logic.tools.ready():
                 self.implants.onSelectionChanged()  # nobody selected whose handles were saved

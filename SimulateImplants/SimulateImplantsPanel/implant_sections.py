@@ -110,6 +110,7 @@ class ImplantsSection:
     def clear(self) -> None:
         """The scene is gone."""
         self.say("")
+        self._tools.forgetHistory()
 
     def close(self) -> None:
         """The panel goes."""

@@ -86,6 +86,10 @@ class Tools:
 
         return PlacementHistory(slicer.mrmlScene)
 
+    def forgetHistory(self) -> None:
+        """Another scene: nothing of the one before comes back."""
+        self.__dict__.pop("history", None)
+
     def borrowViews(self) -> None:
         """Remember layout and windows as other modules left them."""
         from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews

@@ -280,6 +280,16 @@ def test_undo_keeps_names_grades_and_what_is_selected(sections: Any, ct: Any) ->
     assert again.model.GetAttribute("SimulateImplants.measured") == grade
 
 
+def test_what_a_scene_came_with_is_not_undone(sections: Any, tools: Any, ct: Any) -> None:
+    sections.implants.show(parameter_node(inputVolume=ct), state())
+    tools.editing.add(ct, "pedicle-screw", "6.5 x 45 mm")
+    sections.implants.fill()
+    assert tools.history.can_undo
+    sections.implants.clear()
+    sections.implants.fill()
+    assert sections.implants.count() == 1 and not tools.history.can_undo
+
+
 def test_a_reason_that_many_share_is_said_once() -> None:
     from SimulateImplantsPanel.tables import warnings
 

@@ -16,14 +16,14 @@ MOST_STATES = 50
 
 
 class PlacementHistory:
-    """The implants of a scene at earlier times; surfaces of the user's own are left alone.
+    """The implants of a scene since it is watched; surfaces of the user's own are left alone.
 
     :param scene: the ``vtkMRMLScene``.
     """
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
-        self._states: list[PlacementPlan] = [PlacementPlan(())]
+        self._states: list[PlacementPlan] = [self._plan()]
         self._now = 0
 
     @property
