@@ -15,6 +15,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MARError
@@ -260,8 +261,7 @@ class SceneJobs:
         if metal is not None:
             drawn = metal.IsA("vtkMRMLSegmentationNode")
             fraction = (mask_from_segmentation if drawn else fraction_from_node)(metal, volume_node)
-        source = volume.source
-        affine = volume.ijk_to_ras
+        source, affine = volume.source, volume.ijk_to_ras
         job = correction_job(
             volume,
             fraction,
@@ -271,8 +271,6 @@ class SceneJobs:
         )
 
         def add_nodes(job: Job) -> Generator[None, None, Any]:
-            from dataclasses import replace
-
             result = correction_result(job, mapped=True)
             placed = replace(result.corrected, ijk_to_ras=affine, source=source)
             yield

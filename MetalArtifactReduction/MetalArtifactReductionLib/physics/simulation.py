@@ -69,9 +69,8 @@ def simulate_volume(
 ) -> SimulationResult:
     """Simulate the artifacts of implants in a CT volume.
 
-    Slices without implant, and pixels outside the scan field of view, keep the input's values bit
-    for bit: the noise and blur of the simulated scan begin and end with the implant. Each slice has
-    its own random numbers from ``(seed, slice index)``, whichever others are simulated with it.
+    Slices without implant, and pixels outside the scan field of view, keep the input's values: the
+    scan's noise and blur begin and end with the implant. Each slice draws from its own seed.
 
     :param volume: clean CT in HU; not modified.
     :param implants: fraction of each voxel ``(slices, rows, cols)`` by material name. They displace

@@ -50,38 +50,32 @@ def _on_site(name: str, label: str, site: str, draw: str, weight: float = 1.0) -
     return Procedure(name, label, site, weight=weight, heeds=heeds, **found)
 
 
+def _spinal_screws() -> tuple[ImplantEntry, ...]:
+    """Placed on vertebrae that are labelled or clicked, or on a pelvis."""
+    screw: dict[str, Any] = {"forwards": True, "along_line": True}
+    procedures = (
+        _procedure("spine", "Pedicle screws", "spine", "sample_spine", heeds=_SCREWED),
+        _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
+        _on_site("s2ai-screws", "S2 alar-iliac screws", "sacral_ala", "draw_screws", 0.3),
+    )
+    plan = f"{_PLACEMENT}.neck.plan"
+    neck = ("lateral-mass", "Lateral mass screws", "neck", f"{plan}:propose", f"{plan}:sample")
+    masses = (Procedure(*neck, heeds=_SCREWED),)
+    family = "lateral_mass_screw:LateralMassScrew"
+    return (
+        _own(
+            *("pedicle-screw", "Pedicle screw", "pedicle_screw:PedicleScrew"),
+            procedures=procedures,
+            **screw,
+        ),
+        _own("lateral-mass-screw", "Lateral mass screw", family, procedures=masses, **screw),
+    )
+
+
 def _on_spine() -> tuple[ImplantEntry, ...]:
     """Placed on vertebrae that are labelled or clicked."""
     return (
-        _own(
-            "pedicle-screw",
-            "Pedicle screw",
-            "pedicle_screw:PedicleScrew",
-            forwards=True,
-            along_line=True,
-            procedures=(
-                _procedure("spine", "Pedicle screws", "spine", "sample_spine", heeds=_SCREWED),
-                _on_site("iliac-screws", "Iliac screws", "ilium", "draw_screws", 0.3),
-                _on_site("s2ai-screws", "S2 alar-iliac screws", "sacral_ala", "draw_screws", 0.3),
-            ),
-        ),
-        _own(
-            "lateral-mass-screw",
-            "Lateral mass screw",
-            "lateral_mass_screw:LateralMassScrew",
-            forwards=True,
-            along_line=True,
-            procedures=(
-                Procedure(
-                    "lateral-mass",
-                    "Lateral mass screws",
-                    "neck",
-                    f"{_PLACEMENT}.neck.plan:propose",
-                    f"{_PLACEMENT}.neck.plan:sample",
-                    heeds=_SCREWED,
-                ),
-            ),
-        ),
+        *_spinal_screws(),
         _own("rod", "Rod", "rod:Rod", along_line=True),
         _own("cross-link", "Cross-link", "cross_link:CrossLink"),
         _own(
