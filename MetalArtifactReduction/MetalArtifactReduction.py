@@ -182,7 +182,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.result = ResultSection(
             result, texts, logic.results, logic.views, logic.getParameterNode
         )
-        self.preview = PreviewSection(run, texts, logic.views, logic.metal, self._update)
+        self.preview = PreviewSection(run, texts, logic, self._update)
         self.figures = FiguresSection(result, texts, logic.results, logic.views, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

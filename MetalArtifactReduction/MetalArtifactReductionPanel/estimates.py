@@ -21,6 +21,13 @@ class Estimates:
         self._jobs, self._resources = jobs, resources
         self._estimator: Any = None
         self._measuring: list[Any] = []
+        self._held = False
+
+    def hold(self, on: bool) -> None:
+        """Measure nothing while somebody waits for something else; what is measured gives way."""
+        self._held = on
+        if on:
+            self.cancel()
 
     def text(self, volumeNode: Any, options: Any, slices: int | None) -> str:
         """How long a correction will take, in words.
@@ -46,7 +53,7 @@ class Estimates:
 
         from .installation import nothing_missing
 
-        if not nothing_missing(self._resources) or not self._jobs.idle:
+        if self._held or not nothing_missing(self._resources) or not self._jobs.idle:
             return None
 
         queue = self._jobs.queue.queue

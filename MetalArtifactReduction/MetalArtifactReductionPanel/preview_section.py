@@ -17,16 +17,16 @@ SETTLE_MS, LOOK_MS = 200, 50
 class PreviewSection:
     """Corrects the slice in view again whenever something changes that it depends on.
 
-    :param ui: the section's widgets. :param views: shows the slice: ``SceneViews``.
-    :param metal: tells whether metal was drawn in: ``Metal``.
-    :param onEnd: called when the views are to show again what they did before.
+    :param ui: the section's widgets.
+    :param logic: its ``views`` show the slice, its ``metal`` tells whether metal was drawn in, its
+        ``estimates`` wait for a slice that is asked for.
+    :param onChange: called when a slice has come, and when the views are to show again what they
+        did before.
     """
 
-    def __init__(
-        self, ui: Any, texts: Texts, views: Any, metal: Any, onEnd: Callable[[], None]
-    ) -> None:
-        self._ui, self._texts, self._views, self._metal = ui, texts, views, metal
-        self._onEnd = onEnd
+    def __init__(self, ui: Any, texts: Texts, logic: Any, onChange: Callable[[], None]) -> None:
+        self._ui, self._texts, self._views, self._metal = ui, texts, logic.views, logic.metal
+        self._onChange, self._hold = onChange, logic.estimates.hold
         self._parameters: Any = None
         self._process: Any = None
         self._warm: Any = None  # the CT for which it was started before it was asked
@@ -95,11 +95,12 @@ class PreviewSection:
             return
         self._settle.stop()
         self._look.stop()
+        self._hold(False)
         self._asked = None
         self._views.follow(None)
         if self._node is not None:
             self._node = self._views.removePreview(self._node)
-            self._onEnd()
+            self._onChange()
         self._texts.say(self._ui.previewLabel, "")
 
     def _ask(self) -> None:
@@ -125,6 +126,7 @@ class PreviewSection:
                 first = index - middle
                 fraction = mask_from_segmentation(metal, volume)[first : first + len(slab.hu)]
             self._process = self._process or self._preview()
+            self._hold(True)
             self._process.ask(slab, middle, fraction, options)
             self._texts.say(self._ui.previewLabel, _("Correcting this slice..."))
             self._look.start()
@@ -134,6 +136,7 @@ class PreviewSection:
         if answer is None:
             return
         self._look.stop()
+        self._hold(False)
         volume, index = self._asked[0], self._asked[2]
         text = _("This slice, corrected in {seconds:.1f} s.")
         if answer.hu is None:
@@ -149,3 +152,4 @@ class PreviewSection:
         if answer.hu is not None:
             window = self._parameters.window.value
             self._node = self._views.showPreview(volume, index, answer.hu, self._node, window)
+        self._onChange()

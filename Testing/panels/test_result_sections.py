@@ -174,7 +174,13 @@ def test_a_preview_follows_what_is_chosen(
         removePreview=lambda node: shown.append(None),
     )
     ui = widgets_of(MODULE, "runCollapsibleButton")
-    section = PreviewSection(ui, texts, views, Metal(Background(), lambda: None), lambda: None)
+    held: list[bool] = []
+    logic = SimpleNamespace(
+        views=views,
+        metal=Metal(Background(), lambda: None),
+        estimates=SimpleNamespace(hold=held.append),
+    )
+    section = PreviewSection(ui, texts, logic, lambda: None)
     parameters = parameter_node(inputVolume=ct, method="patient")
     section.show(parameters, "")
     assert not ui.previewButton.visible  # it would train first
@@ -185,9 +191,10 @@ def test_a_preview_follows_what_is_chosen(
     assert ui.previewButton.visible and process == ["li 3"]
     ui.previewButton.click()
     (first,) = asked
+    assert held == [True], "no measurement takes the processor from it"
     assert first[0] == 3 and first[1] is None and first[2].threshold_hu is None
     QTimer.turn()
-    assert shown[-1][:2] == (ct, 4) and "0.8 s" in ui.previewLabel.text
+    assert shown[-1][:2] == (ct, 4) and "0.8 s" in ui.previewLabel.text and not held[-1]
     section.show(parameters, "")
     QTimer.turn()
     assert len(asked) == 1
