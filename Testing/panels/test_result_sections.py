@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,3 +214,27 @@ def test_a_preview_follows_what_is_chosen(
     section.leave()
     section.show(parameters, "")
     assert process[2:] == ["li 3"]  # again in the panel
+
+
+def test_nothing_is_measured_while_a_slice_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, ct: Any
+) -> None:
+    from MetalArtifactReductionPanel import installation
+    from MetalArtifactReductionPanel.estimates import Estimates
+
+    monkeypatch.setattr(installation, "nothing_missing", lambda resources: True)
+    monkeypatch.setattr(
+        "MetalArtifactReductionLib.jobs.estimate.Estimator",
+        lambda queue: SimpleNamespace(seconds=lambda options, matrix, slices: 4.0 * slices),
+    )
+    jobs = SimpleNamespace(idle=True, queue=SimpleNamespace(queue=SimpleNamespace(jobs=[])))
+    estimates = Estimates(jobs, Path())
+    estimates.hold(True)
+    assert estimates.seconds(ct, None, 3) is None
+    estimates.hold(False)
+    assert estimates.seconds(ct, None, 3) == 12.0
+    running = Background().start("", lambda handle: None)
+    running.ended, running.cancel = False, lambda: setattr(running, "ended", True)
+    estimates._measuring = [running]
+    estimates.hold(True)
+    assert running.ended, "it gives way"

@@ -39,7 +39,7 @@ def physics_slice(
     :param fractions: of the implants, ``(implants, rows, cols)``; they displace tissue.
     :param normals: standard normal numbers ``(2, views, bins)``, used with and without metal.
     """
-    others = [k for k, implant in enumerate(materials) if not implant.is_metal]
+    others = [k for k, one in enumerate(materials) if with_reference and not one.is_metal]
     displaced = [fractions[:0], fractions, *([fractions[others]] if others else [])]
     left = torch.stack([(1.0 - one.sum(dim=0)).clamp_min(0.0) for one in displaced])
     tissue_mm, implant_mm = scanner.tissue_paths(hu, left), scanner.implant_paths(fractions)
