@@ -325,6 +325,7 @@ class SimulateImplantsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Before anything starts."""
         self.logic.tools.install()
         self.logic.tools.follow(self._implantsChanged)
+        self.implants.settle()
 
     def _onWork(self) -> None:
         """Something begins or has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import qt
@@ -45,8 +45,8 @@ class ImplantsSection:
             (ui.rodButton, self.addRod),
             (ui.crossLinkButton, self.addCrossLink),
             (ui.measureButton, self.measure),
-            (ui.undoButton, lambda: self._step(self._tools.history.undo)),
-            (ui.redoButton, lambda: self._step(self._tools.history.redo)),
+            (ui.undoButton, lambda: work.turns.begin(self._step(-1))),
+            (ui.redoButton, lambda: work.turns.begin(self._step(1))),
         ):
             work.connect(button, job)
         ui.implantsTable.connect("itemSelectionChanged()", self.onSelectionChanged)
@@ -186,11 +186,15 @@ class ImplantsSection:
         for one in self.selected():
             self._tools.editing.remove(one)
 
-    def _step(self, step: Callable[[], None]) -> None:
-        """Undo or redo; what is made anew by that stays selected."""
+    def _step(self, by: int) -> Iterator[None]:
+        """Undo or redo, an implant a step; what is made anew by that is selected as it was."""
         names = {one.name for one in self.selected()}
-        step()
+        yield from self._tools.history.in_steps(by)
         self.select(*(one for one in self._tools.editing.every() if one.name in names))
+
+    def settle(self) -> None:
+        """Do at once what is left of an undo: something else begins."""
+        self._tools.history.finish()
 
     def addRod(self) -> None:
         """A rod through the selected screws."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ class Tools:
         """Undo and redo of implants: ``PlacementHistory``."""
         from SimulateImplantsLib.mrml import PlacementHistory
 
-        return PlacementHistory(slicer.mrmlScene)
+        return PlacementHistory(
+            slicer.mrmlScene, lambda: self._link.paused() if self._link else nullcontext()
+        )
 
     def forgetHistory(self) -> None:
         """Another scene: nothing of the one before comes back."""

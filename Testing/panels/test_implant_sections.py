@@ -280,6 +280,34 @@ def test_undo_keeps_names_grades_and_what_is_selected(sections: Any, ct: Any) ->
     assert again.model.GetAttribute("SimulateImplants.measured") == grade
 
 
+def test_undo_pressed_twice_or_left_half_way_is_whole(
+    sections: Any, tools: Any, work: Any, ct: Any
+) -> None:
+    implants, ui = sections.implants, sections.implants_ui
+    implants.show(parameter_node(inputVolume=ct), state())
+    for _ in range(2):
+        tools.editing.add(ct, "pedicle-screw", "6.5 x 45 mm")
+        implants.fill()
+    implants.select(*tools.editing.every())
+    implants.remove()
+    implants.fill()
+    ui.undoButton.enabled = True
+    for left in (lambda: None, work.turns.clear, implants.settle):
+        ui.undoButton.click()
+        assert len(tools.editing.every()) == 1  # the first of two
+        left()
+        ui.undoButton.click()
+        while work.turns.busy:
+            QTimer.turn()
+        assert implants.count() == len(tools.editing.every()) == 1
+        ui.redoButton.enabled = True
+        ui.redoButton.click()
+        ui.redoButton.click()
+        while work.turns.busy:
+            QTimer.turn()
+        assert implants.count() == 0 and not tools.history.can_redo
+
+
 def test_what_a_scene_came_with_is_not_undone(sections: Any, tools: Any, ct: Any) -> None:
     sections.implants.show(parameter_node(inputVolume=ct), state())
     tools.editing.add(ct, "pedicle-screw", "6.5 x 45 mm")

@@ -8,6 +8,7 @@ from typing import Any
 from MetalArtifactReductionLib.mrml.transaction import all_or_none, remove_node
 
 from ..implants.cross_link import CrossLink
+from ..implants.femoral_head import FemoralHead
 from ..implants.rod import Rod
 from .folders import folder_of, remove_if_empty
 from .lines import add_line
@@ -60,10 +61,18 @@ def remove(one: SceneImplant) -> None:
 
 
 def remove_all(implants: Iterable[SceneImplant]) -> None:
-    """Remove many: cross-links and rods first, which else would follow each screw that goes."""
-    first = {CrossLink.kind: 0, Rod.kind: 1}
-    for one in sorted(implants, key=lambda one: first.get(one.kind, 2)):
+    """Remove many implants."""
+    for one in to_remove(implants):
         remove(one)
+
+
+def to_remove(implants: Iterable[SceneImplant]) -> list[SceneImplant]:
+    """In the order in which many go: a rod would follow each screw that goes before it.
+
+    Heads before the stems under whose transforms they lie.
+    """
+    first = {CrossLink.kind: 0, Rod.kind: 1, FemoralHead.kind: 1}
+    return sorted(implants, key=lambda one: first.get(one.kind, 2))
 
 
 def remove_companions(scene: Any, line: Any, transform: Any) -> None:

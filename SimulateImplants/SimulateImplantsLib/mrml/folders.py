@@ -52,6 +52,21 @@ def folder_of(scene: Any, node: Any) -> int:
     return int(folder) if hierarchy.GetItemAttribute(folder, FOLDER_ATTRIBUTE) else 0
 
 
+def place_of(scene: Any, node: Any) -> int:
+    """The item that the folder of an implant's node lies under; 0 where it is no folder of ours."""
+    hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = folder_of(scene, node)
+    return int(hierarchy.GetItemParent(folder)) if folder else 0
+
+
+def move_folder(scene: Any, node: Any, place: int) -> None:
+    """Put the folder of an implant's node under an item, if that is still there."""
+    hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = folder_of(scene, node)
+    if folder and place in (hierarchy.GetSceneItemID(), *_items(hierarchy)):
+        hierarchy.SetItemParent(folder, place)
+
+
 def remove_if_empty(scene: Any, folder: int) -> None:
     """Take a folder away that nothing lies in any more."""
     hierarchy = slicer_classes().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -61,12 +76,16 @@ def remove_if_empty(scene: Any, folder: int) -> None:
 
 def _folder(hierarchy: Any, key: str) -> int:
     """The folder with this key, 0 if there is none."""
+    for item in _items(hierarchy):
+        if hierarchy.GetItemAttribute(item, FOLDER_ATTRIBUTE) == key:
+            return item
+    return 0
+
+
+def _items(hierarchy: Any) -> list[int]:
+    """Every item of the scene."""
     import vtk
 
     items = vtk.vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
-    for index in range(items.GetNumberOfIds()):
-        item = items.GetId(index)
-        if hierarchy.GetItemAttribute(item, FOLDER_ATTRIBUTE) == key:
-            return int(item)
-    return 0
+    return [int(items.GetId(index)) for index in range(items.GetNumberOfIds())]

@@ -20,6 +20,7 @@ from ..placement.geometry import axis_placement
 from .folders import place_in_construct
 from .scene_implant import (
     CONSTRUCT,
+    GIVEN_NAME,
     IMPLANT_REFERENCE,
     KIND,
     LEVEL,
@@ -73,8 +74,7 @@ def add_implant(
     if order is None:
         same = [one.order for one in implants_of(scene) if one.construct == construct]
         order = max(same, default=-1) + 1
-    words = (level, side, implant.kind.replace("-", " "))
-    name = name or " ".join(word for word in words if word)
+    name = name or usual_name(implant.kind, level, side)
     with all_or_none(scene) as added:
         transform = _new_node(scene, "vtkMRMLLinearTransformNode", f"{name} placement")
         transform.SetMatrixTransformToParent(vtk_matrix(matrix))
@@ -86,6 +86,7 @@ def add_implant(
         # Complete before it is added: observers of the scene see an implant, never half of one.
         _describe(model, implant)
         values = {SIDE: side, LEVEL: level, ORDER: str(order), CONSTRUCT: construct}
+        values[GIVEN_NAME] = model.GetName()
         for attribute, value in values.items():
             model.SetAttribute(attribute, value)
         model.SetAndObserveTransformNodeID(transform.GetID())
@@ -98,6 +99,25 @@ def add_implant(
         show_handles(one, handles)
         place_in_construct(scene, construct, like, [model, transform])
     return one
+
+
+def usual_name(kind: str, level: str = "", side: str = "") -> str:
+    """What an implant is called that nobody gave a name: "L4 left pedicle screw"."""
+    return " ".join(word for word in (level, side, kind.replace("-", " ")) if word)
+
+
+def rename(one: SceneImplant, name: str) -> None:
+    """Call an implant, its transform and its line by a name, or the next that is free."""
+    if one.name != name:
+        name = free_name(one.scene, name)
+    for node, ends in ((one.model, ""), (one.transform, " placement"), (one.line, " entry-target")):
+        if node is not None and node.GetName() != name + ends:
+            node.SetName(free_name(one.scene, name + ends))
+
+
+def named_by_user(one: SceneImplant) -> bool:
+    """Whether the user gave it the name that it has."""
+    return one.model.GetAttribute(GIVEN_NAME) not in (None, one.name)
 
 
 def placement_at(implant: Implant, point: np.ndarray) -> np.ndarray:

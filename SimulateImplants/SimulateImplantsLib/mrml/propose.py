@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,9 @@ from ..placement.procedures import ProposalOptions, proposed_plan, sampled_plan
 from ..placement.spine.levels import LEVELS, by_level, hip_masks, level_of, vertebra_masks
 from .bone import labels_in_steps
 from .companions import remove_all
+from .nodes import named_by_user, rename, usual_name
 from .plans import plan_in_steps
-from .scene_implant import PROPOSED, SceneImplant, free_name, implants_of
+from .scene_implant import GIVEN_NAME, PROPOSED, SceneImplant, implants_of
 
 if TYPE_CHECKING:
     from MetalArtifactReductionLib.mrml.jobs import HandleCallback, SceneJob, SceneJobs
@@ -177,27 +177,20 @@ def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, Non
         if isinstance(item.make(), PedicleScrew) and level and (item.kind, level, side) in by_hand:
             kept[index] = by_hand[item.kind, level, side]
     implants = yield from plan_in_steps(scene, plan, like=ct_node, kept=kept)
-    for one in implants:
-        if one not in kept.values():
-            one.model.SetAttribute(PROPOSED, "1")
+    made = [one for one in implants if one not in kept.values()]
+    for one in made:
+        one.model.SetAttribute(PROPOSED, "1")
+    names = {_what(one): one.name for one in earlier if named_by_user(one)}
     remove_all(earlier)
-    for one in implants:
-        if one not in kept.values():
-            _renumber(one)
+    for one in made:  # now that names are free; what the user called one stays its name
+        rename(one, names.get(_what(one)) or usual_name(*_what(one)))
+        if _what(one) not in names:
+            one.model.SetAttribute(GIVEN_NAME, one.name)
     return ProposedNodes(tuple(implants), plan, plan.warnings)
 
 
-def _renumber(one: SceneImplant) -> None:
-    """Without the number that its name has because of an earlier proposal, which is gone."""
-    given = one.name
-    name = re.sub(r"_\d+$", "", given)
-    if name == given:
-        return
-    name = free_name(one.scene, name)
-    for node in filter(None, (one.transform, one.line, one.model)):
-        free = re.sub(r"_\d+$", "", node.GetName().replace(given, name))
-        if free != node.GetName():
-            node.SetName(free_name(one.scene, free))
+def _what(one: SceneImplant) -> tuple[str, str, str]:
+    return one.kind, one.level, one.side
 
 
 def split_vertebrae(
