@@ -70,7 +70,8 @@ class Work:
         self._ui.progressBar.value = 0
         self.say("")
         self._onChange()
-        slicer.app.processEvents()
+        slicer.app.processEvents()  # what is off by now is drawn
+        slicer.app.processEvents()  # and who watches is served before the work begins
         try:
             with self.said():
                 self._prepare()

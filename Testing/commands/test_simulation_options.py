@@ -12,6 +12,7 @@ import pytest
 
 from MetalArtifactReductionLib.cli import build_parser, main
 from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs import call
 from MetalArtifactReductionLib.jobs.job import Job
 from MetalArtifactReductionLib.jobs.task import INPUTS, REQUEST, TaskRequest, array_file
 from MetalArtifactReductionLib.physics.acquisition import preset
@@ -91,7 +92,7 @@ def test_from_the_panel_s_jobs(name: str, seen: list[SimulationOptions], tmp_pat
     with pytest.raises(InputError, match="seen"):
         job.simulate(sent(job.simulation_job(volume, [ball], options)))
     wanted = variants.Variants(count=2, seed=1, random_share=1.0)
-    variants.sample(sent(variants.variants_job(volume, Bones(), wanted, options, tmp_path)))
+    call.run(sent(variants.variants_job(volume, Bones(), wanted, options, tmp_path)))
     assert seen == [options, *(replace(options, seed=options.seed + n) for n in (0, 1))]
 
 

@@ -29,7 +29,7 @@ def call_job(function: Callable[..., Any], *arguments: Any, title: str = "", **n
 
 def result_of(job: Job) -> Any:
     """What the function returned; before the job is closed."""
-    return pickle.loads(job.array("result").data)
+    return pickle.loads(job.array("result", mapped=True).data)
 
 
 def run(request: TaskRequest) -> TaskResult:

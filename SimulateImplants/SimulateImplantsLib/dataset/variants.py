@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError, MARError
+from MetalArtifactReductionLib.jobs.call import call_job
 from MetalArtifactReductionLib.jobs.job import Job
-from MetalArtifactReductionLib.jobs.task import TaskRequest, TaskResult
 from MetalArtifactReductionLib.progress import Cancel, Progress, check_cancelled, part, report
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -132,7 +131,7 @@ def variants_job(
     *,
     title: str = "variants",
 ) -> Job:
-    """:func:`write_variants` as a job; its values are ``made`` and ``reasons``.
+    """:func:`write_variants` as a job, see :func:`call_job`.
 
     :raises OutputError: no room for the inputs, or the folder cannot be made.
     """
@@ -144,38 +143,4 @@ def variants_job(
         raise OutputError(
             f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
         ) from None
-    names = list(bones.labels)
-    arrays = {f"label{number}": bones.labels[name] > 0 for number, name in enumerate(names)}
-    arguments = {
-        "ijk_to_ras": volume.ijk_to_ras.tolist(),
-        "labels": names,
-        "clicks": {name: [float(v) for v in place] for name, place in bones.clicks.items()},
-        "wanted": asdict(wanted),
-        "options": options.to_dict(),
-        "folder": str(folder.absolute()),
-    }
-    return Job(f"{__name__}:sample", arguments, {"hu": volume.hu, **arrays}, title=title)
-
-
-def sample(request: TaskRequest) -> TaskResult:
-    """The child's half of :func:`variants_job`."""
-    given: Mapping[str, Any] = request.arguments
-    volume = CTVolume(
-        np.array(request.arrays["hu"], dtype=np.float32), np.array(given["ijk_to_ras"])
-    )
-    labels = {
-        name: np.array(request.arrays[f"label{number}"])
-        for number, name in enumerate(given["labels"])
-    }
-    clicks = {name: np.array(place) for name, place in given["clicks"].items()}
-    wanted = given["wanted"]
-    made, reasons = write_variants(
-        volume,
-        Bones(labels, clicks),
-        Variants(**{**wanted, "sides": tuple(wanted["sides"])}),
-        SimulationOptions.from_dict(given["options"]),
-        Path(given["folder"]),
-        progress=request.progress,
-        cancel=request.cancel,
-    )
-    return TaskResult({"made": made, "reasons": list(reasons)})
+    return call_job(write_variants, volume, bones, wanted, options, folder.absolute(), title=title)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
@@ -122,8 +123,10 @@ def fraction_in_background(
     implants = placed_implants(jobs.scene, ct_node, only=only)
 
     def add_node(job: Job) -> Generator[None, None, tuple[Any, tuple[str, ...]]]:
-        fraction, warnings = result_of(job)
+        box, metal, warnings = result_of(job)
         _require_same_grid(ct_node, volume)
+        fraction = np.zeros(volume.hu.shape, np.float32)
+        fraction[box] = metal
         yield
         return _fraction_added(jobs.scene, ct_node, implants, fraction), warnings
 
@@ -138,10 +141,14 @@ def _fraction(
     ijk_to_ras: np.ndarray,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> tuple[tuple[slice, ...], np.ndarray, tuple[str, ...]]:
+    """The box of the metal and its fractions: the rest need not be sent."""
     grid = CTVolume(np.zeros(shape, np.float32), ijk_to_ras)
     voxels = voxelize(implants, grid, progress=progress, cancel=cancel)
-    return voxels.metal_fraction(), voxels.warnings
+    fraction = voxels.metal_fraction()
+    boxes = ndimage.find_objects((fraction > 0).astype(np.uint8))
+    box = boxes[0] if boxes else (slice(0, 0),) * 3
+    return box, np.ascontiguousarray(fraction[box]), voxels.warnings
 
 
 def _require_same_grid(ct_node: Any, before: CTVolume) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from MetalArtifactReductionLib.mrml.correct import ct_from_node
+from MetalArtifactReductionLib.jobs.call import result_of
+from MetalArtifactReductionLib.mrml.correct import ct_view
 
 from ..cases.options import SimulationOptions
 from ..dataset.variants import Variants, variants_job
@@ -44,7 +45,7 @@ def variants_in_background(
     :raises InputError: no CT, clicks that name no levels.
     :raises OutputError: the folder cannot be made, or no room for temporary files.
     """
-    volume = ct_from_node(jobs.scene, ct_node)
+    volume = ct_view(jobs.scene, ct_node)
     on_vertebrae = procedure_of(wanted.kind).site in ("spine", "neck")
     named = vertebra_masks(labels) if on_vertebrae else hip_masks(labels)
     used: Mapping[str, np.ndarray] = {}
@@ -60,4 +61,10 @@ def variants_in_background(
         folder,
         title=f"{ct_node.GetName()}: {wanted.count} variants",
     )
-    return jobs.add(job, (ct_node,), lambda job: dict(job.values), on_progress, on_end)
+    return jobs.add(
+        job,
+        (ct_node,),
+        lambda job: dict(zip(("made", "reasons"), result_of(job), strict=True)),
+        on_progress,
+        on_end,
+    )
