@@ -25,13 +25,14 @@ class Widget:
         "set(Fixed|Minimum)(Height|Width)|set(Default|Minimum)?SectionSize|setSectionResizeMode|"
         "setDefaultSectionSize|setMinimumSectionSize|setStretchLastSection|setRange|setDecimals|"
         "resize(Rows|Columns?)ToContents|resizeColumnToContents|hide|addAttribute|setMRMLScene|"
-        "installEventFilter|setColumnHidden"
+        "installEventFilter|setColumnHidden|setSizePolicy"
     )
 
     def __init__(self, parent: Any = None) -> None:
         self.name, self.children = "", []
         self.visible, self.enabled, self.blocked = True, True, False
         self.text, self.toolTip, self.width, self.frameWidth, self.height = "", "", 300, 1, 20
+        self.sizePolicy = SimpleNamespace(setHorizontalPolicy=lambda policy: None)
         self.minimumSizeHint = self.sizeHint = SimpleNamespace(width=lambda: 100)
         self.properties: dict[str, str] = {}
         self._slots: dict[str, list[Callable[..., None]]] = {}
@@ -319,6 +320,7 @@ def qt_module() -> ModuleType:
         ItemIsSelectable=1, ItemIsEnabled=2, ItemIsUserCheckable=16, UserRole=32,
         Unchecked=0, Checked=2,
     )  # fmt: skip
+    qt.QSizePolicy = SimpleNamespace(Ignored=13)  # type: ignore[attr-defined]
     qt.QHeaderView = SimpleNamespace(ResizeToContents=0, Stretch=1)  # type: ignore[attr-defined]
     qt.QFileDialog = SimpleNamespace()  # type: ignore[attr-defined]
     return qt

@@ -48,6 +48,9 @@ class Texts:
         self._labels += labels
         for label in labels:  # what is around one gives it another width or place
             label.parentWidget().installEventFilter(self._resized)
+            policy = label.sizePolicy
+            policy.setHorizontalPolicy(qt.QSizePolicy.Ignored)  # else the views shrink for a text
+            label.setSizePolicy(policy)
 
     def changed(self) -> None:
         """Texts may have been changed by others."""
