@@ -133,7 +133,7 @@ class ResultSection:
         p = self._parameters
         if p and p.inputVolume:
             with self._texts.said(self._ui.exportLabel):
-                self._views.setDisplay(p.inputVolume, p.window.value, p.overlayOpacity)
+                self._views.choose(p.inputVolume, p.window.value, p.overlayOpacity)
 
     def _showOverlay(self, result: Any) -> None:
         """Which maps there are of a result (or None), and what the chosen one's colours mean."""

@@ -29,7 +29,7 @@ class SceneViews:
         self._borrowed: Any = None
         self._swipe: Any = None
         self._share = 0.5
-        self._last: tuple[Any, ...] = ()  # what was shown, and how
+        self._last: tuple[Any, ...] = ()  # how, which node, and with which choices it was shown
         self._followed: Any = None
         self._onMove: Any = None
         self.turns = Turns()
@@ -61,14 +61,14 @@ class SceneViews:
     def again(self) -> None:
         """What the panel showed when it was left, if it is still there."""
         if self._last and self._borrowed is None:
-            how, node, *rest = self._last
+            how, node, choices = self._last
             if node.GetScene() is slicer.mrmlScene:
-                how(node, *rest)
+                how(node, **choices)
 
     def showInput(self, volumeNode: Any, window: str) -> None:
         """A CT that was chosen, whole."""
         self.giveBack()
-        self._last = (self.showInput, volumeNode, window)
+        self._last = (self.showInput, volumeNode, {"window": window})
 
         def whole() -> Iterator[None]:
             self.setDisplay(volumeNode, window, 0.0)
@@ -102,25 +102,22 @@ class SceneViews:
         """
         self.stopSwipe()
         original = kept.original_of(corrected)  # or it is said now that it is gone
-        wanted = self._last = (self.show, corrected, views, window, overlayOpacity, overlay)
-        self.turns.follow(self._filled(original, *wanted[1:]), self._wanted(corrected))
+        choices: dict[str, Any] = {"views": views, "window": window}
+        choices |= {"overlayOpacity": overlayOpacity, "overlay": overlay}
+        self._last = (self.show, corrected, choices)
+        self.turns.follow(self._filled(original, corrected, choices), self._wanted(corrected))
 
-    def _filled(
-        self,
-        original: Any,
-        corrected: Any,
-        views: str,
-        window: str,
-        overlayOpacity: float,
-        overlay: str,
-    ) -> Iterator[None]:
-        """A layout and its views, a step at a time."""
+    def _filled(self, original: Any, corrected: Any, choices: dict[str, Any]) -> Iterator[None]:
+        """A layout and its views, a step at a time; the user may choose meanwhile."""
         scene, metal = slicer.mrmlScene, kept.metal_of(corrected)
+        views, overlay = choices["views"], choices["overlay"]
         layout.use_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode(), views)
         yield
-        self.setDisplay(original, window, overlayOpacity)
+        self.setDisplay(original, choices["window"], choices["overlayOpacity"])
         yield
-        nodes = yield from layout.result_in_steps(scene, corrected, views, overlayOpacity, overlay)
+        nodes = yield from layout.result_in_steps(
+            scene, corrected, views, choices["overlayOpacity"], overlay
+        )
         self.showFigures(corrected)
         yield
         layout.show_scale(scene, corrected, overlay)
@@ -186,7 +183,6 @@ class SceneViews:
             qt.QTimer.singleShot(NEW_VIEWS_MS, move)
             self.follow(self._onMove)
         self.setDisplay(original, window, 0.0)
-        apply_window(node, window)
         return node
 
     def removePreview(self, node: Any) -> None:
@@ -263,10 +259,20 @@ class SceneViews:
             self._swipe.stop()
             self._swipe = None
 
+    def choose(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
+        """:meth:`setDisplay` as the user wants it from now on, also on coming back."""
+        if self._last:
+            choices = self._last[2]
+            now = {"window": window, "overlayOpacity": overlayOpacity}
+            choices |= {name: value for name, value in now.items() if name in choices}
+        self.setDisplay(volumeNode, window, overlayOpacity)
+
     def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
         """Show a CT and its corrections in one window, and the maps this opaque."""
         self.borrow().window(volumeNode)
-        for node in [volumeNode, *results_of(slicer.mrmlScene, volumeNode, "corrected")]:
+        roles = ("corrected", "preview")
+        made = [one for role in roles for one in results_of(slicer.mrmlScene, volumeNode, role)]
+        for node in [volumeNode, *made]:
             apply_window(node, window)
         for role in layout.OVERLAYS:
             for node in results_of(slicer.mrmlScene, volumeNode, role):

@@ -23,8 +23,9 @@ class ResultSection:
     def __init__(self, ui: Any, work: Work, tools: Tools) -> None:
         self._ui, self._work, self._tools = ui, work, tools
         self._parameters: Any = None
-        ui.windowComboBox.connect("activated(int)", self.onDisplayChanged)
-        ui.shownComboBox.connect("activated(int)", self.onDisplayChanged)
+        self._chosen = False
+        ui.windowComboBox.connect("activated(int)", self.choose)
+        ui.shownComboBox.connect("activated(int)", self.choose)
 
     def show(self, parameters: Any, state: State) -> None:
         """Remember what is chosen."""
@@ -32,13 +33,19 @@ class ResultSection:
 
     def clear(self) -> None:
         """The scene is gone."""
+        self._chosen = False
         self.say("")
 
     def say(self, *lines: str) -> None:
         """Show rich text, a paragraph each."""
         self._ui.resultLabel.text = "<br>".join(lines)
 
-    def onDisplayChanged(self, _index: Any = None) -> None:
+    def choose(self, _index: Any = None) -> None:
+        """The user has chosen a window, or the volume to show."""
+        self._chosen = True
+        self.onDisplayChanged()
+
+    def onDisplayChanged(self) -> None:
         """Window preset or the volume to show was changed."""
         p = self._parameters
         if p and p.inputVolume:
@@ -48,7 +55,7 @@ class ResultSection:
     def again(self) -> None:
         """The panel is opened: show what it says is shown."""
         p = self._parameters
-        if p and self._tools.hasResults(p.inputVolume):
+        if p and (self._chosen or self._tools.hasResults(p.inputVolume)):
             self.onDisplayChanged()
 
     def take(self, summary: str) -> None:

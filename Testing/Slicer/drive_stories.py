@@ -194,7 +194,7 @@ def spine(driver: Driver) -> None:
     opened(driver, IMPLANTS)
     shown = type(driver.widget._parameterNode.shown)
     driver.widget._parameterNode.shown = shown("ideal")
-    driver.widget.result.onDisplayChanged()
+    driver.widget.result.choose()
     driver.clicks += 1
     driver.picture("spine-truth", "resultCollapsibleButton")
     truth, before, after = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,39 @@ def ct(scene: Any) -> Any:
     slicer.util.updateVolumeFromArray(node, hu.astype(np.int16))
     node.SetSpacing(2.0, 2.0, 3.0)
     return node
+
+
+@pytest.fixture
+def tools(scene: Any) -> Any:
+    from SimulateImplantsPanel.tools import Tools
+
+    tools = Tools()
+    yield tools
+    tools.close()
+
+
+@pytest.fixture
+def work(scene: Any) -> Any:
+    from SimulateImplantsPanel.work import Work
+
+    ui = panel_support.widgets_of("SimulateImplants", "simulationCollapsibleButton")
+    ui.simulateButton.enabled = True  # as its section does
+    return Work(ui, lambda: None, lambda: None)
+
+
+@pytest.fixture
+def sections(tools: Any, work: Any) -> Any:
+    """List of implants, "Add" and "Selected" on the scene, wired as the panel does it."""
+    from SimulateImplantsPanel.implant_sections import AddSection, ImplantsSection, SelectedSection
+
+    uis = {
+        name: panel_support.widgets_of("SimulateImplants", f"{name}CollapsibleButton")
+        for name in ("implants", "add", "selected")
+    }
+    implants = ImplantsSection(uis["implants"], work, tools, lambda: selected.fill())
+    add = AddSection(uis["add"], work, tools, implants)
+    selected = SelectedSection(uis["selected"], work, tools, implants, implants.changed)
+    assert tools.follow(implants.changed)
+    return SimpleNamespace(implants=implants, add=add, selected=selected, **{
+        f"{name}_ui": ui for name, ui in uis.items()
+    })  # fmt: skip

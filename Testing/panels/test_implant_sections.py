@@ -45,42 +45,6 @@ def state(**values: Any) -> Any:
 
 
 @pytest.fixture
-def tools(scene: Any) -> Any:
-    from SimulateImplantsPanel.tools import Tools
-
-    tools = Tools()
-    yield tools
-    tools.close()
-
-
-@pytest.fixture
-def work(scene: Any) -> Any:
-    from SimulateImplantsPanel.work import Work
-
-    ui = widgets_of(MODULE, "simulationCollapsibleButton")
-    ui.simulateButton.enabled = True  # as its section does
-    return Work(ui, lambda: None, lambda: None)
-
-
-@pytest.fixture
-def sections(tools: Any, work: Any) -> Any:
-    """List of implants, "Add" and "Selected" on the scene, wired as the panel does it."""
-    from SimulateImplantsPanel.implant_sections import AddSection, ImplantsSection, SelectedSection
-
-    uis = {
-        name: widgets_of(MODULE, f"{name}CollapsibleButton")
-        for name in ("implants", "add", "selected")
-    }
-    implants = ImplantsSection(uis["implants"], work, tools, lambda: selected.fill())
-    add = AddSection(uis["add"], work, tools, implants)
-    selected = SelectedSection(uis["selected"], work, tools, implants, implants.changed)
-    assert tools.follow(implants.changed)
-    return SimpleNamespace(implants=implants, add=add, selected=selected, **{
-        f"{name}_ui": ui for name, ui in uis.items()
-    })  # fmt: skip
-
-
-@pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> registry.ImplantEntry:
     """A family of somebody else's, with a way of placing it, registered for one test."""
     known = dict(registry._registered())

@@ -1,4 +1,4 @@
-"""The sections of the correction's panel that show a result, each alone."""
+"""The sections of both panels that show a result, each alone."""
 
 from __future__ import annotations
 
@@ -83,6 +83,39 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     assert not ui.overlayComboBox.visible  # the method knows no expected error
     parameters.inputVolume, parameters.result = nodes.change_map, None
     assert section.take(nodes) is None and parameters.result is None
+
+
+def test_a_window_that_was_chosen_is_there_again_on_coming_back(
+    texts: Any, scene: Any, ct: Any
+) -> None:
+    from MetalArtifactReductionPanel.result_section import ResultSection
+    from MetalArtifactReductionPanel.results import Results
+    from MetalArtifactReductionPanel.scene_views import SceneViews
+
+    def done() -> tuple[float, float]:
+        while views.turns.busy:
+            QTimer.turn()
+        return display.GetWindow(), display.GetLevel()
+
+    ct.CreateDefaultDisplayNodes()
+    display = ct.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(777.0, 77.0)
+    views, parameters = SceneViews(), parameter_node(inputVolume=ct)
+    views._fit = lambda nodes: None  # type: ignore[method-assign]  # Slicer's own
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
+    section.show(parameters)
+    views.showInput(ct, "soft-tissue")
+    assert done() == (400.0, 40.0)
+    ui.boneButton.click()
+    bone = done()
+    assert bone not in ((400.0, 40.0), (777.0, 77.0))
+    for _ in range(2):
+        views.giveBack()
+        assert done() == (777.0, 77.0)
+        views.again()
+        assert done() == bone
 
 
 def test_dicom_is_written_in_the_background(
@@ -238,3 +271,33 @@ def test_nothing_is_measured_while_a_slice_is_awaited(
     estimates._measuring = [running]
     estimates.hold(True)
     assert running.ended, "it gives way"
+
+
+def test_a_window_that_was_chosen_is_there_again_without_any_result(
+    tools: Any, work: Any, ct: Any
+) -> None:
+    from SimulateImplantsPanel.simulation_sections import ResultSection
+
+    ui = widgets_of("SimulateImplants", "resultCollapsibleButton")
+    section = ResultSection(ui, work, tools)
+    parameters = SimpleNamespace(
+        inputVolume=ct,
+        shown=SimpleNamespace(value="corrupted"),
+        window=SimpleNamespace(value="metal"),
+    )
+    section.show(parameters, None)
+    ct.CreateDefaultDisplayNodes()
+    ct.GetDisplayNode().SetAutoWindowLevel(False)
+
+    def opened() -> float:
+        ct.GetDisplayNode().SetWindowLevel(777.0, 77.0)
+        section.again()
+        while work.turns.busy:
+            QTimer.turn()
+        return float(ct.GetDisplayNode().GetWindow())
+
+    assert opened() == 777.0  # as the user left it
+    ui.windowComboBox.emit("activated", 0)
+    assert opened() > 1000
+    section.clear()
+    assert opened() == 777.0
