@@ -93,8 +93,9 @@ class Results:
             text = _("{left} of {count} slices with metal: no streaks beyond noise")
             texts.append((_("Need no correction"), text.format(left=left, count=len(strength))))
         if held_back:
-            text = _("{count} slices, in part or whole: the method would add streaks there")
-            texts.append((_("Left as they were"), text.format(count=len(held_back))))
+            text = _("{left} of {count}, in part or whole: the method would add streaks there")
+            left, count = len(held_back), len(strength)
+            texts.append((_("Left as they were"), text.format(left=left, count=count)))
         outside = outside_trace_text(parameters)
         if outside:
             texts.append((_("Changed outside the metal's rays"), outside))

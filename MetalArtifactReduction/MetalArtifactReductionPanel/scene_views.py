@@ -270,6 +270,7 @@ class SceneViews:
     def setDisplay(self, volumeNode: Any, window: str, overlayOpacity: float) -> None:
         """Show a CT and its corrections in one window, and the maps this opaque."""
         self.borrow().window(volumeNode)
+        self.borrow().hide_metal_of_others(volumeNode)
         roles = ("corrected", "preview")
         made = [one for role in roles for one in results_of(slicer.mrmlScene, volumeNode, role)]
         for node in [volumeNode, *made]:

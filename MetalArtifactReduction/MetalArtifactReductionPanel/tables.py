@@ -38,8 +38,13 @@ def fill(
             table.setItem(index, column, item)
             item.setSelected(index in selected)
     table.blockSignals(blocked)
+    fit_height(table)
+
+
+def fit_height(table: Any) -> None:
+    """No scroll bar within the panel's."""
     table.resizeRowsToContents()
-    rows_height = sum(table.rowHeight(row) for row in range(min(len(rows), MOST_ROWS)))
+    rows_height = sum(table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS)))
     table.setFixedHeight(table.horizontalHeader().height + rows_height + 2 * table.frameWidth)
 
 

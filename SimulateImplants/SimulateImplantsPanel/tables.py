@@ -121,6 +121,8 @@ def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -
     :param implant: ``Implant`` or None.
     :param ranges: parameter -> ``ParameterRange``, for the tooltips.
     """
+    from MetalArtifactReductionPanel.tables import fit_height
+
     blocked = table.blockSignals(True)
     values = {}
     if implant is not None and implant.kind != "user-mesh":
@@ -144,6 +146,7 @@ def fill_parameters_table(table: Any, implant: Any, ranges: Mapping[str, Any]) -
         table.setItem(index, 1, cell)
     table.resizeColumnToContents(0)
     table.blockSignals(blocked)
+    fit_height(table)
 
 
 def parameter_title(name: str) -> str:

@@ -2,7 +2,8 @@
 
     Slicer --testing --additional-module-paths MetalArtifactReduction SimulateImplants \\
         --python-script Testing/Slicer/drive_stories.py [--output FOLDER] [--only NAME ...] \\
-        [--unpacked FOLDER] [--style dark] [--percent 125] [--documentation Resources/Screenshots]
+        [--unpacked FOLDER] [--appearance dark] [--percent 125] \\
+        [--documentation Resources/Screenshots]
 
 Prints the clicks of each story and, for each action, the longest time that Slicer did not answer;
 ``gaps.txt`` beside the pictures says what it was doing then. ``--documentation`` makes the
@@ -65,7 +66,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "stories")
     parser.add_argument("--only", nargs="+", choices=tuple(STORIES), default=tuple(STORIES))
     parser.add_argument("--unpacked", type=Path, help="where packed CTs lie as NIfTI: for neck")
-    parser.add_argument("--style", choices=("light", "dark"))
+    # Qt would take "--style" for itself.
+    parser.add_argument("--appearance", choices=("light", "dark"))
     parser.add_argument("--percent", type=int, default=100, help="size of the font")
     parser.add_argument("--documentation", type=Path, help="where its pictures lie")
     return parser.parse_known_args(sys.argv[1:])[0]

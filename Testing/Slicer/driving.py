@@ -310,9 +310,11 @@ def look(driver: Driver) -> None:
 
 
 def dress(style: str | None, percent: int) -> None:
-    """Slicer's light or dark style, and a font of another size."""
+    """As Edit > Application Settings > Appearance: a style, and a font of another size."""
     if style:
+        slicer.app.removeEventFilter(slicer.app.style())
         slicer.app.setStyle(f"{style.capitalize()} Slicer")
+        slicer.app.installEventFilter(slicer.app.style())
         slicer.app.setPalette(slicer.app.style().standardPalette())
     font = slicer.app.font()
     font.setPointSizeF(font.pointSizeF() * percent / 100)
@@ -341,11 +343,11 @@ def run(
 ) -> None:
     """Drive a panel and end Slicer: exit code 0 when every check held.
 
-    :param options: ``output``, ``style``, ``percent``. :param copies: see :class:`Driver`.
+    :param options: ``output``, ``appearance``, ``percent``. :param copies: see :class:`Driver`.
     """
     code = 1
     try:
-        dress(options.style, options.percent)
+        dress(options.appearance, options.percent)
         steps(Driver(module, options.output, copies))
         code = 0
         print("every step was done", flush=True)

@@ -114,6 +114,18 @@ def test_what_was_seen_through_is_as_it_was_unless_the_user_changed_it(scene: An
         assert display.GetOpacity3D() == back
 
 
+def test_metal_of_another_scan_is_hidden_while_the_views_are_lent(scene: Any) -> None:
+    first, second = ct_with_wedge(scene), ct_with_wedge(scene)
+    second.SetSpacing(3.0, 3.0, 3.0)
+    metals = [mrml.propose_metal(scene, ct)[0] for ct in (first, second)]
+    shown = [metal.GetDisplayNode() for metal in metals]
+    views = BorrowedViews(scene)
+    views.hide_metal_of_others(first)
+    assert [bool(display.GetVisibility()) for display in shown] == [True, False]
+    views.give_back()
+    assert all(display.GetVisibility() for display in shown)
+
+
 def test_one_slice_shows_the_result_over_its_original(scene: Any) -> None:
     ct = ct_with_wedge(scene)
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", always=True)

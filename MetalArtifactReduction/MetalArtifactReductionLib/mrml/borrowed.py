@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from .belonging import metal_problem
 from .hierarchy import INPUT_REFERENCE, ROLE_ATTRIBUTE
 from .namespace import slicer_classes
 
 
 class BorrowedViews:
-    """Layout, links, windows and what is seen through, as now, until :meth:`give_back`.
+    """Layout, links, windows, what is seen through or hidden, as now, until :meth:`give_back`.
 
     Slices stay where the user has moved them.
 
@@ -35,6 +36,7 @@ class BorrowedViews:
         ]
         self._windows: dict[Any, tuple[bool, float, float]] = {}
         self._opacities: dict[Any, tuple[float, float]] = {}
+        self._hidden: list[Any] = []
 
     def window(self, volume_node: Any) -> None:
         """Remember a volume's window, once; call it before it is changed."""
@@ -49,6 +51,16 @@ class BorrowedViews:
         now = display.GetOpacity3D()
         self._opacities[display] = (before if now == ours else now, opacity)
         display.SetOpacity3D(opacity)
+
+    def hide_metal_of_others(self, volume_node: Any) -> None:
+        """No metal that was found in another scan beside this CT, in 3-D above all."""
+        for node in self._nodes("Segmentation"):
+            display = node.GetDisplayNode()
+            shown = display is not None and display.GetVisibility()
+            found = node.GetAttribute(ROLE_ATTRIBUTE) == "metal"
+            if shown and found and metal_problem(node, volume_node):
+                display.SetVisibility(False)
+                self._hidden.append(display)
 
     def give_back(self) -> None:
         """Everything as it was; results make room for the CT that they were made from."""
@@ -68,6 +80,8 @@ class BorrowedViews:
         for display, (automatic, width, level) in self._windows.items():
             display.SetWindowLevel(width, level)
             display.SetAutoWindowLevel(automatic)
+        for display in self._hidden:
+            display.SetVisibility(True)
         for display, (before, ours) in self._opacities.items():
             if display.GetOpacity3D() == ours:
                 display.SetOpacity3D(before)
