@@ -318,12 +318,13 @@ STORIES: dict[str, tuple[Callable[[Driver], None], int]] = {
     "none": (no_metal, 3),
     "large": (large, 99),
     "hips": (hips, 99),
-    "more": (more, 99),
     "s2ai": (alar_iliac, 10),
     "stent": (stent, 10),
     "neck": (lambda driver: lateral_mass(driver, options.unpacked), 16),
+    "more": (more, 99),
 }
-"""Each with the most clicks that it may take."""
+"""Each with the most clicks that it may take; "more" reloads a module, which the other one's
+panel does not outlive."""
 
 
 def drive(driver: Driver) -> None:
