@@ -38,6 +38,12 @@ REACH_MM = 40.0
 FLOOR_HU = 5.0
 """Deviations of this size are the noise that smoothing leaves."""
 
+FAT_HU, MUSCLE_HU, DENSE_HU = -100.0, 50.0, 500.0
+"""What is far from the first two, and no denser than the third, is a streak."""
+
+FINEST_MM = 0.9
+"""Finer is noise where streaks of any width are looked at."""
+
 LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
@@ -144,6 +150,7 @@ class SoftTissue:
         spacing_mm: tuple[float, float],
     ) -> None:
         metal = metal > 0
+        self._shape = metal.shape
         self._mm = tuple(max(s, LEAST_PIXEL_MM) for s in spacing_mm)
         at = np.argwhere(metal)
         low = np.maximum(at.min(0) - [int(_MARGIN_MM / s) for s in self._mm], 0)
@@ -151,6 +158,7 @@ class SoftTissue:
         self._box = slice(low[0], high[0]), slice(low[1], high[1])
         images = (original_hu[self._box], proposed_hu[self._box])
         self._zone = _soft_tissue(*images, metal[self._box], self._mm)
+        self._image = images[0]
         self._window = [WINDOW_MM / s for s in self._mm]
         self._share = _smooth(self._zone, self._window)
         self._weights = {mm: self._low(self._zone, mm) for mm in (FINE_MM, COARSE_MM)}
@@ -165,6 +173,22 @@ class SoftTissue:
         hardly any soft tissue around the metal to ask.
         """
         return self._removed(self._proposed)
+
+    @property
+    def streaks_hu(self) -> np.ndarray:
+        """RMS deviation from fat or muscle, whichever is nearer, around each pixel.
+
+        :returns: ``(rows, cols)``; infinite far from metal, and without soft tissue to ask.
+        """
+        out = np.full(self._shape, np.inf, np.float32)
+        # Teeth that a proposal lost are in the zone, and no streaks.
+        zone = self._zone & ~ndimage.binary_dilation(self._image > DENSE_HU, np.ones((3, 3)))
+        if zone.sum() >= _FEWEST_PIXELS:
+            image = self._low(np.clip(self._image, -1000, 1000), FINEST_MM)
+            square = np.minimum((image - FAT_HU) ** 2, (image - MUSCLE_HU) ** 2) * zone
+            local = _smooth(square, self._window) + _SLICE_MEAN_COUNTS * square[zone].mean()
+            out[self._box] = np.sqrt(local / (_smooth(zone, self._window) + _SLICE_MEAN_COUNTS))
+        return out
 
     def harm(self, corrected_hu: np.ndarray) -> float:
         """Share of the deviation from smooth tissue that a correction has added, at its worst.

@@ -13,6 +13,7 @@ import torch
 from ..errors import DeviceError, InputError
 from ..metal.certain import certain_metal
 from ..metal.segmentation import segment_metal
+from ..metal.threshold import clip_level
 from ..metal.trace import metal_trace
 from ..methods.base import InpaintingContext, Method, Proposal
 from ..methods.registry import create_method
@@ -21,6 +22,7 @@ from ..tomography import ImageGrid, Reprojection, as_device
 from ..tomography.attenuation import hu_to_mu
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
+from .dense_tissue import keep_dense
 from .options import CorrectionOptions
 from .recombination import (
     keep_bone,
@@ -135,6 +137,7 @@ class _Work:
     ) -> None:
         self._hu, self._spacing_mm = volume.hu, volume.spacing_mm
         self._metal_fraction = metal_fraction
+        self._clipped_from_hu = clip_level(volume.hu)
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
         self._opinion = SecondOpinion.on(method)
@@ -174,10 +177,12 @@ class _Work:
         if self._opinion is not None:  # only now: the method may have asked the same network
             proposed_hu = self._opinion(sinogram, trace, context)
             seen = original_hu, proposed_hu, fraction
+            tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
             free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
+            free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
             free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
-                self._judge(slices, proposed_hu.cpu().numpy(), free_of_metal_hu.cpu().numpy())
+                self._judge(slices, tissue, free_of_metal_hu.cpu().numpy())
         metal = method.shown_metal(context)
         certain = torch.from_numpy(self._certain[slices]).to(scan.device)
         corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
@@ -185,11 +190,34 @@ class _Work:
         if proposal is not None:
             self._keep(slices, proposal)
 
-    def _judge(self, slices: np.ndarray, proposed_hu: np.ndarray, corrected_hu: np.ndarray) -> None:
-        for k, proposed, corrected in zip(slices, proposed_hu, corrected_hu, strict=True):
-            around = (proposed, self._metal_fraction[k], self._spacing_mm[1:])
-            tissue = SoftTissue(self._hu[k], *around)
-            self._gains[k], self._harms[k] = tissue.gain, tissue.harm(corrected)
+    def _soft_tissue(self, slices: np.ndarray, proposed_hu: np.ndarray) -> list[SoftTissue]:
+        spacing_mm = self._spacing_mm[1:]
+        return [
+            SoftTissue(self._hu[k], proposed, self._metal_fraction[k], spacing_mm)
+            for k, proposed in zip(slices, proposed_hu, strict=True)
+        ]
+
+    def _keep_dense(
+        self, slices: np.ndarray, tissue: Sequence[SoftTissue], corrected_hu: torch.Tensor
+    ) -> torch.Tensor:
+        kept = [
+            keep_dense(
+                corrected,
+                self._hu[k],
+                around.streaks_hu,
+                self._metal_fraction[k],
+                self._spacing_mm[1:],
+                self._clipped_from_hu,
+            )
+            for k, around, corrected in zip(slices, tissue, corrected_hu.cpu().numpy(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(kept)).to(corrected_hu)
+
+    def _judge(
+        self, slices: np.ndarray, tissue: Sequence[SoftTissue], corrected_hu: np.ndarray
+    ) -> None:
+        for k, around, corrected in zip(slices, tissue, corrected_hu, strict=True):
+            self._gains[k], self._harms[k] = around.gain, around.harm(corrected)
 
     def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
