@@ -222,6 +222,10 @@ def test_the_same_in_a_process_of_its_own(scene: Any, ct: Any) -> None:
     for role in (*RESULTS, "fraction"):
         mine, theirs = (values(getattr(one, role)) for one in (nodes, expected))
         np.testing.assert_array_equal(mine, theirs)
+    # The job's files are gone: what is left is the nodes'.
+    np.testing.assert_array_equal(nodes.result.ideal.hu, expected.result.ideal.hu)
+    for array in (nodes.result.corrupted.hu, nodes.result.metal_fraction):
+        assert not isinstance(array, np.memmap) and not isinstance(array.base, np.memmap)
     assert nodes.parameters.GetText() == expected.parameters.GetText()
     assert nodes.warnings == expected.warnings
 

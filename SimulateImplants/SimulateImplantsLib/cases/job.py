@@ -57,17 +57,19 @@ def simulation_job(
 
 
 def simulation_result(job: Job, volume: CTVolume) -> tuple[SimulationResult, tuple[str, ...]]:
-    """What a job of :func:`simulation_job` found and its warnings; before it is closed.
+    """What a job of :func:`simulation_job` found and its warnings.
+
+    Volumes are mapped from their files, which must be let go of before the job is closed.
 
     :param volume: the one that was given to it.
     """
     values = job.values
-    reference = job.array("reference") if values["with_reference"] else None
+    reference = job.array("reference", mapped=True) if values["with_reference"] else None
     result = SimulationResult(
-        corrupted=volume.with_hu(job.array("corrupted")),
-        ideal=volume.with_hu(job.array("ideal")),
+        corrupted=volume.with_hu(job.array("corrupted", mapped=True)),
+        ideal=volume.with_hu(job.array("ideal", mapped=True)),
         reference=None if reference is None else volume.with_hu(reference),
-        metal_fraction=job.array("metal"),
+        metal_fraction=job.array("metal", mapped=True),
         labels=job.array("labels"),
         sinograms=None,
         parameters=dict(values["parameters"]),

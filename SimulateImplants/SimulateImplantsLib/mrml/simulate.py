@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class SimulatedNodes:
     :param parameters: ``vtkMRMLTextNode``, JSON.
     :param folder: subject-hierarchy item that holds them.
     :param warnings: one line each, for the user.
-    :param result: arrays and facts of the simulation itself.
+    :param result: facts of the simulation itself; its volumes are the nodes' own.
     """
 
     corrupted: Any
@@ -310,6 +310,8 @@ def _added(
         if show:
             yield
             yield from layers_in_steps(scene, volumes["corrupted"])
+    # What came from files that will be gone is let go of.
+    shown: dict[str, Any] = {role: view_of(node) for role, node in volumes.items()}
     return SimulatedNodes(
         volumes["corrupted"],
         volumes["ideal"],
@@ -319,16 +321,15 @@ def _added(
         text,
         folder,
         warnings,
-        result,
+        replace(result, **shown, metal_fraction=view_of(fraction).hu),
     )
 
 
 def _outlines(scene: Any, ct_node: Any, result: SimulationResult) -> Any:
     """A segmentation of all implants."""
-    labelled = (result.labels > 0).astype("float32")
     name = f"Metal {ct_node.GetName()}"
     node = segmentation_from_fraction(
-        scene, labelled, result.corrupted, ct_node, name, surface_step=0
+        scene, result.labels, result.corrupted, ct_node, name, threshold=1, surface_step=0
     )
     node.GetDisplayNode().SetVisibility3D(False)  # the models show it
     return node
