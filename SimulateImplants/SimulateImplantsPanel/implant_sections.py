@@ -193,8 +193,9 @@ class ImplantsSection:
         self.select(*(one for one in self._tools.editing.every() if one.name in names))
 
     def settle(self) -> None:
-        """Do at once what is left of an undo: something else begins."""
+        """Do at once what is left of an undo, and take down how it is: something else begins."""
         self._tools.history.finish()
+        self._tools.history.note()
 
     def addRod(self) -> None:
         """A rod through the selected screws."""

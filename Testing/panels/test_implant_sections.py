@@ -244,6 +244,21 @@ def test_undo_keeps_names_grades_and_what_is_selected(sections: Any, ct: Any) ->
     assert again.model.GetAttribute("SimulateImplants.measured") == grade
 
 
+def test_a_name_given_a_moment_before_removal_is_back(
+    sections: Any, tools: Any, work: Any, ct: Any
+) -> None:
+    implants = sections.implants
+    implants.show(parameter_node(inputVolume=ct), state())
+    one = tools.editing.add(ct, "pedicle-screw", "6.5 x 45 mm")
+    implants.select(one)
+    one.model.SetName("mine")
+    implants.settle()  # as before each button's work
+    implants.remove()
+    implants.fill()
+    tools.history.undo()
+    assert [one.name for one in tools.editing.every()] == ["mine"]
+
+
 def test_undo_pressed_twice_or_left_half_way_is_whole(
     sections: Any, tools: Any, work: Any, ct: Any
 ) -> None:
