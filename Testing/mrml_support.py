@@ -1,4 +1,4 @@
-"""Geometry for the tests on MRML scenes, by means other than the code under test."""
+"""For the tests on MRML scenes: geometry by other means than the code under test; implants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from SimulateImplantsLib import mrml
+from SimulateImplantsLib.implants import implant_from_dict
+
+SCREW = {"kind": "pedicle-screw", "preset": "6.5 x 45 mm"}
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -80,3 +85,48 @@ def slice_view_pixels(scene: Any, layout_name: str, node: Any) -> Callable[..., 
         return pixels[round(y), round(x)]
 
     return pixel
+
+
+def at(right: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[0, 3] = right
+    return matrix
+
+
+def places(scene: Any) -> list[float]:
+    return sorted(float(one.matrix()[0, 3]) for one in mrml.implants_of(scene))
+
+
+def construct(scene: Any) -> tuple[list[Any], Any, Any]:
+    """Three screws one above the other, a rod through them, and what keeps them together."""
+    link = mrml.ImplantLink(scene)
+    name = mrml.new_construct(scene, "spine left")
+    screws = []
+    for k in range(3):
+        matrix = np.eye(4)
+        matrix[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]  # forwards
+        matrix[2, 3] = 30.0 * k
+        one = mrml.add_implant(scene, implant_from_dict(SCREW), matrix, construct=name)
+        mrml.add_line(one)
+        one.model.SetAttribute("SimulateImplants.proposed", "1")
+        one.model.SetAttribute("SimulateImplants.measured", f'{{"grade": "{k}"}}')
+        screws.append(one)
+    return screws, mrml.add_rod(scene, screws), link
+
+
+def facts(scene: Any) -> dict[str, Any]:
+    """All of the implants, by name: in which order, what, where, of what they hold."""
+    found = {}
+    for place, one in enumerate(mrml.implants_of(scene)):
+        line = one.line
+        ends = () if line is None else range(line.GetNumberOfControlPoints())
+        found[one.name] = [
+            place,
+            {name: one.model.GetAttribute(name) for name in one.model.GetAttributeNames()},
+            one.matrix().round(6).tolist(),
+            [screw.name for screw in mrml.screws_of(one)],
+            [np.round(line.GetNthControlPointPositionWorld(k), 6).tolist() for k in ends],
+            one.model.GetPolyData().GetNumberOfPoints(),
+            np.round(one.model.GetPolyData().GetBounds(), 6).tolist(),
+        ]
+    return found

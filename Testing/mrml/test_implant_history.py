@@ -10,22 +10,11 @@ import pytest
 
 from MetalArtifactReductionLib import mrml as scenes
 from MetalArtifactReductionLib.mrml.hierarchy import item_of
+from mrml_support import SCREW, at, construct, facts, places
 from phantom_support import vertebrae
 from SimulateImplantsLib import mrml
 from SimulateImplantsLib.implants import implant_from_dict
 from SimulateImplantsLib.placement.procedures import ProposalOptions
-
-SCREW = {"kind": "pedicle-screw", "preset": "6.5 x 45 mm"}
-
-
-def at(right: float) -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[0, 3] = right
-    return matrix
-
-
-def places(scene: Any) -> list[float]:
-    return sorted(float(one.matrix()[0, 3]) for one in mrml.implants_of(scene))
 
 
 def test_every_settled_change_is_undone_and_done_again(scene: Any) -> None:
@@ -49,41 +38,6 @@ def test_every_settled_change_is_undone_and_done_again(scene: Any) -> None:
     mrml.add_implant(scene, implant_from_dict(SCREW), at(7.0))
     history.note()
     assert not history.can_redo
-
-
-def construct(scene: Any) -> tuple[list[Any], Any, Any]:
-    """Three screws one above the other, a rod through them, and what keeps them together."""
-    link = mrml.ImplantLink(scene)
-    name = mrml.new_construct(scene, "spine left")
-    screws = []
-    for k in range(3):
-        matrix = np.eye(4)
-        matrix[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]  # forwards
-        matrix[2, 3] = 30.0 * k
-        one = mrml.add_implant(scene, implant_from_dict(SCREW), matrix, construct=name)
-        mrml.add_line(one)
-        one.model.SetAttribute("SimulateImplants.proposed", "1")
-        one.model.SetAttribute("SimulateImplants.measured", f'{{"grade": "{k}"}}')
-        screws.append(one)
-    return screws, mrml.add_rod(scene, screws), link
-
-
-def facts(scene: Any) -> dict[str, Any]:
-    """All of the implants, by name: in which order, what, where, of what they hold."""
-    found = {}
-    for place, one in enumerate(mrml.implants_of(scene)):
-        line = one.line
-        ends = () if line is None else range(line.GetNumberOfControlPoints())
-        found[one.name] = [
-            place,
-            {name: one.model.GetAttribute(name) for name in one.model.GetAttributeNames()},
-            one.matrix().round(6).tolist(),
-            [screw.name for screw in mrml.screws_of(one)],
-            [np.round(line.GetNthControlPointPositionWorld(k), 6).tolist() for k in ends],
-            one.model.GetPolyData().GetNumberOfPoints(),
-            np.round(one.model.GetPolyData().GetBounds(), 6).tolist(),
-        ]
-    return found
 
 
 def drag(one: Any, mm: float, *, released: bool = True) -> None:

@@ -14,7 +14,7 @@ from .folders import folder_of, remove_if_empty
 from .lines import add_line
 from .nodes import add_implant, set_matrix
 from .rods import follow_screws, rods_through, screws_of, set_screws
-from .scene_implant import TRANSFORM_REFERENCE, SceneImplant
+from .scene_implant import TRANSFORM_REFERENCE, SceneImplant, implant_of_node
 
 DUPLICATE_SHIFT_MM = 15.0
 
@@ -53,6 +53,8 @@ def remove(one: SceneImplant) -> None:
     scene, model = one.scene, one.model
     rods, folder = rods_through(one), folder_of(scene, model)
     line, transform = one.line, model.GetNodeReference(TRANSFORM_REFERENCE)
+    if line is not None and implant_of_node(line) not in (None, one):
+        line = None  # a node that was copied elsewhere in Slicer refers to that of its original
     remove_node(scene, model)
     remove_companions(scene, line, transform)
     remove_if_empty(scene, folder)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import vtk
 
-from MetalArtifactReductionLib.mrml.transaction import Added, all_of, all_or_none
+from MetalArtifactReductionLib.mrml.transaction import Added, all_of, all_or_none, remove_node
 from MetalArtifactReductionLib.mrml.volumes import numpy_matrix, vtk_matrix
 
 from ..implants import implant_from_dict
@@ -49,8 +49,9 @@ class _Taken:
 
     :param key: the id of its model node when it was first seen; made anew it has another.
     :param attributes: all that are ours, of the model node.
-    :param matrix: to the parent transform, ``(4, 4)``.
-    :param parent: the key of the implant under whose transform it lies, a node's id, or "".
+    :param matrix: to the parent transform, ``(4, 4)``. :param world: to the world.
+    :param parent: the key of the implant under whose transform it lies, also when only that is
+        left, a node's id, or "".
     :param held: per role of reference, the keys of what it holds.
     :param lined: whether it has a line.
     :param place: subject-hierarchy item that its folder lies under.
@@ -59,6 +60,7 @@ class _Taken:
     key: str
     attributes: dict[str, str]
     matrix: np.ndarray
+    world: np.ndarray
     parent: str
     held: tuple[tuple[str, ...], ...]
     lined: bool
@@ -95,6 +97,7 @@ class PlacementHistory:
         self._scene, self._paused = scene, paused
         self._keys: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._transforms: dict[str, str] = {}
         self._steps: Generator[None, None, None] | None = None
         self._states: list[_State] = [self._state()]
         self._now = 0
@@ -113,7 +116,9 @@ class PlacementHistory:
         """Take down what there is, if it is not what was taken down last; nothing half undone."""
         if self._steps is not None:
             return
-        state, before = self._state(), self._states[self._now]
+        before = self._states[self._now]
+        self._tell_apart(before)
+        state = self._state()
         if state.keys() == before.keys() and all(
             one.same(before[key]) for key, one in state.items()
         ):
@@ -169,7 +174,10 @@ class PlacementHistory:
                 with self._paused():
                     live[taken.key] = self._made(taken, implant, added)
                 yield
-        for taken in target.values():
+        with self._paused():
+            self._remove_lost(missing)
+        for taken in list(target.values()):
+            taken = target[taken.key] = self._standing(taken, live)
             with self._paused():
                 changed = self._put_back(taken, live)
             if changed:
@@ -180,11 +188,15 @@ class PlacementHistory:
                     remove(one)
             yield
         for taken in missing:  # now that their names are free
-            rename(live[taken.key], self._names[taken.key])
+            if (one := live[taken.key]).scene is self._scene:
+                rename(one, self._names[taken.key])
+                one.model.SetName(self._names[taken.key])  # also where another was called so
+                self._give_up_ids(taken.key, one)
         self._now = index
 
     def _made(self, taken: _Taken, implant: Implant, added: Added) -> SceneImplant:
         known = taken.attributes
+        transform = self._left_over(taken.key)
         one = add_implant(
             self._scene,
             implant,
@@ -193,14 +205,40 @@ class PlacementHistory:
             order=int(known.get(ORDER) or 0),
             construct=known.get(CONSTRUCT, ""),
             handles=False,
+            transform=transform,
         )
-        added(one.transform)
+        if transform is None:
+            added(one.transform)
         added(one.model)
         self._keys[one.model.GetID()] = taken.key
+        self._transforms[taken.key] = one.transform.GetID()
         if taken.lined:
             added(add_line(one))
         move_folder(self._scene, one.model, taken.place)
         return one
+
+    def _left_over(self, key: str) -> Any:
+        """The transform of one that is gone, which stayed as something else lies under it."""
+        node = self._scene.GetNodeByID(self._transforms[key])
+        left = node is not None and node.IsA("vtkMRMLLinearTransformNode")
+        return node if left and implant_of_node(node) is None else None
+
+    def _remove_lost(self, missing: list[_Taken]) -> None:
+        """What is left of those whose transforms were deleted: they have been made anew."""
+        keys = {taken.key for taken in missing}
+        for one in implants_of(self._scene):
+            lost = one.model.GetNodeReference(TRANSFORM_REFERENCE) is None
+            if lost and self._key_of(one.model) in keys:
+                line = one.line
+                remove_node(self._scene, one.model)
+                remove_node(self._scene, line)
+
+    def _standing(self, taken: _Taken, live: dict[str, SceneImplant]) -> _Taken:
+        """In the same place of the world where the transform that it lay under is gone."""
+        under = self._transforms.get(taken.parent, taken.parent)
+        if not under or taken.parent in live or self._scene.GetNodeByID(under):
+            return taken
+        return replace(taken, parent="", matrix=taken.world)
 
     def _put_back(self, taken: _Taken, live: dict[str, SceneImplant]) -> bool:
         """Make one what it was; whether that took anything. One that was removed stays so."""
@@ -218,8 +256,12 @@ class PlacementHistory:
             show_surface(one.model, one.implant)
         if now.parent != taken.parent:
             under = live.get(taken.parent)
-            parent = under.transform.GetID() if under is not None else taken.parent
-            one.transform.SetAndObserveTransformNodeID(parent)
+            parent = self._transforms.get(taken.parent, taken.parent)
+            if under is not None:
+                parent = under.transform.GetID()
+            for node in (one.transform, one.line):
+                if node is not None:
+                    node.SetAndObserveTransformNodeID(parent)
         one.transform.SetMatrixTransformToParent(vtk_matrix(taken.matrix))
         for role, keys in zip(_ROLES, taken.held, strict=True):
             one.model.RemoveNodeReferenceIDs(role)
@@ -229,29 +271,48 @@ class PlacementHistory:
         return True
 
     def _live(self) -> dict[str, SceneImplant]:
-        """The implants of the scene by their keys; one without its transform is no implant."""
-        return {
-            self._key_of(one.model): one
-            for one in implants_of(self._scene)
-            if one.kind != UserMesh.kind and one.model.GetNodeReference(TRANSFORM_REFERENCE)
-        }
+        """The implants of the scene by their keys."""
+        return {self._key_of(one.model): one for one in implants_of(self._scene) if _followed(one)}
+
+    def _tell_apart(self, before: _State) -> None:
+        """One of an imported scene may have the id of one that is gone, and is another."""
+        for key, one in self._live().items():
+            if key in self._names and key not in before:
+                self._keys[one.model.GetID()] = f"{key}+"
+
+    def _give_up_ids(self, key: str, one: SceneImplant) -> None:
+        """One that was made anew has another id; who comes with an earlier one is not it."""
+        for node_id in [key, *self._keys]:
+            if node_id != one.model.GetID() and self._keys.get(node_id, node_id) == key:
+                self._keys[node_id] = f"{node_id}+{len(self._keys)}"
 
     def _state(self) -> _State:
         live = self._live()
         self._names |= {key: one.name for key, one in live.items()}
+        self._transforms |= {key: one.transform.GetID() for key, one in live.items()}
         return {key: self._taken(one, key) for key, one in live.items()}
 
     def _taken(self, one: SceneImplant, key: str) -> _Taken:
         model, transform = one.model, one.transform
         names = [name for name in model.GetAttributeNames() if name.startswith(PREFIX)]
         under = implant_of_node(transform.GetParentTransformNode())
-        parent = transform.GetTransformNodeID() if under is None else self._key_of(under.model)
-        matrix = vtk.vtkMatrix4x4()
+        if under is not None and _followed(under):
+            parent = self._key_of(under.model)
+        else:
+            parent = transform.GetTransformNodeID()
+            left = (key for key, node_id in self._transforms.items() if node_id == parent)
+            parent = next(left, parent)
+        matrix, world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
         transform.GetMatrixTransformToParent(matrix)
+        if transform.IsTransformToWorldLinear():
+            transform.GetMatrixTransformToWorld(world)
+        else:
+            world.DeepCopy(matrix)
         return _Taken(
             key,
             {name: model.GetAttribute(name) for name in names},
             numpy_matrix(matrix),
+            numpy_matrix(world),
             parent or "",
             tuple(tuple(self._held(model, role)) for role in _ROLES),
             one.line is not None,
@@ -261,8 +322,14 @@ class PlacementHistory:
     def _held(self, model: Any, role: str) -> list[str]:
         count = model.GetNumberOfNodeReferences(role)
         nodes = [model.GetNthNodeReference(role, index) for index in range(count)]
-        return [self._key_of(node) for node in nodes if node is not None]
+        held = [SceneImplant(node) for node in nodes if node is not None]
+        return [self._key_of(one.model) for one in held if _followed(one)]
 
     def _key_of(self, model: Any) -> str:
         node_id = str(model.GetID())
         return self._keys.get(node_id, node_id)
+
+
+def _followed(one: SceneImplant) -> bool:
+    """No surface of the user's; and one without its transform is no implant."""
+    return one.kind != UserMesh.kind and bool(one.model.GetNodeReference(TRANSFORM_REFERENCE))

@@ -52,6 +52,7 @@ def add_implant(
     construct: str = "",
     like: Any = None,
     handles: bool = True,
+    transform: Any = None,
 ) -> SceneImplant:
     """Put an implant into the scene as editable nodes.
 
@@ -64,6 +65,7 @@ def add_implant(
     :param like: the CT's volume node: the implant goes under the same parent transform, so that
         both stay together. None is the world.
     :param handles: show the handles.
+    :param transform: a linear one of the scene that places it, as it is, instead of a new one.
     :raises InputError: the placement is not rigid, a side that is none.
     """
     if side not in ("", "left", "right"):
@@ -76,11 +78,8 @@ def add_implant(
         order = max(same, default=-1) + 1
     name = name or usual_name(implant.kind, level, side)
     with all_or_none(scene) as added:
-        transform = _new_node(scene, "vtkMRMLLinearTransformNode", f"{name} placement")
-        transform.SetMatrixTransformToParent(vtk_matrix(matrix))
-        if like is not None:
-            transform.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-        transform = added(scene.AddNode(transform))
+        if transform is None:
+            transform = added(_new_transform(scene, f"{name} placement", matrix, like))
 
         model = _new_node(scene, "vtkMRMLModelNode", name)
         # Complete before it is added: observers of the scene see an implant, never half of one.
@@ -109,6 +108,7 @@ def usual_name(kind: str, level: str = "", side: str = "") -> str:
 def rename(one: SceneImplant, name: str) -> None:
     """Call an implant, its transform and its line by a name, or the next that is free."""
     if one.name != name:
+        one.model.SetName("")  # its own is free, too
         name = free_name(one.scene, name)
     for node, ends in ((one.model, ""), (one.transform, " placement"), (one.line, " entry-target")):
         if node is not None and node.GetName() != name + ends:
@@ -222,6 +222,14 @@ def _new_node(scene: Any, kind: str, name: str) -> Any:
     node.UnRegister(None)  # Python holds its own reference
     node.SetName(free_name(scene, name))
     return node
+
+
+def _new_transform(scene: Any, name: str, matrix: np.ndarray, like: Any) -> Any:
+    transform = _new_node(scene, "vtkMRMLLinearTransformNode", name)
+    transform.SetMatrixTransformToParent(vtk_matrix(matrix))
+    if like is not None:
+        transform.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+    return scene.AddNode(transform)
 
 
 def _describe(model: Any, implant: Implant) -> None:

@@ -180,13 +180,34 @@ def _added(scene: Any, ct_node: Any, plan: PlacementPlan) -> Generator[None, Non
     made = [one for one in implants if one not in kept.values()]
     for one in made:
         one.model.SetAttribute(PROPOSED, "1")
-    names = {_what(one): one.name for one in earlier if named_by_user(one)}
+    names = _names_of_user(earlier, made)
     remove_all(earlier)
     for one in made:  # now that names are free; what the user called one stays its name
-        rename(one, names.get(_what(one)) or usual_name(*_what(one)))
-        if _what(one) not in names:
+        name = names.get(one.model.GetID())
+        rename(one, name or usual_name(*_what(one)))
+        if name is None:
             one.model.SetAttribute(GIVEN_NAME, one.name)
     return ProposedNodes(tuple(implants), plan, plan.warnings)
+
+
+def _names_of_user(earlier: list[SceneImplant], made: list[SceneImplant]) -> dict[str, str]:
+    """Id of a model node -> what the user called the one before it: of several, the nearest."""
+    names: dict[str, str] = {}
+    for old in filter(named_by_user, earlier):
+        same = [one for one in made if _what(one) == _what(old) and one.model.GetID() not in names]
+        if same:
+            place = _middle(old)
+            nearest = min(same, key=lambda one: float(np.linalg.norm(_middle(one) - place)))
+            names[nearest.model.GetID()] = old.name
+    return names
+
+
+def _middle(one: SceneImplant) -> np.ndarray:
+    """Of its surface, RAS, mm; also where its transform is lost."""
+    bounds = np.zeros(6)
+    one.model.GetRASBounds(bounds)
+    middle: np.ndarray = bounds.reshape(3, 2).mean(axis=1)
+    return middle
 
 
 def _what(one: SceneImplant) -> tuple[str, str, str]:
