@@ -83,6 +83,13 @@ def test_around_a_large_piece_of_metal_nothing_is_taken() -> None:
     assert np.array_equal(kept(dissolved, blurred(stem, jaw()), 30.0, stem), dissolved)
 
 
+def test_where_there_are_no_teeth_apart_from_metal_nothing_is_taken() -> None:
+    """As between the screws of a spine, however bright."""
+    soft = np.where(jaw() > -500, 50.0, -1000.0)
+    bars = soft + disc(*TEETH[3], 4.5) * 1850
+    assert np.array_equal(kept(soft, blurred(FILLING, bars), 30.0, FILLING), soft)
+
+
 def test_teeth_that_a_proposal_lost_do_not_count_as_streaks() -> None:
     noisy = jaw() + np.random.default_rng(1).normal(0, 5, (SIDE, SIDE))
     lost = np.where(jaw() > 300, 50.0, jaw())

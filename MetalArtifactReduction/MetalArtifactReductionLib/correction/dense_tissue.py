@@ -29,6 +29,10 @@ BLUR_MM, BLUR_PIXELS = 1.2, 1.5
 SMALLEST_MM2 = 30.0
 """What is dense on less is no tooth, but the bright arms of a star around a clip."""
 
+TOOTH_HU, TEETH_MM2, APART_MM = 1200.0, 25.0, 3.0
+"""There are teeth in a slice where so much is so dense so far from metal; else what is as bright
+beside metal is a streak, as between the screws of a spine."""
+
 HEIGHT_MM = 3.0
 """The brightest metal within this distance is as bright as the metal here."""
 
@@ -56,7 +60,7 @@ def keep_dense(
     least = original_hu - streaks_hu**2 / STREAKS_HU
     wanted = (original_hu > DENSE_HU[0]) & (least > corrected_hu)
     small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
-    if not small or not wanted.any():
+    if not small or not wanted.any() or not _has_teeth(original_hu, metal_fraction, spacing_mm):
         return corrected_hu
     pixels = [round((HEIGHT_MM + BLUR_MM) / side) + 3 for side in spacing_mm]
     box = _box_around(wanted, pixels)
@@ -113,6 +117,15 @@ def _large(dense: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     sizes_mm2 = np.bincount(labels.ravel()) * spacing_mm[0] * spacing_mm[1]
     result: np.ndarray = dense & (sizes_mm2 >= SMALLEST_MM2)[labels]
     return result
+
+
+def _has_teeth(
+    original_hu: np.ndarray, fraction: np.ndarray, spacing_mm: tuple[float, float]
+) -> bool:
+    size = [2 * round(APART_MM / side) + 1 for side in spacing_mm]
+    apart = ~ndimage.maximum_filter(fraction >= 0.5, size)
+    pixels = np.count_nonzero(apart & (original_hu > TOOTH_HU))
+    return bool(pixels * spacing_mm[0] * spacing_mm[1] >= TEETH_MM2)
 
 
 def _largest_piece_mm2(fraction: np.ndarray, spacing_mm: tuple[float, float]) -> float:
