@@ -11,6 +11,7 @@ from MetalArtifactReductionLib.correction import correct as correction
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.options import CorrectionOptions
 from MetalArtifactReductionLib.jobs.estimate import Estimator, Speed, measure
+from MetalArtifactReductionLib.jobs.job import JobState
 from MetalArtifactReductionLib.jobs.queue import JobQueue
 from MetalArtifactReductionLib.methods.linear import LinearInterpolation
 from support import HANG_S
@@ -87,3 +88,14 @@ def test_the_phantom_is_a_ct_that_can_be_corrected() -> None:
     volume, metal = small_phantom((64, 80))
     check_is_ct(volume)
     assert correct_volume(volume, metal, "li", always=True).change_hu.any()
+
+
+def test_a_measurement_gives_way_at_once() -> None:
+    """A process that was asked to stop while it loads its libraries hears it only later."""
+    queue = JobQueue()
+    Estimator(queue).seconds(CorrectionOptions("nmar"), (64, 64), 10)
+    queue.poll()
+    (job,) = queue.jobs
+    job.cancel()
+    assert job.poll() is JobState.CANCELLED
+    queue.close()

@@ -97,6 +97,7 @@ class Estimator:
                     f"{__name__}:measure_task",
                     arguments,
                     title=f"how fast is {options.method}?",
+                    grace_s=0.0,  # it gives way at once: nothing of it is worth an end
                     on_end=measured,
                 )
             )
