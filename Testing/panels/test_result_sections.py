@@ -191,8 +191,7 @@ def test_a_preview_follows_what_is_chosen(
     from MetalArtifactReductionPanel.metal import Metal
     from MetalArtifactReductionPanel.preview_section import PreviewSection
 
-    asked: list[Any] = []
-    process: list[str] = []
+    asked, process, shown, held = (list[Any]() for _ in range(4))
     made = SimpleNamespace(
         warm=lambda slab, middle, options: process.append(f"{options.method} {middle}"),
         ask=lambda slab, middle, metal, options: asked.append((middle, metal, options)),
@@ -200,7 +199,6 @@ def test_a_preview_follows_what_is_chosen(
         close=lambda: process.append("closed"),
     )
     monkeypatch.setattr(preview, "Preview", lambda: made)
-    shown: list[Any] = []
     views = SimpleNamespace(
         centre=lambda: (48.0, 48.0, 3.0 * 4),
         follow=lambda onMove: None,
@@ -208,12 +206,8 @@ def test_a_preview_follows_what_is_chosen(
         removePreview=lambda node: shown.append(None),
     )
     ui = widgets_of(MODULE, "runCollapsibleButton")
-    held: list[bool] = []
-    logic = SimpleNamespace(
-        views=views,
-        metal=Metal(Background(), lambda: None),
-        estimates=SimpleNamespace(hold=held.append),
-    )
+    metal, estimates = Metal(Background(), lambda: None), SimpleNamespace(hold=held.append)
+    logic = SimpleNamespace(views=views, metal=metal, estimates=estimates)
     section = PreviewSection(ui, texts, logic, lambda: None)
     parameters = parameter_node(inputVolume=ct, method="patient")
     section.show(parameters, "")

@@ -310,8 +310,7 @@ def _added(
         if show:
             yield
             yield from layers_in_steps(scene, volumes["corrupted"])
-    # What came from files that will be gone is let go of.
-    shown: dict[str, Any] = {role: view_of(node) for role, node in volumes.items()}
+    shown: dict[str, Any] = {role: view_of(node) for role, node in volumes.items()}  # no files
     return SimulatedNodes(
         volumes["corrupted"],
         volumes["ideal"],
