@@ -66,6 +66,7 @@ class Job:
     :ivar remedy: the end of that line, see :class:`..errors.MARError`.
     :ivar log: what the process wrote to its error stream, with the traceback.
     :ivar values: what the task gave back, plain values.
+    :ivar when_cancelled: the error of one that is cancelled while it runs.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Job:
         self.fraction, self.message = 0.0, ""
         self.remaining_s: float | None = None
         self.error, self.remedy, self.log = "", "", ""
+        self.when_cancelled = "cancelled on request; nothing was written"
         self.values: Mapping[str, Any] = {}
         self._kind: type[MARError] = JobFailed
         self._task, self._grace_s = task, grace_s
@@ -219,7 +221,7 @@ class Job:
             self._own.ask_to_stop()
         self._finalizer()
         if not self.ended:
-            self._end(JobState.CANCELLED, "cancelled on request; nothing was written", Cancelled)
+            self._end(JobState.CANCELLED, self.when_cancelled, Cancelled)
 
     def _write_request(
         self, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
@@ -262,8 +264,7 @@ class Job:
         self._read_events()
         last = json.loads(self._last_line) if self._last_line else {}
         if self._cancel_asked is not None or last.get("kind") == "Cancelled":
-            reason = "cancelled on request; nothing was written"
-            self._end(JobState.CANCELLED, reason, Cancelled)
+            self._end(JobState.CANCELLED, self.when_cancelled, Cancelled)
         elif code == ExitCode.DONE and last.get("event") == "done":
             self.values, self.fraction, self.remaining_s = last["values"], 1.0, 0.0
             self._end(JobState.DONE, "", JobFailed)

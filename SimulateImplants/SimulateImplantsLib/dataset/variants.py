@@ -143,4 +143,6 @@ def variants_job(
         raise OutputError(
             f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
         ) from None
-    return call_job(write_variants, volume, bones, wanted, options, folder.absolute(), title=title)
+    job = call_job(write_variants, volume, bones, wanted, options, folder.absolute(), title=title)
+    job.when_cancelled = f"cancelled on request; cases that are finished stay in {folder}"
+    return job
