@@ -53,12 +53,15 @@ def placed(driver: Driver, volume: Any, label: str, name: str, points: Mapping[s
         check(names == list(points), f"the points are named {names}")
         driver.picture(f"{name}-points", "boneCollapsibleButton")
         told(driver)
-    driver.click("proposeButton", settled(driver))
+    clicked(driver, "proposeButton", f"{name}-proposed")
+    clicked(driver, "measureButton", f"{name}-graded")
+
+
+def clicked(driver: Driver, button: str, name: str) -> None:
+    """A button, what it says, and a picture of the implants."""
+    driver.click(button, settled(driver))
     told(driver)
-    driver.picture(f"{name}-proposed", "implantsCollapsibleButton")
-    driver.click("measureButton", settled(driver))
-    told(driver)
-    driver.picture(f"{name}-graded", "implantsCollapsibleButton")
+    driver.picture(name, "implantsCollapsibleButton")
 
 
 def moved(driver: Driver, name: str) -> None:
@@ -74,12 +77,9 @@ def moved(driver: Driver, name: str) -> None:
     driver.clicks += 2
     driver.wait(lambda: driver.ui.undoButton.visible)
     told(driver)
-    driver.click("measureButton", settled(driver))
-    told(driver)
-    driver.picture(f"{name}-moved", "implantsCollapsibleButton")
+    clicked(driver, "measureButton", f"{name}-moved")
     driver.click("undoButton", settled(driver))
     told(driver)
-    one = driver.widget.logic.implants()[0]  # made anew
     check(driver.ui.implantsTable.item(0, 0).text() == one.name, "Undo gave it another name")
     back = np.abs(one.matrix() - before).max()
     check(back < 1e-3, f"Undo left it {back:.3g} away")

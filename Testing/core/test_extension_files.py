@@ -17,6 +17,23 @@ MODULES = ("MetalArtifactReduction", "SimulateImplants")
 NOT_INSTALLED = {"Testing", "__pycache__"}
 
 
+TOP_LEVEL = {
+    *("CMakeLists.txt", "MetalArtifactReduction", "SimulateImplants", "Resources", "Testing"),
+    *("README.md", "CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
+    *("LICENSE.txt", "SECURITY.md", "MetalArtifactReduction.json", "docs", "pyproject.toml"),
+    *(".ci", ".github", ".gitignore", ".pre-commit-config.yaml"),
+}
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    """Programs leave files where they were started: Slicer its DICOM databases."""
+    if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("no git checkout")
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert {name.split("/")[0] for name in listed.stdout.split("\0") if name} == TOP_LEVEL
+
+
 def module_files(module: str) -> set[str]:
     """Everything in a module's folder that has to be installed."""
     folder = REPOSITORY / module

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 from MetalArtifactReductionLib.errors import Cancelled, InputError
 from MetalArtifactReductionLib.jobs.call import call_job, result_of
@@ -22,7 +21,7 @@ from MetalArtifactReductionLib.mrml import (
 from MetalArtifactReductionLib.mrml.correct import ct_from_node, ct_view
 from MetalArtifactReductionLib.mrml.display import layers_in_steps
 from MetalArtifactReductionLib.mrml.hierarchy import mark_result
-from MetalArtifactReductionLib.mrml.segmentations import add_surface
+from MetalArtifactReductionLib.mrml.segmentations import add_surface, box_of
 from MetalArtifactReductionLib.mrml.transaction import all_of, all_or_none
 from MetalArtifactReductionLib.mrml.volumes import view_of
 from MetalArtifactReductionLib.progress import Cancel, Progress
@@ -54,7 +53,8 @@ class SimulatedNodes:
     :param parameters: ``vtkMRMLTextNode``, JSON.
     :param folder: subject-hierarchy item that holds them.
     :param warnings: one line each, for the user.
-    :param result: facts of the simulation itself; its volumes are the nodes' own.
+    :param result: facts of the simulation itself; its volumes are the nodes' own, for a job's
+        files go with it.
     """
 
     corrupted: Any
@@ -146,8 +146,7 @@ def _fraction(
     grid = CTVolume(np.zeros(shape, np.float32), ijk_to_ras)
     voxels = voxelize(implants, grid, progress=progress, cancel=cancel)
     fraction = voxels.metal_fraction()
-    boxes = ndimage.find_objects((fraction > 0).astype(np.uint8))
-    box = boxes[0] if boxes else (slice(0, 0),) * 3
+    box = box_of(fraction > 0)
     return box, np.ascontiguousarray(fraction[box]), voxels.warnings
 
 
@@ -310,7 +309,7 @@ def _added(
         if show:
             yield
             yield from layers_in_steps(scene, volumes["corrupted"])
-    shown: dict[str, Any] = {role: view_of(node) for role, node in volumes.items()}  # no files
+    shown: dict[str, Any] = {role: view_of(node) for role, node in volumes.items()}
     return SimulatedNodes(
         volumes["corrupted"],
         volumes["ideal"],
