@@ -23,6 +23,7 @@ from ..tomography.attenuation import hu_to_mu
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
 from .dense_tissue import keep_dense
+from .metal_blur import with_blur
 from .options import CorrectionOptions
 from .recombination import (
     keep_bone,
@@ -156,7 +157,11 @@ class _Work:
         image_mu = hu_to_mu(original_hu)
 
         sinogram = scan.sinogram(slices, image_mu)
-        trace = metal_trace(scan.projector, fraction, options.trace)
+        certain = self._certain[slices]
+        blurred = with_blur(given_hu, self._metal_fraction[slices], certain, self._spacing_mm[1:])
+        trace = metal_trace(
+            scan.projector, torch.from_numpy(blurred).to(scan.device), options.trace
+        )
         context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
         proposal = method.propose(sinogram, trace, context)
         if proposal is not None:
@@ -184,8 +189,9 @@ class _Work:
             if not options.always:
                 self._judge(slices, tissue, free_of_metal_hu.cpu().numpy())
         metal = method.shown_metal(context)
-        certain = torch.from_numpy(self._certain[slices]).to(scan.device)
-        corrected_hu = put_metal_back(free_of_metal_hu, original_hu, metal, certain)
+        corrected_hu = put_metal_back(
+            free_of_metal_hu, original_hu, metal, torch.from_numpy(certain).to(scan.device)
+        )
         self.corrected_hu[slices] = restore_padding(corrected_hu.cpu().numpy(), given_hu)
         if proposal is not None:
             self._keep(slices, proposal)

@@ -59,11 +59,11 @@ def keep_dense(
     """
     least = original_hu - streaks_hu**2 / STREAKS_HU
     wanted = (original_hu > DENSE_HU[0]) & (least > corrected_hu)
-    small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
-    if not small or not wanted.any() or not _has_teeth(original_hu, metal_fraction, spacing_mm):
+    small = small_metal_in_teeth(original_hu, metal_fraction, spacing_mm) if wanted.any() else 0.0
+    if not small:
         return corrected_hu
     pixels = [round((HEIGHT_MM + BLUR_MM) / side) + 3 for side in spacing_mm]
-    box = _box_around(wanted, pixels)
+    box = box_around(wanted, pixels)
     core = _core(original_hu[box], metal_fraction[box], spacing_mm, clipped_from_hu)
     after = _without_blur(original_hu[box], core, spacing_mm)
     after = np.where(_large(after > DENSE_HU[0], spacing_mm), after, -1024.0)
@@ -72,6 +72,17 @@ def keep_dense(
     out: np.ndarray = corrected_hu.copy()
     out[box] += small * _ramp(after, *DENSE_HU) * missing
     return out
+
+
+def small_metal_in_teeth(
+    original_hu: np.ndarray, metal_fraction: np.ndarray, spacing_mm: tuple[float, float]
+) -> float:
+    """1 where a slice has teeth and only small pieces of metal, 0 without either.
+
+    Arguments as of :func:`keep_dense`.
+    """
+    small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
+    return float(small) if small and _has_teeth(original_hu, metal_fraction, spacing_mm) else 0.0
 
 
 def _core(
@@ -133,7 +144,8 @@ def _largest_piece_mm2(fraction: np.ndarray, spacing_mm: tuple[float, float]) ->
     return float(np.bincount(labels.ravel(), minlength=2)[1:].max()) * spacing_mm[0] * spacing_mm[1]
 
 
-def _box_around(mask: np.ndarray, margin: list[int]) -> tuple[slice, slice]:
+def box_around(mask: np.ndarray, margin: list[int]) -> tuple[slice, slice]:
+    """Rows and columns that hold a mask, with a margin in pixels ``(rows, cols)``."""
     rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     row, col = (
         slice(max(0, int(x[0]) - m), int(x[-1]) + m + 1)
