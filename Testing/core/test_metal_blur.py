@@ -79,3 +79,13 @@ def test_the_rays_beside_small_metal_are_left_to_the_teeth_around_it() -> None:
     apart_mm = 0.8 * ndimage.distance_transform_edt(jaw < 700)
     assert apart_mm[blurred(BODY, bracket)].min() < 1.0
     assert apart_mm[blurred(jaw, bracket)].min() > 2.0
+
+
+def test_the_strict_prior_fills_a_bin_more_and_the_record_says_so() -> None:
+    hu = scanned(BODY, ROD)
+    volume = CTVolume(hu[None], np.diag([0.8, 0.8, 2.0, 1.0]))
+    bins = {
+        method: correct_volume(volume, hu[None] > 2600, method).parameters["trace"]
+        for method in ("prior", "prior-strict")
+    }
+    assert bins["prior-strict"] == {**bins["prior"], "dilation_bins": 2}

@@ -141,6 +141,7 @@ class _Work:
         self._clipped_from_hu = clip_level(volume.hu)
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
+        self._trace = options.trace.wider(method.wider_bins)
         self._opinion = SecondOpinion.on(method)
         self._gains, self._harms = np.full((2, len(volume.hu)), np.nan)
         self.strength, self._held_back = np.ones((2, len(volume.hu)), np.float32)
@@ -159,9 +160,7 @@ class _Work:
         sinogram = scan.sinogram(slices, image_mu)
         certain = self._certain[slices]
         blurred = with_blur(given_hu, self._metal_fraction[slices], certain, self._spacing_mm[1:])
-        trace = metal_trace(
-            scan.projector, torch.from_numpy(blurred).to(scan.device), options.trace
-        )
+        trace = metal_trace(scan.projector, torch.from_numpy(blurred).to(scan.device), self._trace)
         context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
         proposal = method.propose(sinogram, trace, context)
         if proposal is not None:
@@ -276,7 +275,7 @@ class _Work:
             "method": self._method.name,
             "method_parameters": dict(self._method.parameters),
             "reconstruction": self._options.reconstruction,
-            "trace": asdict(self._options.trace),
+            "trace": asdict(self._trace),
             "window": self._options.window,
             "geometry": asdict(self._scan.projector.geometry),
             "always": self._options.always,

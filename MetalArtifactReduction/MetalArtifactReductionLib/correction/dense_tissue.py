@@ -82,7 +82,7 @@ def small_metal_in_teeth(
     Arguments as of :func:`keep_dense`.
     """
     small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
-    return float(small) if small and _has_teeth(original_hu, metal_fraction, spacing_mm) else 0.0
+    return float(small) if small and has_teeth(original_hu, metal_fraction, spacing_mm) else 0.0
 
 
 def _core(
@@ -130,12 +130,17 @@ def _large(dense: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     return result
 
 
-def _has_teeth(
-    original_hu: np.ndarray, fraction: np.ndarray, spacing_mm: tuple[float, float]
+def has_teeth(
+    original_hu: np.ndarray,
+    fraction: np.ndarray,
+    spacing_mm: tuple[float, float],
+    tooth_hu: float = TOOTH_HU,
+    apart_mm: float = APART_MM,
 ) -> bool:
-    size = [2 * round(APART_MM / side) + 1 for side in spacing_mm]
+    """Whether :data:`TEETH_MM2` of a slice are as dense so far from the metal."""
+    size = [2 * round(apart_mm / side) + 1 for side in spacing_mm]
     apart = ~ndimage.maximum_filter(fraction >= 0.5, size)
-    pixels = np.count_nonzero(apart & (original_hu > TOOTH_HU))
+    pixels = np.count_nonzero(apart & (original_hu > tooth_hu))
     return bool(pixels * spacing_mm[0] * spacing_mm[1] >= TEETH_MM2)
 
 

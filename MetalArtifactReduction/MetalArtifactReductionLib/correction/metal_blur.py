@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .dense_tissue import DENSE_HU, box_around, small_metal_in_teeth
+from .dense_tissue import DENSE_HU, box_around, has_teeth, small_metal_in_teeth
 
 WIDTH_MM = 0.7
 """Of the blur that is left beside what is marked; rounded to pixels."""
@@ -20,7 +20,11 @@ BRIGHT_HU, SOFT_HU = 1000.0, 300.0
 tooth. Fainter blur was not worth the rays; chosen on simulated hips and spines of two patients."""
 
 APART_MM = 3.0
-"""Beside small metal in teeth, none of that so near: it would be lost with the rays."""
+"""In teeth, nothing that is dense lies so near: it would be lost with the rays."""
+
+ENAMEL_HU, STREAKS_END_MM = 1800.0, 10.0
+"""Beside metal of any size there are teeth where something is as bright so far from it; a femur's
+cortex is not."""
 
 
 def with_blur(
@@ -41,15 +45,21 @@ def with_blur(
     for hu, fraction, sure in zip(original_hu, out, certain, strict=True):
         if sure.any():
             box = box_around(sure, [round(APART_MM / s) + 4 for s in spacing_mm])
-            apart = small_metal_in_teeth(hu, fraction, spacing_mm) > 0
-            blurred = _blur(hu[box], fraction[box] > 0, sure[box], pixels)
-            if apart:
-                blurred &= _apart_from_dense(hu[box], fraction[box] > 0, pixels, spacing_mm)
+            place = hu[box], fraction[box] > 0, pixels
+            blurred = _blur(*place, sure[box])
+            if _in_teeth(hu, fraction, spacing_mm):
+                blurred &= _apart_from_dense(*place, spacing_mm)
             fraction[box][blurred] = 1.0
     return out
 
 
-def _blur(hu: np.ndarray, marked: np.ndarray, certain: np.ndarray, pixels: list[int]) -> np.ndarray:
+def _in_teeth(hu: np.ndarray, fraction: np.ndarray, spacing_mm: tuple[float, float]) -> bool:
+    if small_metal_in_teeth(hu, fraction, spacing_mm) > 0:
+        return True
+    return has_teeth(hu, fraction, spacing_mm, ENAMEL_HU, STREAKS_END_MM)
+
+
+def _blur(hu: np.ndarray, marked: np.ndarray, pixels: list[int], certain: np.ndarray) -> np.ndarray:
     """Bright pixels beside certain metal after which there is soft tissue."""
     beside = ndimage.maximum_filter(certain, [2 * n + 1 for n in pixels]) & ~marked
     outside = np.where(marked, np.inf, hu)

@@ -87,6 +87,10 @@ class Method(ABC):
     name: str
     """Short, recorded in results."""
 
+    wider_bins: int = 0
+    """Bins beside the trace that the method fills as well, on either side: one that knows what
+    belongs there better than rays beside metal do."""
+
     preparation: float = 0.0
     """Share of the whole time that :meth:`prepare` takes, for the progress."""
 

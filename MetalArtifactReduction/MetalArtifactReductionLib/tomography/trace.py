@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class TraceParameters:
         """Reject values that would make an empty or negative trace."""
         if self.minimal_path_pixels < 0 or self.dilation_bins < 0:
             raise ValueError(f"trace parameters must not be negative: {self}")
+
+    def wider(self, bins: int) -> TraceParameters:
+        """The same with so many bins more on both sides."""
+        return replace(self, dilation_bins=self.dilation_bins + bins)
 
     def minimal_path_mm(self, projector: Projector) -> float:
         """The threshold in mm for this projector's pixels."""
