@@ -107,3 +107,15 @@ def test_a_scan_that_does_not_fit_is_refused_with_the_remedy(message: str) -> No
         WRONG[message](scan_of(FAN))
     text = str(refused.value)
     assert message.removeprefix("1 ") in text and "\n" not in text
+
+
+def test_the_strict_prior_replaces_a_bin_more_beside_the_trace_and_nothing_else() -> None:
+    scan = scan_of(FAN)
+    metal = np.zeros((2, 96, 96), np.float32)
+    metal[1] = rasterize(METAL, GRID) > 5 * MU
+    nmar, strict = (correct_sinogram(scan, metal, name) for name in ("nmar", "prior-strict"))
+    assert np.array_equal(strict.sinogram[~strict.trace], scan.sinogram[~strict.trace])
+    assert (strict.trace | ~nmar.trace).all()
+    more = strict.trace[1].sum(axis=1) - nmar.trace[1].sum(axis=1)
+    edges = (np.diff(nmar.trace[1].astype(int)) != 0).sum(axis=1)
+    assert 0.5 < more.sum() / edges.sum() < 1.6

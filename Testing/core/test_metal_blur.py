@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.metal_blur import with_blur
+from MetalArtifactReductionLib.tomography.trace import wider_trace
 from MetalArtifactReductionLib.volume import CTVolume
 
 SIDE = 128
@@ -81,11 +83,8 @@ def test_the_rays_beside_small_metal_are_left_to_the_teeth_around_it() -> None:
     assert apart_mm[blurred(jaw, bracket)].min() > 2.0
 
 
-def test_the_strict_prior_fills_a_bin_more_and_the_record_says_so() -> None:
-    hu = scanned(BODY, ROD)
-    volume = CTVolume(hu[None], np.diag([0.8, 0.8, 2.0, 1.0]))
-    bins = {
-        method: correct_volume(volume, hu[None] > 2600, method).parameters["trace"]
-        for method in ("prior", "prior-strict")
-    }
-    assert bins["prior-strict"] == {**bins["prior"], "dilation_bins": 2}
+def test_a_trace_is_widened_within_each_view() -> None:
+    trace = torch.tensor([[[0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 1]]], dtype=torch.bool)
+    wider = torch.tensor([[[0, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 1]]], dtype=torch.bool)
+    assert torch.equal(wider_trace(trace, 1), wider)
+    assert torch.equal(wider_trace(trace, 0), trace)

@@ -47,7 +47,7 @@ FINEST_MM = 0.9
 LEAST_PIXEL_MM = 0.8
 """Blur and streaks have a width in pixels, too: none counts as smaller."""
 
-LITTLE_METAL, MUCH_METAL = (75.0, 0.37, 0.50), (150.0, 0.15, 0.30)
+LITTLE_METAL, MUCH_METAL = (75.0, 0.38, 0.50), (150.0, 0.15, 0.30)
 """Metal in the slice in mm^2, the gain up to which it is left as it is, and the gain from which on
 it is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever:
 of those a smaller gain, in the little soft tissue between bone and metal, is believed."""

@@ -20,6 +20,7 @@ from ..methods.registry import create_method
 from ..progress import Cancel, Progress, check_cancelled, out_of_memory, part, report
 from ..tomography import ImageGrid, Reprojection, as_device
 from ..tomography.attenuation import hu_to_mu
+from ..tomography.trace import wider_trace
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
 from .dense_tissue import keep_dense
@@ -141,7 +142,6 @@ class _Work:
         self._clipped_from_hu = clip_level(volume.hu)
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
-        self._trace = options.trace.wider(method.wider_bins)
         self._opinion = SecondOpinion.on(method)
         self._gains, self._harms = np.full((2, len(volume.hu)), np.nan)
         self.strength, self._held_back = np.ones((2, len(volume.hu)), np.float32)
@@ -160,15 +160,18 @@ class _Work:
         sinogram = scan.sinogram(slices, image_mu)
         certain = self._certain[slices]
         blurred = with_blur(given_hu, self._metal_fraction[slices], certain, self._spacing_mm[1:])
-        trace = metal_trace(scan.projector, torch.from_numpy(blurred).to(scan.device), self._trace)
+        trace = metal_trace(
+            scan.projector, torch.from_numpy(blurred).to(scan.device), options.trace
+        )
         context = InpaintingContext(image_mu, fraction, scan.projector, slices, volume_hu=self._hu)
         proposal = method.propose(sinogram, trace, context)
         if proposal is not None:
             free_of_metal_hu = proposal.hu
             scan.keep(slices, trace, lambda: scan.projector(hu_to_mu(free_of_metal_hu)))
         else:
-            inpainted = replace_in_trace(sinogram, trace, method(sinogram, trace, context))
-            scan.keep(slices, trace, lambda: inpainted)
+            filled = wider_trace(trace, method.wider_bins)
+            inpainted = replace_in_trace(sinogram, filled, method(sinogram, filled, context))
+            scan.keep(slices, filled, lambda: inpainted)
             free_of_metal_hu = recombine(
                 options.reconstruction,
                 original_hu,
@@ -275,7 +278,7 @@ class _Work:
             "method": self._method.name,
             "method_parameters": dict(self._method.parameters),
             "reconstruction": self._options.reconstruction,
-            "trace": asdict(self._trace),
+            "trace": asdict(self._options.trace),
             "window": self._options.window,
             "geometry": asdict(self._scan.projector.geometry),
             "always": self._options.always,

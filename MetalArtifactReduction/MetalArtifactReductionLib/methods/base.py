@@ -88,8 +88,8 @@ class Method(ABC):
     """Short, recorded in results."""
 
     wider_bins: int = 0
-    """Bins beside the trace that the method fills as well, on either side: one that knows what
-    belongs there better than rays beside metal do."""
+    """Bins beside the trace that :meth:`__call__` fills as well, on either side, by a method that
+    knows what belongs there better than rays beside metal do."""
 
     preparation: float = 0.0
     """Share of the whole time that :meth:`prepare` takes, for the progress."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ class TraceParameters:
         if self.minimal_path_pixels < 0 or self.dilation_bins < 0:
             raise ValueError(f"trace parameters must not be negative: {self}")
 
-    def wider(self, bins: int) -> TraceParameters:
-        """The same with so many bins more on both sides."""
-        return replace(self, dilation_bins=self.dilation_bins + bins)
-
     def minimal_path_mm(self, projector: Projector) -> float:
         """The threshold in mm for this projector's pixels."""
         return self.minimal_path_pixels * min(projector.grid.spacing_mm)
@@ -49,8 +45,16 @@ def trace_from_path(
     :param dilation_bins: bins added on both sides within each view.
     :returns: bool, same shape.
     """
-    trace = path_mm > minimal_path_mm
-    for _ in range(dilation_bins):
+    return wider_trace(path_mm > minimal_path_mm, dilation_bins)
+
+
+def wider_trace(trace: torch.Tensor, bins: int) -> torch.Tensor:
+    """The trace with so many bins more on both sides within each view.
+
+    :param trace: bool ``(slices, views, bins)``.
+    :returns: bool, same shape.
+    """
+    for _ in range(bins):
         wider = trace.clone()
         wider[..., 1:] |= trace[..., :-1]
         wider[..., :-1] |= trace[..., 1:]

@@ -4,8 +4,8 @@ A network looks at the slice, its neighbours, two classical corrections and the 
 streaks must be (see :mod:`.channels`), and proposes the slice free of artifacts. What is done
 with the proposal is the mode:
 
-- strict: it is projected and fills the metal trace, one bin wider than usual, matched to the
-  measured values at the trace's edges. Nothing but the trace changes.
+- strict: it is projected and fills the metal trace and a bin on either side, matched to the
+  measured values at the edges. Nothing else changes.
 - best: it is the result. Streaks outside the trace (re-projected from the image, they are in its
   data as well) go, too. Where a line integral outside the trace changes by more than
   :data:`BOUND_LINE_INTEGRAL` plus :data:`BOUND_SHARE` of its value, the image is drawn back towards
@@ -104,7 +104,8 @@ class ImagePriorMethod(Method):
         """What the weights say of themselves, and the mode."""
         metal = {} if self._refine is None else self._refine.identity
         facts = self._weights.facts.method
-        return {**self._weights.identity, **facts, "mode": self.mode, **metal}
+        mode = {"mode": self.mode, "wider_bins": self.wider_bins}
+        return {**self._weights.identity, **facts, **mode, **metal}
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
@@ -182,9 +183,9 @@ class ImagePriorMethod(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> Proposal | None:
         """The image itself; None in strict mode, where the trace is filled instead."""
-        if self.mode == "strict":
-            return None
         found = self.network_proposal(sinogram, trace, context)
+        if self.mode == "strict":
+            return None  # what is filled afterwards is wider than the network is told
         bound = BOUND_LINE_INTEGRAL + BOUND_SHARE * sinogram.clamp_min(0.0)
         image, passed = found.proposed, torch.zeros_like(trace)
         clear = _away_from(trace, TAPER_MM / context.projector.geometry.bin_mm)
