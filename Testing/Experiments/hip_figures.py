@@ -109,7 +109,7 @@ class HipTest:
         projector = self.fill.from_slices
         image = FilteredBackProjection(projector)(self.fill.filled(self.clean, self.trace))
         context = InpaintingContext(image, self.masks, projector)
-        return self.figures(NMAR()(self.clean, self.trace, context))
+        return self.figures(NMAR(passes=1)(self.clean, self.trace, context))
 
     def network(self, weights: Weights) -> dict[str, HipFigures]:
         """The network's, by :data:`OUTPUTS`."""

@@ -17,18 +17,24 @@ from ..base import InpaintingContext, Method
 from ..linear import interpolate_trace
 from .prior_image import PriorParameters, prior_image
 
+MUCH_METAL_MM2 = (450.0, 700.0)
+"""Metal in a slice up to which further passes count nothing, and from which on in full. The prior
+of one pass lacks the bone around two prostheses, which every ray through both of them crosses;
+around nails and screws a second one only sharpens what the first got wrong."""
+
 
 @dataclass(frozen=True)
 class NMARParameters:
     """What to choose.
 
-    :param passes: 1, or 2 and more to make the prior from the previous pass's image again.
+    :param passes: 1, or 2 and more to make the prior from the previous pass's image again, where
+        there is much metal (:data:`MUCH_METAL_MM2`).
     :param floor_mm: millimetres of water added to both sinograms before the division, so that
         rays beside the body do not divide by nothing; there the ratio goes to 1.
     :param prior: how the prior image is made.
     """
 
-    passes: int = 1
+    passes: int = 2
     floor_mm: float = 2.0
     prior: PriorParameters = field(default_factory=PriorParameters)
 
@@ -49,7 +55,7 @@ class NMAR(Method):
 
     name = "nmar"
 
-    def __init__(self, passes: int = 1, floor_mm: float = 2.0, **prior: object) -> None:
+    def __init__(self, passes: int = 2, floor_mm: float = 2.0, **prior: object) -> None:
         """The first two as in :class:`NMARParameters`, the rest as in :class:`PriorParameters`."""
         self._parameters = NMARParameters(passes, floor_mm, PriorParameters(**prior))  # type: ignore[arg-type]
         self._reconstruct: FilteredBackProjection | None = None
@@ -65,8 +71,11 @@ class NMAR(Method):
         """See :class:`NMAR`; shapes as in :class:`..base.Method`."""
         reconstruct = self._reconstruction(context.projector)
         _, filled = first_pass(sinogram, trace, context, reconstruct, self._parameters)
-        for _ in range(self._parameters.passes - 1):
-            filled = _pass(sinogram, trace, context, reconstruct(filled), self._parameters)
+        share = _much_metal(context)
+        for _ in range(self._parameters.passes - 1 if share.any() else 0):
+            before_mu = reconstruct(filled)
+            again = _pass(sinogram, trace, context, before_mu, self._parameters, again=True)
+            filled = filled + share * (again - filled)
         return filled
 
     def _reconstruction(self, projector: Projector) -> FilteredBackProjection:
@@ -97,17 +106,26 @@ def first_pass(
     return known[2], known[3]
 
 
+def _much_metal(context: InpaintingContext) -> torch.Tensor:
+    """How much further passes count in each slice, 0 to 1, ``(slices, 1, 1)``."""
+    row_mm, col_mm = context.projector.grid.spacing_mm
+    area = context.metal_fraction.sum(dim=(1, 2), keepdim=True) * (row_mm * col_mm)
+    low, high = MUCH_METAL_MM2
+    return ((area - low) / (high - low)).clamp(0.0, 1.0)
+
+
 def _pass(
     sinogram: torch.Tensor,
     trace: torch.Tensor,
     context: InpaintingContext,
     before_mu: torch.Tensor,
     parameters: NMARParameters,
+    again: bool = False,
 ) -> torch.Tensor:
     """The sinogram filled with the prior of an image corrected before."""
     spacing_mm = context.projector.grid.spacing_mm
     prior = prior_image(
-        context.image_mu, before_mu, context.metal_fraction, spacing_mm, parameters.prior
+        context.image_mu, before_mu, context.metal_fraction, spacing_mm, parameters.prior, again
     )
     return normalised_interpolation(sinogram, trace, context.projector(prior), parameters.floor_mm)
 

@@ -73,6 +73,10 @@ _BESIDE_MM = 3.0
 """So near to what both images call bone or air, its blur is no streak."""
 _WINDOW_MM = 10.0
 """Standard deviation of the Gaussian within which streaks are judged."""
+_BONE_AGAIN = 0.7
+"""Share of its height that bone gets in a prior made of an earlier NMAR's image: at its full height
+what is wrong with it would grow from pass to pass. There, the uncorrected image counts only where
+streaks are mild, so that its streaks no longer hide nearly all bone that touches a prosthesis."""
 _SLICE_MEAN_COUNTS = 0.05
 _SMEARED_EDGE_MM = 4.0
 """Standard deviation of the Gaussian by which bone away from metal goes over to that beside it."""
@@ -84,6 +88,7 @@ def prior_image(
     metal_fraction: torch.Tensor,
     spacing_mm: tuple[float, float],
     parameters: PriorParameters | None = None,
+    again: bool = False,
 ) -> torch.Tensor:
     """Air 0, soft tissue as water, bone as it is; metal replaced by soft tissue.
 
@@ -93,6 +98,7 @@ def prior_image(
     :param interpolated_mu: a first correction (linear interpolation, or an earlier NMAR), same.
     :param metal_fraction: 0..1, same shape.
     :param spacing_mm: ``(row, col)``.
+    :param again: the first correction is an earlier NMAR, see :data:`_BONE_AGAIN`.
     :returns: prior images in 1/mm, same shape.
     """
     p = parameters or PriorParameters()
@@ -116,28 +122,32 @@ def prior_image(
     streaks = _tissue_deviation(smooth_corrupted, judged, spacing_mm)
     skin = ((smooth - 1.0 - p.air_hu / 1000.0) / _RAMP_AIR + 0.5).clamp(0.0, 1.0)
     air = (1.0 - skin) * smooth.clamp(0.0, 0.5)
-    mild, of_bone = torch.zeros_like(streaks), streaks
+    interpolated_streaks = _tissue_deviation(smooth, judged, spacing_mm)
+    smeared = torch.minimum(streaks, interpolated_streaks) if again else streaks
+    mild, of_bone = torch.zeros_like(streaks), smeared
     if p.uncorrected:
-        interpolated_streaks = _tissue_deviation(smooth, judged, spacing_mm)
         mild = ((_SEVERE - streaks) / (_SEVERE - _MILD)).clamp(0.0, 1.0)
         weight = interpolated_streaks / (interpolated_streaks + streaks)
         weight = mild + (1.0 - mild) * weight
         # Dark places may be shadows, however mild the rest of the slice.
         shadow = ((1.0 - smooth_corrupted) / 0.15).clamp(0.0, 1.0)
-        weight = weight * (1.0 - shadow)
+        weight = weight * (1.0 - shadow) * (mild if again else 1.0)
         smooth = smooth + weight * (smooth_corrupted - smooth)
         mixed = interpolated_streaks + weight * (streaks - interpolated_streaks)
-        of_bone = mixed + _smeared(metal, p.smeared_mm, spacing_mm) * (streaks - mixed)
+        of_bone = mixed + _smeared(metal, p.smeared_mm, spacing_mm) * (smeared - mixed)
 
-    bone = 1.0 + p.bone_base_hu / 1000.0 + p.bone_per_streak * of_bone
-    bone = bone.clamp(1.0 + p.bone_hu[0] / 1000.0, 1.0 + p.bone_hu[1] / 1000.0)
-    # Short ramps, no jumps: these would alias, their sinogram having steps that the measured one
-    # does not have. What is hardly streaked needs no classes: they would show where every ray
-    # meets metal.
-    bony = ((smooth - bone) / _RAMP_BONE + 0.5).clamp(0.0, 1.0)
-    classes = 1.0 + bony * (smooth - 1.0)
+    # What is hardly streaked needs no classes: they would show where every ray meets metal.
+    height = _BONE_AGAIN if again else 1.0
+    classes = 1.0 + height * _bony(smooth, of_bone, p) * (smooth - 1.0)
     tissue = classes + mild * (smooth.clamp(min=_DARKEST_TISSUE) - classes)
     return (skin * tissue + mild * air) * MU_WATER_PER_MM
+
+
+def _bony(image: torch.Tensor, streaks: torch.Tensor, p: PriorParameters) -> torch.Tensor:
+    """1 in bone, with short ramps: jumps would alias, as steps that the measured rays lack."""
+    bone = 1.0 + p.bone_base_hu / 1000.0 + p.bone_per_streak * streaks
+    bone = bone.clamp(1.0 + p.bone_hu[0] / 1000.0, 1.0 + p.bone_hu[1] / 1000.0)
+    return ((image - bone) / _RAMP_BONE + 0.5).clamp(0.0, 1.0)
 
 
 def _smeared(metal: torch.Tensor, reach_mm: float, spacing_mm: tuple[float, float]) -> torch.Tensor:

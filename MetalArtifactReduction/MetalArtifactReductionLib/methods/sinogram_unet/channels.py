@@ -71,7 +71,7 @@ def generator_input(
     if start == "li":
         filled = interpolate_trace(sinogram, trace)
     elif start == "nmar":
-        filled = (nmar or NMAR())(sinogram, trace, context)
+        filled = (nmar or NMAR(passes=1))(sinogram, trace, context)
     else:
         raise ValueError(f"unknown start {start!r}; use one of {', '.join(STARTS)}")
     without = context.image_mu + context.metal_fraction * (MU_WATER_PER_MM - context.image_mu)

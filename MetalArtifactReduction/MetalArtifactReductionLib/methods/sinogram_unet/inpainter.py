@@ -40,7 +40,7 @@ class SinogramUNet(Method):
         start = weights.facts.method.get("start")
         if start not in STARTS:
             raise InputError(f"{weights.path}: made for an unknown input {start!r}")
-        self._weights, self._start, self._nmar = weights, str(start), NMAR()
+        self._weights, self._start, self._nmar = weights, str(start), NMAR(passes=1)
         self.name = str(weights.facts.method.get("name", weights.path.stem))
 
     @property

@@ -194,7 +194,7 @@ class SinogramSampler:
         )
         if projector.grid not in self._nmar:
             _make_room(self._nmar)
-            self._nmar[projector.grid] = NMAR()
+            self._nmar[projector.grid] = NMAR(passes=1)
         nmar = self._nmar[projector.grid]
         seen = generator_input(self.parameters.start, sinogram, trace, context, nmar)
         return Block(
