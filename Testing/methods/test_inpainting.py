@@ -128,6 +128,18 @@ def test_prior_keeps_bone_and_flattens_tissue() -> None:
     assert (relative[:10] == 0).all()
 
 
+def test_prior_has_air_in_place_of_metal_on_the_skin_and_tissue_within_the_body() -> None:
+    hu, _ = scene()
+    y, x = np.mgrid[:128, :128] - 63.5
+    clip, deep = np.hypot(x, y + 45) <= 2, np.hypot(x, y) <= 12
+    metal = (clip | deep).astype(np.float32)
+    image = hu_to_mu(torch.from_numpy(hu[None]))
+    prior = prior_image(image, image, torch.from_numpy(metal[None]), (1.0, 1.0))
+    relative = prior[0].numpy() / MU_WATER_PER_MM
+    assert relative[clip & (hu < -500)].mean() < 0.3
+    assert relative[deep] == pytest.approx(1.0, abs=0.05)
+
+
 def test_prior_keeps_bone_that_is_free_of_streaks_in_the_interpolated_image_alone() -> None:
     hu, metal = scene()
     y, x = np.mgrid[:128, :128] - 63.5

@@ -73,6 +73,8 @@ _BESIDE_MM = 3.0
 """So near to what both images call bone or air, its blur is no streak."""
 _WINDOW_MM = 10.0
 """Standard deviation of the Gaussian within which streaks are judged."""
+_AROUND_MM, _UNKNOWN = 2.0, 1e-3
+"""What lies around metal is seen so far, and is soft tissue deep inside large metal."""
 _BONE_AGAIN = 0.7
 """Share of its height that bone gets in a prior made of an earlier NMAR's image: at its full height
 what is wrong with it would grow from pass to pass. There, the uncorrected image counts only where
@@ -90,7 +92,7 @@ def prior_image(
     parameters: PriorParameters | None = None,
     again: bool = False,
 ) -> torch.Tensor:
-    """Air 0, soft tissue as water, bone as it is; metal replaced by soft tissue.
+    """Air 0, soft tissue as water, bone as it is; metal replaced by soft tissue, or air.
 
     With mild streaks the classes give way to the smoothed image itself.
 
@@ -105,7 +107,7 @@ def prior_image(
     # One pixel more: the blur around the metal is neither bone nor tissue.
     metal = widened(metal_fraction > 0, (1, 1))
     sigma = [max(0.5, p.smoothing_mm / s) for s in spacing_mm]
-    interpolated = (interpolated_mu / MU_WATER_PER_MM).masked_fill(metal, 1.0)
+    interpolated = _without_metal(interpolated_mu / MU_WATER_PER_MM, metal, spacing_mm)
     smooth = gaussian_smooth(interpolated, sigma)
     blur = (max(1, round(p.blur_mm / spacing_mm[0])), max(1, round(p.blur_mm / spacing_mm[1])))
     corrupted = (corrupted_mu / MU_WATER_PER_MM).clamp_(max=_BRIGHTEST)
@@ -141,6 +143,17 @@ def prior_image(
     classes = 1.0 + height * _bony(smooth, of_bone, p) * (smooth - 1.0)
     tissue = classes + mild * (smooth.clamp(min=_DARKEST_TISSUE) - classes)
     return (skin * tissue + mild * air) * MU_WATER_PER_MM
+
+
+def _without_metal(
+    image: torch.Tensor, metal: torch.Tensor, spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """Soft tissue in place of metal, and air where most around it is: a clip lies on the skin."""
+    sigma = [_AROUND_MM / side for side in spacing_mm]
+    known = (~metal).to(image)
+    tissue = gaussian_smooth(known * (image > 0.5), sigma) + _UNKNOWN
+    share = tissue / (gaussian_smooth(known, sigma) + _UNKNOWN)
+    return torch.where(metal, ((share - 0.5) / _RAMP_AIR + 0.5).clamp(0.0, 1.0), image)
 
 
 def _bony(image: torch.Tensor, streaks: torch.Tensor, p: PriorParameters) -> torch.Tensor:
