@@ -10,28 +10,30 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ..metal.judgement import APART_MM, TOOTH_HU, dense_apart_mm2
 from .artifact_strength import LITTLE_METAL, MUCH_METAL
 
 DENSE_HU = (600.0, 900.0)
 """Tissue begins to count as dense, and counts in full."""
 
-STREAKS_HU = 25.0
-"""Dense tissue may be too bright by the square of the streaks over this: beside small metal that is
-what it was, or somewhat less. Chosen on simulated fillings, crowns and braces in two jaws."""
+STREAKS_HU = 70.0
+"""Dense tissue may be too bright by the streaks times the cube of their ratio to this: hardly where
+they are mild, by far more than they are where they are strong. Chosen on simulated fillings, crowns
+and braces in two jaws."""
 
 PIECE_MM2 = (LITTLE_METAL[0], MUCH_METAL[0])
 """One piece of metal in a slice up to which this holds, and from which on it does not: around
 stems, bridges and screws along their length there is more than soft tissue tells."""
 
-BLUR_MM, BLUR_PIXELS = 1.2, 1.5
-"""So far from metal reaches its blur."""
+BLUR_MM, BLUR_PIXELS = 0.8, 1.1
+"""So far from what is brightest reaches the metal's blur; enamel there may be little thicker."""
 
 SMALLEST_MM2 = 30.0
 """What is dense on less is no tooth, but the bright arms of a star around a clip."""
 
-TOOTH_HU, TEETH_MM2, APART_MM = 1200.0, 25.0, 3.0
-"""There are teeth in a slice where so much is so dense so far from metal; else what is as bright
-beside metal is a streak, as between the screws of a spine."""
+TEETH_MM2 = 25.0
+"""There are teeth in a slice where so much is as dense as they are apart from metal; else what is
+as bright beside metal is a streak, as between the screws of a spine."""
 
 HEIGHT_MM = 3.0
 """The brightest metal within this distance is as bright as the metal here."""
@@ -57,7 +59,7 @@ def keep_dense(
     :param spacing_mm: ``(row, col)``.
     :param clipped_from_hu: see :func:`..metal.threshold.clip_level`.
     """
-    least = original_hu - streaks_hu**2 / STREAKS_HU
+    least = original_hu - streaks_hu * (streaks_hu / STREAKS_HU) ** 3
     wanted = (original_hu > DENSE_HU[0]) & (least > corrected_hu)
     small = small_metal_in_teeth(original_hu, metal_fraction, spacing_mm) if wanted.any() else 0.0
     if not small:
@@ -138,10 +140,9 @@ def has_teeth(
     apart_mm: float = APART_MM,
 ) -> bool:
     """Whether :data:`TEETH_MM2` of a slice are as dense so far from the metal."""
-    size = [2 * round(apart_mm / side) + 1 for side in spacing_mm]
-    apart = ~ndimage.maximum_filter(fraction >= 0.5, size)
-    pixels = np.count_nonzero(apart & (original_hu > tooth_hu))
-    return bool(pixels * spacing_mm[0] * spacing_mm[1] >= TEETH_MM2)
+    metal, sides_mm = fraction[None] >= 0.5, (1.0, *spacing_mm)
+    area_mm2 = dense_apart_mm2(original_hu[None], metal, sides_mm, tooth_hu, apart_mm)
+    return bool(area_mm2[0] >= TEETH_MM2)
 
 
 def _largest_piece_mm2(fraction: np.ndarray, spacing_mm: tuple[float, float]) -> float:

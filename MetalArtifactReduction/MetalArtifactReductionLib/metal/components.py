@@ -224,7 +224,7 @@ def _judge(
         return (True, METAL) if metal else (False, TISSUE)
     if not strict and not tip:
         return True, METAL
-    share, width = saturation(values, inside, certain_hu, spacing_mm)
+    share, width = saturation(values, inside, certain_hu, spacing_mm, everywhere=not strict)
     metal = share >= SOLID_SHARE and width >= SOLID_MM if strict else share >= TIP_SHARE
     return (True, METAL) if metal else (False, TISSUE)
 

@@ -12,11 +12,14 @@ from .judgement import (
     BEYOND_TISSUE_HU,
     EVERY_NEIGHBOUR,
     PLANE_NEIGHBOURS,
+    Box,
     Spacing,
     around_hu,
     blur_pixels,
+    dense_apart_mm2,
     in_teeth,
     placed,
+    widened,
 )
 
 _SMALLEST_FRACTION = 0.25
@@ -25,6 +28,10 @@ _SMALLEST_FRACTION = 0.25
 _SATURATED = 0.6
 """Of what is certain by itself on a clipped scale: more of fillings and brackets is clipped, less
 of thin wires and the ends of screws."""
+
+_ROW_OF_TEETH_MM2, _ROW_MM = 250.0, 40.0
+"""In a slice of a jaw so much is as dense as teeth, apart from metal and so far around a part; in
+a shoulder, a spine or a hip it is less."""
 
 _PEAK = 0.9
 """Of the highest value: what lies around the brightest voxels tells where they are."""
@@ -70,7 +77,7 @@ def part_fraction(
     metal = ndimage.maximum_filter(np.where(inside, values, -1024.0), size)
     metal = np.maximum(metal, 0.5 * np.percentile(values[inside], 95))
     inside, bright = _without_enamel(
-        values, spacing_mm, inside, certain_from_hu, clipped_from_hu, size, enamel
+        hu, box, spacing_mm, inside, certain_from_hu, clipped_from_hu, size, enamel
     )
     if clipped_from_hu is not None:
         metal = np.where(metal >= clipped_from_hu, 2.0 * clipped_from_hu - background, metal)
@@ -93,7 +100,8 @@ def part_fraction(
 
 
 def _without_enamel(
-    hu: np.ndarray,
+    volume_hu: np.ndarray,
+    box: Box,
     spacing_mm: Spacing,
     inside: np.ndarray,
     certain_hu: float,
@@ -106,22 +114,29 @@ def _without_enamel(
     Enamel may be as bright as what is certain, so in teeth only what no tissue reaches is metal. A
     part that hardly reaches it is left as it is.
 
-    :param inside: the part.
+    :param inside: the part, in its box.
     :param reach: a box in pixels around what is certain.
     :param enamel: whether it may be as bright.
     """
+    hu, sure_hu = volume_hu[box], clipped_from_hu or BEYOND_TISSUE_HU
     bright = inside & (hu > certain_hu)
-    sure = bright & enamel & (hu >= (clipped_from_hu or BEYOND_TISSUE_HU))
+    sure = bright & enamel & (hu >= sure_hu)
     hidden = np.zeros_like(sure)
-    if sure.any() and (clipped_from_hu is None or sure.sum() >= _SATURATED * bright.sum()):
-        blur = blur_pixels(spacing_mm)
+    blur = blur_pixels(spacing_mm)
+    near = ndimage.binary_dilation(sure, PLANE_NEIGHBOURS, iterations=blur)
+    far = bright & ~near if sure.any() else hidden
+    jaw = _rows_of_teeth(volume_hu, box, spacing_mm, far, sure_hu)
+    counted = bright & (near | ~jaw)
+    saturated = clipped_from_hu is None or sure.sum() >= _SATURATED * counted.sum()
+    if sure.any() and saturated:
         teeth = _in_dense(hu, spacing_mm, bright, sure, certain_hu)
         hidden = ndimage.binary_dilation(teeth & sure, PLANE_NEIGHBOURS, iterations=blur)
         bright &= ~teeth | sure
         if clipped_from_hu is None:
             far = bright & ~ndimage.maximum_filter(sure, reach)
             bright &= ~_in_dense(hu, spacing_mm, far, np.zeros_like(far), certain_hu)
-        near = ndimage.binary_dilation(sure, PLANE_NEIGHBOURS, iterations=blur)
+        bright &= near | ~jaw
+        inside = inside & (ndimage.maximum_filter1d(near, 3, axis=0) | ~jaw)
         between = ndimage.binary_closing(bright, PLANE_NEIGHBOURS, iterations=3 * blur)
         dense = (hu > AROUND_SHARE * certain_hu) & ~bright
         width = 4 * blur + 1
@@ -130,6 +145,23 @@ def _without_enamel(
     if bright.any():
         inside = inside & (hidden | ndimage.maximum_filter(bright & ~hidden, reach))
     return inside, bright
+
+
+def _rows_of_teeth(
+    volume_hu: np.ndarray, box: Box, spacing_mm: Spacing, far: np.ndarray, sure_hu: float
+) -> np.ndarray:
+    """The slices of a jaw: what is bright far from metal is enamel there, and a streak on it.
+
+    :param far: what is bright, in its box; other slices are not looked at.
+    :returns: bool ``(slices, 1, 1)``.
+    """
+    jaw = np.zeros((len(far), 1, 1), dtype=bool)
+    asked = np.flatnonzero(far.any(axis=(1, 2)))
+    wide = widened(box, (0.0, _ROW_MM, _ROW_MM), spacing_mm, volume_hu.shape)
+    around = volume_hu[wide][asked]
+    dense_mm2 = dense_apart_mm2(around, around >= sure_hu, spacing_mm)
+    jaw[asked, 0, 0] = dense_mm2 >= _ROW_OF_TEETH_MM2
+    return jaw
 
 
 def _in_dense(

@@ -57,6 +57,9 @@ AIR_HU = -500.0
 RIM_MM = (1.5, 4.0)
 """Around a part: beyond its blur, before its surroundings end."""
 
+TOOTH_HU, APART_MM = 1200.0, 3.0
+"""What is so dense farther than this from metal, in the slice plane, may be a row of teeth."""
+
 JAW_REACH_MM, JAW_MM3 = 15.0, 500.0
 """A part joined to more bone than that within this distance is no lead."""
 
@@ -114,16 +117,46 @@ def bulk_values(
     return values[far] if far.sum() > BULK_SHARE * count else None
 
 
+def dense_apart_mm2(
+    hu: np.ndarray,
+    metal: np.ndarray,
+    spacing_mm: Spacing,
+    tooth_hu: float = TOOTH_HU,
+    apart_mm: float = APART_MM,
+) -> np.ndarray:
+    """Area that is as dense as teeth apart from metal, by slice.
+
+    :param hu: ``(slices, rows, cols)``.
+    :param metal: bool, same shape.
+    """
+    size = (1, *(2 * round(apart_mm / side) + 1 for side in spacing_mm[1:]))
+    apart = (hu > tooth_hu) & ~ndimage.maximum_filter(metal, size)
+    result: np.ndarray = apart.sum(axis=(1, 2)) * (spacing_mm[1] * spacing_mm[2])
+    return result
+
+
 def saturation(
-    values: np.ndarray, inside: np.ndarray, certain_hu: float, spacing_mm: Spacing
+    values: np.ndarray,
+    inside: np.ndarray,
+    certain_hu: float,
+    spacing_mm: Spacing,
+    *,
+    everywhere: bool = False,
 ) -> tuple[float, float]:
     """Share of a part that reaches the certain level, and the width in mm of what does.
 
     The share is that of the voxels above :data:`BLUR_SHARE` of the level; the width is the diameter
     of the largest disc in a slice, on a grid of 0.25 mm.
+
+    :param everywhere: count all voxels of the part, not only those beside what reaches the level:
+        enamel of the teeth around is joined to a filling.
     """
     core = inside & (values >= certain_hu)
-    share = float(core.sum() / max(1, (inside & (values >= BLUR_SHARE * certain_hu)).sum()))
+    counted = inside & (values >= BLUR_SHARE * certain_hu)
+    if not everywhere:
+        blur = blur_pixels(spacing_mm)
+        counted &= ndimage.binary_dilation(core, PLANE_NEIGHBOURS, iterations=blur)
+    share = float(core.sum() / max(1, counted.sum()))
     width = 0.0
     fine_mm = min(0.25, *spacing_mm[1:])
     zoom = [s / fine_mm for s in spacing_mm[1:]]
