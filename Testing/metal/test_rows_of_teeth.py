@@ -69,3 +69,13 @@ def test_where_there_is_no_row_of_teeth_thin_metal_counts_far_from_what_is_clipp
     fraction = found(plate, soft, 3071.0).fraction
     far = thin & (COL > 42) & (COL < 54)
     assert (fraction[2:4, far].max(axis=1) > 0).all()
+
+
+def test_a_skull_is_no_jaw_and_a_thin_plate_on_it_counts_far_from_what_is_clipped() -> None:
+    away_mm, tissue = np.hypot(ROW - 45, COL - 45), np.full((SIDE, SIDE), -1000.0)
+    for radius_mm, inside_hu in ((44.0, 50.0), (35.0, 1500.0), (28.0, 40.0)):
+        tissue[away_mm < radius_mm] = inside_hu
+    plate = np.clip((0.35 - np.abs(away_mm - 35.3)) / PIXEL_MM + 0.5, 0, 1)
+    plate *= np.abs(np.arctan2(ROW - 45, COL - 45)) < 0.25
+    metal = np.maximum(disc((45, 80), 1.2), 0.37 * plate)
+    assert (found(metal, tissue, 3071.0).fraction[2:4, plate > 0.5] > 0).mean() > 0.95

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ..metal.judgement import ENAMEL_HU
 from .dense_tissue import DENSE_HU, box_around, has_teeth, small_metal_in_teeth
 
 WIDTH_MM = 0.7
@@ -22,9 +23,8 @@ tooth. Fainter blur was not worth the rays; chosen on simulated hips and spines 
 APART_MM = 3.0
 """In teeth, nothing that is dense lies so near: it would be lost with the rays."""
 
-ENAMEL_HU, STREAKS_END_MM = 1800.0, 10.0
-"""Beside metal of any size there are teeth where something is as bright so far from it; a femur's
-cortex is not."""
+STREAKS_END_MM = 10.0
+"""Beside metal of any size there are teeth where something so far from it is bright as enamel."""
 
 
 def with_blur(

@@ -10,8 +10,10 @@ from .components import BrightPart, padded
 from .judgement import (
     AROUND_SHARE,
     BEYOND_TISSUE_HU,
+    ENAMEL_HU,
     EVERY_NEIGHBOUR,
     PLANE_NEIGHBOURS,
+    TOOTH_HU,
     Box,
     Spacing,
     around_hu,
@@ -31,7 +33,10 @@ of thin wires and the ends of screws."""
 
 _ROW_OF_TEETH_MM2, _ROW_MM = 250.0, 40.0
 """In a slice of a jaw so much is as dense as teeth, apart from metal and so far around a part; in
-a shoulder, a spine or a hip it is less."""
+a shoulder, a spine or a hip it is less ..."""
+
+_ENAMEL_SHARE = 0.08
+"""... and so much of it as bright as enamel: in a skull or the shaft of a femur, hardly any."""
 
 _PEAK = 0.9
 """Of the highest value: what lies around the brightest voxels tells where they are."""
@@ -159,8 +164,12 @@ def _rows_of_teeth(
     asked = np.flatnonzero(far.any(axis=(1, 2)))
     wide = widened(box, (0.0, _ROW_MM, _ROW_MM), spacing_mm, volume_hu.shape)
     around = volume_hu[wide][asked]
-    dense_mm2 = dense_apart_mm2(around, around >= sure_hu, spacing_mm)
-    jaw[asked, 0, 0] = dense_mm2 >= _ROW_OF_TEETH_MM2
+    dense_mm2, enamel_mm2 = (
+        dense_apart_mm2(around, around >= sure_hu, spacing_mm, least_hu)
+        for least_hu in (TOOTH_HU, ENAMEL_HU)
+    )
+    row_of_teeth = dense_mm2 >= _ROW_OF_TEETH_MM2
+    jaw[asked, 0, 0] = row_of_teeth & (enamel_mm2 >= _ENAMEL_SHARE * dense_mm2)
     return jaw
 
 

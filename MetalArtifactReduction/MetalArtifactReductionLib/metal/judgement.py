@@ -60,6 +60,9 @@ RIM_MM = (1.5, 4.0)
 TOOTH_HU, APART_MM = 1200.0, 3.0
 """What is so dense farther than this from metal, in the slice plane, may be a row of teeth."""
 
+ENAMEL_HU = 1800.0
+"""Enamel is as bright; the cortex of a femur or a skull is not."""
+
 JAW_REACH_MM, JAW_MM3 = 15.0, 500.0
 """A part joined to more bone than that within this distance is no lead."""
 
