@@ -221,6 +221,17 @@ def test_odd_sizes_oblong_pixels_and_a_single_slice(rows, cols, spacing) -> None
     assert np.abs(result.change_hu[outside]).mean() < 50
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float16", "float64", ">f4"])
+def test_an_array_of_other_numbers_is_corrected_as_one_of_float32(
+    scan: SimulationResult, dtype: str
+) -> None:
+    hu = scan.corrupted.hu.round().astype(dtype)
+    given, same = (CTVolume(x, scan.corrupted.ijk_to_ras) for x in (hu, hu.astype(np.float32)))
+    results = [correct_volume(v, scan.metal_fraction, "li", always=True) for v in (given, same)]
+    assert np.array_equal(results[0].corrected.hu, results[1].corrected.hu)
+    assert results[0].change_hu.dtype == np.float32
+
+
 def test_padding_comes_back(scan: SimulationResult) -> None:
     hu = scan.corrupted.hu.copy()
     hu[hu == -1024] = -3024

@@ -103,6 +103,7 @@ def corrected_by(
     times = [time.perf_counter()]
     report(progress, 0.0, "looking for metal")
     check_cancelled(cancel)
+    volume = volume.with_hu(volume.hu)  # float32, whatever numbers the array held
     given_metal = _metal_of(volume, metal_fraction, options)
     common = WorkingGrid(volume)
     volume, metal = common.volume, common.there(given_metal)
