@@ -209,7 +209,7 @@ def test_strength_is_continuous_and_neighbours_are_alike() -> None:
     assert np.array_equal(unknown, wire[:, 0, 0]), "what nobody can judge is corrected"
     screw, _ = strength_along(gains, harms, wire, (5.0, 5.0, 5.0))
     assert (screw >= thick).all() and screw[0] == 1, "of much metal, a small gain is believed"
-    harms[[2, 3, 5]] = 0.1, 0.2, 0.4
+    harms[[2, 3, 5]] = 0.1, 0.3, 0.5
     spared, held_back = strength_along(gains, harms, wire, (5.0, 1.0, 1.0))
     assert spared == pytest.approx(thick - held_back)
     assert held_back[:6] == pytest.approx([0, 0, 0, 0.5, 0, thick[5]]), "what adds streaks goes"
