@@ -111,6 +111,18 @@ def context_of(hu: np.ndarray, metal: np.ndarray) -> InpaintingContext:
     )
 
 
+def test_the_blur_of_metal_on_the_skin_is_not_carried_across_the_body() -> None:
+    """A ray beside the body has the blur of 10 mm of water where the prior has air."""
+    body = MU_WATER_PER_MM * torch.linspace(0, 200, 41)
+    prior = torch.cat([torch.zeros(20), body, torch.full((20,), float(body[-1]))])[None, None]
+    trace = torch.zeros_like(prior, dtype=torch.bool)
+    trace[..., 20:61] = True
+    measured = torch.where(trace, prior + 9.0, prior)
+    measured[..., 19] = 10 * MU_WATER_PER_MM
+    wrong_mm = (normalised_interpolation(measured, trace, prior, 2.0) - prior) / MU_WATER_PER_MM
+    assert wrong_mm[trace].min() >= 0 and wrong_mm[trace].max() < 30
+
+
 def test_prior_keeps_bone_and_flattens_tissue() -> None:
     hu, metal = scene()
     clean = hu_to_mu(torch.from_numpy(hu[None]))

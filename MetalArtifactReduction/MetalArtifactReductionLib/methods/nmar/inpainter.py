@@ -22,6 +22,10 @@ MUCH_METAL_MM2 = (450.0, 700.0)
 of one pass lacks the bone around two prostheses, which every ray through both of them crosses;
 around nails and screws a second one only sharpens what the first got wrong."""
 
+HIGHEST_RATIO = 1.5
+"""Of a ray to the prior's, so many times. More is the blur of metal on a ray that passes beside the
+body, and would be carried across the trace to rays through all of it."""
+
 
 @dataclass(frozen=True)
 class NMARParameters:
@@ -135,6 +139,8 @@ def normalised_interpolation(
 ) -> torch.Tensor:
     """``p_prior * interpolate(p / p_prior)`` with a floor under both (Meyer 2010, eqs. 2-4).
 
+    No ratio is above :data:`HIGHEST_RATIO`.
+
     :param sinogram: measured line integrals ``(slices, views, bins)``.
     :param trace: bool, same shape.
     :param prior_sinogram: of the prior image, same shape.
@@ -144,5 +150,6 @@ def normalised_interpolation(
     """
     floor = floor_mm * MU_WATER_PER_MM
     prior = prior_sinogram.clamp(min=0.0) + floor
-    ratio = interpolate_trace((sinogram + floor) / prior, trace, fill=1.0)
+    ratio = ((sinogram + floor) / prior).clamp(max=HIGHEST_RATIO)
+    ratio = interpolate_trace(ratio, trace, fill=1.0)
     return torch.where(trace, ratio * prior - floor, sinogram)
