@@ -125,10 +125,10 @@ _ENTRIES: dict[str, MethodEntry] = {
             _PRIOR,
             name="prior-strict",
             label="Learned, strict: only the metal's rays change",
-            summary="the same image fills the trace only: no other measured value changes",
+            summary="the same image fills the trace and its rim: no other measured value changes",
             explanation="The same network fills only what metal hid: nothing but the metal's rays "
-            "changes. Streaks that the scanner put into other rays stay. May invent structures "
-            "next to metal.",
+            "and those that touch it changes. Streaks that the scanner put into other rays stay. "
+            "May invent structures next to metal.",
             options={"mode": "strict"},
             tells_error=False,
         ),
