@@ -18,9 +18,9 @@ WIDTH_MM = 0.7
 
 BRIGHT_HU, SOFT_HU = 1000.0, 300.0
 """Such a pixel is blur, if what follows is no brighter than the second: else it may be bone or a
-tooth. Fainter blur was not worth the rays; chosen on simulated hips and spines of two patients."""
+tooth. Fainter blur was not worth the rays; chosen on simulated hips, spines and limbs."""
 
-APART_MM = 3.0
+DENSE_APART_MM = 3.0
 """In teeth, nothing that is dense lies so near: it would be lost with the rays."""
 
 STREAKS_END_MM = 10.0
@@ -44,7 +44,9 @@ def with_blur(
     out: np.ndarray = metal_fraction.copy()
     for hu, fraction, sure in zip(original_hu, out, certain, strict=True):
         if sure.any():
-            box = box_around(sure, [round(APART_MM / s) + 4 for s in spacing_mm])
+            # As far as the filters look from a pixel of the blur.
+            reach = [_reach(s) + 2 * n + 1 for s, n in zip(spacing_mm, pixels, strict=True)]
+            box = box_around(sure, reach)
             place = hu[box], fraction[box] > 0, pixels
             blurred = _blur(*place, sure[box])
             if _in_teeth(hu, fraction, spacing_mm):
@@ -72,6 +74,10 @@ def _apart_from_dense(
     hu: np.ndarray, marked: np.ndarray, pixels: list[int], spacing_mm: tuple[float, float]
 ) -> np.ndarray:
     clear = ~ndimage.maximum_filter(marked, [2 * n + 3 for n in pixels])
-    near = [2 * round(APART_MM / side) + 1 for side in spacing_mm]
+    near = [2 * _reach(side) + 1 for side in spacing_mm]
     result: np.ndarray = ndimage.maximum_filter(np.where(clear, hu, -np.inf), near) < DENSE_HU[0]
     return result
+
+
+def _reach(side_mm: float) -> int:
+    return round(DENSE_APART_MM / side_mm)
