@@ -141,8 +141,6 @@ class PreviewSection:
         text = _("This slice, corrected in {seconds:.1f} s.")
         if answer.hu is None:
             text = _("No preview: {problem}.")
-        elif answer.harmed:
-            text = _("The method adds streaks here: the original is kept in part or whole.")
         elif answer.strength == 0:
             text = _("This slice needs no correction: no streaks beyond noise.")
         self._texts.say(

@@ -10,7 +10,6 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MetalArtifactReductionLib.correction.result import HELD_BACK
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.evaluation.before_after import Measure
 from MetalArtifactReductionLib.evaluation.outside_trace import outside_trace_text
@@ -87,15 +86,10 @@ class Results:
         texts = [(name, value.format(**facts)) for name, value in rows]
         parameters = parameters_of(corrected)
         strength = parameters.get("strength") or {}
-        held_back = parameters.get(HELD_BACK) or {}
-        left = sum(share == 0 for k, share in strength.items() if k not in held_back)
+        left = sum(share == 0 for share in strength.values())
         if left:
             text = _("{left} of {count} slices with metal: no streaks beyond noise")
             texts.append((_("Need no correction"), text.format(left=left, count=len(strength))))
-        if held_back:
-            text = _("{left} of {count}, in part or whole: the method would add streaks there")
-            left, count = len(held_back), len(strength)
-            texts.append((_("Left as they were"), text.format(left=left, count=count)))
         outside = outside_trace_text(parameters)
         if outside:
             texts.append((_("Changed outside the metal's rays"), outside))

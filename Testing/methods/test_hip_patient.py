@@ -42,7 +42,7 @@ def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> No
 
     before = rmse(scan.corrupted.hu)
     lines = correct_volume(scan.corrupted, scan.metal_fraction, "li")
-    assert rmse(result.corrected.hu) < rmse(lines.corrected.hu) < 0.6 * before
+    assert rmse(result.corrected.hu) < rmse(lines.corrected.hu) < 0.62 * before
     with (tmp_path / "run" / "curve.csv").open(encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
     # In the trace of training samples, where linear interpolation cannot know of bone.

@@ -94,7 +94,7 @@ def _correct(
             expected_error_hu=result.expected_error_hu,
         )
     }
-    if len(result.left_alone) or result.held_back:
+    if len(result.left_alone):
         notes.append(result.told)
     outside = changed_outside(result.parameters)
     if outside:

@@ -197,7 +197,7 @@ def _correct_one(options: argparse.Namespace) -> None:
 def _tell(result: CorrectionResult) -> None:
     from ..evaluation.outside_trace import changed_outside
 
-    if len(result.left_alone) or result.held_back:
+    if len(result.left_alone):
         print(result.told)
     outside = changed_outside(result.parameters)
     if outside:
@@ -240,7 +240,6 @@ def _record(
         device,
         len(volume.hu),
         [int(index) for index in result.left_alone],
-        {str(index): share for index, share in result.held_back.items()},
         MetalRecord.of(volume, result.metal_fraction, found),
         {name: float(value) for name, value in outside.items()}
         if isinstance(outside, Mapping)

@@ -146,8 +146,6 @@ class CorrectRecord:
 
     :param outputs: "corrected", "change_map", "expected_error", "metal" -> path, of those asked.
     :param slices_left_alone: slices with metal that needed no correction.
-    :param slices_held_back: slice -> how much of the method's change was held back, lest it add
-        streaks, 0..1.
     :param outside_trace: what the method did to rays that meet no metal, by name; no unit.
     :param seconds: by step.
     """
@@ -158,7 +156,6 @@ class CorrectRecord:
     device: str
     slices: int
     slices_left_alone: list[int]
-    slices_held_back: dict[str, float]
     metal: MetalRecord
     outside_trace: dict[str, float]
     seconds: dict[str, float]

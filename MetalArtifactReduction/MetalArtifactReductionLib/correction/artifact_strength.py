@@ -4,8 +4,6 @@ Where a proposal takes streaks away, soft tissue near the metal becomes flatter;
 none, it only becomes different. So the share of the deviation from smooth tissue that the proposal
 takes away says how much there is to correct. The amplitude of a correction does not: a classical
 one changes slices without streaks as much, and filling a trace flattens texture as well.
-
-Where the method that corrects leaves more streaks than it found, its change is held back.
 """
 
 from __future__ import annotations
@@ -52,10 +50,6 @@ LITTLE_METAL, MUCH_METAL = (75.0, 0.38, 0.50), (150.0, 0.15, 0.30)
 it is corrected in full. A wire or a filling may be without streaks, a screw or a stem hardly ever:
 of those a smaller gain, in the little soft tissue between bone and metal, is believed."""
 
-HARMLESS, HARMFUL = 0.2, 0.4
-"""Harm up to which a correction is given in full, and from which on not at all; chosen on the real
-scans of ``WhatItDoes.md`` and on six simulated ones."""
-
 SMOOTHING_MM = 0.5
 """Standard deviation over neighbouring slices."""
 
@@ -99,18 +93,15 @@ class SecondOpinion:
 
 def strength_along(
     gains: np.ndarray,
-    harms: np.ndarray,
     metal: np.ndarray,
     spacing_mm: tuple[float, float, float],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """How much of the correction each slice gets; neighbouring slices alike, so that none jumps.
 
     :param gains: of :class:`SoftTissue`, ``(slices,)``; NaN where unknown, which is corrected.
-    :param harms: same.
     :param metal: fraction ``(slices, rows, cols)``; slices without any get 0.
     :param spacing_mm: ``(slice, row, col)``.
-    :returns: the strength, and how much of it was held back because the correction adds streaks;
-        float32 0..1, ``(slices,)`` both.
+    :returns: float32 0..1, ``(slices,)``.
     """
     area = metal.sum(axis=(1, 2), dtype=np.float64) * spacing_mm[1] * spacing_mm[2]
     # The end of a screw is as much metal as the screw.
@@ -119,18 +110,11 @@ def strength_along(
     low, high = (np.interp(around, areas, end) for end in ends)
     known = (area > 0).astype(np.float64)
     needed = np.nan_to_num((gains - low) / (high - low), nan=1.0).clip(-1.0, 2.0)
-    harmful = np.nan_to_num((harms - HARMLESS) / (HARMFUL - HARMLESS), nan=0.0).clip(-1.0, 2.0)
     sigma = SMOOTHING_MM / spacing_mm[0]
     total = np.maximum(ndimage.gaussian_filter1d(known, sigma, mode="constant"), 1e-6)
-
-    def smooth(values: np.ndarray) -> np.ndarray:
-        sums = ndimage.gaussian_filter1d(values * known, sigma, mode="constant")
-        result: np.ndarray = (sums / total).clip(0.0, 1.0) * known
-        return result
-
-    wanted = smooth(needed)
-    held_back = wanted * smooth(harmful)
-    return (wanted - held_back).astype(np.float32), held_back.astype(np.float32)
+    sums = ndimage.gaussian_filter1d(needed * known, sigma, mode="constant")
+    strength: np.ndarray = ((sums / total).clip(0.0, 1.0) * known).astype(np.float32)
+    return strength
 
 
 class SoftTissue:
@@ -162,8 +146,7 @@ class SoftTissue:
         self._window = [WINDOW_MM / s for s in self._mm]
         self._share = _smooth(self._zone, self._window)
         self._weights = {mm: self._low(self._zone, mm) for mm in (FINE_MM, COARSE_MM)}
-        self._was = self._power(original_hu)
-        self._proposed = self._power(proposed_hu)
+        self._was, self._proposed = self._power(original_hu), self._power(proposed_hu)
 
     @property
     def gain(self) -> float:
@@ -172,7 +155,13 @@ class SoftTissue:
         1 for flat tissue that was streaked, about 0 where nothing is gained; NaN where there is
         hardly any soft tissue around the metal to ask.
         """
-        return self._removed(self._proposed)
+        if self._zone.sum() < _FEWEST_PIXELS:
+            return float("nan")
+        asked = self._zone & (self._share > 0.3)
+        if asked.sum() < 100:
+            asked = self._zone
+        removed = (self._was - self._proposed) / (self._was + FLOOR_HU**2)
+        return float(np.percentile(removed[asked], 90))
 
     @property
     def streaks_hu(self) -> np.ndarray:
@@ -189,22 +178,6 @@ class SoftTissue:
             local = _smooth(square, self._window) + _SLICE_MEAN_COUNTS * square[zone].mean()
             out[self._box] = np.sqrt(local / (_smooth(zone, self._window) + _SLICE_MEAN_COUNTS))
         return out
-
-    def harm(self, corrected_hu: np.ndarray) -> float:
-        """Share of the deviation from smooth tissue that a correction has added, at its worst.
-
-        Half of what it takes away at its best is set against it.
-
-        :param corrected_hu: the slice by any method, ``(rows, cols)``.
-        :returns: 1 for flat tissue that is streaked now, below 0 where the slice became better; NaN
-            as :attr:`gain`.
-        """
-        now = self._power(corrected_hu)
-        added = (now - self._was) / (np.maximum(now, self._was) + FLOOR_HU**2)
-        return self._highest(added) - 0.5 * self._removed(now)
-
-    def _removed(self, now: np.ndarray) -> float:
-        return self._highest((self._was - now) / (self._was + FLOOR_HU**2))
 
     def _power(self, image_hu: np.ndarray) -> np.ndarray:
         square = self._deviation(image_hu[self._box]) ** 2
@@ -223,14 +196,6 @@ class SoftTissue:
 
     def _low(self, image: np.ndarray, sigma_mm: float) -> np.ndarray:
         return _smooth(image, [max(sigma_mm / s, 0.5) for s in self._mm])
-
-    def _highest(self, share: np.ndarray) -> float:
-        if self._zone.sum() < _FEWEST_PIXELS:
-            return float("nan")
-        asked = self._zone & (self._share > 0.3)
-        if asked.sum() < 100:
-            asked = self._zone
-        return float(np.percentile(share[asked], 90))
 
 
 def _soft_tissue(

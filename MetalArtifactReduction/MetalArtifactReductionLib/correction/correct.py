@@ -27,13 +27,14 @@ from .dense_tissue import keep_dense
 from .metal_blur import with_blur
 from .options import CorrectionOptions
 from .recombination import (
+    agreed_change,
     keep_bone,
     put_metal_back,
     recombine,
     restore_padding,
     without_new_shadows,
 )
-from .result import HELD_BACK, CorrectionResult
+from .result import CorrectionResult
 from .working_grid import WorkingGrid
 
 LARGEST_METAL_SHARE = 0.3
@@ -144,8 +145,8 @@ class _Work:
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
         self._opinion = SecondOpinion.on(method)
-        self._gains, self._harms = np.full((2, len(volume.hu)), np.nan)
-        self.strength, self._held_back = np.ones((2, len(volume.hu)), np.float32)
+        self._gains = np.full(len(volume.hu), np.nan)
+        self.strength = np.ones(len(volume.hu), np.float32)
         self.corrected_hu = volume.hu.copy()
         self.expected_error_hu: np.ndarray | None = None
         self._outside = np.zeros((len(volume.hu), 4))
@@ -186,11 +187,13 @@ class _Work:
             proposed_hu = self._opinion(sinogram, trace, context)
             seen = original_hu, proposed_hu, fraction
             tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
+            if not options.always:
+                free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], self._spacing_mm[1:])
             free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
             free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
             free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
-                self._judge(slices, tissue, free_of_metal_hu.cpu().numpy())
+                self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)
         corrected_hu = put_metal_back(
             free_of_metal_hu, original_hu, metal, torch.from_numpy(certain).to(scan.device)
@@ -222,12 +225,6 @@ class _Work:
         ]
         return torch.from_numpy(np.stack(kept)).to(corrected_hu)
 
-    def _judge(
-        self, slices: np.ndarray, tissue: Sequence[SoftTissue], corrected_hu: np.ndarray
-    ) -> None:
-        for k, around, corrected in zip(slices, tissue, corrected_hu, strict=True):
-            self._gains[k], self._harms[k] = around.gain, around.harm(corrected)
-
     def _keep(self, slices: np.ndarray, proposal: Proposal) -> None:
         if proposal.expected_error_hu is not None:
             if self.expected_error_hu is None:
@@ -238,9 +235,7 @@ class _Work:
 
     def take_what_is_needed(self) -> None:
         """Keep as much of each slice's change as it needs; where it needs none, nothing at all."""
-        self.strength, self._held_back = strength_along(
-            self._gains, self._harms, self._metal_fraction, self._spacing_mm
-        )
+        self.strength = strength_along(self._gains, self._metal_fraction, self._spacing_mm)
         for k in np.flatnonzero((self.strength > 0) & (self.strength < 1)):
             change = self.corrected_hu[k] - self._hu[k]
             self.corrected_hu[k] = self._hu[k] + self.strength[k] * change
@@ -283,20 +278,16 @@ class _Work:
             "window": self._options.window,
             "geometry": asdict(self._scan.projector.geometry),
             "always": self._options.always,
-            "strength": _numbered(
-                self.strength, np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
-            ),
-            HELD_BACK: _numbered(self._held_back, np.flatnonzero(self._held_back >= 0.0005)),
+            "strength": {
+                int(k): round(float(self.strength[k]), 3)
+                for k in np.flatnonzero(self._metal_fraction.any(axis=(1, 2)))
+            },
             "outside_trace": {
                 "rms_line_integral": (change / rays) ** 0.5 if rays else 0.0,
                 "rms_line_integral_share": (change / value) ** 0.5 if value else 0.0,
                 "bounded_share_of_rays": bounded / rays if rays else 0.0,
             },
         }
-
-
-def _numbered(values: np.ndarray, slices: np.ndarray) -> dict[int, float]:
-    return {int(k): round(float(values[k]), 3) for k in slices}
 
 
 def replace_in_trace(

@@ -26,6 +26,12 @@ BONE_HU = (400.0, 700.0)
 
 ENAMEL_HU, ENAMEL_SHARE = (900.0, 1200.0), 0.25
 
+AGREED_MM, AGREED_FLOOR_HU = 2.0, 10.0
+"""Width of the places that are asked, and changes that are noise."""
+
+AGREED_LIMIT_HU = 400.0
+"""Larger changes count as these: at bone and metal they would outvote all streaks around."""
+
 SHADOW_REACH_MM = (4.0, 8.0)
 """Within the first nothing is left of a new shadow, from the second on all of it: no step."""
 
@@ -79,6 +85,35 @@ def recombine(
         high = difference - gaussian_smooth(difference, sigma)
         return replaced + _closeness(metal, spacing_mm) * high
     raise ValueError(f"unknown reconstruction {how!r}")
+
+
+def agreed_change(
+    corrected_hu: torch.Tensor,
+    original_hu: torch.Tensor,
+    proposed_hu: torch.Tensor,
+    spacing_mm: tuple[float, float],
+) -> torch.Tensor:
+    """The original with as much of the correction, place by place, as leads towards a proposal.
+
+    Streaks that a correction adds lie elsewhere than those that it takes away; one share for the
+    whole slice would give both or neither. The share is that of least squares around each pixel,
+    between 0 and 1: the result lies between the original and the correction, whatever the proposal
+    invents.
+
+    :param corrected_hu: free of metal, ``(slices, rows, cols)``.
+    :param original_hu: uncorrected images.
+    :param proposed_hu: as a network proposes them, free of metal.
+    :param spacing_mm: ``(row, col)``.
+    """
+    place = [AGREED_MM / side for side in spacing_mm]
+    own, proposed = (
+        (x - original_hu).clamp(-AGREED_LIMIT_HU, AGREED_LIMIT_HU)
+        for x in (corrected_hu, proposed_hu)
+    )
+    common, whole = (
+        gaussian_smooth(x, place) + AGREED_FLOOR_HU**2 for x in (own * proposed, own**2)
+    )
+    return original_hu + (common / whole).clamp(0.0, 1.0) * (corrected_hu - original_hu)
 
 
 def keep_bone(

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 
     from ..volume import CTVolume
 
-HELD_BACK = "held_back"
-"""Of a result's parameters: slice -> how much of its change was held back, 0..1; see
-:mod:`.artifact_strength`."""
-
 
 @dataclass(frozen=True)
 class CorrectionResult:
@@ -66,29 +62,13 @@ class CorrectionResult:
 
         if self.strength is None:
             return np.zeros(0, dtype=np.int64)
-        left = self.metal_fraction.any(axis=(1, 2)) & (self.strength == 0)
-        left[list(self.held_back)] = False
-        return np.flatnonzero(left)
-
-    @property
-    def held_back(self) -> Mapping[int, float]:
-        """Slice -> how much of the method's change was held back, 0..1, for its new streaks."""
-        told = self.parameters.get(HELD_BACK, {})
-        assert isinstance(told, Mapping)
-        return {int(k): share for k, share in told.items()}
+        return np.flatnonzero(self.metal_fraction.any(axis=(1, 2)) & (self.strength == 0))
 
     @property
     def told(self) -> str:
         """One line for whoever waits: how many slices were corrected, and how many need nothing."""
         with_metal = self.metal_fraction.any(axis=(1, 2))
         count, left = int(with_metal.sum()), len(self.left_alone)
-        corrected = count if self.strength is None else int((self.strength > 0).sum())
-        text = f"corrected {corrected} slices"
         if left:
-            text = f"{left} of {count} slices need no correction: no streaks beyond noise"
-        if self.held_back:
-            text += (
-                f"; {self.method} would add streaks to {len(self.held_back)}, which keep the "
-                "original in part or whole: try another method"
-            )
-        return text
+            return f"{left} of {count} slices need no correction: no streaks beyond noise"
+        return f"corrected {count} slices"

@@ -17,7 +17,7 @@ from scipy import ndimage
 from ..metal.certain import certain_metal
 from ..volume import CTVolume, padding_mask
 from .recombination import put_metal_back, restore_padding
-from .result import HELD_BACK, CorrectionResult
+from .result import CorrectionResult
 
 FINEST_MM = 0.45
 """Side of the finest pixels that are taken as they are."""
@@ -83,11 +83,9 @@ class WorkingGrid:
             error = None if error is None else np.maximum(self._back(error), 0.0)
         same_slices = self._turn.axes[0] == 0
         strength = result.strength if same_slices else None
-        numbered = {}
-        for name in ("strength", HELD_BACK):
-            told = result.parameters[name]
-            assert isinstance(told, dict)
-            numbered[name] = {self.number(k): value for k, value in told.items()}
+        told = result.parameters["strength"]
+        assert isinstance(told, dict)
+        numbered = {self.number(k): value for k, value in told.items()}
         change = corrected - self._anatomical.hu
         undo = self._turn.inverse
         return replace(
@@ -96,7 +94,7 @@ class WorkingGrid:
             metal_fraction=fraction,
             change_hu=undo(change),
             expected_error_hu=None if error is None else undo(error),
-            parameters={**result.parameters, **numbered},
+            parameters={**result.parameters, "strength": numbered},
             strength=None if strength is None else strength[:: self._turn.steps[0]],
         )
 

@@ -40,14 +40,12 @@ class PreviewAnswer:
     :param hu: ``(rows, cols)``, None where there is none. :param problem: why not, in one line,
         without the remedy, which a panel has buttons for.
     :param strength: how much of the change the slice got, 0..1. :param seconds: of computing.
-    :param harmed: whether some was held back, because the method adds streaks.
     """
 
     hu: np.ndarray | None = None
     problem: str = ""
     strength: float = 0.0
     seconds: float = 0.0
-    harmed: bool = False
 
 
 class Preview:
@@ -178,8 +176,7 @@ def _corrected(
     few = CTVolume(slab.hu[near], slab.ijk_to_ras)
     result = corrected_by(scan_of, few, metal, None, options, None, cancel)
     strength = 1.0 if result.strength is None else float(result.strength[at])
-    seconds, harmed = time.monotonic() - began, bool(result.held_back)
-    return PreviewAnswer(result.corrected.hu[at], "", strength, seconds, harmed)
+    return PreviewAnswer(result.corrected.hu[at], "", strength, time.monotonic() - began)
 
 
 def _put(
