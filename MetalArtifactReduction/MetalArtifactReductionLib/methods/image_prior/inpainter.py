@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import InputError
-from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector, fast_bfloat16
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
@@ -43,9 +42,6 @@ BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 
 STRICT_WIDER_BINS = 1
 """Rays beside metal hold more of its blur and scatter than the proposal is off."""
-
-SEEN_PIXELS = 48
-"""Around what is wanted, for the network to see; it looks farther, but hardly."""
 
 TAPER_MM = 20.0
 """Beside the trace the bound begins to hold by and by: metal blurs its data, too, and a step from
@@ -117,54 +113,32 @@ class ImagePriorMethod(Method):
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> NetworkProposal:
         """The network's proposal for one batch; the last one is kept, for it is asked twice."""
-        if self._last is not None and self._last[0] is context:
-            return self._last[1]
+        if self._last is None or self._last[0] is not context:
+            self._last = (context, self._asked(sinogram, trace, context))
+        return self._last[1]
+
+    def _asked(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> NetworkProposal:
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
         half = fast_bfloat16(context.device)
         for k in range(len(proposed)):  # so that memory does not depend on the batch
             proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1), half)
-        found = NetworkProposal(inputs, proposed + inputs.dense, scale)
-        self._last = (context, found)
-        return found
+        return NetworkProposal(inputs, proposed + inputs.dense, scale)
 
-    def near_metal(
-        self,
-        sinogram: torch.Tensor,
-        trace: torch.Tensor,
-        context: InpaintingContext,
-        reach_mm: float,
+    def proposed_hu(
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
     ) -> torch.Tensor:
-        """The proposal in HU, ``(slices, rows, cols)``; far from metal the image, to save time.
-
-        :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
-        """
+        """The network's proposal in HU, ``(slices, rows, cols)``; not kept, to save memory."""
         if self._last is not None and self._last[0] is context:
             return 1000.0 * self._last[1].proposed
-        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
-        proposed = inputs.corrupted.clone()
-        half = fast_bfloat16(context.device)
-        margin = [
-            round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
-        ]
-        for k in range(len(proposed)):
-            one = slice(k, k + 1)
-            window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))
-            if window is not None:
-                # At multiples of the network's coarsest pixel: the result is that of the whole.
-                rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
-                proposed[k, rows, cols] = self._network_at(inputs, one, half, rows, cols)[0]
-        return 1000.0 * (proposed + inputs.dense)
+        return 1000.0 * self._asked(sinogram, trace, context).proposed
 
     def _network_at(
-        self,
-        inputs: ImageInputs,
-        one: slice,
-        half: bool,
-        rows: slice = slice(None),
-        cols: slice = slice(None),
+        self, inputs: ImageInputs, one: slice, half: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Proposal and scale in a part of one slice, HU / 1000.
+        """Proposal and scale of one slice, HU / 1000.
 
         :param half: compute in bfloat16.
         """
@@ -172,9 +146,7 @@ class ImagePriorMethod(Method):
         network = self._weights.on(device)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
             proposed, log_scale = network(
-                inputs.channels[one, :, rows, cols],
-                inputs.corrupted[one, rows, cols],
-                inputs.nmar[one, rows, cols],
+                inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
             )
         return proposed[0], log_scale[0].exp()
 
