@@ -85,8 +85,8 @@ def opinions_asked_once() -> Iterator[None]:
             from MetalArtifactReductionLib.methods.image_prior.inpainter import ImagePriorMethod
             from support import opinion_asked_once
 
-            ask = opinion_asked_once(ImagePriorMethod.proposed_hu)
-            patch.setattr(ImagePriorMethod, "proposed_hu", ask)
+            ask = opinion_asked_once(ImagePriorMethod.near_metal)
+            patch.setattr(ImagePriorMethod, "near_metal", ask)
         yield
 
 

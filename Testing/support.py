@@ -73,28 +73,28 @@ def _kept(question: bytes, make: Callable[[], Made]) -> Made:
 
 
 def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
-    """``ImagePriorMethod.proposed_hu``, once a batch; not the correcting method's own."""
+    """``ImagePriorMethod.near_metal``, the same for the same batch; not the correcting method's."""
     from MetalArtifactReductionLib.methods.image_prior import inpainter
 
     known: dict[bytes, Any] = {}
 
-    def asked(self: Any, sinogram: Any, trace: Any, context: Any) -> Any:
-        if self._last is not None and self._last[0] is context:
-            return ask(self, sinogram, trace, context)
+    def asked(self: Any, sinogram: Any, trace: Any, context: Any, reach_mm: float) -> Any:
+        if self._last is not None:
+            return ask(self, sinogram, trace, context, reach_mm)
         projector = context.projector
         half = inpainter.fast_bfloat16(context.device)
-        how = self.weights_path, projector.grid, projector.geometry, half
+        how = self.weights_path, projector.grid, projector.geometry, reach_mm, half
         key = hashlib.blake2b(repr(how).encode())
         neighbours = [context.neighbour_mu(offset) for offset in (-1, 0, 1)]
         for tensor in (sinogram, trace, context.metal_fraction, *neighbours):
             key.update(repr(tensor.shape).encode() + tensor.cpu().numpy().tobytes())
         found = known.pop(key.digest(), None)
         if found is None:
-            found = ask(self, sinogram, trace, context)
+            found = ask(self, sinogram, trace, context, reach_mm)
         known[key.digest()] = found
         if len(known) > 64:
             known.pop(next(iter(known)))
-        return found.clone()
+        return tuple(one.clone() for one in found)
 
     return asked
 

@@ -15,7 +15,7 @@ from MetalArtifactReductionLib.correction.recombination import (
     agreed_change,
     keep_bone,
     put_metal_back,
-    without_new_shadows,
+    without_new_rims,
 )
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.body import body_mask
@@ -161,7 +161,7 @@ def test_streaks_that_a_method_adds_are_left_out(scan: SimulationResult) -> None
     assert error(whole) > 1.5 * given and error(taken) < given
 
 
-def test_streaks_far_from_metal_are_taken_as_beside_it() -> None:
+def test_streaks_far_from_metal_go_too() -> None:
     """Two rods at one side of a wide body: their streaks reach the other side."""
     row, col = np.mgrid[:96, :256].astype(float)
     hu = np.where(np.hypot((row - 48) / 42, (col - 128) / 122) < 1, 40.0, -1000.0)
@@ -242,12 +242,17 @@ def test_change_is_taken_where_it_leads_to_the_proposal() -> None:
     original, proposed = torch.from_numpy(np.float32([50 + left, 50 + 0 * left]))[:, None]
     corrected = torch.from_numpy(np.float32([50 + right]))
     spacing = (PIXEL_MM, PIXEL_MM)
-    taken = agreed_change(corrected, original, proposed, spacing)
+    known = torch.ones_like(original)
+    taken = agreed_change(corrected, original, proposed, known, spacing)
     error = (taken - proposed).abs()[0]
     assert error[20:-20, :60].max() < 1 and error[20:-20, 100:].max() < 2
-    assert torch.allclose(agreed_change(proposed, original, proposed, spacing), proposed, atol=1e-2)
+    assert torch.allclose(
+        agreed_change(proposed, original, proposed, known, spacing), proposed, atol=1e-2
+    )
+    unknown = agreed_change(corrected, original, proposed, 0 * known, spacing)
+    assert torch.allclose(unknown, corrected, atol=1e-2)
     wild = torch.from_numpy(np.random.default_rng(3).normal(0, 1e4, taken.shape).astype(np.float32))
-    bounded = agreed_change(corrected, original, wild, spacing)
+    bounded = agreed_change(corrected, original, wild, known, spacing)
     assert (bounded <= torch.maximum(corrected, original) + 0.01).all()
     assert (bounded >= torch.minimum(corrected, original) - 0.01).all()
 
@@ -309,7 +314,7 @@ def test_bone_that_both_images_show_is_kept_and_streaks_are_not() -> None:
     assert torch.equal(keep_bone(original, original, proposed, torch.zeros_like(kept)), original)
 
 
-def test_close_to_metal_nothing_is_darker_than_both_images() -> None:
+def test_close_to_metal_no_rim_is_left_that_neither_image_shows() -> None:
     original = torch.full((1, 60, 40), 50.0)
     proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 60, 40)
     metal[0, 30, 20] = 1.0
@@ -317,11 +322,14 @@ def test_close_to_metal_nothing_is_darker_than_both_images() -> None:
     original[0, 32], corrected[0, 32] = -300.0, -250.0  # one of the original, half filled
     proposed[0, 33], corrected[0, 33] = -300.0, -400.0  # one that is proposed, and deeper
     corrected[0, 2] = -400.0  # one far away
-    shown = without_new_shadows(corrected, original, proposed, metal, (1.0, 2.0))
+    corrected[0, 29], corrected[0, 31] = 300.0, 1500.0  # a bright one, and a tooth that they lost
+    shown = without_new_rims(corrected, original, proposed, metal, (1.0, 2.0))
     assert torch.allclose(shown[0, 28, 18:23], torch.tensor(-100.0))  # 4 mm are two columns
     assert torch.equal(shown[0, 28, :16], corrected[0, 28, :16])
     steps = shown[0, 28, 20:26].diff().abs()
     assert shown[0, 28, 25] == -400.0 and steps.max() < 0.5 * 300.0
+    assert torch.allclose(shown[0, 29, 18:23], torch.tensor(50.0))
+    assert torch.equal(shown[0, 31], corrected[0, 31])
     assert torch.equal(shown[0, 32], corrected[0, 32])
     assert torch.allclose(shown[0, 33, 18:23], torch.tensor(-300.0))
     assert torch.equal(shown[0, 2], corrected[0, 2])

@@ -73,7 +73,8 @@ def add_correct(commands: Any) -> None:
     parser.add_argument(
         "--always",
         action="store_true",
-        help="correct slices with metal but without streaks, too; else they stay as they are",
+        help="correct slices with metal but without streaks, too, and take also the streaks that a "
+        "method adds; else the former stay as they are and the latter are left out",
     )
     add_metal_options(parser).add_argument(
         "--mask", type=Path, metavar="FILE", help="metal mask on the input's grid"

@@ -60,7 +60,7 @@ _LONG_SIGMA = 5.0
 
 
 class SecondOpinion:
-    """What the learned method proposes, whatever method corrects.
+    """What the learned method proposes near metal, whatever method corrects.
 
     :param prior: the method that proposes.
     """
@@ -86,9 +86,9 @@ class SecondOpinion:
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
-    ) -> torch.Tensor:
-        """The proposal in HU, ``(slices, rows, cols)``: all of it, as far as streaks reach."""
-        return self._prior.proposed_hu(sinogram, trace, context)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The proposal in HU, the image's own far from metal, and how much of it is known, 0..1."""
+        return self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
 
 
 def strength_along(

@@ -32,7 +32,7 @@ from .recombination import (
     put_metal_back,
     recombine,
     restore_padding,
-    without_new_shadows,
+    without_new_rims,
 )
 from .result import CorrectionResult
 from .working_grid import WorkingGrid
@@ -184,14 +184,16 @@ class _Work:
                 scan.projector.grid.spacing_mm,
             )
         if self._opinion is not None:  # only now: the method may have asked the same network
-            proposed_hu = self._opinion(sinogram, trace, context)
+            proposed_hu, known = self._opinion(sinogram, trace, context)
             seen = original_hu, proposed_hu, fraction
             tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
             if not options.always:
-                free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], self._spacing_mm[1:])
+                free_of_metal_hu = agreed_change(
+                    free_of_metal_hu, *seen[:2], known, self._spacing_mm[1:]
+                )
             free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
             free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
-            free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
+            free_of_metal_hu = without_new_rims(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
                 self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)

@@ -32,8 +32,8 @@ AGREED_MM, AGREED_FLOOR_HU = 2.0, 10.0
 AGREED_LIMIT_HU = 400.0
 """Larger changes count as these: at bone and metal they would outvote all streaks around."""
 
-SHADOW_REACH_MM = (4.0, 8.0)
-"""Within the first nothing is left of a new shadow, from the second on all of it: no step."""
+RIM_REACH_MM = (4.0, 8.0)
+"""Within the first nothing is left of a new rim, from the second on all of it: no step."""
 
 SHADOW_HU = -100.0
 """Fat is as dark; what is brighter is no shadow."""
@@ -91,6 +91,7 @@ def agreed_change(
     corrected_hu: torch.Tensor,
     original_hu: torch.Tensor,
     proposed_hu: torch.Tensor,
+    known: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
     """The original with as much of the correction, place by place, as leads towards a proposal.
@@ -103,6 +104,7 @@ def agreed_change(
     :param corrected_hu: free of metal, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images.
     :param proposed_hu: as a network proposes them, free of metal.
+    :param known: where that was asked, 0..1; elsewhere all of the correction is taken.
     :param spacing_mm: ``(row, col)``.
     """
     place = [AGREED_MM / side for side in spacing_mm]
@@ -113,7 +115,8 @@ def agreed_change(
     common, whole = (
         gaussian_smooth(x, place) + AGREED_FLOOR_HU**2 for x in (own * proposed, own**2)
     )
-    return original_hu + (common / whole).clamp(0.0, 1.0) * (corrected_hu - original_hu)
+    share = (common / whole).clamp(0.0, 1.0).lerp(torch.ones_like(known), 1.0 - known)
+    return original_hu + share * (corrected_hu - original_hu)
 
 
 def keep_bone(
@@ -146,29 +149,33 @@ def keep_bone(
     return torch.maximum(corrected_hu, corrected_hu + share * (kept - corrected_hu))
 
 
-def without_new_shadows(
+def without_new_rims(
     corrected_hu: torch.Tensor,
     original_hu: torch.Tensor,
     proposed_hu: torch.Tensor,
     metal_fraction: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
-    """The corrected image, close to metal nowhere darker than both the original and a proposal.
+    """The corrected image, close to metal neither darker nor brighter than original and proposal.
 
-    A filled trace that is too low ends in a dark rim, which neither of the two shows.
+    A filled trace that is too low or too high ends in a rim, which neither of the two shows.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
     :param spacing_mm: ``(row, col)``.
     """
-    reaches = torch.linspace(*SHADOW_REACH_MM, 6)[:-1].tolist()
+    reaches = torch.linspace(*RIM_REACH_MM, 6)[:-1].tolist()
     share = torch.zeros_like(corrected_hu)
     for reach in reaches:
         rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
     lesser = torch.minimum(original_hu, proposed_hu).clamp(max=SHADOW_HU)
-    brighter = torch.maximum(corrected_hu, lesser)
-    return torch.where(share > 0, corrected_hu + share * (brighter - corrected_hu), corrected_hu)
+    greater = torch.maximum(original_hu, proposed_hu)
+    # Teeth in a dark streak are in neither.
+    between = torch.maximum(corrected_hu, lesser)
+    excess = (between - greater).clamp(min=0.0)
+    between = between - (1.0 - _ramp(between, *BONE_HU)) * excess
+    return torch.where(share > 0, corrected_hu + share * (between - corrected_hu), corrected_hu)
 
 
 def put_metal_back(
