@@ -141,7 +141,7 @@ class ImagePriorMethod(Method):
         """The proposal in HU and how much of it is known, 0..1, ``(slices, rows, cols)`` both.
 
         Far from metal it is the image itself and known to 0, to save time. In between the
-        knowledge fades, so that no edge shows.
+        knowledge fades, so that no edge shows. A batch that the method has proposed is known whole.
 
         :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
         """
