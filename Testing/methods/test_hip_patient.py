@@ -41,6 +41,7 @@ def test_from_a_volume_with_metal_to_a_corrected_one(scan, tmp_path: Path) -> No
         return float(np.sqrt((error**2).mean()))
 
     before = rmse(scan.corrupted.hu)
+    # On pixels of 5 mm the proposal, which decides what is taken, is no better than the lines.
     lines = correct_volume(scan.corrupted, scan.metal_fraction, "li")
     assert rmse(result.corrected.hu) < rmse(lines.corrected.hu) < 0.62 * before
     with (tmp_path / "run" / "curve.csv").open(encoding="utf-8") as file:

@@ -57,9 +57,11 @@ def correct_volume(
 
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
     filled by the method (no other bin changes), and the sinogram is reconstructed again. Certain
-    metal is shown as it was, and of the change as much is taken as there is an artifact. All of it
-    is computed in one orientation and order of pixel size (:mod:`.working_grid`), so the result
-    does not depend on how the scan is stored.
+    metal is shown as it was. Of the change each place takes what leads towards the learned proposal
+    (:func:`.recombination.agreed_change`), and each slice as much as there is an artifact; without
+    the shipped weights of ``prior`` nobody is asked, and all is taken. All of it is computed in one
+    orientation and order of pixel size (:mod:`.working_grid`), so the result does not depend on how
+    the scan is stored.
 
     >>> row, col = np.mgrid[-32:32, -32:32]
     >>> hu = np.where(np.hypot(row, col) < 28, 40.0, -1000.0)  # a body of soft tissue

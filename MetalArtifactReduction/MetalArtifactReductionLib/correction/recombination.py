@@ -158,7 +158,8 @@ def without_new_rims(
 ) -> torch.Tensor:
     """The corrected image, close to metal neither darker nor brighter than original and proposal.
 
-    A filled trace that is too low or too high ends in a rim, which neither of the two shows.
+    A filled trace that is too low or too high ends in a rim, which neither of the two shows. What
+    is brighter than :data:`SHADOW_HU` is no shadow, and what is as bright as bone no rim.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.

@@ -28,6 +28,7 @@ class SinogramResult:
     """What :func:`correct_sinogram` returns.
 
     :param sinogram: corrected, ``(slices, views, bins)`` of the scan; outside ``trace`` bit-equal.
+        Not that of ``image``, which takes the change place by place and shows bone and metal again.
     :param trace: bool, same shape: what was replaced.
     :param original: the images without correction.
     :param image: the corrected images and all that is told of a correction.
@@ -54,8 +55,9 @@ def correct_sinogram(
 
     The scan is rebinned to parallel rays; from there on all is as in
     :func:`.correct.correct_volume`, with the measured rays in the place of projected images. What a
-    method fills the trace with is brought back to the rays of the scan. A method that proposes an
-    image (``prior``) fills the trace with the projection of that image.
+    method fills the trace with is brought back to the rays of the scan, by the share that the slice
+    gets and not, as in the image, place by place. A method that proposes an image (``prior``) fills
+    the trace with the projection of that image.
 
     :param metal_fraction: 0..1 ``(slices, rows, cols)`` on the scan's image grid; found in the
         images when None.
