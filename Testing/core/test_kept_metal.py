@@ -15,7 +15,7 @@ from MetalArtifactReductionLib.correction.recombination import (
     agreed_change,
     keep_bone,
     put_metal_back,
-    without_new_rims,
+    without_new_shadows,
 )
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.body import body_mask
@@ -314,7 +314,7 @@ def test_bone_that_both_images_show_is_kept_and_streaks_are_not() -> None:
     assert torch.equal(keep_bone(original, original, proposed, torch.zeros_like(kept)), original)
 
 
-def test_close_to_metal_no_rim_is_left_that_neither_image_shows() -> None:
+def test_close_to_metal_nothing_is_darker_than_both_images() -> None:
     original = torch.full((1, 60, 40), 50.0)
     proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 60, 40)
     metal[0, 30, 20] = 1.0
@@ -322,14 +322,11 @@ def test_close_to_metal_no_rim_is_left_that_neither_image_shows() -> None:
     original[0, 32], corrected[0, 32] = -300.0, -250.0  # one of the original, half filled
     proposed[0, 33], corrected[0, 33] = -300.0, -400.0  # one that is proposed, and deeper
     corrected[0, 2] = -400.0  # one far away
-    corrected[0, 29], corrected[0, 31] = 300.0, 1500.0  # a bright one, and a tooth that they lost
-    shown = without_new_rims(corrected, original, proposed, metal, (1.0, 2.0))
+    shown = without_new_shadows(corrected, original, proposed, metal, (1.0, 2.0))
     assert torch.allclose(shown[0, 28, 18:23], torch.tensor(-100.0))  # 4 mm are two columns
     assert torch.equal(shown[0, 28, :16], corrected[0, 28, :16])
     steps = shown[0, 28, 20:26].diff().abs()
     assert shown[0, 28, 25] == -400.0 and steps.max() < 0.5 * 300.0
-    assert torch.allclose(shown[0, 29, 18:23], torch.tensor(50.0))
-    assert torch.equal(shown[0, 31], corrected[0, 31])
     assert torch.equal(shown[0, 32], corrected[0, 32])
     assert torch.allclose(shown[0, 33, 18:23], torch.tensor(-300.0))
     assert torch.equal(shown[0, 2], corrected[0, 2])

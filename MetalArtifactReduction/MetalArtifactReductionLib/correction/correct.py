@@ -32,7 +32,7 @@ from .recombination import (
     put_metal_back,
     recombine,
     restore_padding,
-    without_new_rims,
+    without_new_shadows,
 )
 from .result import CorrectionResult
 from .working_grid import WorkingGrid
@@ -195,7 +195,7 @@ class _Work:
                 )
             free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
             free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
-            free_of_metal_hu = without_new_rims(free_of_metal_hu, *seen, self._spacing_mm[1:])
+            free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
                 self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)

@@ -32,8 +32,8 @@ AGREED_MM, AGREED_FLOOR_HU = 2.0, 10.0
 AGREED_LIMIT_HU = 400.0
 """Larger changes count as these: at bone and metal they would outvote all streaks around."""
 
-RIM_REACH_MM = (4.0, 8.0)
-"""Within the first nothing is left of a new rim, from the second on all of it: no step."""
+SHADOW_REACH_MM = (4.0, 8.0)
+"""Within the first nothing is left of a new shadow, from the second on all of it: no step."""
 
 SHADOW_HU = -100.0
 """Fat is as dark; what is brighter is no shadow."""
@@ -149,34 +149,29 @@ def keep_bone(
     return torch.maximum(corrected_hu, corrected_hu + share * (kept - corrected_hu))
 
 
-def without_new_rims(
+def without_new_shadows(
     corrected_hu: torch.Tensor,
     original_hu: torch.Tensor,
     proposed_hu: torch.Tensor,
     metal_fraction: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
-    """The corrected image, close to metal neither darker nor brighter than original and proposal.
+    """The corrected image, close to metal nowhere darker than both the original and a proposal.
 
-    A filled trace that is too low or too high ends in a rim, which neither of the two shows. What
-    is brighter than :data:`SHADOW_HU` is no shadow, and what is as bright as bone no rim.
+    A filled trace that is too low ends in a dark rim, which neither of the two shows.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
     :param spacing_mm: ``(row, col)``.
     """
-    reaches = torch.linspace(*RIM_REACH_MM, 6)[:-1].tolist()
+    reaches = torch.linspace(*SHADOW_REACH_MM, 6)[:-1].tolist()
     share = torch.zeros_like(corrected_hu)
     for reach in reaches:
         rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
     lesser = torch.minimum(original_hu, proposed_hu).clamp(max=SHADOW_HU)
-    greater = torch.maximum(original_hu, proposed_hu)
-    # Teeth in a dark streak are in neither.
-    between = torch.maximum(corrected_hu, lesser)
-    excess = (between - greater).clamp(min=0.0)
-    between = between - (1.0 - _ramp(between, *BONE_HU)) * excess
-    return torch.where(share > 0, corrected_hu + share * (between - corrected_hu), corrected_hu)
+    brighter = torch.maximum(corrected_hu, lesser)
+    return torch.where(share > 0, corrected_hu + share * (brighter - corrected_hu), corrected_hu)
 
 
 def put_metal_back(
