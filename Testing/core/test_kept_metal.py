@@ -159,6 +159,11 @@ def test_streaks_that_a_method_adds_are_left_out(scan: SimulationResult) -> None
     taken = correct_volume(scan.corrupted, method=Streaking()).corrected.hu
     whole = correct_volume(scan.corrupted, method=Streaking(), always=True).corrected.hu
     assert error(whole) > 1.5 * given and error(taken) < given
+    # Close to metal not even the whole change darkens what is bright in both others.
+    prior = correct_volume(scan.corrupted, method="prior", always=True)
+    away = ndimage.distance_transform_edt(prior.metal_fraction == 0, sampling=(99, 1.2, 1.2))
+    least = np.minimum(scan.corrupted.hu, prior.corrected.hu).clip(max=-100.0)
+    assert (whole > least - 20)[(away > 0) & (away < 4)].all()
 
 
 def test_streaks_far_from_metal_go_too() -> None:
