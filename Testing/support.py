@@ -78,19 +78,21 @@ def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
 
     known: dict[bytes, Any] = {}
 
-    def asked(self: Any, sinogram: Any, trace: Any, context: Any, reach_mm: float) -> Any:
+    def asked(
+        self: Any, sinogram: Any, trace: Any, context: Any, reach_mm: float, changed: Any
+    ) -> Any:
         if self._last is not None:
-            return ask(self, sinogram, trace, context, reach_mm)
+            return ask(self, sinogram, trace, context, reach_mm, changed)
         projector = context.projector
         half = inpainter.fast_bfloat16(context.device)
         how = self.weights_path, projector.grid, projector.geometry, reach_mm, half
         key = hashlib.blake2b(repr(how).encode())
         neighbours = [context.neighbour_mu(offset) for offset in (-1, 0, 1)]
-        for tensor in (sinogram, trace, context.metal_fraction, *neighbours):
+        for tensor in (sinogram, trace, context.metal_fraction, changed, *neighbours):
             key.update(repr(tensor.shape).encode() + tensor.cpu().numpy().tobytes())
         found = known.pop(key.digest(), None)
         if found is None:
-            found = ask(self, sinogram, trace, context, reach_mm)
+            found = ask(self, sinogram, trace, context, reach_mm, changed)
         known[key.digest()] = found
         if len(known) > 64:
             known.pop(next(iter(known)))

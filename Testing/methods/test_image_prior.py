@@ -277,17 +277,21 @@ def test_near_metal_the_proposal_is_the_whole_slices_and_fades_without_a_step(
     asked = projector(context.image_mu), metal_trace(projector, fraction), context
     method = create_method(str(weights), **OPTIONS)
     assert isinstance(method, ImagePriorMethod)
-    near, known = method.near_metal(*asked, 48.0)
+    nowhere = torch.zeros_like(fraction, dtype=torch.bool)
+    near, known = method.near_metal(*asked, 48.0, nowhere)
     assert (known[1] == 1).all(), "what the metal of a slice spans is known whole"
     assert (known[0] == known[0, 0]).all(), "no fading at the image's border"
     along = known[0, 0]
     assert (along[: 32 + 12 + 32] == 1).all() and not along[32 + 12 + 48 :].any()
     assert float(along.diff().abs().max()) < 0.1 and bool((along.diff() <= 0).all())
     assert torch.allclose(near[known == 0], hu[known == 0], atol=0.01)
+    changed = nowhere.clone()
+    changed[0, 16, 200] = True
+    assert (method.near_metal(*asked, 48.0, changed)[1] == 1).all(), "asked where it is changed"
     whole = 1000.0 * method.network_proposal(*asked).proposed
     assert torch.allclose(near[1], whole[1], atol=0.1)
     assert (whole - hu).abs().mean() > 10.0, "the network counts"
-    again, all_known = method.near_metal(*asked, 48.0)
+    again, all_known = method.near_metal(*asked, 48.0, nowhere)
     assert torch.equal(again, whole) and bool((all_known == 1).all())
 
 

@@ -85,10 +85,21 @@ class SecondOpinion:
         return cls(made) if isinstance(made, ImagePriorMethod) else None
 
     def __call__(
-        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+        self,
+        sinogram: torch.Tensor,
+        trace: torch.Tensor,
+        context: InpaintingContext,
+        changed: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The proposal in HU, the image's own far from metal, and how much of it is known, 0..1."""
-        return self._prior.near_metal(sinogram, trace, context, REACH_MM + WINDOW_MM)
+        """The proposal in HU and how much of it is known, 0..1, ``(slices, rows, cols)`` both.
+
+        It is asked near metal and where the method that corrects has changed something; elsewhere
+        it is the image itself.
+
+        :param changed: bool, same shape.
+        """
+        reach_mm = REACH_MM + WINDOW_MM
+        return self._prior.near_metal(sinogram, trace, context, reach_mm, changed)
 
 
 def strength_along(

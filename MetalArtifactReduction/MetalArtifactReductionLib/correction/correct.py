@@ -29,6 +29,7 @@ from .options import CorrectionOptions
 from .recombination import (
     agreed_change,
     keep_bone,
+    largely_changed,
     put_metal_back,
     recombine,
     restore_padding,
@@ -186,7 +187,8 @@ class _Work:
                 scan.projector.grid.spacing_mm,
             )
         if self._opinion is not None:  # only now: the method may have asked the same network
-            proposed_hu, known = self._opinion(sinogram, trace, context)
+            changed = largely_changed(free_of_metal_hu, original_hu, self._spacing_mm[1:])
+            proposed_hu, known = self._opinion(sinogram, trace, context, changed)
             seen = original_hu, proposed_hu, fraction
             tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
             if not options.always:

@@ -32,6 +32,9 @@ AGREED_MM, AGREED_FLOOR_HU = 2.0, 10.0
 AGREED_LIMIT_HU = 400.0
 """Larger changes count as these: at bone and metal they would outvote all streaks around."""
 
+CHANGED_HU = 15.0
+"""What a correction changes by less, on average over a place, is worth no second opinion."""
+
 SHADOW_REACH_MM = (4.0, 8.0)
 """Within the first nothing is left of a new shadow, from the second on all of it: no step."""
 
@@ -85,6 +88,18 @@ def recombine(
         high = difference - gaussian_smooth(difference, sigma)
         return replaced + _closeness(metal, spacing_mm) * high
     raise ValueError(f"unknown reconstruction {how!r}")
+
+
+def largely_changed(
+    corrected_hu: torch.Tensor, original_hu: torch.Tensor, spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """Where the body is changed by more than noise: bool ``(slices, rows, cols)``.
+
+    :param corrected_hu: free of metal, ``(slices, rows, cols)``. :param original_hu: uncorrected.
+    :param spacing_mm: ``(row, col)``.
+    """
+    change = (corrected_hu - original_hu).abs().masked_fill(original_hu < HIGHEST_AIR_HU, 0.0)
+    return gaussian_smooth(change, [AGREED_MM / side for side in spacing_mm]) > CHANGED_HU
 
 
 def agreed_change(

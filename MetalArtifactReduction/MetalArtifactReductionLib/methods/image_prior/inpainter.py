@@ -137,6 +137,7 @@ class ImagePriorMethod(Method):
         trace: torch.Tensor,
         context: InpaintingContext,
         reach_mm: float,
+        changed: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The proposal in HU and how much of it is known, 0..1, ``(slices, rows, cols)`` both.
 
@@ -144,6 +145,7 @@ class ImagePriorMethod(Method):
         knowledge fades, so that no edge shows. A batch that the method has proposed is known whole.
 
         :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
+        :param changed: bool, same shape: where it is wanted besides, in the same box.
         """
         if self._last is not None and self._last[0] is context:
             return 1000.0 * self._last[1].proposed, torch.ones_like(context.metal_fraction)
@@ -155,10 +157,16 @@ class ImagePriorMethod(Method):
         ]
         for k in range(len(proposed)):
             one = slice(k, k + 1)
-            window = metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1]))
-            if window is not None:
+            windows = (
+                metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1])),
+                metal_window(changed[one], (SEEN_PIXELS, SEEN_PIXELS)),
+            )
+            if found := [window[1:] for window in windows if window is not None]:
                 # At multiples of the network's coarsest pixel: the result is that of the whole.
-                rows, cols = (slice(w.start // 16 * 16, w.stop) for w in window[1:])
+                rows, cols = (
+                    slice(min(w.start for w in both) // 16 * 16, max(w.stop for w in both))
+                    for both in zip(*found, strict=True)
+                )
                 proposed[k, rows, cols] = self._network_at(inputs, one, half, rows, cols)[0]
                 fading = (_fading(w, n) for w, n in zip((rows, cols), known.shape[1:], strict=True))
                 known[k, rows, cols] = torch.outer(*fading).to(known)
