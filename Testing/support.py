@@ -73,30 +73,29 @@ def _kept(question: bytes, make: Callable[[], Made]) -> Made:
 
 
 def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
-    """``ImagePriorMethod.near_metal``, the same for the same batch; not the correcting method's."""
+    """``SecondOpinion()``, the same for the same batch; not of the correcting method."""
     from MetalArtifactReductionLib.methods.image_prior import inpainter
 
     known: dict[bytes, Any] = {}
 
-    def asked(
-        self: Any, sinogram: Any, trace: Any, context: Any, reach_mm: float, changed: Any
-    ) -> Any:
-        if self._last is not None:
-            return ask(self, sinogram, trace, context, reach_mm, changed)
+    def asked(self: Any, sinogram: Any, trace: Any, context: Any) -> Any:
+        prior = self._prior
+        if prior._last is not None:
+            return ask(self, sinogram, trace, context)
         projector = context.projector
         half = inpainter.fast_bfloat16(context.device)
-        how = self.weights_path, projector.grid, projector.geometry, reach_mm, half
+        how = prior.weights_path, projector.grid, projector.geometry, half
         key = hashlib.blake2b(repr(how).encode())
         neighbours = [context.neighbour_mu(offset) for offset in (-1, 0, 1)]
-        for tensor in (sinogram, trace, context.metal_fraction, changed, *neighbours):
+        for tensor in (sinogram, trace, context.metal_fraction, *neighbours):
             key.update(repr(tensor.shape).encode() + tensor.cpu().numpy().tobytes())
         found = known.pop(key.digest(), None)
         if found is None:
-            found = ask(self, sinogram, trace, context, reach_mm, changed)
+            found = ask(self, sinogram, trace, context)
         known[key.digest()] = found
         if len(known) > 64:
             known.pop(next(iter(known)))
-        return tuple(one.clone() for one in found)
+        return found.clone()
 
     return asked
 

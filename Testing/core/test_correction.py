@@ -237,7 +237,8 @@ def test_padding_comes_back(scan: SimulationResult) -> None:
     hu[hu == -1024] = -3024
     result = correct_volume(scan.corrupted.with_hu(hu), scan.metal_fraction)
     assert np.array_equal(result.corrected.hu[hu == -3024], hu[hu == -3024])
-    assert result.corrected.hu[hu != -3024].min() >= -1024
+    other = correct_volume(scan.corrupted, scan.metal_fraction)
+    assert np.array_equal(result.corrected.hu[hu != -3024], other.corrected.hu[hu != -3024])
     flat = np.full((1, 20, 20), -1000.0)
     original = flat.copy()
     original[0, 8:12, 8:12] = 50.0

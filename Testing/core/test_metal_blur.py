@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction.dense_tissue import in_teeth
 from MetalArtifactReductionLib.correction.metal_blur import with_blur
 from MetalArtifactReductionLib.tomography.trace import wider_trace
 from MetalArtifactReductionLib.volume import CTVolume
@@ -48,7 +49,9 @@ def blurred(truth: np.ndarray, metal: np.ndarray, pixel_mm: float = 0.8) -> np.n
     """What counts as blur beside what is marked, from 2600 HU on."""
     hu = scanned(truth, metal)
     marked = (hu > 2600).astype(np.float32)
-    result = with_blur(hu[None], marked[None], hu[None] > 2640, (pixel_mm, pixel_mm))[0]
+    sides_mm = pixel_mm, pixel_mm
+    teeth = in_teeth(hu[None], marked[None], sides_mm)
+    result = with_blur(hu[None], marked[None], hu[None] > 2640, teeth, sides_mm)[0]
     assert (result[marked > 0] == 1).all()
     return np.asarray((result > 0) & (marked == 0))
 
@@ -67,7 +70,8 @@ def test_bright_pixels_between_metal_and_soft_tissue_are_blur_and_bone_is_bone()
 def test_the_blur_has_a_width_in_mm(pixel_mm: float, pixels: int) -> None:
     hu = scanned(BODY, ROD, 1.6)
     sure = hu > 2640
-    result = with_blur(hu[None], sure[None].astype(np.float32), sure[None], (pixel_mm, pixel_mm))
+    marked, no_teeth = sure[None].astype(np.float32), np.zeros(1, bool)
+    result = with_blur(hu[None], marked, sure[None], no_teeth, (pixel_mm, pixel_mm))
     found = (result[0] > 0) & ~sure
     assert found.any() == bool(pixels)
     beyond = ndimage.distance_transform_edt(~sure)

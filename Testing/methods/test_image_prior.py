@@ -13,18 +13,14 @@ from analytic import head_phantom, parallel_sinogram
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.errors import InputError
-from MetalArtifactReductionLib.metal.trace import metal_trace
 from MetalArtifactReductionLib.methods import Method, create_method
-from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.image_prior.channels import CHANNELS
 from MetalArtifactReductionLib.methods.image_prior.inpainter import (
-    ImagePriorMethod,
     matched_to_edges,
 )
 from MetalArtifactReductionLib.methods.image_prior.network import ImagePrior
 from MetalArtifactReductionLib.methods.registry import methods, require_method
-from MetalArtifactReductionLib.tomography import ImageGrid, ParallelProjector, parallel_geometry_for
-from MetalArtifactReductionLib.tomography.attenuation import hu_to_mu
+from MetalArtifactReductionLib.tomography import ImageGrid, parallel_geometry_for
 from MetalArtifactReductionLib.volume import CTVolume
 from MetalArtifactReductionLib.weights import WeightsFacts, load_weights, save_weights
 
@@ -263,36 +259,6 @@ def test_neighbours_are_seen_and_slices_farther_away_are_not(weights: Path) -> N
     )
     differ = np.abs(one - other).reshape(6, -1).max(axis=1)
     assert differ[1] > 1 and not differ[2:].any()
-
-
-def test_near_metal_the_proposal_is_the_whole_slices_and_fades_without_a_step(
-    weights: Path,
-) -> None:
-    grid = ImageGrid(32, 240, (4.0, 4.0))
-    fraction = torch.zeros(2, 32, 240)
-    fraction[:, 14:18, 30:32] = fraction[1, 14:18, 200:204] = 1.0
-    hu = 40.0 + 2000.0 * fraction
-    projector = ParallelProjector(grid, parallel_geometry_for(grid))
-    context = InpaintingContext(hu_to_mu(hu), fraction, projector)
-    asked = projector(context.image_mu), metal_trace(projector, fraction), context
-    method = create_method(str(weights), **OPTIONS)
-    assert isinstance(method, ImagePriorMethod)
-    nowhere = torch.zeros_like(fraction, dtype=torch.bool)
-    near, known = method.near_metal(*asked, 48.0, nowhere)
-    assert (known[1] == 1).all(), "what the metal of a slice spans is known whole"
-    assert (known[0] == known[0, 0]).all(), "no fading at the image's border"
-    along = known[0, 0]
-    assert (along[: 32 + 12 + 32] == 1).all() and not along[32 + 12 + 48 :].any()
-    assert float(along.diff().abs().max()) < 0.1 and bool((along.diff() <= 0).all())
-    assert torch.allclose(near[known == 0], hu[known == 0], atol=0.01)
-    changed = nowhere.clone()
-    changed[0, 16, 200] = True
-    assert (method.near_metal(*asked, 48.0, changed)[1] == 1).all(), "asked where it is changed"
-    whole = 1000.0 * method.network_proposal(*asked).proposed
-    assert torch.allclose(near[1], whole[1], atol=0.1)
-    assert (whole - hu).abs().mean() > 10.0, "the network counts"
-    again, all_known = method.near_metal(*asked, 48.0, nowhere)
-    assert torch.equal(again, whole) and bool((all_known == 1).all())
 
 
 def test_names_weights_and_modes() -> None:

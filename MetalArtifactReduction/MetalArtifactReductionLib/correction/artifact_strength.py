@@ -60,7 +60,7 @@ _LONG_SIGMA = 5.0
 
 
 class SecondOpinion:
-    """What the learned method proposes near metal, whatever method corrects.
+    """What the learned method proposes, whatever method corrects.
 
     :param prior: the method that proposes.
     """
@@ -85,21 +85,10 @@ class SecondOpinion:
         return cls(made) if isinstance(made, ImagePriorMethod) else None
 
     def __call__(
-        self,
-        sinogram: torch.Tensor,
-        trace: torch.Tensor,
-        context: InpaintingContext,
-        changed: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The proposal in HU and how much of it is known, 0..1, ``(slices, rows, cols)`` both.
-
-        It is asked near metal and where the method that corrects has changed something; elsewhere
-        it is the image itself.
-
-        :param changed: bool, same shape.
-        """
-        reach_mm = REACH_MM + WINDOW_MM
-        return self._prior.near_metal(sinogram, trace, context, reach_mm, changed)
+        self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
+    ) -> torch.Tensor:
+        """The proposal in HU, ``(slices, rows, cols)``."""
+        return 1000.0 * self._prior.network_proposal(sinogram, trace, context).proposed
 
 
 def strength_along(

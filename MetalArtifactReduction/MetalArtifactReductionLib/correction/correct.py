@@ -23,17 +23,16 @@ from ..tomography.attenuation import hu_to_mu
 from ..tomography.trace import wider_trace
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
-from .dense_tissue import keep_dense
+from .dense_tissue import in_teeth, keep_dense
 from .metal_blur import with_blur
 from .options import CorrectionOptions
 from .recombination import (
     agreed_change,
     keep_bone,
-    largely_changed,
     put_metal_back,
     recombine,
     restore_padding,
-    without_new_shadows,
+    without_rims,
 )
 from .result import CorrectionResult
 from .working_grid import WorkingGrid
@@ -157,14 +156,19 @@ class _Work:
     def correct(self, slices: np.ndarray) -> None:
         """One batch, by its indices."""
         method, scan, options = self._method, self._scan, self._options
-        given_hu = self._hu[slices]
-        original_hu = torch.from_numpy(given_hu).to(scan.device)
-        fraction = torch.from_numpy(self._metal_fraction[slices]).to(scan.device)
+        sides_mm = self._spacing_mm[1:]
+        given_hu, marked, certain = (
+            x[slices] for x in (self._hu, self._metal_fraction, self._certain)
+        )
+        # What the scanner pads with must not matter.
+        original_hu, fraction = (
+            torch.from_numpy(x).to(scan.device) for x in (given_hu.clip(min=-1024.0), marked)
+        )
         image_mu = hu_to_mu(original_hu)
 
         sinogram = scan.sinogram(slices, image_mu)
-        certain = self._certain[slices]
-        blurred = with_blur(given_hu, self._metal_fraction[slices], certain, self._spacing_mm[1:])
+        teeth = in_teeth(given_hu, marked, sides_mm)
+        blurred = with_blur(given_hu, marked, certain, teeth, sides_mm)
         trace = metal_trace(
             scan.projector, torch.from_numpy(blurred).to(scan.device), options.trace
         )
@@ -187,17 +191,16 @@ class _Work:
                 scan.projector.grid.spacing_mm,
             )
         if self._opinion is not None:  # only now: the method may have asked the same network
-            changed = largely_changed(free_of_metal_hu, original_hu, self._spacing_mm[1:])
-            proposed_hu, known = self._opinion(sinogram, trace, context, changed)
+            proposed_hu = self._opinion(sinogram, trace, context)
             seen = original_hu, proposed_hu, fraction
             tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
             if not options.always:
-                free_of_metal_hu = agreed_change(
-                    free_of_metal_hu, *seen[:2], known, self._spacing_mm[1:]
-                )
+                free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], sides_mm)
+            free_of_metal_hu = without_rims(
+                free_of_metal_hu, *seen, torch.from_numpy(teeth).to(scan.device), sides_mm
+            )
             free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
             free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
-            free_of_metal_hu = without_new_shadows(free_of_metal_hu, *seen, self._spacing_mm[1:])
             if not options.always:
                 self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..metal.judgement import APART_MM, TOOTH_HU, dense_apart_mm2
+from ..metal.judgement import APART_MM, ENAMEL_HU, TOOTH_HU, dense_apart_mm2
 from .artifact_strength import LITTLE_METAL, MUCH_METAL
 
 DENSE_HU = (600.0, 900.0)
@@ -34,6 +34,9 @@ SMALLEST_MM2 = 30.0
 TEETH_MM2 = 25.0
 """There are teeth in a slice where so much is as dense as they are apart from metal; else what is
 as bright beside metal is a streak, as between the screws of a spine."""
+
+STREAKS_END_MM = 10.0
+"""Beside metal of any size there are teeth where something so far from it is bright as enamel."""
 
 HEIGHT_MM = 3.0
 """The brightest metal within this distance is as bright as the metal here."""
@@ -85,6 +88,24 @@ def small_metal_in_teeth(
     """
     small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
     return float(small) if small and has_teeth(original_hu, metal_fraction, spacing_mm) else 0.0
+
+
+def in_teeth(
+    original_hu: np.ndarray, metal_fraction: np.ndarray, spacing_mm: tuple[float, float]
+) -> np.ndarray:
+    """The slices with a row of teeth, whose enamel looks like the blur and streaks of metal.
+
+    :param original_hu: ``(slices, rows, cols)``. :param metal_fraction: 0..1, same shape.
+    :param spacing_mm: ``(row, col)``.
+    :returns: bool, ``(slices,)``.
+    """
+    return np.array(
+        [
+            small_metal_in_teeth(hu, fraction, spacing_mm) > 0
+            or has_teeth(hu, fraction, spacing_mm, ENAMEL_HU, STREAKS_END_MM)
+            for hu, fraction in zip(original_hu, metal_fraction, strict=True)
+        ]
+    )
 
 
 def _core(

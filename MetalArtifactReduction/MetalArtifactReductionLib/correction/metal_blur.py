@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..metal.judgement import ENAMEL_HU
-from .dense_tissue import DENSE_HU, box_around, has_teeth, small_metal_in_teeth
+from .dense_tissue import DENSE_HU, box_around
 
 WIDTH_MM = 0.7
 """Of the blur that is left beside what is marked; rounded to pixels."""
@@ -23,14 +22,12 @@ tooth. Fainter blur was not worth the rays; chosen on simulated hips, spines and
 DENSE_APART_MM = 3.0
 """In teeth, nothing that is dense lies so near: it would be lost with the rays."""
 
-STREAKS_END_MM = 10.0
-"""Beside metal of any size there are teeth where something so far from it is bright as enamel."""
-
 
 def with_blur(
     original_hu: np.ndarray,
     metal_fraction: np.ndarray,
     certain: np.ndarray,
+    teeth: np.ndarray,
     spacing_mm: tuple[float, float],
 ) -> np.ndarray:
     """The metal fraction, and 1 where certain metal's blur lies over soft tissue.
@@ -38,27 +35,22 @@ def with_blur(
     :param original_hu: ``(slices, rows, cols)``.
     :param metal_fraction: 0..1, same shape.
     :param certain: bool, see :func:`..metal.certain.certain_metal`.
+    :param teeth: slices with a row of teeth, see :func:`.dense_tissue.in_teeth`.
     :param spacing_mm: ``(row, col)``.
     """
     pixels = [round(WIDTH_MM / side) for side in spacing_mm]
     out: np.ndarray = metal_fraction.copy()
-    for hu, fraction, sure in zip(original_hu, out, certain, strict=True):
+    for hu, fraction, sure, dental in zip(original_hu, out, certain, teeth, strict=True):
         if sure.any():
             # As far as the filters look from a pixel of the blur.
             reach = [_reach(s) + 2 * n + 1 for s, n in zip(spacing_mm, pixels, strict=True)]
             box = box_around(sure, reach)
             place = hu[box], fraction[box] > 0, pixels
             blurred = _blur(*place, sure[box])
-            if _in_teeth(hu, fraction, spacing_mm):
+            if dental:
                 blurred &= _apart_from_dense(*place, spacing_mm)
             fraction[box][blurred] = 1.0
     return out
-
-
-def _in_teeth(hu: np.ndarray, fraction: np.ndarray, spacing_mm: tuple[float, float]) -> bool:
-    if small_metal_in_teeth(hu, fraction, spacing_mm) > 0:
-        return True
-    return has_teeth(hu, fraction, spacing_mm, ENAMEL_HU, STREAKS_END_MM)
 
 
 def _blur(hu: np.ndarray, marked: np.ndarray, pixels: list[int], certain: np.ndarray) -> np.ndarray:

@@ -32,14 +32,11 @@ AGREED_MM, AGREED_FLOOR_HU = 2.0, 10.0
 AGREED_LIMIT_HU = 400.0
 """Larger changes count as these: at bone and metal they would outvote all streaks around."""
 
-CHANGED_HU = 15.0
-"""What a correction changes by less, on average over a place, is worth no second opinion."""
+RIM_REACH_MM = (4.0, 8.0)
+"""Within the first nothing is left of a new rim, from the second on all of it: no step."""
 
-SHADOW_REACH_MM = (4.0, 8.0)
-"""Within the first nothing is left of a new shadow, from the second on all of it: no step."""
-
-SHADOW_HU = -100.0
-"""Fat is as dark; what is brighter is no shadow."""
+SOFT_HU = (0.0, 60.0)
+"""What lies between is soft tissue and no rim."""
 
 CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
 
@@ -90,23 +87,10 @@ def recombine(
     raise ValueError(f"unknown reconstruction {how!r}")
 
 
-def largely_changed(
-    corrected_hu: torch.Tensor, original_hu: torch.Tensor, spacing_mm: tuple[float, float]
-) -> torch.Tensor:
-    """Where the body is changed by more than noise: bool ``(slices, rows, cols)``.
-
-    :param corrected_hu: free of metal, ``(slices, rows, cols)``. :param original_hu: uncorrected.
-    :param spacing_mm: ``(row, col)``.
-    """
-    change = (corrected_hu - original_hu).abs().masked_fill(original_hu < HIGHEST_AIR_HU, 0.0)
-    return gaussian_smooth(change, [AGREED_MM / side for side in spacing_mm]) > CHANGED_HU
-
-
 def agreed_change(
     corrected_hu: torch.Tensor,
     original_hu: torch.Tensor,
     proposed_hu: torch.Tensor,
-    known: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
     """The original with as much of the correction, place by place, as leads towards a proposal.
@@ -119,7 +103,6 @@ def agreed_change(
     :param corrected_hu: free of metal, ``(slices, rows, cols)``.
     :param original_hu: uncorrected images.
     :param proposed_hu: as a network proposes them, free of metal.
-    :param known: where that was asked, 0..1; elsewhere all of the correction is taken.
     :param spacing_mm: ``(row, col)``.
     """
     place = [AGREED_MM / side for side in spacing_mm]
@@ -130,8 +113,7 @@ def agreed_change(
     common, whole = (
         gaussian_smooth(x, place) + AGREED_FLOOR_HU**2 for x in (own * proposed, own**2)
     )
-    share = (common / whole).clamp(0.0, 1.0).lerp(torch.ones_like(known), 1.0 - known)
-    return original_hu + share * (corrected_hu - original_hu)
+    return original_hu + (common / whole).clamp(0.0, 1.0) * (corrected_hu - original_hu)
 
 
 def keep_bone(
@@ -164,29 +146,34 @@ def keep_bone(
     return torch.maximum(corrected_hu, corrected_hu + share * (kept - corrected_hu))
 
 
-def without_new_shadows(
+def without_rims(
     corrected_hu: torch.Tensor,
     original_hu: torch.Tensor,
     proposed_hu: torch.Tensor,
     metal_fraction: torch.Tensor,
+    teeth: torch.Tensor,
     spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
-    """The corrected image, close to metal nowhere darker than both the original and a proposal.
+    """The corrected image without the dark and bright rims that a filled trace ends in.
 
-    A filled trace that is too low ends in a dark rim, which neither of the two shows.
+    Close to metal it is nowhere darker than both the original and a proposal, and nowhere brighter
+    than the proposal: the original is no witness there, where metal's blur and streaks brighten it.
+    In teeth the proposal is none, either, since enamel looks like those.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
+    :param teeth: bool, ``(slices,)``.
     :param spacing_mm: ``(row, col)``.
     """
-    reaches = torch.linspace(*SHADOW_REACH_MM, 6)[:-1].tolist()
+    reaches = torch.linspace(*RIM_REACH_MM, 6)[:-1].tolist()
     share = torch.zeros_like(corrected_hu)
     for reach in reaches:
         rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
-    lesser = torch.minimum(original_hu, proposed_hu).clamp(max=SHADOW_HU)
-    brighter = torch.maximum(corrected_hu, lesser)
-    return torch.where(share > 0, corrected_hu + share * (brighter - corrected_hu), corrected_hu)
+    least = torch.minimum(original_hu, proposed_hu).clamp(max=SOFT_HU[0])
+    most = proposed_hu.clamp(min=SOFT_HU[1]).masked_fill(teeth[:, None, None], torch.inf)
+    between = torch.minimum(torch.maximum(corrected_hu, least), most)
+    return torch.where(share > 0, corrected_hu + share * (between - corrected_hu), corrected_hu)
 
 
 def put_metal_back(

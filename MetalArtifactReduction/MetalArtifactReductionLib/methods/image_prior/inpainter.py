@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import InputError
-from ...metal.neighbourhood import metal_window
 from ...tomography import FilteredBackProjection, Projector, fast_bfloat16
 from ...tomography.attenuation import MU_WATER_PER_MM
 from ..base import InpaintingContext, Method, Proposal
@@ -43,12 +42,6 @@ BOUND_LINE_INTEGRAL, BOUND_SHARE = 0.05, 0.05
 
 STRICT_WIDER_BINS = 1
 """Rays beside metal hold more of its blur and scatter than the proposal is off."""
-
-SEEN_PIXELS = 48
-"""Around what is wanted, for the network to see; it looks farther, but hardly."""
-
-FADING_PIXELS = 16
-"""At the end of these its proposal fades out."""
 
 TAPER_MM = 20.0
 """Beside the trace the bound begins to hold by and by: metal blurs its data, too, and a step from
@@ -123,76 +116,19 @@ class ImagePriorMethod(Method):
         if self._last is not None and self._last[0] is context:
             return self._last[1]
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
+        network, device = self._weights.on(context.device), context.device.type
+        autocast = torch.autocast(device, torch.bfloat16, fast_bfloat16(context.device))
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
-        half = fast_bfloat16(context.device)
-        for k in range(len(proposed)):  # so that memory does not depend on the batch
-            proposed[k], scale[k] = self._network_at(inputs, slice(k, k + 1), half)
+        with torch.inference_mode(), autocast:
+            for k in range(len(proposed)):  # so that memory does not depend on the batch
+                one = slice(k, k + 1)
+                image, log_scale = network(
+                    inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
+                )
+                proposed[k], scale[k] = image[0], log_scale[0].exp()
         found = NetworkProposal(inputs, proposed + inputs.dense, scale)
         self._last = (context, found)
         return found
-
-    def near_metal(
-        self,
-        sinogram: torch.Tensor,
-        trace: torch.Tensor,
-        context: InpaintingContext,
-        reach_mm: float,
-        changed: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The proposal in HU and how much of it is known, 0..1, ``(slices, rows, cols)`` both.
-
-        Far from metal it is the image itself and known to 0, to save time. In between the
-        knowledge fades, so that no edge shows. A batch that the method has proposed is known whole.
-
-        :param reach_mm: how far from metal it is wanted, in a box around all metal of a slice.
-        :param changed: bool, same shape: where it is wanted besides, in the same box.
-        """
-        if self._last is not None and self._last[0] is context:
-            return 1000.0 * self._last[1].proposed, torch.ones_like(context.metal_fraction)
-        inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
-        proposed, known = inputs.corrupted.clone(), torch.zeros_like(inputs.corrupted)
-        half = fast_bfloat16(context.device)
-        margin = [
-            round(reach_mm / side) + SEEN_PIXELS for side in context.projector.grid.spacing_mm
-        ]
-        for k in range(len(proposed)):
-            one = slice(k, k + 1)
-            windows = (
-                metal_window(context.metal_fraction[one] > 0, (margin[0], margin[1])),
-                metal_window(changed[one], (SEEN_PIXELS, SEEN_PIXELS)),
-            )
-            if found := [window[1:] for window in windows if window is not None]:
-                # At multiples of the network's coarsest pixel: the result is that of the whole.
-                rows, cols = (
-                    slice(min(w.start for w in both) // 16 * 16, max(w.stop for w in both))
-                    for both in zip(*found, strict=True)
-                )
-                proposed[k, rows, cols] = self._network_at(inputs, one, half, rows, cols)[0]
-                fading = (_fading(w, n) for w, n in zip((rows, cols), known.shape[1:], strict=True))
-                known[k, rows, cols] = torch.outer(*fading).to(known)
-        return 1000.0 * (proposed + inputs.dense), known
-
-    def _network_at(
-        self,
-        inputs: ImageInputs,
-        one: slice,
-        half: bool,
-        rows: slice = slice(None),
-        cols: slice = slice(None),
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Proposal and scale in a part of one slice, HU / 1000.
-
-        :param half: compute in bfloat16.
-        """
-        device = inputs.corrupted.device
-        network = self._weights.on(device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
-            proposed, log_scale = network(
-                inputs.channels[one, :, rows, cols],
-                inputs.corrupted[one, rows, cols],
-                inputs.nmar[one, rows, cols],
-            )
-        return proposed[0], log_scale[0].exp()
 
     def propose(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
@@ -229,14 +165,6 @@ class ImagePriorMethod(Method):
         if self._reconstruct is None or self._reconstruct.projector is not projector:
             self._reconstruct = FilteredBackProjection(projector)
         return self._reconstruct
-
-
-def _fading(window: slice, length: int) -> torch.Tensor:
-    """1 in the window, falling to 0 in its outermost pixels, where it ends inside the image."""
-    at = torch.arange(window.start, min(window.stop, length)) + 0.5
-    first = at - window.start if window.start > 0 else torch.full_like(at, FADING_PIXELS)
-    last = window.stop - at if window.stop < length else torch.full_like(at, FADING_PIXELS)
-    return (torch.minimum(first, last) / FADING_PIXELS).clamp(max=1.0)
 
 
 def _away_from(trace: torch.Tensor, bins: float) -> torch.Tensor:
