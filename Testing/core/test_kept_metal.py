@@ -341,10 +341,10 @@ def test_close_to_metal_nothing_is_darker_than_both_images_nor_brighter_than_the
     proposed[0, 34], corrected[0, 34] = 300.0, 250.0  # bone
     corrected[0, 2], corrected[0, 3] = -400.0, 400.0  # far away
 
-    def shown(teeth: bool) -> torch.Tensor:
+    def shown(teeth: float) -> torch.Tensor:
         return without_rims(corrected, original, proposed, metal, torch.tensor([teeth]), (1.0, 2.0))
 
-    out = shown(False)
+    out = shown(0.0)
     near = out[0, 27:35, 18:23]  # 4 mm are two columns
     expected = [50.0, 0.0, 60.0, 50.0, 60.0, -250.0, -300.0, 250.0]
     assert torch.allclose(near, torch.tensor(expected)[:, None].expand_as(near))
@@ -352,7 +352,7 @@ def test_close_to_metal_nothing_is_darker_than_both_images_nor_brighter_than_the
     steps = out[0, 28, 20:26].diff().abs()
     assert out[0, 28, 25] == -400.0 and steps.max() < 0.5 * 400.0
     assert torch.equal(out[0, :4], corrected[0, :4])
-    assert torch.equal(shown(True), out.where(out > corrected, corrected)), "enamel is no rim"
+    assert torch.equal(shown(1.0), out.where(out > corrected, corrected)), "enamel is no rim"
 
 
 def test_the_blur_of_metal_is_not_kept_for_bone() -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction.dense_tissue import in_teeth
+from MetalArtifactReductionLib.correction.dense_tissue import teeth_shares
 from MetalArtifactReductionLib.correction.metal_blur import with_blur
 from MetalArtifactReductionLib.tomography.trace import wider_trace
 from MetalArtifactReductionLib.volume import CTVolume
@@ -50,7 +50,7 @@ def blurred(truth: np.ndarray, metal: np.ndarray, pixel_mm: float = 0.8) -> np.n
     hu = scanned(truth, metal)
     marked = (hu > 2600).astype(np.float32)
     sides_mm = pixel_mm, pixel_mm
-    teeth = in_teeth(hu[None], marked[None], sides_mm)
+    teeth = teeth_shares(hu[None], marked[None], sides_mm)
     result = with_blur(hu[None], marked[None], hu[None] > 2640, teeth, sides_mm)[0]
     assert (result[marked > 0] == 1).all()
     return np.asarray((result > 0) & (marked == 0))

@@ -23,7 +23,7 @@ from ..tomography.attenuation import hu_to_mu
 from ..tomography.trace import wider_trace
 from ..volume import CTVolume
 from .artifact_strength import SecondOpinion, SoftTissue, strength_along
-from .dense_tissue import in_teeth, keep_dense
+from .dense_tissue import keep_dense, teeth_shares
 from .metal_blur import with_blur
 from .options import CorrectionOptions
 from .recombination import (
@@ -167,7 +167,7 @@ class _Work:
         image_mu = hu_to_mu(original_hu)
 
         sinogram = scan.sinogram(slices, image_mu)
-        teeth = in_teeth(given_hu, marked, sides_mm)
+        teeth = teeth_shares(given_hu, marked, sides_mm)
         blurred = with_blur(given_hu, marked, certain, teeth, sides_mm)
         trace = metal_trace(
             scan.projector, torch.from_numpy(blurred).to(scan.device), options.trace

@@ -31,9 +31,9 @@ BLUR_MM, BLUR_PIXELS = 0.8, 1.1
 SMALLEST_MM2 = 30.0
 """What is dense on less is no tooth, but the bright arms of a star around a clip."""
 
-TEETH_MM2 = 25.0
-"""There are teeth in a slice where so much is as dense as they are apart from metal; else what is
-as bright beside metal is a streak, as between the screws of a spine."""
+TEETH_MM2 = (25.0, 50.0)
+"""There begin to be teeth in a slice, and are, where so much is as dense as they are apart from
+metal; else what is as bright beside metal is a streak, as between the screws of a spine."""
 
 STREAKS_END_MM = 10.0
 """Beside metal of any size there are teeth where something so far from it is bright as enamel."""
@@ -86,25 +86,28 @@ def small_metal_in_teeth(
 
     Arguments as of :func:`keep_dense`.
     """
-    small = 1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2)
-    return float(small) if small and has_teeth(original_hu, metal_fraction, spacing_mm) else 0.0
+    small = float(1.0 - _ramp(_largest_piece_mm2(metal_fraction, spacing_mm), *PIECE_MM2))
+    return small and small * _teeth(original_hu, metal_fraction, spacing_mm)
 
 
-def in_teeth(
+def teeth_shares(
     original_hu: np.ndarray, metal_fraction: np.ndarray, spacing_mm: tuple[float, float]
 ) -> np.ndarray:
-    """The slices with a row of teeth, whose enamel looks like the blur and streaks of metal.
+    """1 in slices with a row of teeth, whose enamel looks like the blur and streaks of metal.
 
     :param original_hu: ``(slices, rows, cols)``. :param metal_fraction: 0..1, same shape.
     :param spacing_mm: ``(row, col)``.
-    :returns: bool, ``(slices,)``.
+    :returns: float32 0..1, ``(slices,)``.
     """
     return np.array(
         [
-            small_metal_in_teeth(hu, fraction, spacing_mm) > 0
-            or has_teeth(hu, fraction, spacing_mm, ENAMEL_HU, STREAKS_END_MM)
+            max(
+                small_metal_in_teeth(hu, fraction, spacing_mm),
+                _teeth(hu, fraction, spacing_mm, ENAMEL_HU, STREAKS_END_MM),
+            )
             for hu, fraction in zip(original_hu, metal_fraction, strict=True)
-        ]
+        ],
+        np.float32,
     )
 
 
@@ -153,17 +156,17 @@ def _large(dense: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     return result
 
 
-def has_teeth(
+def _teeth(
     original_hu: np.ndarray,
     fraction: np.ndarray,
     spacing_mm: tuple[float, float],
     tooth_hu: float = TOOTH_HU,
     apart_mm: float = APART_MM,
-) -> bool:
-    """Whether :data:`TEETH_MM2` of a slice are as dense so far from the metal."""
+) -> float:
+    """1 where :data:`TEETH_MM2` of a slice are as dense so far from the metal, 0 without."""
     metal, sides_mm = fraction[None] >= 0.5, (1.0, *spacing_mm)
     area_mm2 = dense_apart_mm2(original_hu[None], metal, sides_mm, tooth_hu, apart_mm)
-    return bool(area_mm2[0] >= TEETH_MM2)
+    return float(_ramp(area_mm2[0], *TEETH_MM2))
 
 
 def _largest_piece_mm2(fraction: np.ndarray, spacing_mm: tuple[float, float]) -> float:

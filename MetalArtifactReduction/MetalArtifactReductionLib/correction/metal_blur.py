@@ -35,7 +35,7 @@ def with_blur(
     :param original_hu: ``(slices, rows, cols)``.
     :param metal_fraction: 0..1, same shape.
     :param certain: bool, see :func:`..metal.certain.certain_metal`.
-    :param teeth: slices with a row of teeth, see :func:`.dense_tissue.in_teeth`.
+    :param teeth: above 0 in slices with a row of teeth, see :func:`.dense_tissue.teeth_shares`.
     :param spacing_mm: ``(row, col)``.
     """
     pixels = [round(WIDTH_MM / side) for side in spacing_mm]

@@ -162,7 +162,7 @@ def without_rims(
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
-    :param teeth: bool, ``(slices,)``.
+    :param teeth: share 0..1 to which a slice is one of teeth, ``(slices,)``.
     :param spacing_mm: ``(row, col)``.
     """
     reaches = torch.linspace(*RIM_REACH_MM, 6)[:-1].tolist()
@@ -171,9 +171,9 @@ def without_rims(
         rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
     least = torch.minimum(original_hu, proposed_hu).clamp(max=SOFT_HU[0])
-    most = proposed_hu.clamp(min=SOFT_HU[1]).masked_fill(teeth[:, None, None], torch.inf)
-    between = torch.minimum(torch.maximum(corrected_hu, least), most)
-    return torch.where(share > 0, corrected_hu + share * (between - corrected_hu), corrected_hu)
+    lack = (least - corrected_hu).clamp(min=0.0)
+    excess = (corrected_hu - proposed_hu.clamp(min=SOFT_HU[1])).clamp(min=0.0)
+    return corrected_hu + share * (lack - (1.0 - teeth[:, None, None]) * excess)
 
 
 def put_metal_back(
