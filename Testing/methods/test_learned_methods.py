@@ -10,7 +10,6 @@ import torch
 
 from cli_support import ct_hu, metal_truth
 from MetalArtifactReductionLib.correction import correct_volume
-from MetalArtifactReductionLib.correction.artifact_strength import SecondOpinion
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.methods import Method, create_method
 from MetalArtifactReductionLib.methods.registry import methods, require_method
@@ -19,12 +18,6 @@ from MetalArtifactReductionLib.weights import SHIPPED, WeightsFacts, save_weight
 from training_support import small_sampler, small_task
 
 CLOSE_HU = 0.5
-
-
-@pytest.fixture(autouse=True)
-def the_method_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As without the weights that judge whether there is an artifact: here there is."""
-    monkeypatch.setattr(SecondOpinion, "on", lambda _method: None)
 
 
 def weights_of(path: Path, start: str, *, spread: float) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy import ndimage
@@ -69,20 +69,24 @@ class SecondOpinion:
         self._prior = prior
 
     @classmethod
-    def on(cls, method: Method) -> SecondOpinion | None:
-        """Of the shipped network, which may be the method's own; None without its weights."""
+    def on(cls, method: Method) -> SecondOpinion:
+        """Of the shipped network, which may be the method's own.
+
+        :raises InputError: its weights are missing: nobody could tell whether a correction harms.
+        """
         from ..methods.image_prior.inpainter import ImagePriorMethod
         from ..methods.registry import create_method
         from ..weights import weights_path
 
         try:
             path = weights_path(WEIGHTS)
-        except InputError:
-            return None
+        except InputError as error:
+            raise InputError(
+                f"{error}; every method asks {WEIGHTS!r} what may be changed: install this again"
+            ) from None
         if isinstance(method, ImagePriorMethod) and method.weights_path == path:
             return cls(method)
-        made = create_method(WEIGHTS, refine_metal=False)
-        return cls(made) if isinstance(made, ImagePriorMethod) else None
+        return cls(cast("ImagePriorMethod", create_method(WEIGHTS, refine_metal=False)))
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext

@@ -58,10 +58,9 @@ def correct_volume(
     The reconstructed image is all there is: it is projected, the bins whose rays meet metal are
     filled by the method (no other bin changes), and the sinogram is reconstructed again. Certain
     metal is shown as it was. Of the change each place takes what leads towards the learned proposal
-    (:func:`.recombination.agreed_change`), and each slice as much as there is an artifact; without
-    the shipped weights of ``prior`` nobody is asked, and all is taken. All of it is computed in one
-    orientation and order of pixel size (:mod:`.working_grid`), so the result does not depend on how
-    the scan is stored.
+    (:func:`.recombination.agreed_change`), and each slice as much as there is an artifact. Computed
+    in one orientation and order of pixel size (:mod:`.working_grid`), so the result does not depend
+    on how the scan is stored.
 
     >>> row, col = np.mgrid[-32:32, -32:32]
     >>> hu = np.where(np.hypot(row, col) < 28, 40.0, -1000.0)  # a body of soft tissue
@@ -81,7 +80,8 @@ def correct_volume(
     :param progress: told after every batch.
     :param cancel: asked before every batch.
     :param changes: single options, ``device="auto"``, that go before those of ``options``.
-    :raises InputError: unusable volume, mask, method or option; no metal.
+    :raises InputError: unusable volume, mask, method or option; no metal; the weights of ``prior``,
+        which is asked whatever the method, are missing.
     :raises DeviceError: unknown device; too little memory for even a single slice.
     :raises Cancelled: when ``cancel`` said so.
     """
@@ -100,6 +100,7 @@ def corrected_by(
 ) -> CorrectionResult:
     """:func:`correct_volume` with the sinograms of ``scan_of(grid, device, window)``."""
     made = create_method(method or options.method, **options.method_options)
+    opinion = SecondOpinion.on(made)
     device = as_device(options.device)
     _check(volume, metal_fraction)
 
@@ -121,7 +122,7 @@ def corrected_by(
     _, rows, cols = volume.hu.shape
     grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
     scan = scan_of(grid, device, options.window)
-    work = _Work(volume, metal, made, scan, options)
+    work = _Work(volume, metal, made, opinion, scan, options)
     _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
     work.take_what_is_needed()
     times.append(time.perf_counter())
@@ -138,6 +139,7 @@ class _Work:
         volume: CTVolume,
         metal_fraction: np.ndarray,
         method: Method,
+        opinion: SecondOpinion,
         scan: Reprojection,
         options: CorrectionOptions,
     ) -> None:
@@ -146,7 +148,7 @@ class _Work:
         self._clipped_from_hu = clip_level(volume.hu)
         self._certain = certain_metal(volume.hu, metal_fraction)
         self._method, self._scan, self._options = method, scan, options
-        self._opinion = SecondOpinion.on(method)
+        self._opinion = opinion
         self._gains = np.full(len(volume.hu), np.nan)
         self.strength = np.ones(len(volume.hu), np.float32)
         self.corrected_hu = volume.hu.copy()
@@ -190,19 +192,19 @@ class _Work:
                 scan.reconstruct,
                 scan.projector.grid.spacing_mm,
             )
-        if self._opinion is not None:  # only now: the method may have asked the same network
-            proposed_hu = self._opinion(sinogram, trace, context)
-            seen = original_hu, proposed_hu, fraction
-            tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
-            if not options.always:
-                free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], sides_mm)
-            free_of_metal_hu = without_rims(
-                free_of_metal_hu, *seen, torch.from_numpy(teeth).to(scan.device), sides_mm
-            )
-            free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
-            free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
-            if not options.always:
-                self._gains[slices] = [around.gain for around in tissue]
+        # Only now: the method may have asked the same network.
+        proposed_hu = self._opinion(sinogram, trace, context)
+        seen = original_hu, proposed_hu, fraction
+        tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
+        if not options.always:
+            free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], sides_mm)
+        free_of_metal_hu = without_rims(
+            free_of_metal_hu, *seen, torch.from_numpy(teeth).to(scan.device), sides_mm
+        )
+        free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
+        free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
+        if not options.always:
+            self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)
         corrected_hu = put_metal_back(
             free_of_metal_hu, original_hu, metal, torch.from_numpy(certain).to(scan.device)
