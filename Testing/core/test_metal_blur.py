@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MetalArtifactReductionLib.correction import correct_volume
+from MetalArtifactReductionLib.correction import correct, correct_volume
 from MetalArtifactReductionLib.correction.dense_tissue import teeth_shares
 from MetalArtifactReductionLib.correction.metal_blur import with_blur
 from MetalArtifactReductionLib.tomography.trace import wider_trace
@@ -92,3 +92,19 @@ def test_a_trace_is_widened_within_each_view() -> None:
     wider = torch.tensor([[[0, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 1]]], dtype=torch.bool)
     assert torch.equal(wider_trace(trace, 1), wider)
     assert torch.equal(wider_trace(trace, 0), trace)
+
+
+def test_a_jaw_goes_over_into_soft_tissue_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    crown = disc(64, 70, 4.0)
+    slices = [scanned(BODY + disc(64, 40, radius) * 1900, crown) for radius in (7.0, 4.6, 0.0)]
+    volume = CTVolume(np.stack(slices), np.diag([0.8, 0.8, 2.0, 1.0]))
+    told: list[torch.Tensor] = []
+
+    def without_rims(*given: torch.Tensor) -> torch.Tensor:
+        told.append(given[4])
+        return given[0]
+
+    monkeypatch.setattr(correct, "without_rims", without_rims)
+    correct_volume(volume, np.float32(volume.hu > 2600), "li")
+    shares = torch.cat(told).tolist()
+    assert shares[0] == 1 and 0 < shares[1] < 1 and shares[2] == 0

@@ -75,7 +75,7 @@ def test_close_to_metal_nothing_is_darker_than_both_images_nor_brighter_than_the
     original[0, 31], corrected[0, 31] = 900.0, 700.0  # one of the original's, half gone
     original[0, 32], corrected[0, 32] = -300.0, -250.0  # a shadow of the original's, half filled
     proposed[0, 33], corrected[0, 33] = -300.0, -400.0  # one that is proposed, and deeper
-    proposed[0, 34], corrected[0, 34] = 300.0, 250.0  # bone
+    proposed[0, 34], corrected[0, 34] = 300.0, 370.0  # bone, of which the proposal shows too little
     corrected[0, 2], corrected[0, 3] = -400.0, 400.0  # far away
 
     def shown(teeth: float) -> torch.Tensor:
@@ -83,13 +83,15 @@ def test_close_to_metal_nothing_is_darker_than_both_images_nor_brighter_than_the
 
     out = shown(0.0)
     near = out[0, 27:35, 18:23]  # 4 mm are two columns
-    expected = [50.0, 0.0, 60.0, 50.0, 60.0, -250.0, -300.0, 250.0]
+    expected = [50.0, 0.0, 62.5, 50.0, 62.5, -250.0, -300.0, 370.0]
     assert torch.allclose(near, torch.tensor(expected)[:, None].expand_as(near))
     assert torch.equal(out[0, :, :16], corrected[0, :, :16])
     steps = out[0, 28, 20:26].diff().abs()
     assert out[0, 28, 25] == -400.0 and steps.max() < 0.5 * 400.0
     assert torch.equal(out[0, :4], corrected[0, :4])
-    assert torch.equal(shown(1.0), out.where(out > corrected, corrected)), "enamel is no rim"
+    in_teeth = shown(1.0)
+    assert torch.equal(in_teeth[0, 31], corrected[0, 31]), "enamel is no rim"
+    assert torch.equal(in_teeth[0, :31], out[0, :31]) and torch.equal(in_teeth[0, 32:], out[0, 32:])
 
 
 def test_the_blur_of_metal_is_not_kept_for_bone() -> None:

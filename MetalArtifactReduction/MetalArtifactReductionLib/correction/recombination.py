@@ -35,6 +35,9 @@ AGREED_LIMIT_HU = 400.0
 RIM_REACH_MM = (4.0, 8.0)
 """Within the first nothing is left of a new rim, from the second on all of it: no step."""
 
+RIM = 1.25
+"""What is brighter than so many times the proposal is a rim: of bone that shows too little."""
+
 SOFT_HU = (0.0, 60.0)
 """What lies between is soft tissue and no rim."""
 
@@ -157,8 +160,8 @@ def without_rims(
     """The corrected image without the dark and bright rims that a filled trace ends in.
 
     Close to metal it is nowhere darker than both the original and a proposal, and nowhere brighter
-    than the proposal: the original is no witness there, where metal's blur and streaks brighten it.
-    In teeth the proposal is none, either, since enamel looks like those.
+    than the proposal by over a quarter: the original is no witness there, where metal's blur and
+    streaks brighten it. Of enamel the proposal is none, either, since it looks like those.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
@@ -172,8 +175,9 @@ def without_rims(
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
     least = torch.minimum(original_hu, proposed_hu).clamp(max=SOFT_HU[0])
     lack = (least - corrected_hu).clamp(min=0.0)
-    excess = (corrected_hu - proposed_hu.clamp(min=SOFT_HU[1])).clamp(min=0.0)
-    return corrected_hu + share * (lack - (1.0 - teeth[:, None, None]) * excess)
+    excess = (corrected_hu - (RIM * proposed_hu).clamp(min=SOFT_HU[1])).clamp(min=0.0)
+    enamel = teeth[:, None, None] * _ramp(corrected_hu, *BONE_HU)
+    return corrected_hu + share * (lack - (1.0 - enamel) * excess)
 
 
 def put_metal_back(
