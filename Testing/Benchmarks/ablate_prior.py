@@ -33,7 +33,7 @@ from MetalArtifactReductionLib.methods.image_prior.inpainter import (
     ImagePriorMethod,
     matched_to_edges,
 )
-from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection, fast_bfloat16
+from MetalArtifactReductionLib.tomography import ImageGrid, Reprojection
 from MetalArtifactReductionLib.tomography.attenuation import MU_WATER_PER_MM, hu_to_mu
 
 NMAR_CHANNEL = 4
@@ -86,13 +86,10 @@ def variants(
             return turn(network(*given)[0]) + inputs.dense
 
     if inputs_only:
-        half = fast_bfloat16(torch.device("cpu"))
         images = {"NMAR": inputs.nmar, "proposal": proposed}
         for name, without in SWITCHED_OFF.items():
             given = replace(inputs, channels=without(inputs.channels))
-            images[f"without {name}"] = (
-                method._network_at(given, slice(0, 1), half)[0] + inputs.dense
-            )
+            images[f"without {name}"] = method.answer(given).proposed
         return images, prior.scale, k
 
     projected = scanner.projector((proposed + 1.0).clamp_min(0.0) * MU_WATER_PER_MM)

@@ -116,19 +116,24 @@ class ImagePriorMethod(Method):
         if self._last is not None and self._last[0] is context:
             return self._last[1]
         inputs = image_inputs(sinogram, trace, context, self._reconstruction(context.projector))
-        network, device = self._weights.on(context.device), context.device.type
-        autocast = torch.autocast(device, torch.bfloat16, fast_bfloat16(context.device))
+        found = self.answer(inputs)
+        self._last = (context, found)
+        return found
+
+    def answer(self, inputs: ImageInputs) -> NetworkProposal:
+        """What the network says to such inputs."""
+        device = inputs.corrupted.device
+        network = self._weights.on(device)
         proposed, scale = torch.empty_like(inputs.corrupted), torch.empty_like(inputs.corrupted)
-        with torch.inference_mode(), autocast:
+        half = torch.autocast(device.type, torch.bfloat16, fast_bfloat16(device))
+        with torch.inference_mode(), half:
             for k in range(len(proposed)):  # so that memory does not depend on the batch
                 one = slice(k, k + 1)
                 image, log_scale = network(
                     inputs.channels[one], inputs.corrupted[one], inputs.nmar[one]
                 )
                 proposed[k], scale[k] = image[0], log_scale[0].exp()
-        found = NetworkProposal(inputs, proposed + inputs.dense, scale)
-        self._last = (context, found)
-        return found
+        return NetworkProposal(inputs, proposed + inputs.dense, scale)
 
     def propose(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext
