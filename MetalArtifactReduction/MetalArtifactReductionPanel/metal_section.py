@@ -46,7 +46,7 @@ class MetalSection:
         self._foundIn: Any = None
         self._asked: dict[str, Any] = {}  # what it was asked for, with the user's word on parts
         self.proposal: Any = None
-        self._undo: list[tuple[Any, Any]] = []  # earlier metal, and what was in it
+        self._undo: list[tuple[Any, Any, Any]] = []  # a proposal, earlier metal, what was in it
         self.editor = MetalEditor(ui.editorFrame.layout())
         texts.manage(ui.metalMessageLabel)
         part, volume, highest = _("Part"), _("Volume, cm³"), _("Highest HU")
@@ -78,7 +78,9 @@ class MetalSection:
             widget.visible = not automatic
         for widget in (ui.metalMethodComboBox, ui.metalMethodComboBoxLabel):
             widget.visible = automatic
-        ui.undoButton.visible = bool(self._undo) and self.proposal is None
+        chosen = parameters and parameters.metalSegmentation
+        proposed = bool(self._undo) and chosen is self._undo[-1][0]  # else it is the user's own
+        ui.undoButton.visible = proposed and self.proposal is None
         return self._problem
 
     def clear(self) -> None:
@@ -147,7 +149,7 @@ class MetalSection:
         parameters = self._current()  # the panel may be closed by now
         if not self._metal.isProposal(node, parameters.inputVolume):
             return  # the user has gone on to another CT
-        self._undo.append(before)
+        self._undo.append((node, *before))
         self._found = tuple(part for part in found.components if not part.is_speck)
         self._foundIn, self._asked = (node, self._metal.drawn(node)), asked
         self._partsOf = ()
@@ -183,9 +185,9 @@ class MetalSection:
 
     def undo(self) -> None:
         """The metal as it was before the last proposal."""
-        node, content = self._undo.pop()
+        proposed, node, content = self._undo.pop()
         self.stopEditing()
-        self._metal.restore(self._parameters.metalSegmentation, node, content)
+        self._metal.restore(proposed, node, content)
         self._found, self._partsOf = (), ()
         self._parameters.metalSegmentation = node
         self._onChange()

@@ -102,8 +102,15 @@ def test_a_proposal_is_taken_back(texts: Any, scene: Any, ct: Any) -> None:
     section.show(parameters, True)
     ui.undoButton.click()
     np.testing.assert_array_equal(mrml.fraction_from_node(node, ct), before)
+    own = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    parameters.metalSegmentation = own
+    section.show(parameters, True)
+    assert not ui.undoButton.visible  # it is no proposal, and Undo would take it away
+    parameters.metalSegmentation = node
+    section.show(parameters, True)
     ui.undoButton.click()
     assert parameters.metalSegmentation is None and node.GetScene() is None
+    assert own.GetScene() is scene
 
 
 def test_metal_of_another_scan_is_refused(texts: Any, scene: Any, ct: Any) -> None:
