@@ -12,7 +12,6 @@ from MetalArtifactReductionLib.errors import MARError
 from MetalArtifactReductionLib.metal.options import CleanUpParameters
 from MetalArtifactReductionLib.mrml import results_of
 from MetalArtifactReductionLib.mrml.belonging import metal_problem
-from MetalArtifactReductionLib.mrml.hierarchy import PREFIX
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.segmentations import outline_only
 from MetalArtifactReductionLib.mrml.training_slices import describe_training_slices
@@ -106,13 +105,6 @@ class Metal:
             for index in range(segmentation.GetNumberOfSegments())
         ]
         return tuple((one, one and one.GetMTime()) for one in voxels)
-
-    def thresholdMoved(self, segmentationNode: Any, options: Any) -> bool:
-        """Whether options have another threshold than a proposal was made with."""
-        proposed = segmentationNode.GetAttribute(PREFIX + "threshold_hu")
-        if proposed is None or options.threshold_hu is None:
-            return False
-        return abs(float(proposed) - float(options.threshold_hu)) >= 1
 
     def newSegmentation(self, volumeNode: Any) -> Any:
         """An empty segmentation of a CT's metal, to be drawn."""

@@ -32,11 +32,13 @@ class PreviewSection:
         self._warm: Any = None  # the CT for which it was started before it was asked
         self._asked: Any = None
         self._node: Any = None
-        self._settle, self._look = qt.QTimer(), qt.QTimer()
+        self._settle, self._look, self._end = qt.QTimer(), qt.QTimer(), qt.QTimer()
         self._settle.setSingleShot(True)  # a slider that is dragged
+        self._end.setSingleShot(True)
         for timer, wait_ms, slot in (
             (self._settle, SETTLE_MS, self._ask),
             (self._look, LOOK_MS, self._poll),
+            (self._end, 0, self.stop),
         ):
             timer.setInterval(wait_ms)
             timer.connect("timeout()", slot)
@@ -53,10 +55,15 @@ class PreviewSection:
         entry = methods().get(parameters.method) if parameters else None
         slow = entry is not None and entry.trains_first
         self._ui.previewButton.visible = bool(parameters) and not problem and not slow
-        if not self._ui.previewButton.visible:
-            self.stop()
+        of_another = self._asked and self._asked[0] is not (parameters and parameters.inputVolume)
+        if self._ui.previewButton.checked and (of_another or not self._ui.previewButton.visible):
+            for timer in (self._settle, self._look):
+                timer.stop()
+            self._end.start()  # no node may be removed while Slicer removes the CT
         elif self._ui.previewButton.checked:
             self._settle.start()
+        elif not self._ui.previewButton.visible:
+            self.stop()
         elif parameters.inputVolume is not self._warm:
             self._warm = parameters.inputVolume
             self._warmUp(parameters)
@@ -78,6 +85,7 @@ class PreviewSection:
 
     def stop(self) -> None:
         """End it; the process too."""
+        self._end.stop()
         self._ui.previewButton.checked = False
         if self._process is not None:
             self._process.close()
@@ -111,9 +119,7 @@ class PreviewSection:
         p = self._parameters
         volume, options = p.inputVolume, correction_options(p)
         index = slice_at(volume, self._views.centre())
-        metal = p.metalSegmentation
-        if metal is not None and self._metal.thresholdMoved(metal, options):
-            metal = None
+        metal = p.metalSegmentation  # as Apply: a threshold counts where there is none
         drawn = metal and self._metal.drawn(metal)
         asked = (volume, volume.GetMTime(), index, metal, drawn, str(options))
         if asked == self._asked:

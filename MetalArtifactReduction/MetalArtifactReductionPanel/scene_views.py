@@ -13,6 +13,7 @@ from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.mrml import apply_window, kept, layout, results, results_of
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
 from MetalArtifactReductionLib.mrml.display import layers_in_steps, set_overlay_opacity
+from MetalArtifactReductionLib.mrml.hierarchy import INPUT_REFERENCE
 from MetalArtifactReductionLib.mrml.preview import put_preview
 from MetalArtifactReductionLib.mrml.zoom import Place, most_metal, zoom
 
@@ -186,12 +187,15 @@ class SceneViews:
         return node
 
     def removePreview(self, node: Any) -> None:
-        """What was shown before it, in the same place."""
+        """What was shown before it, of the same CT in the same place."""
+        original = node.GetNodeReference(INPUT_REFERENCE)
         place = Place(self.centre(), min(self._axial().GetFieldOfView()[:2]))
         slicer.mrmlScene.RemoveNode(node)
 
         def move() -> None:
-            zoom(self._visible(), place)
+            shown = self._last[1] if self._last else None
+            if shown and original and original in (shown, shown.GetNodeReference(INPUT_REFERENCE)):
+                zoom(self._visible(), place)
 
         # Behind the pieces that showing again adds.
         self.turns.add(self.giveBack, self.again, lambda: self.turns.add(move))

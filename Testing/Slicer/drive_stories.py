@@ -238,7 +238,6 @@ def large(driver: Driver) -> None:
     propose(driver)
     parameters, button = driver.widget._parameterNode, driver.ui.previewButton
     previewed(driver, "first slice, nmar", button.click)
-    previewed(driver, "nmar, own threshold", lambda: own_threshold(parameters, 1700.0))
     previewed(driver, "prior", lambda: setattr(parameters, "method", "prior"))
     driver.picture("large-preview", "runCollapsibleButton")
     previewed(driver, "li", lambda: setattr(parameters, "method", "li"))
@@ -251,11 +250,6 @@ def large(driver: Driver) -> None:
     driver.ui.inputSelector.setCurrentNode(volume)
     driver.click("thresholdButton", idle(driver))
     driver.picture("large-bone", "boneCollapsibleButton")
-
-
-def own_threshold(parameters: Any, hu: float) -> None:
-    parameters.automaticThreshold = False
-    parameters.thresholdHu = hu
 
 
 def hips(driver: Driver) -> None:

@@ -186,7 +186,10 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
 def test_a_preview_follows_what_is_chosen(
     texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process, which begins with the CT; the slice in view, again for another threshold."""
+    """One process, which begins with the CT; the slice in view, with the metal that Apply takes."""
+    import slicer
+
+    from MetalArtifactReductionLib import mrml
     from MetalArtifactReductionLib.jobs import preview
     from MetalArtifactReductionPanel.metal import Metal
     from MetalArtifactReductionPanel.preview_section import PreviewSection
@@ -230,6 +233,12 @@ def test_a_preview_follows_what_is_chosen(
     section.show(parameters, "")
     QTimer.turn()
     assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
+    parameters.metalSegmentation = mrml.propose_metal(ct.GetScene(), ct)[0]
+    for hu in (1800.0, 3000.0):  # whatever the threshold, Apply takes the metal that is there
+        parameters.thresholdHu = hu
+        section.show(parameters, "")
+        QTimer.turn()
+        np.testing.assert_array_equal(asked[-1][1], slicer.util.arrayFromVolume(ct)[1:] == 3071)
     ui.previewButton.click()
     assert shown[-1] is None and not ui.previewLabel.text
     section.show(parameters, "")
@@ -241,6 +250,13 @@ def test_a_preview_follows_what_is_chosen(
     section.leave()
     section.show(parameters, "")
     assert process[2:] == ["li 3"]  # again in the panel
+    ui.previewButton.click()
+    parameters.inputVolume = ct.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
+    parameters.inputVolume.CopyContent(ct)
+    section.show(parameters, "")
+    assert ui.previewButton.checked  # Slicer may be removing the other CT just now
+    QTimer.turn()
+    assert not ui.previewButton.checked and shown[-1] is None and process[-1] == "closed"
 
 
 def test_nothing_is_measured_while_a_slice_is_awaited(

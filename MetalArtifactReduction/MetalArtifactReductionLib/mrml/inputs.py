@@ -85,13 +85,14 @@ def tilt_deg(volume: CTVolume) -> float:
 def _require_own_kind(scene: Any, node: Any) -> None:
     """Refuse what is known not to be CT by its header or by who made it.
 
-    :raises InputError: another modality; a change map or a metal fraction.
+    :raises InputError: another modality; a change map, a metal fraction or a preview.
     """
     name, role = node.GetName(), node.GetAttribute(ROLE_ATTRIBUTE)
     what = {
         "change": "map of changes",
         "expected-error": "map of the expected error",
         "fraction": "metal fraction",
+        "preview": "preview",
     }.get(role or "")
     if what is not None:
         raise InputError(f"'{name}' is the {what} of a correction: choose the CT itself")
