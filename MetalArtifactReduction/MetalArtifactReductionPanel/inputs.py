@@ -34,10 +34,13 @@ class Inputs:
         return next((one for one in volumes if not self.check(one).problem), None)
 
     def begin(self, parameters: Any) -> None:
-        """Another CT is chosen: deselect what belongs to another scan, show what there is of it."""
+        """Another CT is chosen: show it, and deselect what belongs to another scan.
+
+        The CT first: a result that is selected then is shown over it.
+        """
         from MetalArtifactReductionLib.mrml.belonging import metal_for, result_for
 
         scene, p = slicer.mrmlScene, parameters
+        self._views().showInput(p.inputVolume, p.window.value)
         p.metalSegmentation = metal_for(scene, p.inputVolume, p.metalSegmentation)
         p.result = result_for(scene, p.inputVolume, p.result)
-        self._views().showInput(p.inputVolume, p.window.value)

@@ -52,7 +52,11 @@ class ResultSection:
         ui.flickerButton.connect("toggled(bool)", self.onFlickerButton)
 
     def show(self, parameters: Any) -> Any:
-        """What can be done with the chosen result; returns it, None where it cannot be used."""
+        """What can be done with the chosen result; returns it, None where it cannot be used.
+
+        Another one than before is shown at once, without any the CT: views, figures and texts are
+        of the same image.
+        """
         self._parameters = parameters
         result = parameters.result if parameters else None
         problem = self._results.problem(result) if result else ""
@@ -67,6 +71,10 @@ class ResultSection:
         if result is not self._shown:
             self._shown = result
             self._ui.flickerButton.checked = False
+            if usable is not None:
+                self.showResult()
+            elif parameters and parameters.inputVolume and not result:
+                self._views.showInput(parameters.inputVolume, parameters.window.value)
         self._texts.say(
             self._ui.resultLabel, problem or (self._results.summary(usable) if usable else "")
         )
@@ -88,6 +96,8 @@ class ResultSection:
             return None
         if not parameters.metalSegmentation:
             parameters.metalSegmentation = nodes.metal
+        if self._parameters:  # the panel is open
+            self._shown = nodes.corrected  # by the last of these pieces, with its plot
         parameters.result = nodes.corrected
         for piece in (self._addLine, self._updateLine, self.showResult):
             self._views.turns.add(partial(self._unlessGone, nodes.corrected, piece))

@@ -91,8 +91,13 @@ def test_views_are_given_back(scene: Any) -> None:
 
 def test_no_views_at_all_are_not_given_back(scene: Any) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    for lent, back in ((node.SlicerLayoutNone, 6), (node.SlicerLayoutOneUpYellowSliceView, 7)):
-        node.SetViewArrangement(lent)  # none while a scene is closed
+    layout.use_layout(node, layout.COMPARISON)
+    for lent, back in (
+        (node.SlicerLayoutNone, 6),  # none while a scene is closed
+        (node.SlicerLayoutOneUpYellowSliceView, 7),
+        (node.GetViewArrangement(), node.SlicerLayoutFourUpView),  # of a scene saved with a result
+    ):
+        node.SetViewArrangement(lent)
         views = BorrowedViews(scene)
         node.SetViewArrangement(6)
         views.give_back()

@@ -85,6 +85,53 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     assert section.take(nodes) is None and parameters.result is None
 
 
+def test_the_views_show_the_chosen_result_or_without_one_its_ct(
+    texts: Any, scene: Any, ct: Any
+) -> None:
+    from MetalArtifactReductionLib import mrml
+    from MetalArtifactReductionPanel.inputs import Inputs
+    from MetalArtifactReductionPanel.result_section import ResultSection
+    from MetalArtifactReductionPanel.results import Results
+
+    one, other = (
+        mrml.correct_node(scene, ct, method="li", device="cpu", show=False).corrected
+        for _ in range(2)
+    )
+    shown: list[Any] = []
+    views = SimpleNamespace(
+        show=lambda corrected, *_: shown.append(corrected),
+        showInput=lambda volume, window: shown.append(volume),
+        overlayScale=lambda *_: None,
+    )
+    parameters = parameter_node(inputVolume=ct)
+    ui = widgets_of(MODULE, "resultCollapsibleButton")
+    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
+
+    def last(change: Any) -> Any:
+        """What is shown in the end; the panel hears of every change."""
+        shown.clear()
+        change()
+        section.show(parameters)
+        return shown[-1] if shown else None
+
+    def choose(result: Any) -> Any:
+        parameters.result = result
+        return section.show(parameters)
+
+    assert last(lambda: Inputs(lambda: views).begin(parameters)) is other  # not the CT alone
+    assert last(lambda: None) is None  # nothing anew: the user moves on in the views
+    assert last(lambda: choose(one)) is one
+
+    def remove() -> None:
+        scene.RemoveNode(one)
+        choose(None)
+
+    assert last(remove) is ct
+    assert last(lambda: choose(other)) is other
+    section.show(None)  # the panel is left
+    assert last(lambda: None) is other
+
+
 def test_a_window_that_was_chosen_is_there_again_on_coming_back(
     texts: Any, scene: Any, ct: Any
 ) -> None:
@@ -168,7 +215,9 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=True)
     parameters = parameter_node(inputVolume=ct, result=nodes.corrected)
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, Results(Background()), SceneViews(), lambda: parameters)
+    views = SceneViews()
+    views.show = lambda *given: None  # type: ignore[method-assign]  # it is shown already
+    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
     section.show(parameters)
     composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     seen = []

@@ -6,6 +6,7 @@ from typing import Any
 
 from .belonging import metal_problem
 from .hierarchy import INPUT_REFERENCE, ROLE_ATTRIBUTE
+from .layout import is_own_layout
 from .namespace import slicer_classes
 
 
@@ -20,9 +21,14 @@ class BorrowedViews:
     def __init__(self, scene: Any) -> None:
         self._scene = scene
         layouts = [(node, node.GetViewArrangement()) for node in self._nodes("Layout")]
-        # While a scene is closed Slicer shows no view at all; that is nothing to come back to.
-        none = slicer_classes().vtkMRMLLayoutNode.SlicerLayoutNone
-        self._layouts = [(node, shown) for node, shown in layouts if shown != none]
+        kinds = slicer_classes().vtkMRMLLayoutNode
+        # While a scene is closed Slicer shows no view at all; that is nothing to come back to. Nor
+        # are views for a result, as a saved scene may have them: without it they show anything.
+        self._layouts = [
+            (node, kinds.SlicerLayoutFourUpView if is_own_layout(shown) else shown)
+            for node, shown in layouts
+            if shown != kinds.SlicerLayoutNone
+        ]
         self._composites = [
             (
                 node,

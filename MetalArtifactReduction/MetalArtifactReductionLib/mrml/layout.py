@@ -100,6 +100,11 @@ def use_layout(layout_node: Any, name: str) -> None:
         layout_node.SetViewArrangement(number)
 
 
+def is_own_layout(arrangement: int) -> bool:
+    """Whether an arrangement of views, as the layout node numbers it, is none of Slicer's own."""
+    return arrangement in _LAYOUT_IDS.values()
+
+
 def add_view(scene: Any, name: str) -> None:
     """Make a slice view that a layout will need, as the layout itself would, unless it is there.
 
