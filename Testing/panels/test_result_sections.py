@@ -232,13 +232,8 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     assert ui.flickerButton.text == "Flicker" and section._timer not in QTimer.waiting
 
 
-def test_a_preview_follows_what_is_chosen(
-    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process, which begins with the CT; the slice in view, with the metal that Apply takes."""
-    import slicer
-
-    from MetalArtifactReductionLib import mrml
+def preview_section(texts: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
+    """The section and its widgets; what was asked, became of the process, was shown, and held."""
     from MetalArtifactReductionLib.jobs import preview
     from MetalArtifactReductionPanel.metal import Metal
     from MetalArtifactReductionPanel.preview_section import PreviewSection
@@ -260,7 +255,14 @@ def test_a_preview_follows_what_is_chosen(
     ui = widgets_of(MODULE, "runCollapsibleButton")
     metal, estimates = Metal(Background(), lambda: None), SimpleNamespace(hold=held.append)
     logic = SimpleNamespace(views=views, metal=metal, estimates=estimates)
-    section = PreviewSection(ui, texts, logic, lambda: None)
+    return PreviewSection(ui, texts, logic, lambda: None), ui, asked, process, shown, held
+
+
+def test_a_preview_follows_what_is_chosen(
+    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process, which begins with the CT; the slice in view, again for another threshold."""
+    section, ui, asked, process, shown, held = preview_section(texts, monkeypatch)
     parameters = parameter_node(inputVolume=ct, method="patient")
     section.show(parameters, "")
     assert not ui.previewButton.visible  # it would train first
@@ -282,12 +284,6 @@ def test_a_preview_follows_what_is_chosen(
     section.show(parameters, "")
     QTimer.turn()
     assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
-    parameters.metalSegmentation = mrml.propose_metal(ct.GetScene(), ct)[0]
-    for hu in (1800.0, 3000.0):  # whatever the threshold, Apply takes the metal that is there
-        parameters.thresholdHu = hu
-        section.show(parameters, "")
-        QTimer.turn()
-        np.testing.assert_array_equal(asked[-1][1], slicer.util.arrayFromVolume(ct)[1:] == 3071)
     ui.previewButton.click()
     assert shown[-1] is None and not ui.previewLabel.text
     section.show(parameters, "")
@@ -299,7 +295,26 @@ def test_a_preview_follows_what_is_chosen(
     section.leave()
     section.show(parameters, "")
     assert process[2:] == ["li 3"]  # again in the panel
+
+
+def test_a_preview_shows_what_apply_will_do_and_ends_with_its_ct(
+    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from MetalArtifactReductionLib import mrml
+
+    section, ui, asked, process, shown, _held = preview_section(texts, monkeypatch)
+    metal, _found = mrml.propose_metal(ct.GetScene(), ct)
+    parameters = parameter_node(inputVolume=ct, metalSegmentation=metal, automaticThreshold=False)
+    section.show(parameters, "")
     ui.previewButton.click()
+    for hu in (1800.0, 3500.0):  # above all that is in the CT
+        parameters.thresholdHu = hu
+        section.show(parameters, "")
+        QTimer.turn()
+        np.testing.assert_array_equal(asked[-1][1], slicer.util.arrayFromVolume(ct)[1:] == 3071)
+    QTimer.turn()
     parameters.inputVolume = ct.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
     parameters.inputVolume.CopyContent(ct)
     section.show(parameters, "")
