@@ -109,7 +109,7 @@ class FiguresSection:
     def onRegionButton(self) -> None:
         """Add a box to measure in."""
         with self._texts.said():
-            self._results.addRegion(self._result)
+            self._results.addRegion(self._result, self._views.inSlice)
             self._follow()
             self._updateFollowed()
 

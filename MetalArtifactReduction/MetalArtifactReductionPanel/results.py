@@ -157,11 +157,15 @@ class Results:
         """Plot HU along a line before and after; returns the chart node."""
         return results.put_profile(slicer.mrmlScene, corrected, lineNode)
 
-    def addRegion(self, corrected: Any) -> Any:
-        """A box to measure in, beside the largest part of the metal."""
+    def addRegion(self, corrected: Any, inView: Callable[[Any], Any]) -> Any:
+        """A box to measure in, beside the largest part of the metal.
+
+        :param inView: the nearest point, RAS in mm, that the user sees.
+        """
         metal, original = kept.metal_of(corrected), kept.original_of(corrected)
         right, front, top = metal_parts(metal, original)[0].centre_ras
-        return results.add_region(slicer.mrmlScene, corrected, (right, front - 40.0, top))
+        place = inView((right, front - 40.0, top))
+        return results.add_region(slicer.mrmlScene, corrected, place)
 
     def updateRegions(self, corrected: Any) -> None:
         """Measure the user's boxes again, if there are any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 import vtk
@@ -148,6 +149,12 @@ class SceneViews:
         """The middle of the axial view that is in front, RAS in mm."""
         matrix = self._axial().GetSliceToRAS()
         return tuple(matrix.GetElement(row, 3) for row in range(3))  # type: ignore[return-value]
+
+    def inSlice(self, ras: tuple[float, float, float]) -> tuple[float, float, float]:
+        """The point of the axial view in front that is nearest to a place, RAS in mm."""
+        matrix = self._axial().GetSliceToRAS()
+        normal = np.array([matrix.GetElement(row, 2) for row in range(3)])
+        return tuple(np.array(ras) - normal @ np.subtract(ras, self.centre()) * normal)
 
     def follow(self, onMove: Any) -> None:
         """Call this whenever the axial view moves; nothing any more if None."""

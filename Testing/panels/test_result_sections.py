@@ -26,7 +26,9 @@ def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
     results = Results(Background())
     panel = slicer.util.VTKObservationMixin()
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    views = SimpleNamespace(showFigures=lambda corrected: None)
+    views = SimpleNamespace(
+        showFigures=lambda corrected: None, inSlice=lambda ras: (*ras[:2], -1.0)
+    )
     section = FiguresSection(ui, texts, results, views, panel)
     section.show(parameter_node(), None)
     assert not ui.measureButton.visible
@@ -39,6 +41,8 @@ def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
     ui.regionButton.click()
     (row,) = ui.measuresTable.rows()
     assert "Region" in row[0]
+    (region,) = results.regions(nodes.corrected)
+    assert region.GetCenterWorld()[2] == -1.0  # where the user looks
 
     def curve() -> Any:
         chart = mrml.results.plot_of(scene, nodes.corrected)
