@@ -26,7 +26,8 @@ class Background:
     def start(self, title: str, on_end: Any) -> Any:
         handle = SimpleNamespace(
             title=title, state=SimpleNamespace(value="waiting"), ended=False, done=False,
-            fraction=0.0, remaining_s=None, seconds=3.0, error="", message="", nodes=None,
+            fraction=0.0, remaining_s=None, seconds=3.0, error="", remedy="", message="",
+            nodes=None,
         )  # fmt: skip
 
         def end(state: str, nodes: Any = None, error: str = "", remedy: str = "") -> None:

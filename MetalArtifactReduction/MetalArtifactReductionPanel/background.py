@@ -63,7 +63,7 @@ class BackgroundJobs:
             self._timer.stop()
             return
         for handle in self._queue.poll():
-            if handle.log and not handle.done:
+            if handle.faulty:  # an error that the user can mend is said in the panel
                 logging.error("%s: %s\n%s", handle.title, handle.error, handle.log)
             if self._forgetEnded:
                 self.forget(handle)

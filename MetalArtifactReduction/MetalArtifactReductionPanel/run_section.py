@@ -67,13 +67,13 @@ class RunSection:
         self.showJobs()
 
     def onCancelButton(self) -> None:
-        """Stop the selected jobs, or all of them."""
+        """Stop the selected jobs, or all of them; a selected one may have ended long ago."""
         handles = self._jobs.handles()
         rows = tables.selected_rows(self._ui.jobsTable)
+        going_on = [handle for handle in handles if not handle.ended]
         chosen = [handles[row] for row in rows if row < len(handles)]
-        for handle in chosen or handles:
-            if not handle.ended:
-                handle.cancel()
+        for handle in [one for one in chosen if one in going_on] or going_on:
+            handle.cancel()
         self._sayGoing(_("Cancelling..."))
         self.showJobs()
 
@@ -83,15 +83,15 @@ class RunSection:
         tables.fill(
             self._ui.jobsTable,
             [[handle.title, tables.job_state(handle)] for handle in handles],
-            [handle.error or handle.message for handle in handles],
+            [_reason(handle) or handle.message for handle in handles],
         )
         self._ui.jobsTable.visible = bool(handles)
         running = [handle for handle in handles if handle.state.value == "running"]
         going_on = any(not handle.ended for handle in handles)
         self._ui.progressBar.visible = going_on
         self._ui.cancelButton.visible = going_on
+        self._ui.progressBar.value = round(100 * running[0].fraction) if running else 0
         if running:
-            self._ui.progressBar.value = round(100 * running[0].fraction)
             if running[0].message:
                 text = _("{title}: {message}, {state}").format(
                     title=running[0].title,
@@ -112,17 +112,20 @@ class RunSection:
             text = _("{title}: done in {seconds:.0f} s.")
             if handle.message:  # how many slices needed it
                 text = _("{title}: done in {seconds:.0f} s, {message}.")
-        elif handle.state.value == "cancelled":
-            text = _("{title}: cancelled; nothing was added.")
         else:
             text = _("{title}: {error}")
         text = text.format(
             title=handle.title,
             seconds=handle.seconds,
             message=handle.message,
-            error=handle.error,
+            error=_reason(handle),
         )
         self._texts.say(self._ui.statusLabel, text)
         if handle.done:
             with self._texts.said(self._ui.statusLabel):
                 self._onCorrected(handle.nodes)
+
+
+def _reason(handle: Any) -> str:
+    """Why a job failed, without the options of a program."""
+    return str(handle.error.removesuffix(handle.remedy))

@@ -301,8 +301,10 @@ def more(driver: Driver) -> None:
     driver.picture("more-flicker", "resultCollapsibleButton")
     driver.click("flickerButton")
     before = slicer.mrmlScene.GetNumberOfNodes()
-    driver.click("applyButton", lambda: ui.progressBar.value > 0)
+    ui.jobsTable.selectRow(0)  # has ended
+    driver.click("applyButton", lambda: 20 < ui.progressBar.value < 90)
     driver.click("cancelButton", lambda: widget.logic.jobs.idle)
+    check("cancelled" in ui.statusLabel.text, f"not cancelled: {ui.statusLabel.text}")
     check(slicer.mrmlScene.GetNumberOfNodes() == before, "a cancelled job left nodes behind")
     check(processes() == [], f"processes are left: {processes()}")
     widget.onReload()

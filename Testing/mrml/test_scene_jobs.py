@@ -147,12 +147,12 @@ def test_what_is_wrong_is_said_and_adds_nothing(
         jobs.correct(clean, device="cpu").result()
     handle = jobs.correct(ct, method="magic", device="cpu").wait(HANG_S)
     assert handle.state is JobState.FAILED and "unknown method 'magic'" in handle.error
-    assert "Traceback" in handle.log
+    assert "Traceback" in handle.log and not handle.faulty
     with pytest.raises(InputError, match="no metal"):
         jobs.propose_metal(clean).result()
     handle = jobs.correct(ct, device="cpu")
     handle.cancel()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled, match="cancelled"):
         handle.result()
     assert names(scene) == before
     assert len(jobs.handles) == 4
@@ -167,7 +167,7 @@ def test_a_volume_that_leaves_the_scene_takes_its_job_along(
     handle = jobs.correct(ct, device="cpu")
     jobs.poll()
     scene.RemoveNode(ct)
-    assert handle.wait(HANG_S).state is JobState.CANCELLED
+    assert handle.wait(HANG_S).state is JobState.CANCELLED and "removed" in handle.error
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -205,6 +205,7 @@ def test_an_error_in_taking_results_over_ends_the_job(scene: Any, jobs: SceneJob
     with pytest.raises(JobFailed, match="not taken over: no such column"):
         handle.result()
     assert handle.state is JobState.FAILED and handle.nodes is None and ended == [handle]
+    assert handle.faulty
 
 
 @pytest.mark.parametrize("end", ["handle", "scene", "jobs"])

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 HandleCallback = Callable[["SceneJob"], None]
 _GONE = "the volume or its metal was removed from the scene; nothing was added"
+_CANCELLED = "cancelled on request; nothing was added"
 
 
 class SceneJob:
@@ -111,6 +112,11 @@ class SceneJob:
         return self._job.remedy
 
     @property
+    def faulty(self) -> bool:
+        """The program failed, not what it was given: its log tells where."""
+        return isinstance(self._failure, JobFailed)
+
+    @property
     def log(self) -> str:
         """What its process wrote to the error stream, with the traceback of an error."""
         return self._job.log
@@ -161,11 +167,11 @@ class SceneJob:
         """Nodes into the scene, or the reason why there are none; whether that is all."""
         job, state = self._job, self._job.state
         try:
-            job.raise_for_error()
             if gone:
                 raise Cancelled(_GONE)
+            job.raise_for_error()
             if self._cancelled:
-                raise Cancelled("cancelled on request; nothing was added")
+                raise Cancelled(_CANCELLED)
             if self._steps is None:
                 self._steps = self._add_nodes(job)
             if isinstance(self._steps, Generator):
@@ -262,13 +268,9 @@ class SceneJobs:
             drawn = metal.IsA("vtkMRMLSegmentationNode")
             fraction = (mask_from_segmentation if drawn else fraction_from_node)(metal, volume_node)
         source, affine = volume.source, volume.ijk_to_ras
-        job = correction_job(
-            volume,
-            fraction,
-            chosen,
-            measure=measure,
-            title=title or f"{volume_node.GetName()}: {chosen.method}",
-        )
+        title = title or f"{volume_node.GetName()}: {chosen.method}"
+        job = correction_job(volume, fraction, chosen, measure=measure, title=title)
+        job.when_cancelled = _CANCELLED
 
         def add_nodes(job: Job) -> Generator[None, None, Any]:
             result = correction_result(job, mapped=True)
@@ -312,6 +314,7 @@ class SceneJobs:
         job = segmentation_job(
             volume, method, threshold_hu=threshold_hu, clean_up=clean_up, title=title
         )
+        job.when_cancelled = _CANCELLED
 
         def add_nodes(job: Job) -> Generator[None, None, Any]:
             found = segmentation_result(job)
