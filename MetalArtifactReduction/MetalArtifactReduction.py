@@ -277,7 +277,7 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def _correct(self, onEnd: Callable[[Any], None]) -> None:
         """Add a correction to the queue, as the panel says it."""
-        self.metal.stopEditing()
+        onEnd = self.metal.begin(onEnd)
         self.preview.stop()
         p = self._parameterNode
         self.logic.correctAsync(

@@ -69,6 +69,8 @@ class MetalSection:
         """
         self._parameters, self._ready = parameters, ready
         self._showParts()
+        if not ready:
+            self._offer(False)
         ui = self._ui
         ui.proposeButton.enabled = ready and self.proposal is None
         ui.partsTable.enabled = self.proposal is None
@@ -135,15 +137,15 @@ class MetalSection:
             self._texts.say(self._ui.metalMessageLabel, _("Looking for metal..."))
 
     def _onProposed(self, handle: Any, asked: dict[str, Any], before: tuple[Any, Any]) -> None:
+        from MetalArtifactReductionLib.metal.components import NO_BRIGHTER
+
         self.proposal = None
         self._metal.forget(handle)  # the queue is the list of corrections
         self._texts.say(self._texts.status, "")
         if not handle.done:
             self._partsOf = ()
             self._showParts()  # ticked as before
-            reason = handle.error.removesuffix(handle.remedy)
-            self._texts.say(self._ui.metalMessageLabel, f"{reason.rstrip('.')}.")
-            self._offer(True, handle.remedy)
+            self._sayNone(handle)
             return
         node, found = handle.nodes
         parameters = self._current()  # the panel may be closed by now
@@ -161,8 +163,40 @@ class MetalSection:
         message += " " + _("Metal above {threshold:.0f} HU.").format(threshold=found.threshold_hu)
         if left_out:
             message += " " + _("Left out: {remarks}.").format(remarks=_counted(left_out))
+        doubtful = [part for part in found.components if part.kept and part.remark == NO_BRIGHTER]
+        if doubtful:
+            text = _("No brighter than bone: {volume:.1f} cm³ of it; raise the threshold.")
+            message += " " + text.format(volume=sum(part.volume_mm3 for part in doubtful) / 1000)
         self._texts.say(self._ui.metalMessageLabel, message)
         self._views.goToMetal(node, parameters.inputVolume)
+
+    def begin(self, onEnd: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Before a correction: put the tools away, and see that the metal is still in its place.
+
+        :param onEnd: takes the handle once the correction has ended.
+        :returns: the same, which offers what helps if no metal was found.
+        :raises InputError: the chosen metal cannot be that of the CT.
+        """
+        from MetalArtifactReductionLib.errors import InputError
+
+        self.stopEditing()
+        volume, metal = self._parameters.inputVolume, self._parameters.metalSegmentation
+        problem = self._metal.problem(metal, volume) if metal else ""
+        if problem:
+            raise InputError(problem)
+
+        def ended(handle: Any) -> None:
+            if handle.remedy and self._parameters and self._parameters.inputVolume is volume:
+                self._sayNone(handle)
+            onEnd(handle)
+
+        return ended
+
+    def _sayNone(self, handle: Any) -> None:
+        """Why a job found no metal, and what helps."""
+        reason = handle.error.removesuffix(handle.remedy)
+        self._texts.say(self._ui.metalMessageLabel, f"{reason.rstrip('.')}.")
+        self._offer(self._ready, handle.remedy)
 
     def _offer(self, failed: bool, remedy: str = "") -> None:
         """What helps where no metal was found, as buttons."""
@@ -197,7 +231,7 @@ class MetalSection:
         metal = self._parameters.metalSegmentation if self._parameters else None
         volume = self._parameters.inputVolume if self._parameters else None
         drawn = metal and metal.GetSegmentation().GetMTime()
-        key = (metal, drawn, volume, volume and volume.GetMTime())
+        key = (metal, drawn, volume, volume and volume.GetMTime(), _moved(metal), _moved(volume))
         if key == self._partsOf:
             return
         self._partsOf, self.parts, self._problem = key, (), ""
@@ -266,6 +300,12 @@ class MetalSection:
         self._ui.editButton.blockSignals(blocked)
         self._partsOf = ()  # what was painted does not change the segmentation's own time
         self._showParts()
+
+
+def _moved(node: Any) -> Any:
+    """What tells whether a node was moved."""
+    transform = node and node.GetParentTransformNode()
+    return transform and (transform, transform.GetTransformToWorldMTime())
 
 
 def _counted(texts: list[str]) -> str:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal import CleanUpParameters, MetalSegmentation, segment_metal
+from MetalArtifactReductionLib.metal.components import NO_BRIGHTER
 from MetalArtifactReductionLib.physics.acquisition import PRESETS
 from MetalArtifactReductionLib.physics.simulation import simulate_volume
 from MetalArtifactReductionLib.volume import CTVolume
@@ -374,3 +375,13 @@ def test_a_filling_in_a_real_tooth_on_fine_pixels_is_all_that_is_metal(clip_hu) 
     away = ndimage.distance_transform_edt(~filling[26], sampling=jaw.spacing_mm[1])
     assert found.mask[filling].all()
     assert not found.fraction[:, away > 2.0].any()
+
+
+def test_what_only_the_users_threshold_calls_metal_is_named() -> None:
+    scene = Scene()
+    scene.ball((6, 24, 30), (60, 22, 28), TISSUE_HU)
+    scene.box((5, 20, 12), (8, 23, 15), METAL_HU)
+    scene.box((5, 26, 40), (9, 32, 46), 1400)
+    found = segment_metal(scene.scanned(), threshold_hu=1000)
+    assert [one.remark for one in found.components if one.highest_hu < 2000] == [NO_BRIGHTER]
+    assert [one.remark for one in found.components if one.highest_hu > 2000] == ["metal"]

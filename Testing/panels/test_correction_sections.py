@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from MetalArtifactReductionLib.errors import InputError
+from MetalArtifactReductionLib.jobs.queue import JobFailed
+from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from panel_jobs import Background
 from panel_support import parameter_node, widgets_of
+from support import until
 
 MODULE = "MetalArtifactReduction"
 
@@ -158,8 +162,44 @@ def test_why_nothing_was_proposed_stays_in_sight(texts: Any, ct: Any) -> None:
     ui.surfaceButton.click()
     assert parameters.includeSurface and not ui.lowerButton.visible
     jobs.list[-1].end("failed", error="no metal was found")
+    assert ui.lowerButton.visible
     section.show(parameter_node(), False)
-    assert ui.metalMessageLabel.text == ""
+    assert ui.metalMessageLabel.text == "" and not ui.lowerButton.visible
+
+
+def test_no_metal_is_looked_for_where_the_ct_is_gone(texts: Any, ct: Any) -> None:
+    section, ui, jobs = metal_section(texts, ct, parameter_node(inputVolume=ct))
+    ui.proposeButton.click()
+    section.show(parameter_node(), False)
+    jobs.list[0].end("cancelled", error="the volume was removed")
+    assert ui.metalMessageLabel.text == "the volume was removed."
+    assert not ui.lowerButton.visible and not ui.drawButton.visible
+
+
+def test_a_correction_that_finds_no_metal_offers_what_helps(texts: Any, ct: Any) -> None:
+    section, ui, jobs = metal_section(texts, ct, parameter_node(inputVolume=ct))
+    ended: list[Any] = []
+    correction = jobs.start("li", section.begin(ended.append))
+    correction.end("failed", error="no metal found", remedy=". Give include_surface=True")
+    assert ended == [correction] and ui.metalMessageLabel.text == "no metal found."
+    assert ui.lowerButton.visible and ui.surfaceButton.visible
+
+
+def test_metal_that_stayed_behind_is_not_used(texts: Any, scene: Any, ct: Any) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    metal, _found = mrml.propose_metal(scene, ct)
+    parameters = parameter_node(inputVolume=ct, metalSegmentation=metal)
+    section, ui, _jobs = metal_section(texts, ct, parameters)
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    assert section.show(parameters, True) == ""
+    transform.ApplyTransformMatrix(vtk_matrix(np.diag([-1.0, -1.0, 1.0, 1.0])))
+    with pytest.raises(InputError, match="one of them was moved"):
+        section.begin(print)
+    assert "same transform" in section.show(parameters, True) == ui.metalMessageLabel.text
+    metal.SetAndObserveTransformNodeID(transform.GetID())
+    assert section.show(parameters, True) == "" and ui.partsTable.visible
 
 
 def test_a_part_that_is_ticked_or_cleared_is_proposed_again(
@@ -247,12 +287,47 @@ def test_queue_and_what_became_of_it(texts: Any) -> None:
     third = jobs.list[2]
     section.clear()  # with the scene; what goes on writes files
     assert ui.jobsTable.rows() == [["Third", "waiting"]] and ui.statusLabel.text == ""
-    third.end("failed", error="out of memory")
-    assert ui.statusLabel.text == "Third: out of memory" and corrected == ["nodes"]
+    third.end("failed", error="no metal found", remedy="; give --threshold")
+    assert ui.statusLabel.text == "Third: no metal found" and corrected == ["nodes"]
     section.showJobs()
+    assert ui.jobsTable.item(0, 0).toolTip == "no metal found"
     assert not ui.cancelButton.visible and not ui.progressBar.visible
     section.clear()
     assert ui.jobsTable.rowCount == 0
+
+
+def test_cancel_stops_what_goes_on_while_an_ended_job_is_selected(texts: Any) -> None:
+    section, ui, jobs, _ = run_section(texts)
+    for _number in range(2):
+        ui.applyButton.click()
+    jobs.list[0].fraction, jobs.list[0].state.value = 1.0, "running"
+    section.showJobs()
+    assert ui.progressBar.value == 100
+    jobs.list[0].end("done", "nodes")
+    section.showJobs()
+    assert ui.progressBar.value == 0  # the next one has not begun
+    ui.jobsTable.selectRow(0)
+    ui.cancelButton.click()
+    assert [one.state.value for one in jobs.list] == ["done", "cancelled"]
+
+
+def test_only_faults_of_the_program_are_logged(scene: Any, ct: Any, caplog: Any) -> None:
+    from MetalArtifactReductionLib.errors import printable
+    from MetalArtifactReductionLib.jobs.call import call_job
+    from MetalArtifactReductionPanel.background import BackgroundJobs
+
+    def refuse(_job: Any) -> None:
+        raise InputError("no metal found")
+
+    def break_down(_job: Any) -> None:
+        raise JobFailed("no such column")
+
+    jobs = BackgroundJobs()
+    for work in (refuse, break_down):
+        jobs.queue.add(call_job(printable, "text", title=work.__name__), (), work)
+    until(lambda: jobs.poll() or jobs.idle)
+    assert [one.message.split(":")[0] for one in caplog.records] == ["break_down"]
+    jobs.close()
 
 
 def test_a_job_whose_end_is_said_elsewhere_leaves_no_text(texts: Any) -> None:

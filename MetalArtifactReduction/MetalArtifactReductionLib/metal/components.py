@@ -81,6 +81,8 @@ class BrightPart:
 METAL, SPECK, SURFACE = "metal", "speck", "on the skin or outside the body"
 TISSUE, STREAK = "bone, tooth or contrast medium", "streak of the metal beside it"
 LIKE_TISSUE = "thin, beside teeth or contrast medium as bright"
+NO_BRIGHTER = "no brighter than bone"
+"""Of a part that is metal only because the user's own threshold says so."""
 
 
 def bright_parts(
@@ -119,6 +121,8 @@ def bright_parts(
             tip = not clipped and bool(inside.sum() > TIP_OF * voxels.sum())
             kept, remark = _judge(hu, places, whole, voxels, certain_hu, strict, tip, parameters)
             highest = float(hu[whole][voxels].max())
+            if kept and everything and highest < parameters.clip_hu:
+                remark = NO_BRIGHTER
             found.append(BrightPart(whole, voxels, highest, kept, remark))
         if strict and not any(part.kept for part in found):
             doubtful.append(box)

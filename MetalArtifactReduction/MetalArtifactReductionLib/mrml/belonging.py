@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from .hierarchy import INPUT_REFERENCE, results_of
 from .namespace import slicer_classes
-from .volumes import ijk_to_ras, numpy_matrix, voxel_array
+from .volumes import ijk_to_ras, numpy_matrix, transform_between, voxel_array
 
 _GRID_TOLERANCE_MM = 1e-3
 
@@ -23,9 +24,14 @@ def metal_problem(metal: Any, volume_node: Any) -> str:
     drawn_on = metal.GetNodeReference(INPUT_REFERENCE) or metal.GetNodeReference(
         metal.GetReferenceImageGeometryReferenceRole()
     )
-    if drawn_on is volume_node:
-        return ""
     name, ct = metal.GetName(), volume_node.GetName()
+    if drawn_on is volume_node:
+        if _in_its_place(metal, volume_node):
+            return ""
+        return (
+            f"'{name}' does not lie where it was drawn in '{ct}', one of them was moved: put both "
+            "under the same transform, or propose the metal again"
+        )
     if drawn_on is not None and drawn_on.GetImageData() is not None:
         other = drawn_on.GetName()
         if not _same_grid(_grid_of(drawn_on), _grid_of(volume_node)):
@@ -70,6 +76,20 @@ def _same_grid(
     one: tuple[tuple[int, ...], np.ndarray], other: tuple[tuple[int, ...], np.ndarray]
 ) -> bool:
     return one[0] == other[0] and np.allclose(one[1], other[1], rtol=0, atol=_GRID_TOLERANCE_MM)
+
+
+def _in_its_place(metal: Any, volume_node: Any) -> bool:
+    """Whether the grid that metal is drawn in still covers its CT, to within a voxel."""
+    grid = _reference_grid(metal)
+    if grid is None:
+        return True
+    to_volume, corners = transform_between(metal, volume_node), []
+    for shape, affine in (grid, _grid_of(volume_node, world=False)):
+        ends = product(*((-0.5, size - 0.5) for size in reversed(shape)))
+        corners.append(np.array([affine @ [*end, 1.0] for end in ends])[:, :3])
+    moved = [to_volume.TransformPoint(corner) for corner in corners[0]]
+    apart_mm = np.linalg.norm(moved - corners[1], axis=1)
+    return bool(apart_mm.max() <= max(volume_node.GetSpacing()))
 
 
 def _reference_grid(metal: Any) -> tuple[tuple[int, ...], np.ndarray] | None:
