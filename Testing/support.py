@@ -80,7 +80,7 @@ def opinion_asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
 
     def asked(self: Any, sinogram: Any, trace: Any, context: Any) -> Any:
         prior = self._prior
-        if prior._last is not None:
+        if prior._last is not None and prior._last[0] is context:
             return ask(self, sinogram, trace, context)
         projector = context.projector
         half = inpainter.fast_bfloat16(context.device)

@@ -172,7 +172,8 @@ def weights_path(name_or_path: str | PathLike[str]) -> Path:
         raise InputError(f"{text}: no such file of weights; check the name")
     shipped = sorted(file.stem for file in SHIPPED.glob(f"*{SUFFIX}"))
     raise InputError(
-        f"no weights named {text!r} are installed; there are: {', '.join(shipped) or 'none'}"
+        f"no weights named {text!r} are installed; there are: {', '.join(shipped) or 'none'}; "
+        "install Metal Artifact Reduction again"
     )
 
 

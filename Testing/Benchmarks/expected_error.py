@@ -26,6 +26,7 @@ from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS
 from MetalArtifactReductionLib.files.masks import read_mask
 from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.metal.certain import certain_metal
+from MetalArtifactReductionLib.metal.segmentation import segment_metal
 
 EDGES_HU = (0, 15, 25, 40, 70, 120, np.inf)
 LEAST_SHARE = 0.03
@@ -38,9 +39,10 @@ def errors(folder: Path, method: str) -> np.ndarray | None:
     (corrupted,) = folder.glob("corrupted.*")
     volume = read_volume(corrupted)
     try:
-        result = correct_volume(volume, method=method)
-    except InputError:  # no metal found
+        found = segment_metal(volume).fraction
+    except InputError:  # none
         return None
+    result = correct_volume(volume, found, method)
     assert result.expected_error_hu is not None and result.strength is not None
     (reference,) = folder.glob("reference.*")
     (fraction,) = folder.glob("metal-fraction.*")

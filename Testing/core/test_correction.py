@@ -232,13 +232,21 @@ def test_an_array_of_other_numbers_is_corrected_as_one_of_float32(
     assert results[0].change_hu.dtype == np.float32
 
 
-def test_padding_comes_back(scan: SimulationResult) -> None:
-    hu = scan.corrupted.hu.copy()
+@pytest.mark.parametrize("pixel_mm", [None, 0.4])
+def test_padding_comes_back(scan: SimulationResult, pixel_mm: float | None) -> None:
+    given = scan.corrupted
+    if pixel_mm is not None:
+        given = CTVolume(given.hu, np.diag([pixel_mm, pixel_mm, 2.0, 1.0]))
+    hu = given.hu.copy()
     hu[hu == -1024] = -3024
-    result = correct_volume(scan.corrupted.with_hu(hu), scan.metal_fraction)
+    result, other = (
+        correct_volume(x, scan.metal_fraction, always=True) for x in (given.with_hu(hu), given)
+    )
     assert np.array_equal(result.corrected.hu[hu == -3024], hu[hu == -3024])
-    other = correct_volume(scan.corrupted, scan.metal_fraction)
     assert np.array_equal(result.corrected.hu[hu != -3024], other.corrected.hu[hu != -3024])
+
+
+def test_padding_is_what_touches_a_corner() -> None:
     flat = np.full((1, 20, 20), -1000.0)
     original = flat.copy()
     original[0, 8:12, 8:12] = 50.0

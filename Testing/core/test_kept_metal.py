@@ -9,13 +9,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MetalArtifactReductionLib.correction import artifact_strength, correct_volume
+from MetalArtifactReductionLib.correction import correct_volume
 from MetalArtifactReductionLib.correction.artifact_strength import SoftTissue, strength_along
 from MetalArtifactReductionLib.errors import InputError
 from MetalArtifactReductionLib.files.volumes import read_volume
 from MetalArtifactReductionLib.metal.body import body_mask
 from MetalArtifactReductionLib.metal.certain import certain_metal
 from MetalArtifactReductionLib.metal.segmentation import segment_metal
+from MetalArtifactReductionLib.methods import registry
 from MetalArtifactReductionLib.methods.base import InpaintingContext
 from MetalArtifactReductionLib.methods.linear import LinearInterpolation
 from MetalArtifactReductionLib.methods.nmar.prior_image import prior_image
@@ -221,9 +222,9 @@ def test_no_line_crosses_the_slice_at_metal(method: str) -> None:
 def test_without_the_weights_that_judge_nothing_is_corrected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(artifact_strength, "WEIGHTS", "gone")
+    monkeypatch.setattr(registry, "JUDGE", "gone")
     with pytest.raises(InputError, match=r"'gone'.*install"):
-        correct_volume(patient(), shares("wire"), "li")
+        correct_volume(patient(), None, "li", progress=lambda *_: pytest.fail("work began"))
 
 
 # The parts, one by one

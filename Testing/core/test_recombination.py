@@ -66,7 +66,9 @@ def test_bone_that_both_images_show_is_kept_and_streaks_are_not() -> None:
     assert torch.equal(keep_bone(original, original, proposed, torch.zeros_like(kept)), original)
 
 
-def test_close_to_metal_nothing_is_darker_than_both_images_nor_brighter_than_the_proposal() -> None:
+def test_close_to_metal_nothing_is_darker_than_both_images_nor_far_brighter_than_the_proposal() -> (
+    None
+):
     original = torch.full((1, 60, 40), 50.0)
     proposed, corrected, metal = original.clone(), original.clone(), torch.zeros(1, 60, 40)
     metal[0, 30, 20] = 1.0

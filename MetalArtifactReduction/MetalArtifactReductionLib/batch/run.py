@@ -208,11 +208,11 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _check_methods(cases: Sequence[Case]) -> None:
-    from ..methods.registry import create_method, entry_of
+    from ..methods.registry import create_method, require_method
 
     chosen = {id(case.options): case.options for case in cases}  # most share one
     for one in {str(options): options for options in chosen.values()}.values():
-        entry = entry_of(one.method)
+        entry = require_method(one.method)
         if one.method_options or entry.weights == one.method:
             create_method(one.method, **one.method_options)  # needs torch, which takes seconds
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ..methods.base import InpaintingContext, Method
     from ..methods.image_prior.inpainter import ImagePriorMethod
-
-WEIGHTS = "prior"
-"""Of the method that is asked."""
 
 FINE_MM, COARSE_MM = 1.2, 10.0
 """Streaks lie between: finer is noise, coarser is anatomy."""
@@ -75,18 +72,16 @@ class SecondOpinion:
         :raises InputError: its weights are missing: nobody could tell whether a correction harms.
         """
         from ..methods.image_prior.inpainter import ImagePriorMethod
-        from ..methods.registry import create_method
+        from ..methods.registry import JUDGE, create_method
         from ..weights import weights_path
 
-        try:
-            path = weights_path(WEIGHTS)
-        except InputError as error:
-            raise InputError(
-                f"{error}; every method asks {WEIGHTS!r} what may be changed: install this again"
-            ) from None
+        path = weights_path(JUDGE)
         if isinstance(method, ImagePriorMethod) and method.weights_path == path:
             return cls(method)
-        return cls(cast("ImagePriorMethod", create_method(WEIGHTS, refine_metal=False)))
+        made = create_method(JUDGE, refine_metal=False)
+        if not isinstance(made, ImagePriorMethod):
+            raise InputError(f"another package has a method {JUDGE!r}: remove it, or rename it")
+        return cls(made)
 
     def __call__(
         self, sinogram: torch.Tensor, trace: torch.Tensor, context: InpaintingContext

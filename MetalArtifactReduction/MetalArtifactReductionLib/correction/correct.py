@@ -80,8 +80,7 @@ def correct_volume(
     :param progress: told after every batch.
     :param cancel: asked before every batch.
     :param changes: single options, ``device="auto"``, that go before those of ``options``.
-    :raises InputError: unusable volume, mask, method or option; no metal; the weights of ``prior``,
-        which is asked whatever the method, are missing.
+    :raises InputError: unusable volume, mask, method or option; no metal; missing weights.
     :raises DeviceError: unknown device; too little memory for even a single slice.
     :raises Cancelled: when ``cancel`` said so.
     """
@@ -198,13 +197,12 @@ class _Work:
         tissue = self._soft_tissue(slices, proposed_hu.cpu().numpy())
         if not options.always:
             free_of_metal_hu = agreed_change(free_of_metal_hu, *seen[:2], sides_mm)
+            self._gains[slices] = [around.gain for around in tissue]
         free_of_metal_hu = without_rims(
             free_of_metal_hu, *seen, torch.from_numpy(teeth).to(scan.device), sides_mm
         )
         free_of_metal_hu = keep_bone(free_of_metal_hu, *seen)
         free_of_metal_hu = self._keep_dense(slices, tissue, free_of_metal_hu)
-        if not options.always:
-            self._gains[slices] = [around.gain for around in tissue]
         metal = method.shown_metal(context)
         corrected_hu = put_metal_back(
             free_of_metal_hu, original_hu, metal, torch.from_numpy(certain).to(scan.device)

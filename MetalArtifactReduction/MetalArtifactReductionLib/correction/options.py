@@ -32,9 +32,10 @@ class CorrectionOptions:
         metal's own blur, which is put back with the metal.
     :param window: filter window of the reconstruction; ``"ramp"`` keeps the resolution.
     :param trace: what counts as a ray through metal.
-    :param always: correct all slices with metal, and take all of every change; False leaves slices
-        without an artifact as they are (:mod:`.artifact_strength`), and streaks that a method would
-        add out (:func:`.recombination.agreed_change`).
+    :param always: correct all slices with metal, and take all of every change but for rims and
+        bone beside metal; False leaves slices without an artifact as they are
+        (:mod:`.artifact_strength`), and streaks that a method would add out
+        (:func:`.recombination.agreed_change`).
     :param segmentation: how a threshold is proposed where no metal is given, one of
         :data:`SEGMENTATIONS`.
     :param threshold_hu: where metal begins then; proposed if None.

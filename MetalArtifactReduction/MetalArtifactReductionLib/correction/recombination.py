@@ -36,10 +36,10 @@ RIM_REACH_MM = (4.0, 8.0)
 """Within the first nothing is left of a new rim, from the second on all of it: no step."""
 
 RIM = 1.25
-"""What is brighter than so many times the proposal is a rim: of bone that shows too little."""
+"""What is brighter than so many times the proposal is a rim; of bone the proposal shows less."""
 
-SOFT_HU = (0.0, 60.0)
-"""What lies between is soft tissue and no rim."""
+NO_RIM_HU = (0.0, 60.0)
+"""What lies between is soft tissue."""
 
 CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
 
@@ -159,9 +159,10 @@ def without_rims(
 ) -> torch.Tensor:
     """The corrected image without the dark and bright rims that a filled trace ends in.
 
-    Close to metal it is nowhere darker than both the original and a proposal, and nowhere brighter
-    than the proposal by over a quarter: the original is no witness there, where metal's blur and
-    streaks brighten it. Of enamel the proposal is none, either, since it looks like those.
+    Close to metal nothing below 0 HU is darker than both the original and a proposal, and nothing
+    above 60 HU is brighter than the proposal by over a quarter: the original is no witness there,
+    where metal's blur and streaks brighten it. Of enamel the proposal is none, either, since it
+    looks like those.
 
     :param corrected_hu: free of metal, ``(slices, rows, cols)``; the others as in
         :func:`keep_bone`.
@@ -173,9 +174,9 @@ def without_rims(
     for reach in reaches:
         rows, cols = (max(1, round(reach / side)) for side in spacing_mm)
         share += widened(metal_fraction > 0, (rows, cols)) / len(reaches)
-    least = torch.minimum(original_hu, proposed_hu).clamp(max=SOFT_HU[0])
+    least = torch.minimum(original_hu, proposed_hu).clamp(max=NO_RIM_HU[0])
     lack = (least - corrected_hu).clamp(min=0.0)
-    excess = (corrected_hu - (RIM * proposed_hu).clamp(min=SOFT_HU[1])).clamp(min=0.0)
+    excess = (corrected_hu - (RIM * proposed_hu).clamp(min=NO_RIM_HU[1])).clamp(min=0.0)
     enamel = teeth[:, None, None] * _ramp(corrected_hu, *BONE_HU)
     return corrected_hu + share * (lack - (1.0 - enamel) * excess)
 

@@ -24,7 +24,8 @@ class CorrectionResult:
     :param expected_error_hu: expected absolute error of each voxel, float32 HU, 0 in slices without
         metal; None for methods that do not know it.
     :param strength: how much of the correction each slice got, float32 0..1 ``(slices,)``: 0 where
-        there is no metal or no artifact, and the slice is as it was; None where nobody asked.
+        there is no metal or no artifact, and the slice is as it was; None where the slices of the
+        volume are not those that were corrected (sagittal and coronal ones).
     :param timings: seconds by step (``"segmentation"``, ``"correction"``).
     """
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..methods.base import Method
+from ..methods.registry import require_method
 from ..progress import Cancel, Progress, check_cancelled
 from ..tomography import ImageGrid, MeasuredScan, Scan, as_device
 from ..tomography.attenuation import mu_to_hu
@@ -66,6 +67,8 @@ def correct_sinogram(
     The other parameters and errors are those of ``correct_volume``.
     """
     options = (options or CorrectionOptions()).changed(**changes)
+    if isinstance(chosen := method or options.method, str):
+        require_method(chosen)
     measured: list[MeasuredScan] = []
 
     def scan_of(_grid: ImageGrid, device: Any, window: str) -> MeasuredScan:

@@ -44,7 +44,8 @@ class WorkingGrid:
             for column, factor in ((0, self._factors[1]), (1, self._factors[0])):
                 affine[:3, 3] += affine[:3, column] * (factor - 1.0) / 2.0
                 affine[:3, column] *= factor
-            self.volume = CTVolume(self._there(self._anatomical.hu), affine)
+            padded_alike = self._anatomical.hu.clip(min=-1024.0)
+            self.volume = CTVolume(self._there(padded_alike), affine)
 
     @property
     def resampled(self) -> bool:
@@ -140,7 +141,8 @@ class WorkingGrid:
                 return_indices=True,
             )
         )
-        strength = 1.0 if result.strength is None else float(result.strength[k])
+        assert result.strength is not None
+        strength = float(result.strength[k])
         averages = (self.volume.hu[k] + change / strength)[nearest]
         free: np.ndarray = original + self._back(change[nearest][None])
         beside = original + strength * (self._back(averages[None]) - original)

@@ -71,6 +71,9 @@ class MethodEntry:
         return getattr(import_module(module, __package__), name)
 
 
+JUDGE = "prior"
+"""Of every correction, whatever its method, these weights tell what may be changed."""
+
 _PRIOR = MethodEntry(
     "prior",
     "Learned, best: the most accurate",
@@ -274,11 +277,13 @@ def require_method(method: str) -> MethodEntry:
 
     :param method: a name, or a file of weights.
     :returns: its entry.
-    :raises InputError: as :func:`entry_of`, or its weights are not installed.
+    :raises InputError: as :func:`entry_of`; its weights, or those of :data:`JUDGE`, are not
+        installed.
     """
     entry = entry_of(method)
-    if entry.weights:
-        weights_path(entry.weights)
+    for weights in (entry.weights, JUDGE):
+        if weights:
+            weights_path(weights)
     return entry
 
 
@@ -305,7 +310,7 @@ def create_method(method: str | Method, **options: object) -> Method:
         if options:
             raise InputError(f"options {sorted(options)} need a method by name, not an object")
         return method
-    entry = entry_of(method)
+    entry = require_method(method)
     given = {**entry.options, **options}
     inpainter = entry.load("inpainter")
     try:
