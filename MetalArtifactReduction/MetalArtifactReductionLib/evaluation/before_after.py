@@ -50,8 +50,7 @@ def compare_before_after(
     """Measure both images in the same regions, in the slices that hold metal.
 
     Streaks are measured where :mod:`.streaks` says, whatever the method and the mask. The other
-    regions are made from the corrected image, whose tissue is nearer to the truth: the streaks of
-    the original would leave their own tissue out.
+    regions are made from the original: whatever corrected it, it has one number each.
 
     :param original: the CT before the correction.
     :param corrected_hu: ``(slices, rows, cols)``, HU.
@@ -73,9 +72,9 @@ def compare_before_after(
         raise ValueError("no metal: nothing to measure around")
     images = original.hu[kept], corrected_hu[kept]
     fraction, spacing = metal_fraction[kept], original.spacing_mm
-    body = body_mask(images[1], spacing)
+    body = body_mask(images[0], spacing)
     near = within_pixels(fraction > 0, _AWAY_PIXELS)
-    quiet = flat_region(images[1], body & ~near & ~(fraction > 0))
+    quiet = flat_region(images[0], body & ~near & ~(fraction > 0))
     figures = [
         evaluate_without_reference(
             image, fraction, spacing_mm=spacing, soft_tissue=quiet, noise_region=quiet, body=body
