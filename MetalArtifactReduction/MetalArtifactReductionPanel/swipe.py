@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import vtk
+from slicer.i18n import tr as _
+
+_FROM_LINE, _FROM_TOP = 8, 24  # pixels
+_COLOUR = (1.0, 0.85, 0.2)
 
 
 class Swipe:
@@ -25,9 +29,12 @@ class Swipe:
         mapper.SetInputConnection(self._ends.GetOutputPort())
         self._line = vtk.vtkActor2D()
         self._line.SetMapper(mapper)
-        self._line.GetProperty().SetColor(1.0, 0.85, 0.2)
+        self._line.GetProperty().SetColor(*_COLOUR)
         self._line.GetProperty().SetLineWidth(2)
-        self._renderer().AddViewProp(self._line)
+        self._sides = {-_FROM_LINE: _label(_("Original")), _FROM_LINE: _label(_("Corrected"))}
+        self._sides[-_FROM_LINE].GetTextProperty().SetJustificationToRight()
+        for prop in (self._line, *self._sides.values()):
+            self._renderer().AddViewProp(prop)
         event = vtk.vtkCommand.ModifiedEvent  # another size of the view is another place
         self._tag = self._node.AddObserver(event, lambda *_: self.at(self._share))
 
@@ -43,14 +50,26 @@ class Swipe:
         self._right.SetBounds(x, columns, -1, rows, -1, 1)
         self._ends.SetPoint1(x, 0, 0)
         self._ends.SetPoint2(x, rows, 0)
+        for away, label in self._sides.items():
+            label.SetPosition(x + away, rows - _FROM_TOP)
         self._view.scheduleRender()
 
     def stop(self) -> None:
         """The whole foreground again."""
         self._node.RemoveObserver(self._tag)
         self._blend.RemoveInputConnection(1, self._right.GetOutputPort())
-        self._renderer().RemoveViewProp(self._line)
+        for prop in (self._line, *self._sides.values()):
+            self._renderer().RemoveViewProp(prop)
         self._view.scheduleRender()
 
     def _renderer(self) -> Any:
         return self._view.renderWindow().GetRenderers().GetFirstRenderer()
+
+
+def _label(text: str) -> Any:
+    """What is on one side of the line."""
+    label = vtk.vtkTextActor()
+    label.SetInput(text)
+    label.GetTextProperty().SetFontSize(16)
+    label.GetTextProperty().SetColor(*_COLOUR)
+    return label
