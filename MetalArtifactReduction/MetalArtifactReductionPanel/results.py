@@ -21,13 +21,14 @@ from MetalArtifactReductionLib.mrml import (
     results_of,
 )
 from MetalArtifactReductionLib.mrml.dicom import can_export, export_job
-from MetalArtifactReductionLib.mrml.hierarchy import ROLE_ATTRIBUTE
+from MetalArtifactReductionLib.mrml.hierarchy import PREFIX, ROLE_ATTRIBUTE
 from MetalArtifactReductionLib.mrml.kept import expected_error_hu, parameters_of
 from MetalArtifactReductionLib.mrml.parts import metal_parts
 from MetalArtifactReductionLib.mrml.results_report import report_job, update_regions
 from MetalArtifactReductionLib.mrml.volumes import view_of
 
 from .background import BackgroundJobs
+from .choices import methods
 
 
 class Results:
@@ -83,7 +84,9 @@ class Results:
             (_("Mean change outside metal"), "{mean_change_hu:.0f} HU"),
             (_("99 % of the changes are below"), "{p99_change_hu:.0f} HU"),
         )
-        texts = [(name, value.format(**facts)) for name, value in rows]
+        method = corrected.GetAttribute(PREFIX + "method") or ""
+        label = methods()[method].label if method in methods() else method
+        texts = [(_("Method"), label), *((name, value.format(**facts)) for name, value in rows)]
         parameters = parameters_of(corrected)
         strength = parameters.get("strength") or {}
         left = sum(share == 0 for share in strength.values())

@@ -207,6 +207,7 @@ def test_slices_that_need_no_correction_are_counted(texts: Any, scene: Any, ct: 
     nodes = mrml.correct_node(scene, ct, method="li", device="cpu", show=False)
     results = Results(Background())
     assert "0 / 6" in results.summary(nodes.corrected)
+    assert "Linear interpolation" in results.summary(nodes.corrected)  # as the list calls it
     assert "4 of 4 slices with metal: no streaks" in results.summary(nodes.corrected)
 
 
