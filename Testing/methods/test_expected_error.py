@@ -97,7 +97,7 @@ def test_report_shows_the_expected_error() -> None:
     )
     text = report_html(with_error)
     assert text.count("expected error, strongest colour: 150 HU</figcaption>") == 2
-    assert "Expected error within 20 pixels of metal, mean" in text
+    assert "Mean expected error within 20 pixels" in text
     assert "xpected error" not in report_html(ReportCase("Rod", volume, volume.hu, metal, "li"))
 
 

@@ -87,9 +87,9 @@ def compare_before_after(
     far = (_mean(image[quiet]) for image in images)
     rows = [
         *_without_truth(figures, streaks),
-        Measure("mean_hu_far", "Mean HU in flat soft tissue far from metal", "HU", *far),
-        _volume("bone", f"above {BONE_HU:g} HU without metal (bone)", bone, spacing),
-        _volume("metal", f"above {bright:.0f} HU around the metal", metal, spacing),
+        Measure("mean_hu_far", "Mean HU in flat tissue far from metal", "HU", *far),
+        _volume("bone", f"Bone, above {BONE_HU:g} HU", bone, spacing),
+        _volume("metal", f"Metal, above {bright:.0f} HU", metal, spacing),
     ]
     if expected_error_hu is not None:
         rows += _expected_error(turn(expected_error_hu)[kept][near & body])
@@ -97,12 +97,12 @@ def compare_before_after(
 
 
 def _volume(
-    key: str, what: str, masks: Iterable[np.ndarray], spacing_mm: tuple[float, float, float]
+    key: str, title: str, masks: Iterable[np.ndarray], spacing_mm: tuple[float, float, float]
 ) -> Measure:
     """Of the voxels marked before and after."""
     voxel_cm3 = float(np.prod(spacing_mm)) / 1000.0
     volumes = (float(mask.sum()) * voxel_cm3 for mask in masks)
-    return Measure(f"{key}_cm3", f"Volume {what}", "cm³", *volumes)
+    return Measure(f"{key}_cm3", title, "cm³", *volumes)
 
 
 def measure_regions(
@@ -152,8 +152,8 @@ def _without_truth(
         for low, high in SHELLS_MM
     ]
     return [
-        Measure("streak_amplitude_hu", "Streak amplitude within 30 mm of metal", "HU", *streaks),
-        Measure("noise_hu", "Noise in flat soft tissue far from metal", "HU", *noise),
+        Measure("streak_amplitude_hu", "Streak amplitude within 30 mm", "HU", *streaks),
+        Measure("noise_hu", "Noise in flat tissue far from metal", "HU", *noise),
         *shells,
     ]
 
@@ -162,8 +162,8 @@ def _expected_error(values: np.ndarray) -> list[Measure]:
     """Of the corrected image alone: nobody knows that of the original."""
     high = float(np.percentile(values, 95)) if values.size else float("nan")
     titles = (
-        f"Expected error within {_AWAY_PIXELS} pixels of metal, mean",
-        "95 % of these expected errors are below",
+        f"Mean expected error within {_AWAY_PIXELS} pixels",
+        "95 % of expected errors are below",
     )
     nothing = float("nan")
     return [
