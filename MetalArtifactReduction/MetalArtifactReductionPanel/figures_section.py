@@ -32,6 +32,7 @@ class FiguresSection:
         self._views = views
         self._parameters: Any = None
         self._result: Any = None
+        self._unexportable = ""
         self._followed: list[Any] = []
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -62,17 +63,21 @@ class FiguresSection:
             ui.lineSelector, ui.lineSelectorLabel,
         ):  # fmt: skip
             one.visible = result is not None
-        problem = self._results.exportProblem(result) if result is not None else ""
-        ui.exportButton.visible = result is not None and not problem
+        self._unexportable = self._results.exportProblem(result) if result is not None else ""
+        ui.exportButton.visible = result is not None and not self._unexportable
         if result is not self._result:
             self._result = result
-            self._texts.say(ui.exportLabel, problem)
+            self._sayMeasured()
             self._fill()
         self._follow()
 
     def clear(self) -> None:
         """The scene is gone."""
         self._texts.say(self._ui.exportLabel, "")
+
+    def _sayMeasured(self, problem: str = "") -> None:
+        """Why figures could not be measured; without that why there is no DICOM."""
+        self._texts.say(self._ui.exportLabel, problem or self._unexportable)
 
     def _fill(self) -> None:
         rows = self._results.measureRows(self._result) if self._result is not None else []
@@ -91,7 +96,7 @@ class FiguresSection:
         self._texts.say(self._ui.exportLabel, _("Measuring..."))
 
         def ended(problem: str) -> None:
-            self._texts.say(self._ui.exportLabel, problem)
+            self._sayMeasured(problem)
             self._fill()
             if self._result is corrected:
                 self._views.showFigures(corrected)
@@ -139,7 +144,7 @@ class FiguresSection:
         if not self._parameters or self._result is None:
             return
         with self._texts.said(self._ui.exportLabel):
-            self._texts.say(self._ui.exportLabel, "")
+            self._sayMeasured()
             if self._parameters.profileLine:
                 self._results.updateProfile(self._result, self._parameters.profileLine)
             self._results.updateRegions(self._result)

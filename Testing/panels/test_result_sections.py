@@ -55,6 +55,7 @@ def test_figures_follow_line_and_box(texts: Any, scene: Any, ct: Any) -> None:
     np.testing.assert_array_equal(curve(), before)  # not with every move of the mouse
     QTimer.turn()
     assert len(curve()) != len(before) or not np.array_equal(curve(), before)
+    assert "not loaded from DICOM" in ui.exportLabel.text  # still
     panel.removeObservers()
 
 
