@@ -84,6 +84,10 @@ class BoneSection:
             parameters.lowestLevel = "C6" if neck else "L5"
         if parameters:
             self._rename(parameters)
+            if points_of(parameters) and self._ui.boneMessageLabel.text == where_to_click(
+                parameters.proposal
+            ):
+                self._ui.boneMessageLabel.text = ""  # done
         self._ui.splitButton.enabled = state.bone
         self._ui.boneSelector.enabled = not self._work.running
 

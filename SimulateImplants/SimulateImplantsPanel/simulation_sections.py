@@ -86,7 +86,13 @@ class SimulationSection:
         """What can be done."""
         self._parameters, ui = parameters, self._ui
         ui.voxelizeButton.enabled = ui.simulateButton.enabled = state.ready and state.implants > 0
-        ui.photonsSlider.visible = bool(parameters) and parameters.noise
+        physics = bool(parameters) and parameters.model.value == "physics"
+        for widget in (
+            ui.kvpSlider, ui.kvpSliderLabel, ui.noiseCheckBox, ui.noiseCheckBoxLabel,
+            ui.seedSpinBox, ui.seedSpinBoxLabel,
+        ):  # fmt: skip
+            widget.visible = physics  # the other models know neither beam nor noise
+        ui.photonsSlider.visible = physics and parameters.noise
 
     def onAcquisitionChosen(self, _index: int) -> None:
         """Take tube voltage and dose from the preset."""

@@ -32,6 +32,12 @@ from SimulateImplantsLib.mrml import (
     remove,
     set_matrix,
 )
+from SimulateImplantsLib.mrml.nodes import usual_name
+
+
+def test_what_an_implant_is_called_is_what_it_is() -> None:
+    assert usual_name("pedicle-screw", "L4", "left") == "L4 left pedicle screw"
+    assert usual_name("pedicle-screw", "S2AI", "left") == "S2AI left screw"  # in no pedicle
 
 
 def rigid(seed: int, at: tuple[float, float, float] = (10.0, -20.0, 30.0)) -> np.ndarray:

@@ -164,6 +164,7 @@ def test_simulation_adds_its_results(scene: Any, ct: Any, model: Any) -> None:
 
     display = nodes.corrupted.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == (5000.0, 1500.0)
+    assert nodes.implants.GetSegmentation().GetNthSegment(0).GetColor()[2] > 0.5  # not yellow
     composite = scene.GetNthNodeByClass(0, "vtkMRMLSliceCompositeNode")
     assert composite.GetBackgroundVolumeID() == nodes.corrupted.GetID()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

@@ -384,6 +384,11 @@ def test_bone_is_found_and_never_replaces_what_the_user_brought(
     ui.thresholdButton.click()
     assert work.running
     wait(tools)
+    assert "Place one point" in ui.boneMessageLabel.text
+    parameters.points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    parameters.points.AddControlPoint(0.0, 0.0, 0.0)
+    section.show(parameters, state(bone=True))
+    assert ui.boneMessageLabel.text == ""
     found = parameters.boneSegmentation
     assert found is not mine and mine.GetSegmentation().GetNumberOfSegments() == 0
     ui.thresholdButton.click()

@@ -102,6 +102,8 @@ def add_implant(
 
 def usual_name(kind: str, level: str = "", side: str = "") -> str:
     """What an implant is called that nobody gave a name: "L4 left pedicle screw"."""
+    if level == "S2AI":  # through the ala, not a pedicle
+        kind = kind.removeprefix("pedicle-")
     return " ".join(word for word in (level, side, kind.replace("-", " ")) if word)
 
 

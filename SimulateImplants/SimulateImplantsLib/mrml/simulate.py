@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 PARAMETERS_REFERENCE = "SimulateImplants.parameters"
 """Reference from every result to the text node with all that makes it again, as JSON."""
+OUTLINE_COLOR = (0.20, 0.80, 0.95)
+"""Of the implants' own voxels: metal that is found beside them has another one."""
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,7 @@ def _outlines(scene: Any, ct_node: Any, result: SimulationResult) -> Any:
         scene, result.labels, result.corrupted, ct_node, name, threshold=1, surface_step=0
     )
     node.GetDisplayNode().SetVisibility3D(False)  # the models show it
+    node.GetSegmentation().GetNthSegment(0).SetColor(*OUTLINE_COLOR)
     return node
 
 
