@@ -26,7 +26,7 @@ from MetalArtifactReductionLib.evaluation.metrics import NEAR_METAL_PIXELS
 from MetalArtifactReductionLib.files.masks import read_mask
 from MetalArtifactReductionLib.metal.body import body_mask, within_pixels
 from MetalArtifactReductionLib.metal.certain import certain_metal
-from MetalArtifactReductionLib.metal.segmentation import segment_metal
+from MetalArtifactReductionLib.methods.registry import require_expected_error
 
 EDGES_HU = (0, 15, 25, 40, 70, 120, np.inf)
 LEAST_SHARE = 0.03
@@ -39,10 +39,9 @@ def errors(folder: Path, method: str) -> np.ndarray | None:
     (corrupted,) = folder.glob("corrupted.*")
     volume = read_volume(corrupted)
     try:
-        found = segment_metal(volume).fraction
-    except InputError:  # none
+        result = correct_volume(volume, method=method)
+    except InputError:  # no metal is found, or what cannot be
         return None
-    result = correct_volume(volume, found, method)
     assert result.expected_error_hu is not None and result.strength is not None
     (reference,) = folder.glob("reference.*")
     (fraction,) = folder.glob("metal-fraction.*")
@@ -81,6 +80,7 @@ def main() -> None:
     parser.add_argument("--regions", default=REGIONS)
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     options = parser.parse_args()
+    require_expected_error(options.method)
     by_ct = defaultdict(list)
     with (options.cases / "cases.csv").open(newline="") as file:
         for row in csv.DictReader(file):
