@@ -179,10 +179,10 @@ class MetalArtifactReductionWidget(ScriptedLoadableModuleWidget, VTKObservationM
         )
         run, result = part(ui.runCollapsibleButton), part(ui.resultCollapsibleButton)
         self.run = RunSection(run, texts, logic.jobs, self._correct, self._onCorrected)
-        self.result = ResultSection(
-            result, texts, logic.results, logic.views, logic.getParameterNode
-        )
         self.preview = PreviewSection(run, texts, logic, self._update)
+        self.result = ResultSection(
+            result, texts, logic.results, logic.views, logic.getParameterNode, self.preview.end
+        )
         self.figures = FiguresSection(result, texts, logic.results, logic.views, self)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

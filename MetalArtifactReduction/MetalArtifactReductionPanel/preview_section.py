@@ -57,9 +57,7 @@ class PreviewSection:
         self._ui.previewButton.visible = bool(parameters) and not problem and not slow
         of_another = self._asked and self._asked[0] is not (parameters and parameters.inputVolume)
         if self._ui.previewButton.checked and (of_another or not self._ui.previewButton.visible):
-            for timer in (self._settle, self._look):
-                timer.stop()
-            self._end.start()  # no node may be removed while Slicer removes the CT
+            self.end()
         elif self._ui.previewButton.checked:
             self._settle.start()
         elif not self._ui.previewButton.visible:
@@ -82,6 +80,13 @@ class PreviewSection:
         from MetalArtifactReductionLib.jobs.preview import Preview
 
         return Preview()
+
+    def end(self) -> None:
+        """End it as soon as Slicer is idle, if it is on: something else is to be shown."""
+        if self._ui.previewButton.checked:
+            for timer in (self._settle, self._look):
+                timer.stop()
+            self._end.start()  # no node may be removed while Slicer removes the CT
 
     def stop(self) -> None:
         """End it; the process too."""

@@ -21,13 +21,20 @@ class ResultSection:
     :param ui: the section's widgets. :param results: what is known of results: ``Results``.
     :param views: shows them: ``SceneViews``.
     :param current: gives the scene's parameter node, also while the panel is closed.
+    :param endPreview: called before it shows something: the views are of one image at a time.
     """
 
     def __init__(
-        self, ui: Any, texts: Texts, results: Any, views: Any, current: Callable[[], Any]
+        self,
+        ui: Any,
+        texts: Texts,
+        results: Any,
+        views: Any,
+        current: Callable[[], Any],
+        endPreview: Callable[[], None],
     ) -> None:
         self._ui, self._texts, self._results, self._current = ui, texts, results, current
-        self._views = views
+        self._views, self._endPreview = views, endPreview
         self._parameters: Any = None
         self._shown: Any = None
         self._flicker: Any = None
@@ -74,6 +81,7 @@ class ResultSection:
             if usable is not None:
                 self.showResult()
             elif parameters and parameters.inputVolume and not result:
+                self._endPreview()
                 self._views.showInput(parameters.inputVolume, parameters.window.value)
         self._texts.say(
             self._ui.resultLabel, problem or (self._results.summary(usable) if usable else "")
@@ -120,6 +128,7 @@ class ResultSection:
         p = self._parameters
         if not p or not p.result:
             return
+        self._endPreview()
         self._ui.flickerButton.checked = False
         with self._texts.said(self._ui.exportLabel):
             self._views.show(

@@ -74,7 +74,7 @@ def test_a_new_result_is_selected_unless_the_user_has_gone_on(
     views = SceneViews()
     views.show = lambda *given: shown.append(given)  # type: ignore[method-assign]
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, results, views, lambda: parameters)
+    section = ResultSection(ui, texts, results, views, lambda: parameters, lambda: None)
     section.show(parameters)
     assert not ui.showButton.visible
     assert section.take(nodes) is nodes.corrected
@@ -110,7 +110,9 @@ def test_the_views_show_the_chosen_result_or_without_one_its_ct(
     )
     parameters = parameter_node(inputVolume=ct)
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
+    section = ResultSection(
+        ui, texts, Results(Background()), views, lambda: parameters, lambda: None
+    )
 
     def last(change: Any) -> Any:
         """What is shown in the end; the panel hears of every change."""
@@ -156,7 +158,9 @@ def test_a_window_that_was_chosen_is_there_again_on_coming_back(
     views, parameters = SceneViews(), parameter_node(inputVolume=ct)
     views._fit = lambda nodes: None  # type: ignore[method-assign]  # Slicer's own
     ui = widgets_of(MODULE, "resultCollapsibleButton")
-    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
+    section = ResultSection(
+        ui, texts, Results(Background()), views, lambda: parameters, lambda: None
+    )
     section.show(parameters)
     views.showInput(ct, "soft-tissue")
     assert done() == (400.0, 40.0)
@@ -223,7 +227,9 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     ui = widgets_of(MODULE, "resultCollapsibleButton")
     views = SceneViews()
     views.show = lambda *given: None  # type: ignore[method-assign]  # it is shown already
-    section = ResultSection(ui, texts, Results(Background()), views, lambda: parameters)
+    section = ResultSection(
+        ui, texts, Results(Background()), views, lambda: parameters, lambda: None
+    )
     section.show(parameters)
     composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     seen = []
@@ -236,97 +242,6 @@ def test_flicker_shows_both_and_ends_with_the_result(texts: Any, scene: Any, ct:
     ui.flickerButton.click()
     assert composite.GetBackgroundVolumeID() == nodes.corrected.GetID()
     assert ui.flickerButton.text == "Flicker" and section._timer not in QTimer.waiting
-
-
-def preview_section(texts: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-    """The section and its widgets; what was asked, became of the process, was shown, and held."""
-    from MetalArtifactReductionLib.jobs import preview
-    from MetalArtifactReductionPanel.metal import Metal
-    from MetalArtifactReductionPanel.preview_section import PreviewSection
-
-    asked, process, shown, held = (list[Any]() for _ in range(4))
-    made = SimpleNamespace(
-        warm=lambda slab, middle, options: process.append(f"{options.method} {middle}"),
-        ask=lambda slab, middle, metal, options: asked.append((middle, metal, options)),
-        poll=lambda: preview.PreviewAnswer(np.full((48, 48), 40.0), "", 1.0, 0.8),
-        close=lambda: process.append("closed"),
-    )
-    monkeypatch.setattr(preview, "Preview", lambda: made)
-    views = SimpleNamespace(
-        centre=lambda: (48.0, 48.0, 3.0 * 4),
-        follow=lambda onMove: None,
-        showPreview=lambda *given: shown.append(given) or "node",
-        removePreview=lambda node: shown.append(None),
-    )
-    ui = widgets_of(MODULE, "runCollapsibleButton")
-    metal, estimates = Metal(Background(), lambda: None), SimpleNamespace(hold=held.append)
-    logic = SimpleNamespace(views=views, metal=metal, estimates=estimates)
-    return PreviewSection(ui, texts, logic, lambda: None), ui, asked, process, shown, held
-
-
-def test_a_preview_follows_what_is_chosen(
-    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process, which begins with the CT; the slice in view, again for another threshold."""
-    section, ui, asked, process, shown, held = preview_section(texts, monkeypatch)
-    parameters = parameter_node(inputVolume=ct, method="patient")
-    section.show(parameters, "")
-    assert not ui.previewButton.visible  # it would train first
-    parameters.method = "li"
-    section.show(parameters, "no CT")
-    assert not ui.previewButton.visible
-    section.show(parameters, "")
-    assert ui.previewButton.visible and process == ["li 3"]
-    ui.previewButton.click()
-    (first,) = asked
-    assert held == [True], "no measurement takes the processor from it"
-    assert first[0] == 3 and first[1] is None and first[2].threshold_hu is None
-    QTimer.turn()
-    assert shown[-1][:2] == (ct, 4) and "0.8 s" in ui.previewLabel.text and not held[-1]
-    section.show(parameters, "")
-    QTimer.turn()
-    assert len(asked) == 1
-    parameters.automaticThreshold, parameters.thresholdHu = False, 1800.0
-    section.show(parameters, "")
-    QTimer.turn()
-    assert len(asked) == 2 and asked[1][2].threshold_hu == 1800.0
-    ui.previewButton.click()
-    assert shown[-1] is None and not ui.previewLabel.text
-    section.show(parameters, "")
-    assert process == ["li 3"]  # it waits for the next slice
-    section.stop()
-    assert process == ["li 3", "closed"]
-    section.show(parameters, "")
-    assert process[2:] == []  # while a correction has the machine
-    section.leave()
-    section.show(parameters, "")
-    assert process[2:] == ["li 3"]  # again in the panel
-
-
-def test_a_preview_shows_what_apply_will_do_and_ends_with_its_ct(
-    texts: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slicer
-
-    from MetalArtifactReductionLib import mrml
-
-    section, ui, asked, process, shown, _held = preview_section(texts, monkeypatch)
-    metal, _found = mrml.propose_metal(ct.GetScene(), ct)
-    parameters = parameter_node(inputVolume=ct, metalSegmentation=metal, automaticThreshold=False)
-    section.show(parameters, "")
-    ui.previewButton.click()
-    for hu in (1800.0, 3500.0):  # above all that is in the CT
-        parameters.thresholdHu = hu
-        section.show(parameters, "")
-        QTimer.turn()
-        np.testing.assert_array_equal(asked[-1][1], slicer.util.arrayFromVolume(ct)[1:] == 3071)
-    QTimer.turn()
-    parameters.inputVolume = ct.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
-    parameters.inputVolume.CopyContent(ct)
-    section.show(parameters, "")
-    assert ui.previewButton.checked  # Slicer may be removing the other CT just now
-    QTimer.turn()
-    assert not ui.previewButton.checked and shown[-1] is None and process[-1] == "closed"
 
 
 def test_nothing_is_measured_while_a_slice_is_awaited(
