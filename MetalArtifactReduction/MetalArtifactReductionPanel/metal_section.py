@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import qt
@@ -14,6 +15,17 @@ from .texts import Texts
 
 LOWER_HU = 1000.0
 """Below what a proposal takes by itself; cortical bone is brighter."""
+
+
+@dataclass
+class _Undo:
+    """A proposal that can be taken back, and what was there before it."""
+
+    proposed: Any
+    drawn: tuple[Any, ...]  # tells whether it is still as it was proposed
+    earlier: Any
+    content: Any
+    earlier_as_proposed: bool
 
 
 class MetalSection:
@@ -46,7 +58,7 @@ class MetalSection:
         self._foundIn: Any = None
         self._asked: dict[str, Any] = {}  # what it was asked for, with the user's word on parts
         self.proposal: Any = None
-        self._undo: list[tuple[Any, Any, Any]] = []  # a proposal, earlier metal, what was in it
+        self._undo: list[_Undo] = []
         self.editor = MetalEditor(ui.editorFrame.layout())
         texts.manage(ui.metalMessageLabel)
         part, volume, highest = _("Part"), _("Volume, cm³"), _("Highest HU")
@@ -80,9 +92,7 @@ class MetalSection:
             widget.visible = not automatic
         for widget in (ui.metalMethodComboBox, ui.metalMethodComboBoxLabel):
             widget.visible = automatic
-        chosen = parameters and parameters.metalSegmentation
-        proposed = bool(self._undo) and chosen is self._undo[-1][0]  # else it is the user's own
-        ui.undoButton.visible = proposed and self.proposal is None
+        ui.undoButton.visible = self._asProposed() and self.proposal is None
         return self._problem
 
     def clear(self) -> None:
@@ -125,7 +135,7 @@ class MetalSection:
         if not self._metal.isProposal(earlier, parameters.inputVolume):
             earlier = None  # never draw over a segmentation that the user brought
         self._offer(False)
-        before = (parameters.metalSegmentation, self._metal.copyOf(earlier))
+        before = (parameters.metalSegmentation, self._metal.copyOf(earlier), self._asProposed())
         with self._texts.said():
             self.proposal = self._metal.proposeAsync(
                 parameters.inputVolume,
@@ -136,7 +146,7 @@ class MetalSection:
             self._onChange()
             self._texts.say(self._ui.metalMessageLabel, _("Looking for metal..."))
 
-    def _onProposed(self, handle: Any, asked: dict[str, Any], before: tuple[Any, Any]) -> None:
+    def _onProposed(self, handle: Any, asked: dict[str, Any], before: tuple[Any, ...]) -> None:
         from MetalArtifactReductionLib.metal.components import NO_BRIGHTER
 
         self.proposal = None
@@ -151,7 +161,7 @@ class MetalSection:
         parameters = self._current()  # the panel may be closed by now
         if not self._metal.isProposal(node, parameters.inputVolume):
             return  # the user has gone on to another CT
-        self._undo.append((node, *before))
+        self._undo.append(_Undo(node, self._metal.drawn(node), *before))
         self._found = tuple(part for part in found.components if not part.is_speck)
         self._foundIn, self._asked = (node, self._metal.drawn(node)), asked
         self._partsOf = ()
@@ -219,12 +229,26 @@ class MetalSection:
 
     def undo(self) -> None:
         """The metal as it was before the last proposal."""
-        proposed, node, content = self._undo.pop()
         self.stopEditing()
-        self._metal.restore(proposed, node, content)
-        self._found, self._partsOf = (), ()
-        self._parameters.metalSegmentation = node
+        if self._asProposed():
+            last = self._undo.pop()
+            self._metal.restore(last.proposed, last.earlier, last.content)
+            if last.earlier_as_proposed and last.earlier is last.proposed and self._undo:
+                self._undo[-1].drawn = self._metal.drawn(last.earlier)  # the same voxels, copied
+            self._found, self._partsOf = (), ()
+            self._parameters.metalSegmentation = last.earlier
         self._onChange()
+
+    def _asProposed(self) -> bool:
+        """Whether the chosen segmentation is the last proposal, and nobody has drawn in it.
+
+        Undo would take away what the user has drawn, too.
+        """
+        chosen = self._parameters and self._parameters.metalSegmentation
+        if not chosen or not self._undo or self.editor.active:
+            return False
+        last = self._undo[-1]
+        return chosen is last.proposed and self._metal.drawn(chosen) == last.drawn
 
     def _showParts(self) -> None:
         """List the parts of the chosen segmentation, if it or the CT changed."""
@@ -285,6 +309,7 @@ class MetalSection:
             if not parameters.metalSegmentation:
                 parameters.metalSegmentation = self._metal.newSegmentation(parameters.inputVolume)
             self.editor.open(parameters.metalSegmentation, parameters.inputVolume)
+            self._ui.undoButton.visible = False  # the tools have their own
             self._ui.editorFrame.visible = True
             self._ui.editButton.text = _("Done editing")
 
@@ -300,6 +325,7 @@ class MetalSection:
         self._ui.editButton.blockSignals(blocked)
         self._partsOf = ()  # what was painted does not change the segmentation's own time
         self._showParts()
+        self._ui.undoButton.visible = self._asProposed() and self.proposal is None
 
 
 def _moved(node: Any) -> Any:

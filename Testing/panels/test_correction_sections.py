@@ -117,6 +117,35 @@ def test_a_proposal_is_taken_back(texts: Any, scene: Any, ct: Any) -> None:
     assert own.GetScene() is scene
 
 
+def test_what_the_user_drew_in_a_proposal_is_not_undone(texts: Any, scene: Any, ct: Any) -> None:
+    from MetalArtifactReductionLib import mrml
+
+    parameters = parameter_node(inputVolume=ct)
+    section, ui, jobs = metal_section(texts, ct, parameters)
+    ui.proposeButton.click()
+    node, found = mrml.propose_metal(scene, ct)
+    jobs.list[0].end("done", (node, found))
+    section.show(parameters, True)
+    assert ui.undoButton.visible
+    voxels = node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    stored = voxels.GetPointData().GetScalars()
+    for index in range(stored.GetNumberOfTuples() // 2):  # erased
+        stored.SetTuple1(index, 0)
+    voxels.Modified()
+    drawn = mrml.fraction_from_node(node, ct)
+    section.undo()  # nobody has told the panel yet
+    assert parameters.metalSegmentation is node and node.GetScene() is scene
+    assert not ui.undoButton.visible
+    ui.proposeButton.click()
+    mrml.propose_metal(scene, ct, into=node)
+    jobs.list[0].end("done", (node, found))
+    section.show(parameters, True)
+    assert not np.array_equal(mrml.fraction_from_node(node, ct), drawn)
+    ui.undoButton.click()  # the second proposal
+    np.testing.assert_array_equal(mrml.fraction_from_node(node, ct), drawn)
+    assert not ui.undoButton.visible, "the first has been drawn in"
+
+
 def test_metal_of_another_scan_is_refused(texts: Any, scene: Any, ct: Any) -> None:
     import slicer
 
