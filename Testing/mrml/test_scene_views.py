@@ -12,8 +12,10 @@ pytest.importorskip("slicer", reason="the package slicer-core is not installed")
 from MetalArtifactReductionLib import mrml
 from MetalArtifactReductionLib.evaluation.report_pictures import noise_level_hu
 from MetalArtifactReductionLib.mrml import layout
+from MetalArtifactReductionLib.mrml.belonging import metal_problem
 from MetalArtifactReductionLib.mrml.borrowed import BorrowedViews
 from MetalArtifactReductionLib.mrml.display import show_change
+from MetalArtifactReductionLib.mrml.volumes import vtk_matrix
 from MetalArtifactReductionLib.mrml.zoom import MARGIN_MM, most_metal, zoom
 from MetalArtifactReductionLib.volume import CTVolume
 
@@ -129,6 +131,22 @@ def test_metal_of_another_scan_is_hidden_while_the_views_are_lent(scene: Any) ->
     assert [bool(display.GetVisibility()) for display in shown] == [True, False]
     views.give_back()
     assert all(display.GetVisibility() for display in shown)
+
+
+def test_metal_of_this_ct_stays_shown_where_the_ct_was_moved(scene: Any) -> None:
+    ct = ct_with_wedge(scene)
+    metal, _ = mrml.propose_metal(scene, ct)
+    moved = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = 20.0
+    moved.SetMatrixTransformToParent(vtk_matrix(matrix))
+    ct.SetAndObserveTransformNodeID(moved.GetID())
+    assert metal_problem(metal, ct), "it lies askew"
+    views = BorrowedViews(scene)
+    views.hide_metal_of_others(ct)
+    assert metal.GetDisplayNode().GetVisibility()
+    mrml.propose_metal(scene, ct, into=metal)
+    assert metal_problem(metal, ct) == "" and metal.GetDisplayNode().GetVisibility()
 
 
 def test_one_slice_shows_the_result_over_its_original(scene: Any) -> None:

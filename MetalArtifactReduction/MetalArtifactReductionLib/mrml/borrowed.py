@@ -59,12 +59,16 @@ class BorrowedViews:
         display.SetOpacity3D(opacity)
 
     def hide_metal_of_others(self, volume_node: Any) -> None:
-        """No metal that was found in another scan beside this CT, in 3-D above all."""
+        """No metal that was found in another scan beside this CT, in 3-D above all.
+
+        Its own stays seen where it lies askew, too, for the CT was moved: it may be proposed again.
+        """
         for node in self._nodes("Segmentation"):
             display = node.GetDisplayNode()
             shown = display is not None and display.GetVisibility()
             found = node.GetAttribute(ROLE_ATTRIBUTE) == "metal"
-            if shown and found and metal_problem(node, volume_node):
+            of_another = node.GetNodeReference(INPUT_REFERENCE) is not volume_node
+            if shown and found and of_another and metal_problem(node, volume_node):
                 display.SetVisibility(False)
                 self._hidden.append(display)
 
