@@ -50,6 +50,9 @@ of those a smaller gain, in the little soft tissue between bone and metal, is be
 SMOOTHING_MM = 0.5
 """Standard deviation over neighbouring slices."""
 
+COUNTED_MM = 3.0 * SMOOTHING_MM
+"""What slices farther apart need counts for about a hundredth with each other, or less."""
+
 _MARGIN_MM = 65.0
 _FEWEST_PIXELS = 30
 _SLICE_MEAN_COUNTS = 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -77,8 +77,7 @@ def correct_volume(
     :param method: instead of that of the options: a name, a file of weights, or a method made
         already.
     :param options: everything else that can be chosen; the defaults if None.
-    :param progress: told after every batch.
-    :param cancel: asked before every batch.
+    :param progress: told after every batch. :param cancel: asked before every batch.
     :param changes: single options, ``device="auto"``, that go before those of ``options``.
     :raises InputError: unusable volume, mask, method or option; no metal; missing weights.
     :raises DeviceError: unknown device; too little memory for even a single slice.
@@ -96,8 +95,9 @@ def corrected_by(
     options: CorrectionOptions,
     progress: Progress | None,
     cancel: Cancel | None,
+    only: Container[int] | None = None,
 ) -> CorrectionResult:
-    """:func:`correct_volume` with the sinograms of ``scan_of(grid, device, window)``."""
+    """:func:`correct_volume` by ``scan_of(grid, device, window)``, of these slices ``only``."""
     made = create_method(method or options.method, **options.method_options)
     opinion = SecondOpinion.on(made)
     device = as_device(options.device)
@@ -111,6 +111,8 @@ def corrected_by(
     common = WorkingGrid(volume)
     volume, metal = common.volume, common.there(given_metal)
     with_metal = np.flatnonzero(metal.any(axis=(1, 2)))
+    if only is not None:  # of the others the metal counts
+        with_metal = with_metal[[common.number(k) in only for k in with_metal.tolist()]]
     times.append(time.perf_counter())
 
     seen = common.to_prepare(metal)
@@ -119,8 +121,7 @@ def corrected_by(
     times.append(time.perf_counter())
 
     _, rows, cols = volume.hu.shape
-    grid = ImageGrid(rows, cols, volume.spacing_mm[1:])
-    scan = scan_of(grid, device, options.window)
+    scan = scan_of(ImageGrid(rows, cols, volume.spacing_mm[1:]), device, options.window)
     work = _Work(volume, metal, made, opinion, scan, options)
     _in_batches(work.correct, with_metal, options.batch_slices, device, progress, cancel)
     work.take_what_is_needed()

@@ -26,9 +26,9 @@ from .task import TaskRequest, TaskResult
 
 MARGIN_SLICES = 3
 """Of a request on each side of its slice, where the volume has them: metal is told from specks by
-its size. The correction of a slice depends on the next ones only."""
+its size, and a slice is corrected as much as the ones beside it need."""
 
-_NEIGHBOURS, _SOME_PIXELS = 1, 8
+_SOME_PIXELS = 8
 _ASKED, _ANSWER = "asked", "answer"
 _LOOK_S = 0.03
 
@@ -156,6 +156,7 @@ def _given_up(cancel: Cancel, folder: Path, number: int) -> bool:
 def _corrected(
     scan_of: Callable[..., Any], given: Any, arrays: dict[str, np.ndarray], cancel: Cancel
 ) -> PreviewAnswer:
+    from ..correction.artifact_strength import COUNTED_MM
     from ..correction.correct import corrected_by
     from ..metal import segment_metal
 
@@ -169,14 +170,12 @@ def _corrected(
         ).fraction
     if not fraction[middle].any():
         return PreviewAnswer(problem="no metal in this slice")
-    near = slice(max(middle - _NEIGHBOURS, 0), middle + _NEIGHBOURS + 1)
-    metal = np.zeros_like(fraction[near])
-    at = middle - near.start
-    metal[at] = fraction[middle]
-    few = CTVolume(slab.hu[near], slab.ijk_to_ras)
-    result = corrected_by(scan_of, few, metal, None, options, None, cancel)
-    strength = 1.0 if result.strength is None else float(result.strength[at])
-    return PreviewAnswer(result.corrected.hu[at], "", strength, time.monotonic() - began)
+    # How much of the change a slice gets depends on the ones beside it, and those on their metal.
+    beside = int(COUNTED_MM / slab.spacing_mm[0])
+    only = range(max(middle - beside, 0), middle + beside + 1)
+    result = corrected_by(scan_of, slab, fraction, None, options, None, cancel, only)
+    strength = 1.0 if result.strength is None else float(result.strength[middle])
+    return PreviewAnswer(result.corrected.hu[middle], "", strength, time.monotonic() - began)
 
 
 def _put(
