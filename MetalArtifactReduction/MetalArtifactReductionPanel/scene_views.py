@@ -32,6 +32,7 @@ class SceneViews:
         self._swipe: Any = None
         self._share = 0.5
         self._last: tuple[Any, ...] = ()  # how, which node, and with which choices it was shown
+        self._previewed: tuple[Any, ...] = ()  # what a preview was laid over
         self._followed: Any = None
         self._onMove: Any = None
         self.turns = Turns()
@@ -179,6 +180,7 @@ class SceneViews:
             size_mm = min(view.GetFieldOfView()[:2])
             self.stopSwipe()
             self.borrow()
+            self._previewed = self._last
             layout.use_layout(
                 slicer.app.layoutManager().layoutLogic().GetLayoutNode(), layout.PREVIEW
             )
@@ -194,10 +196,12 @@ class SceneViews:
         return node
 
     def removePreview(self, node: Any) -> None:
-        """What was shown before it, of the same CT in the same place."""
+        """What was shown before it, of the same CT in the same place; else what is shown by now."""
         original = node.GetNodeReference(INPUT_REFERENCE)
         place = Place(self.centre(), min(self._axial().GetFieldOfView()[:2]))
         slicer.mrmlScene.RemoveNode(node)
+        if self._last is not self._previewed:
+            return
 
         def move() -> None:
             shown = self._last[1] if self._last else None
