@@ -97,7 +97,7 @@ def corrected_by(
     cancel: Cancel | None,
     only: Container[int] | None = None,
 ) -> CorrectionResult:
-    """:func:`correct_volume` by ``scan_of(grid, device, window)``, of these slices ``only``."""
+    """:func:`correct_volume` by ``scan_of(grid, device, window)``, ``only`` these of its slices."""
     made = create_method(method or options.method, **options.method_options)
     opinion = SecondOpinion.on(made)
     device = as_device(options.device)
